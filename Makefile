@@ -1,0 +1,45 @@
+# Two commands set everything up on a fresh machine: `make quickstart` and `make test`.
+# Nothing outside this folder is touched but pip's own cache.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+RUN    := runs/quickstart
+
+export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: quickstart test test-lowest lint clean
+
+quickstart: $(BIN)/.core
+	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
+	@echo "Open $(RUN)/report/index.html in a browser."
+
+test: lint
+	$(BIN)/python -m pytest -n 2
+
+lint: $(BIN)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The same tests against the lowest versions that pyproject.toml claims, in an environment of their own.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct -e ".[test]"
+	.venv-lowest/bin/python -m pytest -n 2
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxtl needs Python 3.11 or newer, but $(PYTHON) is %d.%d: run `make PYTHON=python3.12 ...`" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/.core: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(BIN)/.test: $(BIN)/.core
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-lowest .cache .mypy_cache .pytest_cache .ruff_cache build *.egg-info

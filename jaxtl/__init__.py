@@ -1,0 +1,1 @@
+"""Transfer-learning image classification in pure functional JAX."""
