@@ -1,0 +1,83 @@
+"""Augmentation and preprocessing as pure functions ``(key, images) -> images``, to run on the device inside jit.
+
+A transform takes uint8 or float images ``[B, H, W, C]`` and a key; those that draw nothing ignore the key, so that
+one signature serves all and ``compose`` needs no cases.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+Transform = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def compose(*transforms: Transform) -> Transform:
+    """The transforms one after another, each with a key of its own; none at all is the identity."""
+
+    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
+        for i, transform in enumerate(transforms):
+            images = transform(jax.random.fold_in(key, i), images)
+        return images
+
+    return apply
+
+
+def horizontal_flip(probability: float = 0.5) -> Transform:
+    """Mirror each image left to right with the given probability; dtype and range are kept."""
+
+    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
+        mirrored = jax.random.bernoulli(key, probability, (images.shape[0], 1, 1, 1))
+        return jnp.where(mirrored, images[:, :, ::-1], images)
+
+    return apply
+
+
+def pad_and_crop(padding: int) -> Transform:
+    """Pad every side with ``padding`` pixels of zeros (black, before normalisation) and crop back at a random place.
+
+    This is ``RandomCrop(size, padding)`` of the CIFAR recipes; each of the ``(2 * padding + 1) ** 2`` places is
+    equally likely; dtype and range are kept.
+    """
+
+    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
+        B, H, W, C = images.shape
+        padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        corners = jax.random.randint(key, (B, 2), 0, 2 * padding + 1)
+
+        def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_slice(image, (corner[0], corner[1], 0), (H, W, C))
+
+        return jax.vmap(crop)(padded, corners)
+
+    return apply
+
+
+def resize(height: int, width: int) -> Transform:
+    """Bilinear resize, antialiased when shrinking; uint8 or float in, float32 out, range kept.
+
+    The filter is Pillow's ``BILINEAR`` (a triangle as wide as the reduction), which torchvision's ``Resize`` shares;
+    pixels agree with Pillow's within one grey level on average, as Pillow rounds after each axis and this does not.
+    """
+
+    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
+        del key
+        B, H, W, C = images.shape
+        images = images.astype(jnp.float32)
+        if (H, W) == (height, width):
+            return images
+        return jax.image.resize(images, (B, height, width, C), "bilinear", antialias=True)
+
+    return apply
+
+
+def normalise(mean: Sequence[float], std: Sequence[float]) -> Transform:
+    """``(images / 255 - mean) / std`` per channel; range 0..255 in, float32 out; one value serves all channels."""
+
+    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
+        del key
+        scale = 1 / (255 * jnp.asarray(std, jnp.float32))
+        shift = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
+        return images.astype(jnp.float32) * scale - shift
+
+    return apply

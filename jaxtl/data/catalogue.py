@@ -1,0 +1,112 @@
+"""The data sets that jaxtl knows by name."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from jaxtl.cache import cache_dir
+from jaxtl.data import cifar, digits
+from jaxtl.data.dataset import Dataset, unknown_name
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What is known about a data set before a byte of it is read.
+
+    Attributes:
+      description: one line for a person.
+      url: its home page.
+      licence: the terms of its use.
+      image_shape: (H, W, C) of every image.
+      class_names: the K names; label ``k`` means ``class_names[k]``.
+      sizes: for each split the number of images.
+      load: reads a split: ``load(split, data_dir, download=…)``.
+    """
+
+    description: str
+    url: str
+    licence: str
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    sizes: Mapping[str, int]
+    load: Callable[..., Dataset]
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of classes."""
+        return len(self.class_names)
+
+
+DATASETS: Mapping[str, DatasetInfo] = {
+    "cifar10": DatasetInfo(
+        description="60,000 colour photographs of 10 kinds of animals and vehicles",
+        url=cifar.HOME_PAGE,
+        licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        image_shape=cifar.IMAGE_SHAPE,
+        class_names=cifar.CIFAR10.class_names,
+        sizes={"train": 50_000, "test": 10_000},
+        load=functools.partial(cifar.load_cifar, cifar.CIFAR10, md5=cifar.OFFICIAL_MD5),
+    ),
+    "cifar100": DatasetInfo(
+        description="60,000 colour photographs of 100 kinds of things, by their fine labels",
+        url=cifar.HOME_PAGE,
+        licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        image_shape=cifar.IMAGE_SHAPE,
+        class_names=cifar.CIFAR100.class_names,
+        sizes={"train": 50_000, "test": 10_000},
+        load=functools.partial(cifar.load_cifar, cifar.CIFAR100, md5=cifar.OFFICIAL_MD5),
+    ),
+    "digits": DatasetInfo(
+        description="1,797 handwritten digits that come with scikit-learn; the split is jaxtl's own",
+        url="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
+        licence="CC BY 4.0",
+        image_shape=(8, 8, 1),
+        class_names=digits.CLASS_NAMES,
+        sizes={"train": 899, "test": 898},
+        load=lambda split, data_dir, download: digits.load_digits(split),
+    ),
+}
+
+
+def list_datasets() -> tuple[str, ...]:
+    """The names that ``load_dataset`` knows."""
+    return tuple(DATASETS)
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """What is known about the data set ``name``, without reading it.
+
+    Raises:
+      UserError: there is no such data set.
+    """
+    if name not in DATASETS:
+        raise unknown_name("data set", name, list_datasets())
+    return DATASETS[name]
+
+
+def load_dataset(
+    name: str, split: str = "train", data_dir: str | Path | None = None, *, download: bool = True
+) -> Dataset:
+    """Load one split of a data set into memory.
+
+    Args:
+      name: one of ``list_datasets()``.
+      split: one of ``dataset_info(name).sizes``: ``"train"`` or ``"test"``.
+      data_dir: where the files lie or shall be downloaded to; default ``$JAXTL_DATA``, else ``data`` in the cache
+        folder.
+      download: whether to download what ``data_dir`` lacks.
+
+    Returns:
+      Images uint8 [N, H, W, C] in the official order, labels int32 [N], class names.
+
+    Raises:
+      UserError: the name or the split is unknown; the files are missing, truncated or altered; the download fails.
+    """
+    info = dataset_info(name)
+    if split not in info.sizes:
+        raise unknown_name(f"split of {name}", split, tuple(info.sizes))
+    if data_dir is None:
+        data_dir = os.environ.get("JAXTL_DATA") or cache_dir() / "data"
+    return info.load(split, Path(data_dir).expanduser(), download=download)

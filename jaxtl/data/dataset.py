@@ -1,0 +1,107 @@
+"""A labelled set of images as a value, and the pure functions that cut one out of another."""
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxtl.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with their labels, in memory.
+
+    Attributes:
+      images: uint8 [N, H, W, C].
+      labels: int32 [N], each within 0..K-1.
+      class_names: the K names; label ``k`` means ``class_names[k]``.
+
+    Raises:
+      UserError: a dtype, a shape, a label or a name breaks these rules.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name, array, dtype, rank in (("images", self.images, np.uint8, 4), ("labels", self.labels, np.int32, 1)):
+            if array.dtype != dtype or array.ndim != rank:
+                raise UserError(
+                    f"the {name} of a data set must be {np.dtype(dtype)} of rank {rank}, not {array.dtype} of shape "
+                    f"{array.shape}: convert them first"
+                )
+        if len(self.images) != len(self.labels):
+            raise UserError(
+                f"a data set needs one label for every image, not {len(self.images)} images and "
+                f"{len(self.labels)} labels: drop what has no partner"
+            )
+        repeated = [name for index, name in enumerate(self.class_names) if name in self.class_names[:index]]
+        if repeated:
+            raise UserError(
+                f"the class name {repeated[0]!r} appears more than once: each class needs a name of its own"
+            )
+        outside = np.flatnonzero((self.labels < 0) | (self.labels >= self.num_classes))
+        if outside.size:
+            index = outside[0]
+            raise UserError(
+                f"label {self.labels[index]} at index {index} is outside 0..{self.num_classes - 1}, the range of "
+                f"{self.num_classes} class names: correct the labels or complete the names"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of classes, whether or not each of them has an image here."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of every image."""
+        height, width, channels = self.images.shape[1:]
+        return height, width, channels
+
+
+def take(dataset: Dataset, indices: np.ndarray) -> Dataset:
+    """The images at ``indices`` (integers [M], in that order), as a data set of M images with the same classes."""
+    return dataclasses.replace(dataset, images=dataset.images[indices], labels=dataset.labels[indices])
+
+
+def first(dataset: Dataset, n: int) -> Dataset:
+    """The first ``n`` images.
+
+    Raises:
+      UserError: ``n`` is negative or more than there are.
+    """
+    if not 0 <= n <= len(dataset):
+        raise UserError(f"cannot take the first {n} of {len(dataset)} images: choose a number from 0 to {len(dataset)}")
+    return dataclasses.replace(dataset, images=dataset.images[:n], labels=dataset.labels[:n])
+
+
+def select_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The images of the classes ``names`` alone, in their old order, relabelled so that label ``k`` is ``names[k]``.
+
+    Raises:
+      UserError: no name is given, one is unknown or given twice.
+    """
+    if not names:
+        raise UserError(f"choose at least one class to keep, out of: {', '.join(dataset.class_names)}")
+    for name in names:
+        if name not in dataset.class_names:
+            raise unknown_name("class", name, dataset.class_names)
+    new_label = np.full(dataset.num_classes, -1, np.int32)
+    new_label[[dataset.class_names.index(name) for name in names]] = np.arange(len(names))
+    labels = new_label[dataset.labels]
+    kept = labels >= 0
+    return Dataset(dataset.images[kept], labels[kept], tuple(names))
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str]) -> UserError:
+    """The error for a ``name`` that is not ``known``: suggests the nearest one and lists them all."""
+    nearest = difflib.get_close_matches(str(name).lower(), known, n=1)
+    suggestion = f"did you mean {nearest[0]!r}? " if nearest else ""
+    return UserError(f"there is no {kind} {name!r}: {suggestion}choose one of {', '.join(known)}")

@@ -1,0 +1,43 @@
+"""The order in which images are seen: every epoch a grid of indices, every row a batch of one fixed shape.
+
+The last, short batch is filled up so that no step recompiles, and the filling is masked so that every image counts
+once. The filling repeats images of the same epoch rather than zeros: batch norm then sees real images in a full batch,
+where PyTorch would take the statistics of the few left over (and fail on a single one).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Order(NamedTuple):
+    """One pass over a data set.
+
+    Attributes:
+      indices: int32 ``[steps, batch]``, into the data set.
+      mask: bool ``[steps, batch]``, False where an index only fills up the last batch.
+    """
+
+    indices: np.ndarray
+    mask: np.ndarray
+
+
+def epoch_order(count: int, batch_size: int, key: tuple[int, ...] | None) -> Order:
+    """Indices 0..count-1 in batches; shuffled by the key, or in their own order where it is ``None``.
+
+    Args:
+      count: number of images, at least 1.
+      batch_size: images a step.
+      key: seed of the shuffle, non-negative integers such as (run seed, phase, epoch): the order depends on nothing
+        else, which is what lets an interrupted epoch be resumed at any step.
+
+    >>> epoch_order(5, 3, None)
+    Order(indices=array([[0, 1, 2],
+           [3, 4, 0]], dtype=int32), mask=array([[ True,  True,  True],
+           [ True,  True, False]]))
+    """
+    order = np.arange(count) if key is None else np.random.default_rng(key).permutation(count)
+    steps = -(-count // batch_size)
+    indices = np.resize(order, (steps, batch_size)).astype(np.int32)
+    mask = np.arange(steps * batch_size).reshape(steps, batch_size) < count
+    return Order(indices, mask)

@@ -1,0 +1,53 @@
+"""Choose images by class, as sorted arrays of indices: the same for the same seed, everywhere."""
+
+import numpy as np
+
+from jaxtl.errors import UserError
+
+
+def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out the same fraction of every class, chosen at random.
+
+    Args:
+      labels: integers [N].
+      fraction: how much to hold out, in [0, 1). A class of n images gives ``round(fraction * n)`` of them, and at
+        least one if ``fraction`` > 0 and n >= 2.
+      seed: chooses the images.
+
+    Returns:
+      ``(rest, held)``: int64 indices, each sorted; together they are 0..N-1.
+
+    Raises:
+      UserError: ``fraction`` is outside [0, 1).
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(f"cannot hold out the fraction {fraction} of a data set: choose a number from 0 to below 1")
+    rng = np.random.default_rng(seed)
+    is_held = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        at_least = 1 if fraction > 0 and len(members) >= 2 else 0
+        count = max(round(fraction * len(members)), at_least)
+        is_held[rng.permutation(members)[:count]] = True
+    return np.flatnonzero(~is_held).astype(np.int64), np.flatnonzero(is_held).astype(np.int64)
+
+
+def per_class(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Choose ``n`` images of every class that occurs in ``labels`` (integers [N]), at random by ``seed``.
+
+    Returns:
+      int64 indices, sorted: ``n`` for each class.
+
+    Raises:
+      UserError: ``n`` is below 1, or a class has fewer than ``n`` images.
+    """
+    if n < 1:
+        raise UserError(f"cannot choose {n} images of every class: choose at least 1")
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        if len(members) < n:
+            raise UserError(f"cannot choose {n} images of class {label}, which has only {len(members)}: ask for fewer")
+        chosen.append(rng.permutation(members)[:n])
+    return np.sort(np.concatenate(chosen)).astype(np.int64) if chosen else np.zeros(0, np.int64)

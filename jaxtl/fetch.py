@@ -1,0 +1,255 @@
+"""Download one file: all of it and the right one, or none of it.
+
+The bytes go to ``<destination>.partial``; only a complete and checked file gets its real name, by an atomic rename.
+Whatever goes wrong on the way, a file at ``destination`` can be trusted by every later run.
+"""
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from jaxtl.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no POSIX file locks
+    fcntl = None  # type: ignore[assignment]
+
+RETRY_PAUSES_S = (0.5, 1.0, 2.0)  # one more connection after each pause
+CHUNK_BYTES = 1 << 16
+
+Report = Callable[[int, int | None], None]
+"""Takes the bytes that have arrived and the bytes in all (``None``: the server did not say)."""
+
+
+class _BrokenConnectionError(Exception):
+    """The server was reached but the body did not arrive: worth another try."""
+
+
+def fetch(
+    url: str,
+    destination: Path,
+    *,
+    md5: str | None = None,
+    sha256: str | None = None,
+    timeout_s: float = 30.0,
+    progress: bool = True,
+) -> Path:
+    """Download ``url`` to ``destination``, unless that file is there already, and return ``destination``.
+
+    A connection that breaks is retried a few times. With a hash, what had arrived is kept and the next connection or
+    the next run continues from there; without one every connection starts from zero, because only a hash can prove
+    that bytes of two connections belong together. Processes that download into the same folder take turns.
+
+    Args:
+      url: an ``http`` or ``https`` address.
+      destination: the file to create; missing parent folders are created.
+      md5: the expected MD5 in hexadecimal.
+      sha256: the expected SHA-256 in hexadecimal, whole or only its first digits (eight at least).
+      timeout_s: how long the server may stay silent, in seconds.
+      progress: whether to draw a progress bar on standard error.
+
+    Raises:
+      UserError: whenever a whole and right file cannot be had.
+      ValueError: ``md5`` or ``sha256`` is not a hash.
+    """
+    destination = Path(destination)
+    partial = destination.with_name(destination.name + ".partial")
+    hashes = _expected_hashes(md5, sha256)
+    with _disk_errors_explained(destination):
+        if destination.is_file():
+            return _trusted(destination, hashes)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _taking_turns(destination.parent):
+            if destination.is_file():  # another process brought it while this one waited
+                return _trusted(destination, hashes)
+            with _progress_bar(destination.name, shown=progress) as report:
+                _download(url, partial, destination, resume=bool(hashes), timeout_s=timeout_s, report=report)
+            if mismatch := _mismatch(partial, hashes):
+                partial.unlink()
+                raise UserError(
+                    f"{url} gave a file whose {mismatch}: it was deleted; run again, or put the right file at "
+                    f"{destination}"
+                )
+            partial.replace(destination)
+    return destination
+
+
+def file_hash(path: Path, algorithm: str) -> str:
+    """Hexadecimal ``algorithm`` (``"md5"``, ``"sha256"``) digest of the file at ``path``."""
+    with path.open("rb") as file:
+        # These hashes guard against accidents and stale copies, so MD5 must also work where security policy bans it.
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _expected_hashes(md5: str | None, sha256: str | None) -> dict[str, str]:
+    """The hashes that were given, by algorithm, in lower case."""
+    for text, pattern in ((md5, "[0-9a-fA-F]{32}"), (sha256, "[0-9a-fA-F]{8,64}")):
+        if text is not None and not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is not a hash: it must match {pattern}")
+    return {name: text.lower() for name, text in (("md5", md5), ("sha256", sha256)) if text is not None}
+
+
+def _mismatch(path: Path, hashes: Mapping[str, str]) -> str | None:
+    """Say how the file differs from the expected hashes; ``None`` when it agrees with all of them."""
+    for algorithm, expected in hashes.items():
+        found = file_hash(path, algorithm)
+        if not found.startswith(expected):
+            return f"{algorithm.upper()} is {found} instead of {expected}"
+    return None
+
+
+def _trusted(path: Path, hashes: Mapping[str, str]) -> Path:
+    """Return ``path`` if the file there agrees with the hashes."""
+    if mismatch := _mismatch(path, hashes):
+        raise UserError(f"{path} is not the expected file, its {mismatch}: delete it and run again to download it anew")
+    return path
+
+
+def _download(url: str, partial: Path, destination: Path, *, resume: bool, timeout_s: float, report: Report) -> None:
+    """Fill ``partial`` with the whole body of ``url``, over as many connections as it may take."""
+    by_hand = f"get the file by other means and put it at {destination}"
+    if not url.startswith(("http://", "https://")):
+        raise UserError(f"cannot download {url!r}: it is not an http or https address; correct it, or {by_hand}")
+    reached = False
+    for pause_s in (*RETRY_PAUSES_S, None):
+        try:
+            _receive(url, partial, resume=resume, timeout_s=timeout_s, report=report)
+            return
+        except _BrokenConnectionError as error:
+            reached = True
+            if pause_s is None:
+                tries = len(RETRY_PAUSES_S) + 1
+                raise UserError(
+                    f"cannot download {url}: {error}, at the last of {tries} tries; run again later, or {by_hand}"
+                ) from error
+        except urllib.error.HTTPError as error:
+            raise UserError(
+                f"cannot download {url}: the server answered {error.code} {error.reason}; check the address, or "
+                f"{by_hand}"
+            ) from error
+        except urllib.error.URLError as error:
+            # Another try helps when the network goes away for a moment, and only delays the news when there is none.
+            if not reached or pause_s is None:
+                why = _why(error.reason, timeout_s)
+                raise UserError(f"cannot reach {url} ({why}): check the network, or {by_hand}") from error
+        time.sleep(pause_s)
+
+
+def _receive(url: str, partial: Path, *, resume: bool, timeout_s: float, report: Report) -> None:
+    """Open one connection and read it to the end: onto the end of ``partial`` if the server can resume, else anew."""
+    have = partial.stat().st_size if resume and partial.exists() else 0
+    try:
+        response = _connect(url, have, timeout_s)
+    except urllib.error.HTTPError as error:
+        if not have or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":
+            return  # an earlier run stopped between the last byte and the rename
+        partial.unlink()
+        raise _BrokenConnectionError("the server refused to continue the partial file") from error
+    with response:
+        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            partial.unlink()
+            raise _BrokenConnectionError("the server continued the partial file at the wrong byte")
+        if not resumed:
+            have = 0  # the server knows no ranges and sends everything
+        total = None if response.length is None else have + response.length
+        if total is None and not response.chunked and not resume:
+            raise UserError(
+                f"cannot download {url}: the server does not say its length and no hash is known, so that a broken "
+                "download would look complete; give its md5 or sha256"
+            )
+        with partial.open("ab" if resumed else "wb") as file:
+            report(have, total)
+            for chunk in _chunks(response, timeout_s):
+                file.write(chunk)
+                have += len(chunk)
+                report(have, total)
+            file.flush()
+            os.fsync(file.fileno())  # the rename must not reach the disk before the bytes do
+    if total is not None and have < total:
+        raise _BrokenConnectionError(f"the connection closed after {have:,} of {total:,} bytes")
+
+
+def _connect(url: str, have: int, timeout_s: float) -> http.client.HTTPResponse:
+    """Ask for ``url`` from byte ``have`` on."""
+    headers = {"User-Agent": "jaxtl"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise _BrokenConnectionError(f"the server answered {error.code} {error.reason}") from error
+        raise
+    except urllib.error.URLError:
+        raise
+    except (ValueError, http.client.InvalidURL) as error:
+        raise urllib.error.URLError(f"malformed address: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenConnectionError(_why(error, timeout_s)) from error
+
+
+def _chunks(response: http.client.HTTPResponse, timeout_s: float) -> Iterator[bytes]:
+    """Yield the body as it arrives, keeping network errors apart from the disk errors of whoever writes it."""
+    try:
+        while chunk := response.read1(CHUNK_BYTES):
+            yield chunk
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenConnectionError(_why(error, timeout_s)) from error
+
+
+def _why(error: BaseException | str, timeout_s: float) -> str:
+    """What happened to the network, in words."""
+    if isinstance(error, TimeoutError):
+        return f"the server stayed silent for {timeout_s:g} s"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _disk_errors_explained(destination: Path) -> Iterator[None]:
+    """Turn a failure to read or write the file or its folder into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        way_out = "free some space and run again" if full else "make it writable, or choose another place"
+        raise UserError(f"cannot read or write {destination}: {error.strerror or error}; {way_out}") from error
+
+
+@contextlib.contextmanager
+def _taking_turns(folder: Path) -> Iterator[None]:
+    """Hold a lock on ``folder``: two processes that fill the same partial file would spoil it for each other."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks: then go without
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)  # which also lets go of the lock
+
+
+@contextlib.contextmanager
+def _progress_bar(name: str, *, shown: bool) -> Iterator[Report]:
+    """Draw a progress bar on standard error and yield the function that moves it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not shown) as progress:
+        task = progress.add_task(name, total=None, visible=False)  # shown once a server has answered
+        yield lambda arrived, total: progress.update(task, completed=arrived, total=total, visible=True)

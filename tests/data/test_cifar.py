@@ -1,0 +1,311 @@
+import dataclasses
+import gzip
+import hashlib
+import io
+import pickle
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxtl.data import cifar
+from jaxtl.data.cifar import CIFAR10, CIFAR100, OFFICIAL_MD5, Cifar, Edition, find_cifar, load_cifar
+from jaxtl.data.dataset import Dataset
+from jaxtl.data.pickles import read_pickled_dict
+from jaxtl.errors import UserError
+
+N = 4  # images in a synthetic batch file
+EDITIONS = [(each, edition) for each in (CIFAR10, CIFAR100) for edition in each.editions]
+
+
+def batch(cifar_set: Cifar, name: str) -> tuple[np.ndarray, list[int]]:
+    """uint8 images [N, 32, 32, 3] and labels for the file ``name``: the same in both editions, other in every file."""
+    rng = np.random.default_rng(list(name.removesuffix(".bin").encode()))
+    images = rng.integers(0, 256, (N, 32, 32, 3), np.uint8)
+    return images, rng.integers(0, len(cifar_set.class_names), N).tolist()
+
+
+def encoded(cifar_set: Cifar, edition: Edition, name: str) -> bytes:
+    images, labels = batch(cifar_set, name)
+    pixels = np.stack([images[..., channel].reshape(N, -1) for channel in range(3)], axis=1).reshape(N, 3072)
+    fine = cifar_set is CIFAR100
+    if name.endswith(".bin"):
+        coarse = np.full((N, 1 if fine else 0), 7, np.uint8)
+        return np.hstack([coarse, np.array(labels, np.uint8)[:, None], pixels]).tobytes()
+    entries = {b"fine_labels": labels, b"coarse_labels": [7] * N} if fine else {b"labels": labels}
+    return pickle.dumps({b"batch_label": b"synthetic", b"data": pixels} | entries, protocol=4)
+
+
+def contents(cifar_set: Cifar, edition: Edition) -> dict[str, bytes]:
+    """The synthetic batch files of both splits, by name."""
+    return {name: encoded(cifar_set, edition, name) for names in edition.files.values() for name in names}
+
+
+def write_folder(data_dir: Path, edition: Edition, files: dict[str, bytes]) -> Path:
+    folder = data_dir / edition.folder
+    folder.mkdir()
+    for name, raw in files.items():
+        (folder / name).write_bytes(raw)
+    return folder
+
+
+def write_archive(data_dir: Path, edition: Edition, files: dict[str, bytes]) -> Path:
+    """The archive, its members in reverse order as a reminder that no order is promised."""
+    archive = data_dir / edition.archive
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in sorted(files, reverse=True):
+            member = tarfile.TarInfo(f"{edition.folder}/{name}")
+            member.size = len(files[name])
+            tar.addfile(member, io.BytesIO(files[name]))
+    return archive
+
+
+def read(cifar_set: Cifar, split: str, data_dir: Path) -> Dataset:
+    return load_cifar(cifar_set, split, data_dir, download=False, md5=None)
+
+
+@pytest.mark.parametrize("write", [write_folder, write_archive])
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize(("cifar_set", "edition"), EDITIONS)
+def test_every_edition_gives_the_images_in_the_official_order(tmp_path, cifar_set, edition, split, write):
+    write(tmp_path, edition, contents(cifar_set, edition))
+    dataset = read(cifar_set, split, tmp_path)
+    parts = [batch(cifar_set, name) for name in edition.files[split]]
+    assert np.array_equal(dataset.images, np.concatenate([images for images, _ in parts]))
+    assert dataset.labels.tolist() == [label for _, labels in parts for label in labels]
+    assert dataset.class_names == cifar_set.class_names
+    assert dataset.images.flags.c_contiguous
+
+
+@pytest.mark.parametrize(("cifar_set", "edition"), EDITIONS)
+def test_the_folder_may_be_given_itself(tmp_path, cifar_set, edition):
+    folder = write_folder(tmp_path, edition, contents(cifar_set, edition))
+    assert find_cifar(cifar_set, folder) == find_cifar(cifar_set, tmp_path) == (edition, folder)
+
+
+def test_a_folder_goes_before_an_archive(tmp_path):
+    python, binary = CIFAR10.editions
+    write_archive(tmp_path, python, contents(CIFAR10, python))
+    folder = write_folder(tmp_path, binary, contents(CIFAR10, binary))
+    assert find_cifar(CIFAR10, tmp_path) == (binary, folder)
+
+
+@pytest.mark.parametrize("write", [write_folder, write_archive])
+def test_only_the_files_of_the_split_are_read(tmp_path, write):
+    edition = CIFAR10.editions[0]
+    write(tmp_path, edition, {"test_batch": encoded(CIFAR10, edition, "test_batch"), "data_batch_1": b"garbage"})
+    assert len(read(CIFAR10, "test", tmp_path)) == N
+
+
+def test_nothing_found_says_where_and_what(tmp_path):
+    with pytest.raises(
+        UserError, match=r"CIFAR-100 is not in .*cifar-100-python\.tar\.gz or cifar-100-binary or"
+    ) as info:
+        read(CIFAR100, "test", tmp_path)
+    assert str(tmp_path) in str(info.value)
+    assert "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz" in str(info.value)
+
+
+def test_what_is_missing_is_downloaded(tmp_path, monkeypatch):
+    edition = CIFAR10.editions[0]
+    files = contents(CIFAR10, edition)
+    published = write_archive(tmp_path, edition, files).rename(tmp_path / "published")
+    hashes = {name: hashlib.md5(raw).hexdigest() for name, raw in files.items()}
+    hashes[edition.archive] = hashlib.md5(published.read_bytes()).hexdigest()
+
+    def fetch(url: str, destination: Path, *, md5: str) -> Path:
+        assert url == "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+        assert md5 == hashes["cifar-10-python.tar.gz"]
+        return published.rename(destination)
+
+    monkeypatch.setattr(cifar, "fetch", fetch)
+    assert len(load_cifar(CIFAR10, "test", tmp_path, download=True, md5=hashes)) == N
+    assert find_cifar(CIFAR10, tmp_path) == (edition, tmp_path / "cifar-10-python.tar.gz")
+
+
+# --- truncated, altered and hostile files ---
+
+
+@pytest.mark.parametrize(("cifar_set", "edition"), EDITIONS)
+def test_a_hash_betrays_an_altered_byte(tmp_path, cifar_set, edition):
+    files = contents(cifar_set, edition)
+    hashes = {name: hashlib.md5(raw).hexdigest() for name, raw in files.items()}
+    folder = write_folder(tmp_path, edition, files)
+    assert len(load_cifar(cifar_set, "test", tmp_path, download=False, md5=hashes)) == N
+    (name,) = edition.files["test"]
+    altered = bytearray(files[name])
+    altered[2000] ^= 1
+    (folder / name).write_bytes(altered)
+    with pytest.raises(
+        UserError, match=f"{name} is truncated or altered: its MD5 is .* instead of {hashes[name]}; del"
+    ):
+        load_cifar(cifar_set, "test", tmp_path, download=False, md5=hashes)
+
+
+def test_a_hash_betrays_an_altered_archive(tmp_path):
+    edition = CIFAR10.editions[1]
+    write_archive(tmp_path, edition, contents(CIFAR10, edition))
+    with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz is truncated or altered: its MD5"):
+        load_cifar(CIFAR10, "test", tmp_path, download=False, md5=OFFICIAL_MD5)
+
+
+def test_every_official_file_has_a_hash():
+    named = {edition.archive for _, edition in EDITIONS}
+    named |= {name for _, edition in EDITIONS for names in edition.files.values() for name in names}
+    assert named == set(OFFICIAL_MD5)
+    assert len(set(OFFICIAL_MD5.values())) == len(OFFICIAL_MD5)
+
+
+@pytest.mark.parametrize("write", [write_folder, write_archive])
+@pytest.mark.parametrize(("cifar_set", "edition"), EDITIONS)
+def test_a_truncated_batch_is_refused_by_its_structure(tmp_path, cifar_set, edition, write):
+    files = contents(cifar_set, edition)
+    (name,) = edition.files["test"]
+    write(tmp_path, edition, files | {name: files[name][:-100]})
+    with pytest.raises(UserError, match=f"{edition.folder}/{name} is truncated or altered"):
+        read(cifar_set, "test", tmp_path)
+
+
+@pytest.mark.parametrize("edition", CIFAR10.editions)
+def test_an_empty_batch_is_refused(tmp_path, edition):
+    write_folder(tmp_path, edition, contents(CIFAR10, edition) | {edition.files["test"][0]: b""})
+    with pytest.raises(UserError, match="truncated or altered"):
+        read(CIFAR10, "test", tmp_path)
+
+
+def test_a_missing_batch_is_named(tmp_path):
+    edition = CIFAR10.editions[0]
+    folder = write_folder(tmp_path, edition, contents(CIFAR10, edition))
+    (folder / "data_batch_3").unlink()
+    with pytest.raises(UserError, match=r"cannot read .*data_batch_3 \(No such file"):
+        read(CIFAR10, "train", tmp_path)
+
+
+def python_batch(**entries: object) -> bytes:
+    whole = {"data": np.zeros((N, 3072), np.uint8), "labels": [0] * N}
+    return pickle.dumps(whole | entries, protocol=4)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (python_batch(labels=[0, 9, 10, 0]), r"label 10 of image 2 is outside 0\.\.9"),
+        (python_batch(labels=[-1, 0, 0, 0]), r"label -1 of image 0 is outside"),
+        (python_batch(labels=[0, 0, 0, 1 << 80]), "of image 3 is outside"),
+        (python_batch(labels=[0] * (N + 1)), r"shape \[4, 3072\] instead of \[5, 3072\]"),
+        (python_batch(labels=["0"] * N), "'labels' are not a list of integers"),
+        (python_batch(labels="0000"), "'labels' are not a list of integers"),
+        (python_batch(data=np.zeros((N, 3071), np.uint8)), r"shape \[4, 3071\]"),
+        (python_batch(data=np.zeros(N * 3072, np.uint8)), r"shape \[12288\]"),
+        (python_batch(data=b"pixels"), r"shape \[\]"),
+        (pickle.dumps({"data": np.zeros((N, 3072), np.uint8)}, protocol=4), "lacks labels"),
+    ],
+)
+def test_a_python_batch_with_the_wrong_content_is_refused(tmp_path, raw, message):
+    write_folder(tmp_path, CIFAR10.editions[0], {"test_batch": raw})
+    with pytest.raises(UserError, match=f"test_batch is truncated or altered: .*{message}"):
+        read(CIFAR10, "test", tmp_path)
+
+
+@pytest.mark.parametrize(("cifar_set", "label_bytes", "label"), [(CIFAR10, b"%c", 10), (CIFAR100, b"\x05%c", 100)])
+def test_a_binary_label_out_of_range_is_refused(tmp_path, cifar_set, label_bytes, label):
+    edition = cifar_set.editions[1]
+    records = b"".join(label_bytes % each + bytes(3072) for each in (0, label))
+    write_folder(tmp_path, edition, {edition.files["test"][0]: records})
+    with pytest.raises(UserError, match=f"label {label} of image 1 is outside"):
+        read(cifar_set, "test", tmp_path)
+
+
+def test_a_cut_archive_is_refused_at_every_length(tmp_path):
+    edition = CIFAR10.editions[1]
+    archive = write_archive(tmp_path, edition, {"test_batch.bin": encoded(CIFAR10, edition, "test_batch.bin")})
+    raw = archive.read_bytes()
+    for length in (0, 5, 100, len(raw) // 2, len(raw) * 9 // 10):
+        archive.write_bytes(raw[:length])
+        with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz is truncated or altered"):
+            read(CIFAR10, "test", tmp_path)
+
+
+def test_an_archive_of_garbage_never_escapes_as_another_error(tmp_path):
+    edition = CIFAR10.editions[1]
+    archive = write_archive(tmp_path, edition, {"test_batch.bin": encoded(CIFAR10, edition, "test_batch.bin")})
+    plain = gzip.decompress(archive.read_bytes())
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        altered = bytearray(plain)
+        for position in rng.integers(0, 512, 4):  # the header of the member
+            altered[position] = rng.integers(256)
+        archive.write_bytes(gzip.compress(altered, compresslevel=1))
+        try:
+            read(CIFAR10, "test", tmp_path)
+        except UserError:
+            continue
+
+
+def hostile_archive(archive: Path, members: list[tarfile.TarInfo], payload: bytes) -> None:
+    with tarfile.open(archive, "w:gz") as tar:
+        for member in members:
+            member.size = len(payload) if member.isfile() else 0
+            tar.addfile(member, io.BytesIO(payload))
+
+
+def test_a_hostile_archive_changes_nothing_on_the_disk(tmp_path):
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    edition = CIFAR10.editions[0]
+    secret = tmp_path / "secret"
+    secret.write_bytes(encoded(CIFAR10, edition, "test_batch"))
+    outside = tarfile.TarInfo("../outside")
+    absolute = tarfile.TarInfo(str(tmp_path / "absolute"))
+    link = tarfile.TarInfo("cifar-10-batches-py/test_batch")
+    link.type, link.linkname = tarfile.SYMTYPE, str(secret)
+    hostile_archive(data_dir / edition.archive, [outside, absolute, link], b"evil")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="lacks cifar-10-batches-py/test_batch"):
+        read(CIFAR10, "test", data_dir)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_member_of_absurd_size_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar, "LARGEST_FILE_BYTES", 1000)
+    edition = CIFAR10.editions[1]
+    write_archive(tmp_path, edition, contents(CIFAR10, edition))
+    with pytest.raises(UserError, match=r"lacks .*test_batch\.bin"):
+        read(CIFAR10, "test", tmp_path)
+
+
+# --- the real CIFAR-10 ---
+
+
+@pytest.mark.parametrize(
+    ("split", "per_class", "first_labels"), [("train", 5000, [6, 9, 9, 4, 1]), ("test", 1000, [3, 8, 8, 0, 6])]
+)
+def test_the_real_cifar10(cifar10_dir, split, per_class, first_labels):
+    dataset = load_cifar(CIFAR10, split, cifar10_dir, download=False, md5=OFFICIAL_MD5)
+    assert dataset.images.shape == (10 * per_class, 32, 32, 3)
+    assert np.bincount(dataset.labels).tolist() == [per_class] * 10
+    assert dataset.labels[:5].tolist() == first_labels
+
+
+def test_the_first_real_image_has_its_known_pixels(cifar10_dir):
+    image = load_cifar(CIFAR10, "train", cifar10_dir, download=False, md5=OFFICIAL_MD5).images[0]
+    assert image[0, 0].tolist() == [59, 62, 63]  # red, green, blue of the top left corner
+    assert image[0, 1].tolist() == [43, 46, 45]
+
+
+def test_the_class_names_are_those_of_the_real_cifar10(cifar10_dir):
+    path = cifar10_dir / "cifar-10-batches-py" / "batches.meta"
+    names = read_pickled_dict(path.read_bytes(), str(path), ["label_names"])["label_names"]
+    assert tuple(name.decode() for name in names) == CIFAR10.class_names
+
+
+def test_the_real_test_images_in_binary_form_are_the_official_binary_file(cifar10_dir, tmp_path):
+    python = load_cifar(CIFAR10, "test", cifar10_dir, download=False, md5=OFFICIAL_MD5)
+    planes = python.images.transpose(0, 3, 1, 2).reshape(len(python), 3072)
+    records = np.hstack([python.labels[:, None].astype(np.uint8), planes])
+    write_folder(tmp_path, CIFAR10.editions[1], {"test_batch.bin": records.tobytes()})
+    binary = load_cifar(CIFAR10, "test", tmp_path, download=False, md5=OFFICIAL_MD5)
+    assert all(
+        np.array_equal(getattr(python, field.name), getattr(binary, field.name)) for field in dataclasses.fields(python)
+    )

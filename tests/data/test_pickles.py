@@ -1,0 +1,125 @@
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from jaxtl.data.pickles import read_pickled_dict
+from jaxtl.errors import UserError
+
+# What Python 2 wrote for {'data': np.array([[1, 2], [3, 4]], np.uint8), 'labels': [6, 9]}, with the instructions of the
+# official CIFAR-10 files: strings without an encoding, and NumPy under its old address.
+PYTHON_2_PICKLE = (
+    b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    b"(K\x01K\x02K\x02\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    b"\x89U\x04\x01\x02\x03\x04tbU\x06labels](K\x06K\x09eu."
+)
+
+
+def read(raw: bytes, *keys: str) -> dict:
+    return read_pickled_dict(raw, "folder/test_batch", keys)
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_and_plain_values_come_back(protocol, order):
+    array = np.asarray(np.arange(12, dtype=np.uint8).reshape(3, 4), order=order)
+    found = read(pickle.dumps({b"data": array, "labels": [1, 2]}, protocol=protocol), "data", "labels")
+    assert np.array_equal(found["data"], array)
+    assert found["data"].dtype == np.uint8
+    assert found["labels"] == [1, 2]
+
+
+def test_a_file_of_python_2_is_read():
+    found = read(PYTHON_2_PICKLE, "data", "labels")
+    assert found["data"].tolist() == [[1, 2], [3, 4]]
+    assert found["labels"] == [6, 9]
+
+
+class _Call:
+    """Pickles as the instruction to call ``function(*arguments)``."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    ("function", "argument", "name"),
+    [
+        (os.system, "mkdir {}", "system"),
+        (os.mkdir, "{}", "mkdir"),
+        (eval, "__import__('os').mkdir('{}')", "eval"),
+    ],
+)
+def test_a_pickle_that_calls_something_is_refused_and_nothing_happens(tmp_path, protocol, function, argument, name):
+    target = tmp_path / "made"
+    raw = pickle.dumps({"data": _Call(function, argument.format(target))}, protocol=protocol)
+    with pytest.raises(UserError, match=rf"folder/test_batch asks for \w+\.{name}, .*nothing was run"):
+        read(raw, "data")
+    assert not target.exists()
+    pickle.loads(raw)  # these very bytes do harm where they are trusted
+    assert target.exists()
+
+
+def test_a_global_alone_is_refused():
+    with pytest.raises(UserError, match=r"asks for os\.system"):
+        read(b"\x80\x02cos\nsystem\n.")
+
+
+def test_an_outside_object_is_refused():
+    with pytest.raises(UserError, match="outside object 'secret'"):
+        read(b"Psecret\n.")
+
+
+@pytest.mark.parametrize("admitted", ["numpy.core.multiarray\n_reconstruct", "numpy\nndarray", "numpy\ndtype"])
+def test_a_pickle_cannot_change_what_it_is_given(admitted):
+    name = admitted.encode()
+    poison = b"\x80\x02c" + name + b"\n}U\x04evilK\x01sb."  # sets the attribute evil
+    with pytest.raises(UserError):
+        read(poison, "data")
+    assert not hasattr(np.ndarray, "evil")
+    assert not hasattr(np.dtype, "evil")
+    assert read(PYTHON_2_PICKLE)["labels"] == [6, 9]
+
+
+@pytest.mark.parametrize("array", [np.zeros(3, np.float32), np.array([{}, []], object), np.array(["a"])])
+def test_other_arrays_than_uint8_are_refused(array):
+    with pytest.raises(UserError, match="uint8"):
+        read(pickle.dumps({b"data": array}, protocol=4), "data")
+
+
+def test_an_array_whose_shape_lies_is_refused():
+    with pytest.raises(UserError, match="folder/test_batch is truncated or altered"):
+        read(PYTHON_2_PICKLE.replace(b"K\x02K\x02\x86", b"K\x02K\xff\x86"), "data")
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x00" * 50, b"<html>404</html>", b"\x80\x04N0.", b"\x80\x02]."])
+def test_garbage_is_refused(raw):
+    with pytest.raises(UserError, match=r"folder/test_batch is truncated or altered: .*official"):
+        read(raw, "data")
+
+
+def test_every_truncation_is_refused():
+    for length in range(len(PYTHON_2_PICKLE)):
+        with pytest.raises(UserError, match="truncated or altered"):
+            read(PYTHON_2_PICKLE[:length], "data", "labels")
+
+
+def test_every_altered_byte_gives_an_error_for_a_person_or_plain_values():
+    for position in range(len(PYTHON_2_PICKLE)):
+        for value in (0, 46, 99, 255):
+            raw = bytearray(PYTHON_2_PICKLE)
+            raw[position] = value
+            try:
+                read(bytes(raw), "data", "labels")
+            except UserError:
+                continue
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(UserError, match="lacks fine_labels"):
+        read(PYTHON_2_PICKLE, "data", "fine_labels")

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from jaxtl.data.split import per_class, stratified_split
+from jaxtl.errors import UserError
+
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [40, 25, 7, 2]))
+
+
+@pytest.mark.parametrize(
+    ("fraction", "held_of_class"),
+    [
+        (0.0, [0, 0, 0, 0]),
+        (0.01, [1, 1, 1, 1]),  # at least one of each
+        (0.2, [8, 5, 1, 1]),
+        (0.5, [20, 12, 4, 1]),  # round(12.5) is 12, round(3.5) is 4
+        (0.9, [36, 22, 6, 2]),
+    ],
+)
+def test_every_class_gives_its_share(fraction, held_of_class):
+    rest, held = stratified_split(LABELS, fraction, seed=3)
+    assert np.bincount(LABELS[held], minlength=4).tolist() == held_of_class
+    assert np.array_equal(np.sort(np.concatenate([rest, held])), np.arange(len(LABELS)))
+
+
+def test_the_indices_are_sorted_int64():
+    for indices in (*stratified_split(LABELS, 0.2, seed=3), per_class(LABELS, 2, seed=3)):
+        assert indices.dtype == np.int64
+        assert np.all(np.diff(indices) > 0)
+
+
+def test_a_single_image_stays_in_the_rest():
+    rest, held = stratified_split(np.array([0, 0, 1]), 0.1, seed=0)
+    assert 2 in rest
+    assert len(held) == 1
+
+
+def test_the_seed_decides():
+    same, again, other = (stratified_split(LABELS, 0.2, seed=seed)[1] for seed in (1, 1, 2))
+    assert np.array_equal(same, again)
+    assert not np.array_equal(same, other)
+
+
+def test_a_seed_means_the_same_images_everywhere():
+    labels = np.tile(np.arange(2), 10)
+    assert stratified_split(labels, 0.2, seed=0)[1].tolist() == [5, 8, 12, 19]
+    assert per_class(labels, 2, seed=0).tolist() == [5, 8, 12, 19]
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_fraction_outside_0_to_1_is_refused(fraction):
+    with pytest.raises(UserError, match="choose a number from 0 to below 1"):
+        stratified_split(LABELS, fraction, seed=0)
+
+
+def test_per_class_takes_n_of_each():
+    chosen = per_class(LABELS, 2, seed=5)
+    assert np.bincount(LABELS[chosen]).tolist() == [2, 2, 2, 2]
+    assert not np.array_equal(chosen, per_class(LABELS, 2, seed=6))
+
+
+def test_per_class_names_the_class_that_has_too_few():
+    with pytest.raises(UserError, match="8 images of class 2, which has only 7"):
+        per_class(LABELS, 8, seed=0)
+
+
+def test_per_class_refuses_less_than_one():
+    with pytest.raises(UserError, match="at least 1"):
+        per_class(LABELS, 0, seed=0)
+
+
+def test_no_labels_give_no_indices():
+    rest, held = stratified_split(np.zeros(0, np.int32), 0.5, seed=0)
+    assert len(rest) == len(held) == len(per_class(np.zeros(0, np.int32), 1, seed=0)) == 0
