@@ -1,0 +1,219 @@
+"""The page of a run: one HTML file with its figures inside, readable without a network, a script or this library."""
+
+import json
+import os
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import jinja2
+from matplotlib.figure import Figure
+
+from jaxtl.report import plots, statistics
+
+# A figure with one of these captions stands in its section; any other gets a section of its own, after them.
+COMPARISON = "Comparison"
+COMPARISON_CURVES = "Comparison of curves"
+CURVES = "Learning curves"
+LEARNING_RATE = "Learning rate"
+CONFUSION = "Confusion matrix"
+PREDICTIONS = "Predictions"
+SAMPLES = "Sample images"
+
+NOT_MEASURED = "—"
+PIXELS_PER_INCH = 104  # on the page; figures are drawn finer, for dense screens and paper
+
+
+def write_report(
+    path: Path,
+    *,
+    title: str,
+    summary: Mapping[str, Any],
+    config: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    figures: Mapping[str, Figure],
+    comparison: Sequence[Mapping[str, Any]] | None,
+    environment: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> None:
+    """Write the report of a run. The file appears complete or not at all.
+
+    Args:
+      path: the HTML file; folders above it are made.
+      title: heading of the page.
+      summary: content of ``summary.json``: ``test`` {accuracy, loss, precision, recall, f1, n, confusion_matrix,
+        per_class}, ``time`` {train_s, inference_s, …}, ``params`` {total, trainable}, ``best_epoch``, ``epochs_run``.
+        Whatever is absent or None is shown as a dash.
+      config: the resolved configuration; nested values are flattened to ``field.subfield = value``.
+      history: one mapping an epoch (see ``plots.curves``); may be empty.
+      class_names: K names, in class order.
+      figures: caption -> figure; see the captions at the top of this module.
+      comparison: None, or one mapping an arm, the arm of this run first: ``name``, ``accuracy``, ``interval``
+        (low, high), ``n``, ``train_s``, ``description``; and, where both were tested on the same images, ``versus``:
+        {``name``, ``difference``, ``interval``, ``p_value``}, this arm minus the named one
+        (``statistics.paired_difference_interval`` and ``statistics.mcnemar``).
+      environment: name -> value: versions, device, commit, seed, wall time.
+      notes: sentences for the reader, shown under the headline.
+    """
+    test = summary.get("test") or {}
+    jinja = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    for text_of in (percent, number, loss, integer, compact, duration):
+        jinja.filters[text_of.__name__] = text_of
+    template = jinja.from_string(files("jaxtl.report").joinpath("template.html").read_text("utf-8"))
+    sections = {COMPARISON, COMPARISON_CURVES, CURVES, LEARNING_RATE, CONFUSION, PREDICTIONS, SAMPLES}
+    page = template.render(
+        title=title,
+        test={"accuracy": None, "loss": None, "precision": None, "recall": None, "f1": None, "n": None, **test},
+        interval=_accuracy_interval(test),
+        time={"train_s": None, "inference_s": None, **(summary.get("time") or {})},
+        params={"total": None, "trainable": None, **(summary.get("params") or {})},
+        best_epoch=summary.get("best_epoch"),
+        epochs_run=summary.get("epochs_run"),
+        per_class=_per_class(test, class_names),
+        confusions=_frequent_confusions(test.get("confusion_matrix"), class_names),
+        history=history,
+        comparison=comparison,
+        verdict=[sentence.replace(" %", "\u00a0%") for sentence in _verdict(comparison or ())],
+        figures={caption: _embed(figure) for caption, figure in figures.items()},
+        other_figures=[caption for caption in figures if caption not in sections],
+        # JSON tells "1" from 1, which matters in a configuration only.
+        config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in flatten(config)},
+        environment=dict(flatten(environment)),
+        notes=notes,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(page, encoding="utf-8")
+    draft.replace(path)
+
+
+def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings as ("a.b[0].c", value) pairs; a list without mappings stays one value."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from flatten(inner, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
+        for i, inner in enumerate(value):
+            yield from flatten(inner, f"{name}[{i}]")
+    elif name:  # an empty configuration has no field
+        yield name, value
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """0.9342 -> "93.42 %"; a dash for what was not measured."""
+    return f"{100 * share:.{digits}f} %" if _measured(share) else NOT_MEASURED
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number with at most ``digits`` significant digits; a dash for what was not measured."""
+    return f"{value:,.{digits}g}" if _measured(value) else NOT_MEASURED
+
+
+def loss(value: float | None) -> str:
+    """A loss with four significant digits, zeros kept, so that a column of them lines up; a dash if not measured."""
+    return f"{value:#.4g}".rstrip(".") if _measured(value) else NOT_MEASURED
+
+
+def integer(value: float | None) -> str:
+    """1234567 -> "1,234,567"; a dash for what was not measured."""
+    return f"{value:,.0f}" if _measured(value) else NOT_MEASURED
+
+
+def compact(value: float | None) -> str:
+    """26494090 -> "26.5 M": a count to grasp at a glance; a dash for what was not measured."""
+    if not _measured(value):
+        return NOT_MEASURED
+    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= 0.9995 * size:  # 999,999 is "1 M", not "1e+03 k"
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them: "0.42 s", "38 s", "12 min 5 s", "3 h 07 min"."""
+    if not _measured(seconds):
+        return NOT_MEASURED
+    if seconds < 10:
+        return f"{seconds:.2g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _measured(value: float | None) -> TypeGuard[float]:
+    return value is not None and isfinite(value)
+
+
+def _embed(figure: Figure) -> dict[str, Any]:
+    """The figure as a data URI, and its size on the page in CSS pixels."""
+    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
+    return {
+        "source": "data:image/png;base64," + b64encode(plots.png(figure)).decode("ascii"),
+        "width": width,
+        "height": height,
+    }
+
+
+def _accuracy_interval(test: Mapping[str, Any]) -> tuple[float, float] | None:
+    if not test.get("n") or not _measured(test.get("accuracy")):
+        return None
+    return statistics.wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
+
+
+def _per_class(test: Mapping[str, Any], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    lines = test.get("per_class") or []
+    return [{"class": class_names[i] if i < len(class_names) else str(i), **line} for i, line in enumerate(lines)]
+
+
+def _frequent_confusions(
+    matrix: Sequence[Sequence[int]] | None, class_names: Sequence[str], most: int = 5
+) -> list[dict[str, Any]]:
+    """The largest cells off the diagonal, as {"true", "predicted", "count", "share"} (of the true class)."""
+    cells: list[dict[str, Any]] = [
+        {"true": class_names[i], "predicted": class_names[j], "count": int(cell), "share": cell / sum(row)}
+        for i, row in enumerate(matrix if matrix is not None else ())
+        for j, cell in enumerate(row)
+        if i != j and cell > 0
+    ]
+    return sorted(cells, key=lambda cell: -cell["count"])[:most]
+
+
+def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences that say which arm is better and whether chance explains it; empty for fewer than two arms."""
+    paired = [(row, row["versus"]) for row in comparison if row.get("versus")]
+    if paired:
+        return [_paired_sentence(row, versus) for row, versus in paired]
+    measured = [row for row in comparison if _measured(row.get("accuracy"))]
+    if len(measured) < 2:
+        return []
+    best, second = sorted(measured, key=lambda row: -row["accuracy"])[:2]
+    sentence = (
+        f"“{best['name']}” is the most accurate: {percent(best['accuracy'])}, "
+        f"{100 * (best['accuracy'] - second['accuracy']):.1f} percentage points above “{second['name']}”."
+    )
+    if best.get("interval") and second.get("interval"):
+        apart = best["interval"][0] > second["interval"][1]
+        sentence += f" Their 95 % intervals {'do not overlap' if apart else 'overlap'}."
+    return [sentence]
+
+
+def _paired_sentence(row: Mapping[str, Any], versus: Mapping[str, Any]) -> str:
+    low, high = versus["interval"]
+    points, p = 100 * versus["difference"], versus["p_value"]
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    words = "more" if points >= 0 else "less"
+    if points < 0:  # "less accurate by 1 to 3 points" instead of a double negative
+        low, high = -high, -low
+    sentence = (
+        f"On the same test images “{row['name']}” is {abs(points):.1f} percentage points {words} accurate than "
+        f"“{versus['name']}” (95 % interval {100 * low:.1f} to {100 * high:.1f}; exact McNemar test, {chance})."
+    )
+    return sentence if p < 0.05 else sentence + " Chance alone could explain a difference of this size."

@@ -1,0 +1,253 @@
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from jaxtl.report import html, plots, statistics
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Parses a page, checks that its tags nest, and keeps what the tests ask for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())  # split() takes the no-break space, too
+
+
+CONFUSION = np.array([[90, 10], [4, 96]])
+HISTORY = [
+    {"phase": "head", "epoch": 1, "train_loss": 0.9, "train_accuracy": 0.7, "val_loss": None, "val_accuracy": None,
+     "learning_rate": 1e-3, "images_per_s": 1234.5, "seconds": 2.5},
+    {"phase": "all", "epoch": 2, "train_loss": 0.4, "train_accuracy": 0.9, "val_loss": 0.5, "val_accuracy": 0.88,
+     "learning_rate": 1e-4, "images_per_s": 321.0, "seconds": 8.0},
+]  # fmt: skip
+
+
+def summary(class_names):
+    scores = statistics.classification_scores(CONFUSION)
+    per_class = [{"class": name, **line} for name, line in zip(class_names, scores.pop("per_class"), strict=True)]
+    return {
+        "name": "test",
+        "test": {**scores, "loss": 0.25, "n": 200, "confusion_matrix": CONFUSION.tolist(), "per_class": per_class},
+        "time": {"compile_s": 3.0, "train_s": 725.0, "inference_s": 0.42, "total_s": 730.0},
+        "params": {"total": 1_234_567, "trainable": 2050},
+        "best_epoch": 2,
+        "epochs_run": 2,
+    }
+
+
+def write(tmp_path, **changes):
+    class_names = changes.pop("class_names", ["ants", "bees"])
+    arguments = {
+        "title": "A run",
+        "summary": summary(class_names),
+        "config": {"seed": 0, "phases": [{"train": ["head"], "epochs": 1}, {"train": ["all"]}], "data": {"name": "x"}},
+        "history": HISTORY,
+        "class_names": class_names,
+        "figures": {html.CURVES: plots.curves(HISTORY), html.CONFUSION: plots.confusion_matrix(CONFUSION, class_names)},
+        "comparison": None,
+        "environment": {"device": "cpu", "commit": "abc1234"},
+        **changes,
+    }
+    path = tmp_path / "report" / "index.html"
+    html.write_report(path, **arguments)
+    return path.read_text(encoding="utf-8")
+
+
+def test_page_is_well_formed_and_says_what_the_run_found(tmp_path):
+    page = Page(write(tmp_path, notes=["The test images were used once."]))
+    low, high = statistics.wilson_interval(186, 200)
+    for words in (
+        "A run",
+        "93.00 %",
+        f"95 % interval {100 * low:.2f} % to {100 * high:.2f} %",
+        "12 min 5 s",
+        "0.42 s",
+        "2.05 k",
+        "of 1,234,567",
+        "The test images were used once.",
+        "Macro mean",
+        "abc1234",
+    ):
+        assert words in page.text
+    assert "ants taken for bees (10, 10.0 % of the class)" in page.text
+
+
+def test_page_needs_nothing_from_outside(tmp_path):
+    text = write(tmp_path)
+    page = Page(text)
+    for tag, name, value in page.attributes:
+        if name in {"src", "href", "data", "action", "poster", "srcset"}:
+            assert value.startswith("data:image/png;base64," if tag == "img" else "#"), value
+    without_figures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
+    assert "//" not in without_figures
+    assert "@import" not in text
+    assert "url(" not in text
+    assert not {"script", "link", "iframe"} & set(page.tags)
+
+
+def test_links_inside_the_page_have_their_targets(tmp_path):
+    page = Page(write(tmp_path, comparison=[{"name": "a", "accuracy": 0.9}]))
+    targets = {value for _, name, value in page.attributes if name == "id"}
+    links = {value[1:] for _, name, value in page.attributes if name == "href"}
+    assert links == {"comparison", "curves", "classes", "details"}
+    assert links <= targets
+
+
+def test_everything_from_outside_is_escaped(tmp_path):
+    evil = "<script>alert(1)</script>"
+    text = write(
+        tmp_path,
+        title=evil,
+        class_names=[evil, '"><img src=x onerror=alert(1)>'],
+        config={evil: evil},
+        environment={evil: evil},
+        notes=[evil],
+        history=[{**line, "phase": evil} for line in HISTORY],
+        figures={evil: plots.curves(HISTORY)},
+        comparison=[{"name": evil, "accuracy": 0.9, "description": evil}, {"name": "b", "accuracy": 0.8}],
+    )
+    page = Page(text)
+    assert "script" not in page.tags
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert page.tags.count("img") == 1
+    assert evil in page.text
+
+
+def test_figures_stand_in_their_sections_and_others_after_them(tmp_path):
+    figures = {
+        "Something else": plots.learning_rate(HISTORY),
+        html.CONFUSION: plots.confusion_matrix(CONFUSION, ["a", "b"]),
+        html.CURVES: plots.curves(HISTORY),
+    }
+    text = write(tmp_path, figures=figures)
+    alts = re.findall(r'alt="([^"]+)"', text)
+    assert [alt.split(":")[0] for alt in alts] == [
+        "Loss and accuracy against the epoch",
+        "Confusion matrix",
+        "Something else",
+    ]
+
+
+def test_configuration_and_epochs_are_listed_in_full(tmp_path):
+    text = write(tmp_path)
+    for name, value in (
+        ("seed", "0"),
+        ("phases[0].train", "[&#34;head&#34;]"),
+        ("phases[0].epochs", "1"),
+        ("data.name", "&#34;x&#34;"),
+    ):
+        assert f'<th scope="row">{name}</th><td>{value}</td>' in text
+    page = Page(text)
+    assert "2 (best)" in page.text
+    assert "1,234" in page.text or "1,235" in page.text
+
+
+def test_comparison_of_unpaired_arms_speaks_of_their_intervals(tmp_path):
+    arms = [
+        {"name": "transfer", "accuracy": 0.93, "interval": (0.92, 0.94), "n": 10, "train_s": 9.0, "description": "x"},
+        {"name": "scratch", "accuracy": 0.81, "interval": (0.80, 0.82), "n": 10, "train_s": 5.0, "description": "y"},
+    ]
+    said = Page(write(tmp_path, comparison=arms)).text
+    assert "“transfer” is the most accurate: 93.00 %, 12.0 percentage points above “scratch”." in said
+    assert "Their 95 % intervals do not overlap." in said
+    arms[1]["interval"] = (0.80, 0.925)
+    assert "Their 95 % intervals overlap." in Page(write(tmp_path, comparison=arms)).text
+
+
+@pytest.mark.parametrize(
+    ("difference", "interval", "p", "expected"),
+    [
+        (0.12, (0.10, 0.14), 1e-9, "12.0 percentage points more accurate than “b” (95 % interval 10.0 to 14.0; exact"),
+        (-0.02, (-0.05, 0.01), 0.2, "2.0 percentage points less accurate than “b” (95 % interval -1.0 to 5.0; exact"),
+    ],
+)
+def test_comparison_of_paired_arms_reports_the_test(tmp_path, difference, interval, p, expected):
+    versus = {"name": "b", "difference": difference, "interval": interval, "p_value": p}
+    arms = [{"name": "a", "accuracy": 0.9, "versus": versus}, {"name": "b", "accuracy": 0.8}]
+    said = Page(write(tmp_path, comparison=arms)).text
+    assert expected in said
+    assert ("p < 0.001" in said) == (p < 0.001)
+    assert ("Chance alone could explain" in said) == (p > 0.05)
+
+
+def test_what_was_not_measured_is_a_dash(tmp_path):
+    bare = {"test": {"accuracy": None}, "time": None, "params": {}, "best_epoch": None, "epochs_run": None}
+    page = Page(write(tmp_path, summary=bare, history=[], figures={}, config={}, environment={}))
+    assert page.text.count(html.NOT_MEASURED) >= 8
+    assert "None" not in page.text
+    assert "nan" not in page.text
+
+
+def test_writing_again_replaces_the_file_and_leaves_no_draft(tmp_path):
+    assert write(tmp_path) == write(tmp_path)  # nothing in the page depends on when it was written
+    assert "Other" in write(tmp_path, title="Other")
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.4213, "0.42 s"),
+        (9.94, "9.9 s"),
+        (9.99, "10 s"),
+        (59.7, "1 min 0 s"),
+        (725, "12 min 5 s"),
+        (3599.8, "1 h 00 min"),
+        (11220, "3 h 07 min"),
+        (None, "—"),
+        (float("nan"), "—"),
+    ],
+)
+def test_duration(seconds, expected):
+    assert html.duration(seconds) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.775, "0.7750"),
+        (2.302585, "2.303"),
+        (12345.6, "1.235e+04"),
+        (1234.0, "1234"),
+        (None, "—"),
+        (float("inf"), "—"),
+    ],
+)
+def test_loss(value, expected):
+    assert html.loss(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (650, "650"), (2050, "2.05 k"), (999_999, "1 M"), (26_494_090, "26.5 M"), (1.3e9, "1.3 G"), (None, "—")],
+)
+def test_compact(value, expected):
+    assert html.compact(value) == expected

@@ -1,0 +1,332 @@
+import warnings
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from jaxtl.report import plots
+
+
+def history(epochs, *, head=0, validation=True):
+    return [
+        {
+            "phase": "head" if epoch <= head else "all",
+            "epoch": epoch,
+            "train_loss": 1.0 / epoch,
+            "train_accuracy": 1 - 0.5 / epoch,
+            "val_loss": 1.1 / epoch if validation else None,
+            "val_accuracy": 1 - 0.6 / epoch if validation else None,
+            "learning_rate": 0.1 / epoch,
+            "images_per_s": 1000.0,
+            "seconds": 1.0,
+        }
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def pictures(n, size=8, channels=3):
+    return np.random.default_rng(0).integers(0, 256, (n, size, size, channels), np.uint8)
+
+
+def line(axes, label):
+    (found,) = [line for line in axes.lines if line.get_label() == label]
+    return found
+
+
+def legend(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_curves_draw_both_splits_of_loss_and_accuracy():
+    loss, accuracy = plots.curves(history(5), best_epoch=4).axes
+    assert (loss.get_title("left"), accuracy.get_title("left")) == ("Loss", "Accuracy")
+    np.testing.assert_allclose(line(loss, "train").get_ydata(), [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
+    np.testing.assert_array_equal(line(accuracy, "validation").get_xdata(), [1, 2, 3, 4, 5])
+    mark = line(accuracy, "best epoch 4: 85.0 %")
+    np.testing.assert_allclose(mark.get_xydata(), [[4, 0.85]])
+    assert line(loss, "best epoch 4: 0.275")
+
+
+def test_curves_without_validation_mark_the_training_curve():
+    loss, accuracy = plots.curves(history(5, validation=False), best_epoch=5).axes
+    assert legend(loss) == ["train", "best epoch 5: 0.2"]
+    assert legend(accuracy) == ["train", "best epoch 5: 90.0 %"]
+
+
+def test_curves_skip_epochs_that_were_not_validated_or_diverged():
+    lines = history(4)
+    lines[1]["val_loss"] = None
+    del lines[2]["val_loss"]
+    lines[3]["train_loss"] = float("nan")
+    loss, _ = plots.curves(lines).axes
+    np.testing.assert_array_equal(line(loss, "validation").get_xdata(), [1, 4])
+    np.testing.assert_array_equal(line(loss, "train").get_xdata(), [1, 2, 3])
+
+
+def test_curves_of_one_epoch_are_visible_markers_on_a_whole_tick():
+    figure = plots.curves(history(1), best_epoch=1)
+    plots.png(figure)
+    for axes in figure.axes:
+        assert line(axes, "train").get_marker() == "o"
+        assert axes.get_xlim() == (0.5, 1.5)
+        assert [tick for tick in axes.get_xticks() if 0.5 <= tick <= 1.5] == [1]
+
+
+def test_curves_of_nothing_measured_say_so():
+    loss, _ = plots.curves([{"phase": "all", "epoch": 1}]).axes
+    assert [text.get_text() for text in loss.texts] == ["not measured"]
+    with pytest.raises(ValueError, match="no epoch"):
+        plots.curves([])
+
+
+def test_phases_have_a_boundary_and_a_name():
+    for axes in plots.curves(history(10, head=3)).axes:
+        boundary = [line for line in axes.lines if list(line.get_xdata()) == [3.5, 3.5]]
+        assert len(boundary) == 1
+        assert [text.get_text() for text in axes.texts] == ["head", "all"]
+    assert not plots.curves(history(10)).axes[0].texts  # one phase needs no name
+
+
+def test_names_of_short_phases_do_not_overlap():
+    names = ["head"] * 2 + ["the last stage"] * 2 + ["the last two stages"] * 2 + ["all"] * 90 + ["polish at the end"]
+    lines = [{**line, "phase": name} for line, name in zip(history(len(names)), names, strict=True)]
+    figure = plots.curves(lines)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert len(boxes) == 5
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        assert all(box.x1 <= axes.bbox.x1 + 1 for box in boxes)
+
+
+def test_learning_rate_is_logarithmic_when_it_spans_orders_of_magnitude():
+    assert plots.learning_rate(history(100)).axes[0].get_yscale() == "log"
+    narrow = plots.learning_rate(history(10)).axes[0]
+    assert narrow.get_yscale() == "linear"
+    np.testing.assert_allclose(narrow.lines[0].get_ydata(), [0.1 / epoch for epoch in range(1, 11)])
+
+
+def test_confusion_matrix_is_normalised_by_row_and_shows_counts():
+    matrix = np.array([[8, 2], [1, 3]])
+    axes, _ = plots.confusion_matrix(matrix, ["ant", "bee"]).axes
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0.8, 0.2], [0.25, 0.75]])
+    assert {text.get_position(): text.get_text() for text in axes.texts} == {
+        (0, 0): "8",
+        (1, 0): "2",
+        (0, 1): "1",
+        (1, 1): "3",
+    }
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ant", "bee"]
+
+
+def test_confusion_counts_contrast_with_their_cells():
+    matrix = np.array([[1000, 200, 0], [60, 500, 300], [0, 0, 7]])
+    axes, _ = plots.confusion_matrix(matrix, list("abc")).axes
+    rgba = axes.images[0].to_rgba(axes.images[0].get_array())
+    for text in axes.texts:
+        if text.get_text() != "0":  # the zeros are meant to step back
+            column, row = text.get_position()
+            ink, cell = (
+                _relative_luminance(color) for color in (matplotlib.colors.to_rgb(text.get_color()), rgba[row, column])
+            )
+            assert (max(ink, cell) + 0.05) / (min(ink, cell) + 0.05) >= 4.5  # WCAG 2 AA
+
+
+def _relative_luminance(color):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in color[:3]]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+@pytest.mark.parametrize(("num_classes", "counts", "names"), [(20, 400, 20), (21, 0, 21), (100, 0, 100)])
+def test_confusion_counts_stop_at_twenty_classes(num_classes, counts, names):
+    matrix = np.eye(num_classes, dtype=int)
+    figure = plots.confusion_matrix(matrix, [f"class {i}" for i in range(num_classes)])
+    assert len(figure.axes[0].texts) == counts
+    assert len(figure.axes[0].get_yticklabels()) == names
+
+
+def test_confusion_matrix_of_a_thousand_classes_fits_a_page():
+    figure = plots.confusion_matrix(np.eye(1000, dtype=int), [str(i) for i in range(1000)])
+    assert max(figure.get_size_inches()) < 12
+    assert len(plots.png(figure, dpi=30)) > 0
+
+
+def test_confusion_matrix_accepts_an_empty_class_and_refuses_a_wrong_shape():
+    axes, _ = plots.confusion_matrix(np.array([[0, 0], [1, 3]]), ["a", "b"]).axes
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0, 0], [0.25, 0.75]])
+    with pytest.raises(ValueError, match="3 class names"):
+        plots.confusion_matrix(np.eye(2, dtype=int), list("abc"))
+
+
+@pytest.mark.parametrize("num_classes", [2, 10, 20, 100])
+def test_confusion_matrix_is_square_and_nothing_is_cut(num_classes):
+    names = [f"a rather long class name {i}" for i in range(num_classes)]
+    figure = plots.confusion_matrix(np.eye(num_classes, dtype=int), names)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert axes.bbox.width / axes.bbox.height == pytest.approx(1, abs=0.12)
+    whole = figure.bbox.padded(1)
+    for label in [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label]:
+        box = label.get_window_extent()
+        assert whole.x0 <= box.x0 <= box.x1 <= whole.x1
+        assert whole.y0 <= box.y0 <= box.y1 <= whole.y1
+
+
+def test_choose_predictions_starts_with_the_most_confident_mistakes():
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    predicted = np.array([0, 0, 1, 1, 0, 1, 2, 0])
+    probability = np.array([0.5, 0.9, 0.6, 0.8, 0.9, 0.7, 0.99, 0.7])
+    # Mistakes are 2 (0.6), 4 (0.9), 7 (0.7); right ones are dealt one a class: 0, 3, 6, then 1, 5.
+    assert plots.choose_predictions(labels, predicted, probability, 6).tolist() == [4, 7, 2, 0, 3, 6]
+    assert plots.choose_predictions(labels, predicted, probability, 3).tolist() == [4, 7, 0]
+    assert plots.choose_predictions(labels, predicted, probability, 99).tolist() == [4, 7, 2, 0, 3, 6, 1, 5]
+
+
+def test_choose_predictions_fills_the_grid_with_the_other_kind():
+    labels = np.arange(6) % 2
+    probability = np.linspace(0.5, 1, 6)
+    assert plots.choose_predictions(labels, labels, probability, 4).tolist() == [0, 1, 2, 3]
+    assert plots.choose_predictions(labels, 1 - labels, probability, 4).tolist() == [5, 4, 3, 2]
+    assert plots.choose_predictions(labels, labels, probability, 0).tolist() == []
+
+
+def test_prediction_grid_titles_are_green_when_right_and_red_when_wrong():
+    figure = plots.prediction_grid(
+        pictures(3), np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([0.97, 0.5, 1.0]), ["cat", "dog"]
+    )
+    assert [axes.get_title() for axes in figure.axes] == [
+        "True: cat\nPrediction: cat (97 %)",
+        "True: dog\nPrediction: cat (50 %)",
+        "True: dog\nPrediction: dog (100 %)",
+    ]
+    right, wrong = to_hex(plots.RIGHT), to_hex(plots.WRONG)
+    assert [to_hex(axes.title.get_color()) for axes in figure.axes] == [right, wrong, right]
+    assert [to_hex(axes.spines["left"].get_edgecolor()) for axes in figure.axes] == [right, wrong, right]
+    red, green, _ = matplotlib.colors.to_rgb(right)
+    assert green > red
+    red, green, _ = matplotlib.colors.to_rgb(wrong)
+    assert red > green
+
+
+def test_prediction_grid_leaves_out_empty_rows_and_surplus_pictures():
+    def grid(n, **size):
+        return plots.prediction_grid(pictures(n), np.zeros(n, int), np.zeros(n, int), np.ones(n), ["a"], **size)
+
+    assert len(grid(50, rows=2, columns=3).axes) == 6
+    few = grid(4, rows=5, columns=3).axes
+    assert len(few) == 6  # two rows of three, the last two places blank
+    assert [bool(axes.images) for axes in few] == [True] * 4 + [False] * 2
+    with pytest.raises(ValueError, match="at least one"):
+        grid(0)
+
+
+@pytest.mark.parametrize(("size", "pixels_kept"), [(8, True), (32, True), (224, False)])
+def test_small_pictures_keep_their_pixels(size, pixels_kept):
+    one = np.zeros(1, int)
+    figure = plots.prediction_grid(pictures(1, size), one, one, np.ones(1), ["a"])
+    assert (figure.axes[0].images[0].get_interpolation() == "nearest") == pixels_kept
+
+
+def test_grey_pictures_are_shown_grey_with_their_own_brightness():
+    grey = pictures(1, channels=1)
+    one = np.zeros(1, int)
+    shown = plots.prediction_grid(grey, one, one, np.ones(1), ["a"]).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(shown, np.repeat(grey[0], 3, axis=-1))
+
+
+def test_prediction_titles_of_long_names_do_not_run_into_their_neighbours():
+    names = ["hook-and-loop fastener of the second kind"] * 2
+    n = 10
+    figure = plots.prediction_grid(pictures(n), np.zeros(n, int), np.ones(n, int), np.ones(n), names)
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_class_samples_show_every_class_in_its_row():
+    labels = np.repeat(np.arange(3), 10)
+    images = np.broadcast_to((labels * 50).astype(np.uint8)[:, None, None, None], (30, 4, 4, 1))
+    figure = plots.class_samples(images, labels, ["a", "b", "c"], per_class=5)
+    (axes,) = figure.axes
+    wall = np.asarray(axes.images[0].get_array())
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    for row, tick in enumerate(axes.get_yticks()):
+        assert set(np.unique(wall[round(tick)])) == {row * 50, 255}  # pictures of this class, and the gaps
+    assert axes.get_title("left") == ""
+
+
+def test_class_samples_of_a_short_class_and_of_many_classes():
+    labels = np.arange(100)
+    figure = plots.class_samples(pictures(100), labels, [f"class {i}" for i in range(100)], per_class=4)
+    axes = figure.axes[0]
+    assert axes.get_title("left") == "The first 20 of 100 classes"
+    assert len(axes.get_yticks()) == 20
+
+
+def test_class_samples_leave_the_row_of_an_absent_class_empty():
+    axes = plots.class_samples(pictures(2), np.zeros(2, int), ["here", "absent"], per_class=3).axes[0]
+    wall = np.asarray(axes.images[0].get_array())
+    assert (wall[round(axes.get_yticks()[1])] == 255).all()
+    assert (wall[round(axes.get_yticks()[0])] != 255).any()
+
+
+def test_class_samples_depend_on_the_seed_only():
+    labels = np.zeros(100, int)
+    draws = [plots.class_samples(pictures(100), labels, ["a"], seed=seed) for seed in (0, 0, 1)]
+    first, again, other = (np.asarray(figure.axes[0].images[0].get_array()) for figure in draws)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_accuracy_comparison_draws_each_arm_with_its_interval():
+    figure = plots.accuracy_comparison(["transfer", "scratch"], [0.93, 0.81], [(0.92, 0.94), (0.80, 0.82)])
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["transfer", "scratch"]
+    assert axes.yaxis_inverted()  # the first arm is on top
+    spans = [
+        tuple(line.get_xdata()) for line in axes.lines if line.get_linestyle() == "-" and line.get_marker() == "None"
+    ]
+    assert spans == [(0.92, 0.94), (0.80, 0.82)]
+    assert [text.get_text() for text in axes.texts] == ["93.0 %", "81.0 %"]
+    with pytest.raises(ValueError, match="at least one"):
+        plots.accuracy_comparison([], [], [])
+
+
+def test_overlaid_curves_leave_out_a_run_without_the_metric():
+    runs = {"transfer": history(5), "blind": history(5, validation=False), "scratch": history(9)}
+    (axes,) = plots.overlaid_curves(runs).axes
+    assert legend(axes) == ["transfer", "scratch"]
+    assert axes.get_title("left") == "Validation accuracy"
+    assert axes.get_xlim() == (0.5, 9.5)
+    with pytest.raises(ValueError, match="val_accuracy"):
+        plots.overlaid_curves({"blind": history(5, validation=False)})
+
+
+def test_class_names_are_never_formulas():
+    names = ["$x$", "a_$b", r"$\frac$"]
+    one = np.zeros(1, int)
+    for figure in (
+        plots.confusion_matrix(np.eye(3, dtype=int), names),
+        plots.class_samples(pictures(3), np.arange(3), names),
+        plots.prediction_grid(pictures(1), one, one + 2, np.ones(1), names),
+    ):
+        assert plots.png(figure, dpi=30).startswith(b"\x89PNG")
+
+
+def test_png_is_deterministic_and_carries_no_metadata():
+    first, second = (plots.png(plots.curves(history(3)), dpi=40) for _ in range(2))
+    assert first == second
+    assert b"tEXt" not in first
+    assert len(plots.png(plots.curves(history(3)), dpi=80)) > len(first)
+
+
+def test_drawing_leaves_matplotlib_as_it_was():
+    before = dict(matplotlib.rcParams)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plots.curves(history(3))
+        plots.png(figure, dpi=30)
+    assert isinstance(figure, Figure)
+    assert dict(matplotlib.rcParams) == before

@@ -1,0 +1,144 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from jaxtl.report import statistics
+
+
+def labels_of(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The label vectors that a confusion matrix was counted from."""
+    true, predicted = np.indices(confusion.shape)
+    return np.repeat(true.ravel(), confusion.ravel()), np.repeat(predicted.ravel(), confusion.ravel())
+
+
+def pairs(both: int, only_a: int, only_b: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    cells = [(True, True)] * both + [(True, False)] * only_a + [(False, True)] * only_b + [(False, False)] * neither
+    a, b = np.array(cells).T
+    return a, b
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 5, 10, 100])
+@pytest.mark.parametrize("density", [0.1, 0.5, 1.0])  # sparse ones have empty rows and columns
+def test_scores_agree_with_scikit_learn(num_classes, density):
+    rng = np.random.default_rng(num_classes)
+    confusion = rng.integers(0, 30, (num_classes, num_classes)) * (rng.random((num_classes, num_classes)) < density)
+    confusion[0, 0] += 1
+    true, predicted = labels_of(confusion)
+    classes = range(num_classes)
+    scores = statistics.classification_scores(confusion)
+
+    macro = precision_recall_fscore_support(true, predicted, labels=classes, average="macro", zero_division=0)
+    assert [scores["precision"], scores["recall"], scores["f1"]] == pytest.approx(macro[:3], abs=1e-12)
+    assert scores["accuracy"] == pytest.approx((true == predicted).mean())
+    for name, expected in zip(
+        ("precision", "recall", "f1", "support"),
+        precision_recall_fscore_support(true, predicted, labels=classes, zero_division=0),
+        strict=True,
+    ):
+        np.testing.assert_allclose([line[name] for line in scores["per_class"]], expected, atol=1e-12)
+
+
+def test_class_that_is_never_predicted_and_class_that_never_occurs_count_zero():
+    scores = statistics.classification_scores(np.array([[3, 1, 0], [2, 0, 0], [0, 0, 0]]))
+    assert scores["per_class"][1] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 2}
+    assert scores["per_class"][2] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+    assert scores["accuracy"] == 0.5
+    assert scores["precision"] == pytest.approx(3 / 5 / 3)
+
+
+@pytest.mark.parametrize("confusion", [np.ones((2, 3), int), np.zeros((2, 2), int), np.array([[1, -1], [0, 1]])])
+def test_scores_refuse_what_is_no_confusion_matrix(confusion):
+    with pytest.raises(ValueError, match="confusion matrix"):
+        statistics.classification_scores(confusion)
+
+
+def test_confusion_counts_agree_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    true, predicted = rng.integers(0, 7, (2, 500))
+    expected = confusion_matrix(true, predicted, labels=range(8))
+    np.testing.assert_array_equal(statistics.confusion_counts(true, predicted, 8), expected)
+
+
+def test_confusion_counts_refuse_a_class_outside_the_range():
+    with pytest.raises(ValueError, match=r"predicted must lie in \[0, 2\)"):
+        statistics.confusion_counts([0, 1], [0, 2], 2)
+    with pytest.raises(ValueError, match=r"labels must lie in \[0, 2\)"):
+        statistics.confusion_counts([-1, 1], [0, 1], 2)
+    with pytest.raises(ValueError, match="one length"):
+        statistics.confusion_counts([0, 1], [0], 2)
+
+
+# R. G. Newcombe (1998), Two-sided confidence intervals for the single proportion, Statistics in Medicine 17, table I.
+@pytest.mark.parametrize(
+    ("correct", "n", "expected"),
+    [
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+    ],
+)
+def test_wilson_interval_has_the_published_values(correct, n, expected):
+    low, high = statistics.wilson_interval(correct, n)
+    assert (low, high) == pytest.approx(expected, abs=5e-5)
+    mirrored = statistics.wilson_interval(n - correct, n)
+    assert mirrored == pytest.approx((1 - high, 1 - low))
+
+
+def test_wilson_interval_reaches_the_ends_and_widens_with_confidence():
+    assert statistics.wilson_interval(0, 7)[0] == 0.0
+    assert statistics.wilson_interval(7, 7)[1] == 1.0
+    low95, high95 = statistics.wilson_interval(90, 100)
+    low99, high99 = statistics.wilson_interval(90, 100, confidence=0.99)
+    assert low99 < low95 < 0.9 < high95 < high99
+
+
+@pytest.mark.parametrize(("correct", "n", "confidence"), [(-1, 5, 0.95), (6, 5, 0.95), (0, 0, 0.95), (1, 5, 1.0)])
+def test_wilson_interval_refuses_impossible_counts(correct, n, confidence):
+    with pytest.raises(ValueError, match=r"need 0 <= correct|confidence"):
+        statistics.wilson_interval(correct, n, confidence)
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0, 1), (3, 9), (12, 2), (40, 40), (100, 60)])
+def test_mcnemar_is_the_exact_binomial_tail(only_a, only_b):
+    n, k = only_a + only_b, min(only_a, only_b)
+    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+    assert statistics.mcnemar(*pairs(50, only_a, only_b, 5)) == pytest.approx(min(1.0, 2 * tail))
+
+
+def test_mcnemar_of_identical_classifiers_is_one():
+    assert statistics.mcnemar(*pairs(5, 0, 0, 3)) == 1.0
+
+
+# The example with cells 36, 12, 2, 0 of Newcombe (1998), paired data, method 10.
+def test_paired_difference_interval_has_the_published_value():
+    assert statistics.paired_difference_interval(*pairs(36, 12, 2, 0)) == pytest.approx((0.0569, 0.3404), abs=1e-4)
+
+
+def test_paired_difference_interval_is_antisymmetric_and_contains_the_difference():
+    a, b = pairs(700, 120, 60, 120)
+    low, high = statistics.paired_difference_interval(a, b)
+    assert low < 0.06 < high
+    assert statistics.paired_difference_interval(b, a) == pytest.approx((-high, -low))
+    wide = statistics.paired_difference_interval(a, b, confidence=0.99)
+    assert wide[0] < low < high < wide[1]
+
+
+def test_paired_difference_interval_covers_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    cells = rng.choice(4, p=[0.6, 0.2, 0.1, 0.1], size=(1000, 150))  # true difference 0.1
+    hits = 0
+    for cell in cells:
+        low, high = statistics.paired_difference_interval(cell <= 1, (cell == 0) | (cell == 2))
+        hits += low <= 0.1 <= high
+    assert 0.93 < hits / len(cells) < 0.98
+
+
+@pytest.mark.parametrize("function", [statistics.mcnemar, statistics.paired_difference_interval])
+def test_paired_statistics_refuse_unpaired_vectors(function):
+    with pytest.raises(ValueError, match="one length"):
+        function([True, False], [True])
+    with pytest.raises(ValueError, match="one length"):
+        function([], [])
