@@ -1,0 +1,6 @@
+"""Networks as pure functions of their variables; imports neither data nor training, so that a layer can be lifted out."""
+
+from jaxtl.models.classifier import Classifier
+from jaxtl.models.registry import build_model, list_models, model_options
+
+__all__ = ["Classifier", "build_model", "list_models", "model_options"]

@@ -1,0 +1,91 @@
+"""A classifier is a chain of named stages: the backbone's, then pooling, then the head."""
+
+from collections.abc import Callable, Collection
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxtl.errors import UserError
+
+HEAD = "head"
+
+# A stage is any module called as ``stage(x, train)``; the factory makes it inside the parent's scope.
+StageFactory = Callable[[], nn.Module]
+Train = bool | Collection[str]
+
+
+class Classifier(nn.Module):
+    """Backbone stages, pooling and head under their own names.
+
+    The name of a stage is also the top-level key of its parameters and statistics, ``variables["params"]["stage1"]``,
+    so that "train these stages, freeze those" is a split of a dictionary.
+
+    Attributes:
+      backbone: pairs (stage name, factory of the stage's module), in the order of the forward pass.
+      pool: maps the last stage's output to features ``[B, F]``.
+      head: factory of the module that maps features to logits, called as ``head(features, train)``;
+        ``None`` makes the model return features.
+      least_size: least height and width of an image, in pixels.
+    """
+
+    backbone: tuple[tuple[str, StageFactory], ...]
+    pool: Callable[[jax.Array], jax.Array]
+    head_factory: StageFactory | None
+    least_size: int = 1
+
+    def setup(self) -> None:
+        """Bind every stage under its own name."""
+        for name, factory in self.backbone:
+            setattr(self, name, factory())
+        if self.head_factory is not None:
+            setattr(self, HEAD, self.head_factory())
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The names of all stages in the order of the forward pass, the head last."""
+        names = tuple(name for name, _ in self.backbone)
+        return names if self.head_factory is None else (*names, HEAD)
+
+    def __call__(self, images: jax.Array, *, train: Train = False) -> jax.Array:
+        """Class scores.
+
+        Args:
+          images: ``[B, H, W, C]``, float, normalised.
+          train: ``True`` runs every stage in training mode (dropout drops, batch norm uses and updates batch
+            statistics), ``False`` none, and a collection of stage names those stages alone.
+
+        Returns:
+          Logits ``[B, num_classes]``, float32; features ``[B, F]`` where the model has no head.
+
+        Raises:
+          UserError: if the images are smaller than the network can take.
+        """
+        features = self.features(images, train=train)
+        if self.head_factory is None:
+            return features
+        head = getattr(self, HEAD)
+        return jnp.asarray(head(features, _in_training(train, HEAD)), jnp.float32)
+
+    def features(self, images: jax.Array, *, train: Train = False) -> jax.Array:
+        """What the head sees: ``[B, F]``, pooled; arguments as in ``__call__``."""
+        last = list(self.stages(images, train=train).values())[-1:]
+        return self.pool(last[0] if last else images)
+
+    def stages(self, images: jax.Array, *, train: Train = False) -> dict[str, jax.Array]:
+        """The output of every backbone stage, by name: maps ``[B, H, W, C]``, or ``[B, F]`` of a dense stage."""
+        height, width = images.shape[1:3]
+        if min(height, width) < self.least_size:
+            raise UserError(
+                f"The images are {height} x {width} pixels, but this network needs at least {self.least_size} x "
+                f"{self.least_size}; enlarge them with data.size."
+            )
+        maps: dict[str, jax.Array] = {}
+        x = images
+        for name, _ in self.backbone:
+            x = maps[name] = getattr(self, name)(x, _in_training(train, name))
+        return maps
+
+
+def _in_training(train: Train, stage: str) -> bool:
+    return train if isinstance(train, bool) else stage in train

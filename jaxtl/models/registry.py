@@ -1,0 +1,59 @@
+"""Names of models: what there is, and how a name becomes a module."""
+
+import difflib
+import fnmatch
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxtl.errors import UserError
+from jaxtl.models import cnn
+from jaxtl.models.classifier import Classifier
+
+MODELS: dict[str, Callable[..., Classifier]] = {**cnn.VARIANTS}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names of all models that match a shell pattern, sorted.
+
+    >>> list_models("*cnn")
+    ['bn_cnn', 'cnn', 'custom_cnn']
+    """
+    return sorted(fnmatch.filter(MODELS, pattern))
+
+
+def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **options: Any) -> Classifier:
+    """The module of a name, without variables.
+
+    Args:
+      name: one of ``list_models()``.
+      num_classes: number of logits; 0 leaves the head away.
+      dtype: dtype of the computation; parameters are float32 in any case.
+      **options: keyword arguments of the family's function, ``dropout=0.3`` say.
+
+    Raises:
+      UserError: for a name or an option that does not exist; it names the nearest.
+
+    >>> build_model("cnn", 10).stage_names
+    ('stem', 'stage1', 'hidden', 'head')
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(list_models())}."
+        raise UserError(f"There is no model {name!r}; {hint}")
+    if num_classes < 0:
+        raise UserError(f"num_classes is {num_classes}, but a model has 1 class or more, or 0 for features alone.")
+    known = model_options(name)
+    for option in options:
+        if option not in known:
+            raise UserError(f"{name} has no option {option!r}; it has: {', '.join(known)}.")
+    return MODELS[name](num_classes, dtype, **options)
+
+
+def model_options(name: str) -> dict[str, Any]:
+    """The options of a model and their defaults, for a name of ``list_models()``."""
+    parameters = inspect.signature(MODELS[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
