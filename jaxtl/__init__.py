@@ -1,1 +1,9 @@
 """Transfer-learning image classification in pure functional JAX."""
+
+from jaxtl.create import create_model
+from jaxtl.data import Dataset, load_dataset
+from jaxtl.errors import UserError
+from jaxtl.experiment import run
+from jaxtl.models import list_models
+
+__all__ = ["Dataset", "UserError", "create_model", "list_models", "load_dataset", "run"]

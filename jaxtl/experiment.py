@@ -1,0 +1,256 @@
+"""The story of a run on one page: data -> model -> phases -> test -> report."""
+
+import contextlib
+import pathlib
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from jaxtl.config import SOURCE, check, raise_problems, variants
+from jaxtl.create import create_model
+from jaxtl.data.augment import Transform, compose, normalise, resize
+from jaxtl.data.prepare import Splits, prepare
+from jaxtl.environment import describe
+from jaxtl.models import Classifier
+from jaxtl.report import html
+from jaxtl.report.comparison import Arm, compare
+from jaxtl.report.console import RunConsole
+from jaxtl.report.figures import draw
+from jaxtl.report.statistics import classification_scores
+from jaxtl.report.tensorboard import write_events
+from jaxtl.run_folder import RunFolder
+from jaxtl.train.checkpoint import Checkpoints
+from jaxtl.train.evaluate import Evaluation, make_evaluator
+from jaxtl.train.interrupt import StopFlag, stop_on_signals
+from jaxtl.train.loop import Fitted, fit
+from jaxtl.train.mesh import data_mesh
+from jaxtl.transfer.phases import Phase, trained_stages
+
+Summary = dict[str, Any]
+
+
+def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunConsole | None = None) -> Summary:
+    """Train, test and report what a config describes; or go on with it, where the work folder was left.
+
+    Args:
+      config: as the files in ``configs/`` return it; see ``jaxtl.config`` for the fields.
+      workdir: the run folder. Source and baselines get run folders of their own inside.
+      console: where to print.
+
+    Returns:
+      The content of ``summary.json``: ``test`` {accuracy, loss, precision, recall, f1, n, confusion_matrix,
+      per_class}, ``time`` {compile_s, train_s, inference_s, total_s} in seconds, ``params`` {total, trainable},
+      ``best_epoch``, ``epochs_run``, and ``comparison`` where the config names baselines.
+
+    Raises:
+      UserError: for a mistake in the config, the data or the folder.
+      jaxtl.train.loop.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
+    """
+    raise_problems(check(config), "The config")
+    console, workdir = console or RunConsole(), pathlib.Path(workdir)
+    runs = variants(config)
+    whole = {**runs[""], **{where: tree for where, tree in runs.items() if where}}
+    folder = RunFolder(workdir, whole, describe())
+    main, source = runs.pop(""), runs.pop(SOURCE, None)
+    if finished := folder.summary():
+        console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
+        console.summary(main["name"], finished, str(folder.report))
+        return finished
+
+    def start_of(tree: Mapping[str, Any]) -> pathlib.Path | None:
+        weights = tree["model"]["weights"]
+        return workdir / SOURCE if weights == SOURCE else pathlib.Path(weights) if weights else None
+
+    with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop, contextlib.closing(console):
+        if source:
+            _train_and_test(source, RunFolder(workdir / SOURCE, source, describe()), start_of(source), stop, console)
+        baselines = []
+        for where, baseline in runs.items():
+            name = where.removeprefix("baselines.")
+            beside = RunFolder(workdir / "baselines" / name, baseline, describe())
+            summary = _train_and_test(baseline, beside, start_of(baseline), stop, console)
+            baselines.append(Arm(name, _in_words(baseline), summary, beside.history(), beside.predictions()))
+        return _train_and_test(main, folder, start_of(main), stop, console, baselines)
+
+
+def _train_and_test(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    weights: pathlib.Path | None,
+    stop: StopFlag,
+    console: RunConsole,
+    baselines: Sequence[Arm] = (),
+) -> Summary:
+    """One run and its report; its result alone, where the folder holds it already."""
+    if finished := folder.summary():
+        return finished
+    start = time.perf_counter()
+    console.say(f"\n{config['name']}")
+    splits = _load(config["data"])
+    folder.write_split(splits.train_indices, splits.validation_indices)
+    model, variables = _create(config, splits, weights)
+    console.parameters(variables["params"])
+
+    plan = tuple(Phase(**phase) for phase in config["phases"])
+    preprocess, batch_size, mesh = _preprocess(config["data"]), config["batch_size"], data_mesh()
+    with contextlib.closing(Checkpoints(folder.checkpoints)) as checkpoints:
+        # The checkpoint is what counts: lines written after it belong to epochs that will be run again.
+        saved = checkpoints.last_progress() or {"history": [], "compile_s": 0.0}
+        spent_before = saved["compile_s"] + sum(line["seconds"] for line in saved["history"])
+        folder.write_history(saved["history"])
+        if saved["history"]:
+            console.say(f"Going on after epoch {len(saved['history'])}.")
+        console.keep_line = folder.append_line
+        fitted = fit(
+            model,
+            variables,
+            plan,
+            splits.train,
+            splits.validation,
+            preprocess=preprocess,
+            batch_size=batch_size,
+            seed=config["seed"],
+            mesh=mesh,
+            checkpoints=checkpoints,
+            checkpoint_every_s=config["checkpoint_every_s"],
+            observer=console,
+            stop=stop,
+        )
+
+    test = make_evaluator(model, splits.test, preprocess, batch_size=batch_size, mesh=mesh)(fitted.variables)
+    summary = _summarise(config["name"], model, plan, fitted, test, splits.test.class_names)
+    folder.write_predictions(
+        splits.test_indices, splits.test.labels, test.predicted, test.probability, splits.test.class_names
+    )
+    if baselines:
+        this = Arm("this run", _in_words(config), summary, fitted.history, folder.predictions())
+        summary["comparison"] = compare([this, *baselines])
+    summary["time"]["total_s"] = spent_before + time.perf_counter() - start
+    _report(config, folder, splits, fitted, test, summary, baselines)
+    folder.write_summary(summary)  # last of all: this file says that the run is finished
+    console.summary(config["name"], summary, str(folder.report))
+    return summary
+
+
+def _load(data: Mapping[str, Any]) -> Splits:
+    return prepare(
+        data["name"],
+        data["dir"] or None,
+        download=data["download"],
+        classes=data["classes"],
+        subset=data["subset"],
+        test_subset=data["test_subset"],
+        per_class=data["per_class"],
+        validation=data["validation"],
+        split_seed=data["split_seed"],
+    )
+
+
+def _create(
+    config: Mapping[str, Any], splits: Splits, weights: pathlib.Path | None
+) -> tuple[Classifier, dict[str, Any]]:
+    settings, size = config["model"], config["data"]["size"]
+    height, width, channels = splits.train.image_shape
+    return create_model(
+        settings["name"],
+        splits.train.num_classes,
+        weights=weights,
+        key=jax.random.key(config["seed"]),
+        image_shape=(size or height, size or width, channels),
+        new_head=settings["new_head"],
+        dtype=settings["dtype"],
+        **settings.get("options", {}),
+    )
+
+
+def _preprocess(data: Mapping[str, Any]) -> Transform:
+    resizing = [resize(data["size"], data["size"])] if data["size"] else []
+    return compose(*resizing, normalise(data["mean"], data["std"]))
+
+
+def _summarise(
+    name: str, model: Classifier, plan: Sequence[Phase], fitted: Fitted, test: Evaluation, class_names: Sequence[str]
+) -> Summary:
+    """Everything of ``summary.json`` but the comparison and the total time."""
+    scores = classification_scores(test.confusion)
+    per_class = [{"class": name, **line} for name, line in zip(class_names, scores["per_class"], strict=True)]
+    params = fitted.variables["params"]
+    trained = {stage for phase in plan for stage in trained_stages(phase, model.stage_names)}
+    return {
+        "name": name,
+        "test": {
+            "accuracy": test.accuracy,
+            "loss": test.loss,
+            **{score: scores[score] for score in ("precision", "recall", "f1")},
+            "n": int(test.confusion.sum()),
+            "confusion_matrix": test.confusion.tolist(),
+            "per_class": per_class,
+        },
+        "time": {
+            "compile_s": fitted.compile_s + test.compile_s,
+            "train_s": sum(line["seconds"] for line in fitted.history),
+            "inference_s": test.seconds,
+        },
+        "params": {
+            "total": _count(params),
+            "trainable": _count({stage: leaves for stage, leaves in params.items() if stage in trained}),
+        },
+        "best_epoch": fitted.best_epoch,
+        "epochs_run": len(fitted.history),
+    }
+
+
+def _count(params: Mapping[str, Any]) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def _report(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    splits: Splits,
+    fitted: Fitted,
+    test: Evaluation,
+    summary: Summary,
+    baselines: Sequence[Arm],
+) -> None:
+    """Pictures, page and event files."""
+    comparison = summary.get("comparison", [])
+    figures = draw(
+        history=fitted.history,
+        best_epoch=fitted.best_epoch,
+        class_names=splits.test.class_names,
+        train_images=splits.train.images,
+        train_labels=splits.train.labels,
+        test_images=splits.test.images,
+        test_labels=splits.test.labels,
+        predicted=test.predicted,
+        probability=test.probability,
+        confusion=test.confusion,
+        comparison=comparison,
+        histories={"this run": fitted.history, **{arm.name: arm.history for arm in baselines}},
+    )
+    html.write_report(
+        folder.report,
+        title=config["name"],
+        summary=summary,
+        config=config,
+        history=fitted.history,
+        class_names=splits.test.class_names,
+        figures=figures,
+        comparison=comparison or None,
+        environment={**describe(), "seed": config["seed"], "wall time": html.duration(summary["time"]["total_s"])},
+    )
+    scores = ("accuracy", "loss", "precision", "recall", "f1")
+    write_events(
+        folder.tensorboard, fitted.history, figures, {f"test/{score}": summary["test"][score] for score in scores}
+    )
+
+
+def _in_words(config: Mapping[str, Any]) -> str:
+    """How a run was trained, in one line."""
+    start = {"": "random weights", SOURCE: "weights of the source"}
+    steps = [f"{phase['epochs']} epochs of {'+'.join(phase['train'])}" for phase in config["phases"]]
+    return f"from {start.get(config['model']['weights'], config['model']['weights'])}: {', then '.join(steps)}"

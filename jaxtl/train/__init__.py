@@ -1,0 +1,1 @@
+"""Training and evaluation: pure, jit-compiled steps and the loop around them."""

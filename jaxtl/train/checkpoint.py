@@ -1,0 +1,150 @@
+"""Checkpoints by orbax: ``last`` to go on from, ``best`` to test and to keep. Each save is atomic.
+
+Trees are stored flat, one array under one path such as ``params/stem/conv1/kernel``: nothing in the file depends on
+the classes of flax or optax, and what is missing can be named.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import serialization, traverse_util
+
+from jaxtl.errors import UserError
+
+Flat = dict[str, jax.Array]
+_SEPARATOR = "/"
+
+
+class Checkpoints:
+    """The checkpoint folder of one run.
+
+    Attributes:
+      folder: holds ``last/<step>`` and ``best/<epoch>``.
+    """
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder = folder
+        with _said_to_a_person(folder):
+            self._last = _manager(folder / "last", keep=1)
+            # The best before this one goes only after the next `last` is safe: if the process dies in between, the
+            # older `last` still finds the best that it remembers.
+            self._best = _manager(folder / "best", keep=2)
+
+    def save_last(self, step: int, tree: Any, progress: Mapping[str, Any]) -> None:
+        """Save where training stands.
+
+        Args:
+          step: optimiser steps done since the start of the run.
+          tree: any pytree of arrays.
+          progress: JSON values that say what the arrays cannot: phase, epoch, history.
+
+        Raises:
+          UserError: if it cannot be written; the checkpoint before is left as it was.
+        """
+        if self._last.latest_step() == step:
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(flatten(tree)), progress=ocp.args.JsonSave(dict(progress))
+        )
+        with _said_to_a_person(self.folder):
+            self._last.save(step, args=items)
+            self._last.wait_until_finished()
+
+    def last_progress(self) -> dict[str, Any] | None:
+        """The ``progress`` of the last save, or ``None`` if there is none."""
+        step = self._last.latest_step()
+        if step is None:
+            return None
+        with _said_to_a_person(self.folder):
+            items = self._last.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
+        return dict(items["progress"])
+
+    def restore_last(self, template: Any) -> Any:
+        """The tree of the last save, with the structure, shapes, dtypes and shardings of ``template``."""
+        step = self._last.latest_step()
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
+        with _said_to_a_person(self.folder):
+            items = self._last.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
+        return unflatten(items["state"], template)
+
+    def save_best(self, epoch: int, variables: Mapping[str, Any]) -> None:
+        """Save the variables of the best epoch so far; an epoch that was saved before is written anew."""
+        with _said_to_a_person(self.folder):
+            if epoch in self._best.all_steps():
+                self._best.delete(epoch)
+            self._best.save(epoch, args=ocp.args.Composite(variables=ocp.args.StandardSave(flatten(variables))))
+            self._best.wait_until_finished()
+
+    def restore_best(self, epoch: int, template: Any) -> Any:
+        """The variables of an epoch that ``save_best`` kept, shaped as ``template``."""
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
+        with _said_to_a_person(self.folder):
+            items = self._best.restore(epoch, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract)))
+        return unflatten(items["variables"], template)
+
+    def close(self) -> None:
+        """Release orbax's threads."""
+        self._last.close()
+        self._best.close()
+
+
+def read_best(folder: pathlib.Path) -> dict[str, Any]:
+    """The variables that a run kept, as numpy arrays in nested dictionaries.
+
+    Args:
+      folder: the ``checkpoints`` folder of a run.
+
+    Raises:
+      UserError: if there is no such checkpoint.
+    """
+    best = folder.absolute() / "best"
+    if not any(best.glob("[0-9]*")):
+        raise UserError(f"{folder} holds no best checkpoint; give the folder of a run that has finished.")
+    options = ocp.CheckpointManagerOptions(create=False)
+    handler = {"variables": ocp.StandardCheckpointHandler()}  # what lets a reader see shapes before it restores
+    with _said_to_a_person(folder), ocp.CheckpointManager(best, options=options, item_handlers=handler) as manager:
+        step = manager.latest_step()
+        tree = manager.item_metadata(step)["variables"]
+        # On the host: where the arrays go is the caller's choice, and the run may have had other devices.
+        abstract = {path: np.empty(leaf.shape, leaf.dtype) for path, leaf in dict(tree).items()}
+        items = manager.restore(step, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract)))
+        flat = items["variables"]
+    return traverse_util.unflatten_dict(flat, sep=_SEPARATOR)
+
+
+def flatten(tree: Any) -> Flat:
+    """A pytree as ``{path: array}``; empty nodes vanish."""
+    return traverse_util.flatten_dict(serialization.to_state_dict(tree), sep=_SEPARATOR)
+
+
+def unflatten(flat: Mapping[str, Any], template: Any) -> Any:
+    """The inverse of ``flatten`` for a tree of the template's structure."""
+    nested = serialization.to_state_dict(template)
+    full = traverse_util.flatten_dict(nested, sep=_SEPARATOR, keep_empty_nodes=True)
+    return serialization.from_state_dict(template, traverse_util.unflatten_dict({**full, **flat}, sep=_SEPARATOR))
+
+
+def _manager(folder: pathlib.Path, *, keep: int) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+    return ocp.CheckpointManager(folder.absolute(), options=options)
+
+
+@contextlib.contextmanager
+def _said_to_a_person(folder: pathlib.Path) -> Iterator[None]:
+    """Turn what orbax raises over files into one sentence.
+
+    Below orbax, tensorstore reports a full disk or a damaged file as ``ValueError`` with its own long text.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"The checkpoint in {folder} cannot be written or read ({reason}); free some space or mend the folder "
+            "and run the same command again: it goes on from the last good checkpoint."
+        ) from error

@@ -1,0 +1,140 @@
+"""The train step and the evaluation step: gather, augment, normalise, forward, backward, update, all inside one jit."""
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from jaxtl.data.augment import Transform
+from jaxtl.data.feed import Order
+from jaxtl.models.classifier import Classifier
+from jaxtl.train.mesh import replicated
+from jaxtl.train.metrics import Metrics
+from jaxtl.train.state import TrainState
+from jaxtl.transfer.partition import merge
+
+
+class Predictions(NamedTuple):
+    """What a batch was taken for.
+
+    Attributes:
+      predicted: int32 ``[B]``, class of the largest logit.
+      probability: float32 ``[B]``, its softmax probability.
+    """
+
+    predicted: jax.Array
+    probability: jax.Array
+
+
+TrainStep = Callable[[TrainState, dict[str, Any], jax.Array, jax.Array, Order, jax.Array], TrainState]
+EvalStep = Callable[[dict[str, Any], jax.Array, jax.Array, Order, jax.Array, Metrics], tuple[Metrics, Predictions]]
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
+    """Cross-entropy of each example, natural logarithm.
+
+    Args:
+      logits: float ``[B, K]``.
+      labels: int32 ``[B]``.
+      label_smoothing: share of the target that is spread evenly over all K classes (Szegedy et al. 2016, and
+        ``torch.nn.CrossEntropyLoss``).
+
+    Returns:
+      float32 ``[B]``.
+    """
+    if not label_smoothing:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def make_train_step(
+    model: Classifier,
+    optimizer: optax.GradientTransformation,
+    transform: Transform,
+    *,
+    train: bool | Collection[str] = True,
+    label_smoothing: float = 0.0,
+    mesh: Mesh,
+) -> TrainStep:
+    """The jitted step ``(state, frozen, images, labels, order, key) -> state``; the state is donated.
+
+    Args:
+      model: the classifier.
+      optimizer: for the trained parameters alone.
+      transform: augmentation and normalisation, uint8 images in, float32 out.
+      train: the stages in training mode (dropout, batch statistics).
+      label_smoothing: see ``cross_entropy``.
+      mesh: devices to run on.
+
+    The step takes the batch ``order[state.step % steps]`` from images that lie on the device as uint8
+    ``[N, H, W, C]``; all it draws comes from ``key`` and ``state.step``, so a step can be repeated bit by bit.
+    """
+
+    def train_step(
+        state: TrainState, frozen: dict[str, Any], images: jax.Array, labels: jax.Array, order: Order, key: jax.Array
+    ) -> TrainState:
+        row = state.step % order.indices.shape[0]
+        indices, mask = order.indices[row], order.mask[row]
+        targets = labels[indices]
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        batch = transform(augment_key, images[indices])
+
+        def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, jax.Array, dict[str, Any]]]:
+            logits, updates = model.apply(
+                {"params": merge(trained, frozen), "batch_stats": state.batch_stats},
+                batch,
+                train=train,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout_key},
+            )
+            losses = cross_entropy(logits, targets, label_smoothing)
+            mean = jnp.where(mask, losses, 0).sum() / mask.sum()
+            return mean, (losses, logits, updates.get("batch_stats", {}))
+
+        (_, (losses, logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.trained)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
+        measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
+        return TrainState(
+            step=state.step + 1,
+            trained=optax.apply_updates(state.trained, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            metrics=state.metrics.merge(measured),
+        )
+
+    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
+
+
+def make_eval_step(model: Classifier, transform: Transform, *, mesh: Mesh) -> EvalStep:
+    """The jitted step ``(variables, images, labels, order, row, metrics) -> (metrics, predictions)``.
+
+    Args:
+      model: the classifier, run in inference mode.
+      transform: resize and normalisation; its key is not used.
+      mesh: devices to run on.
+
+    ``metrics`` is donated and comes back with the batch ``order[row]`` added.
+    """
+    unused_key = jax.random.key(0)
+
+    def eval_step(
+        variables: dict[str, Any],
+        images: jax.Array,
+        labels: jax.Array,
+        order: Order,
+        row: jax.Array,
+        metrics: Metrics,
+    ) -> tuple[Metrics, Predictions]:
+        indices, mask = order.indices[row], order.mask[row]
+        targets = labels[indices]
+        logits = model.apply(variables, transform(unused_key, images[indices]), train=False)
+        losses = cross_entropy(logits, targets)
+        measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
+        predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1))
+        return metrics.merge(measured), predictions
+
+    return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh))
