@@ -111,26 +111,26 @@ OPTIONS = "model.options."
 
 # The defaults of a phase are those of the dataclass; here are their checks and meanings.
 PHASE_FIELDS: dict[str, Field] = {
-    name: Field(next(field.default for field in dataclasses.fields(Phase) if field.name == name), doc, *check)
-    for name, (doc, *check) in {
-        "train": ("stages to train, or ('all',)",),
-        "epochs": ("length", within(1)),
-        "optimizer": ("optimiser", one_of(*OPTIMIZERS)),
-        "learning_rate": ("peak learning rate", within(0, open_low=True)),
-        "schedule": ("course of the learning rate", one_of(*SCHEDULES)),
-        "warmup_epochs": ("linear rise from zero, in epochs", within(0)),
-        "step_epochs": ("schedule 'step': epochs between steps", within(1)),
-        "step_factor": ("schedule 'step': factor at each step", within(0, 1, open_low=True)),
-        "momentum": ("momentum of sgd", within(0, 1, open_high=True)),
-        "nesterov": ("Nesterov's form of the momentum",),
-        "weight_decay": ("weight decay, decoupled for adamw, L2 for the others", within(0)),
-        "clip_norm": ("largest global norm of the gradient; 0: off", within(0)),
-        "label_smoothing": ("share of the target spread over all classes", within(0, 1, open_high=True)),
-        "flip": ("mirror a random half of the images",),
-        "crop": ("pixels of padding before a random crop; 0: off", within(0)),
-        "monitor": ("what 'best' means", one_of("val_loss", "val_accuracy")),
-        "patience": ("epochs without a better value before the phase ends; 0: off", within(0)),
-        "keep": ("weights that the phase ends with", one_of("best", "last")),
+    name: dataclasses.replace(field, default=getattr(Phase, name))
+    for name, field in {
+        "train": Field(None, "stages to train, or ('all',)"),
+        "epochs": Field(None, "length", within(1)),
+        "optimizer": Field(None, "optimiser", one_of(*OPTIMIZERS)),
+        "learning_rate": Field(None, "peak learning rate", within(0, open_low=True)),
+        "schedule": Field(None, "course of the learning rate", one_of(*SCHEDULES)),
+        "warmup_epochs": Field(None, "linear rise from zero, in epochs", within(0)),
+        "step_epochs": Field(None, "schedule 'step': epochs between steps", within(1)),
+        "step_factor": Field(None, "schedule 'step': factor at each step", within(0, 1, open_low=True)),
+        "momentum": Field(None, "momentum of sgd", within(0, 1, open_high=True)),
+        "nesterov": Field(None, "Nesterov's form of the momentum"),
+        "weight_decay": Field(None, "weight decay, decoupled for adamw, L2 for the others", within(0)),
+        "clip_norm": Field(None, "largest global norm of the gradient; 0: off", within(0)),
+        "label_smoothing": Field(None, "share of the target spread over all classes", within(0, 1, open_high=True)),
+        "flip": Field(None, "mirror a random half of the images"),
+        "crop": Field(None, "pixels of padding before a random crop; 0: off", within(0)),
+        "monitor": Field(None, "what 'best' means", one_of("val_loss", "val_accuracy")),
+        "patience": Field(None, "epochs without a better value before the phase ends; 0: off", within(0)),
+        "keep": Field(None, "weights that the phase ends with", one_of("best", "last")),
     }.items()
 }
 

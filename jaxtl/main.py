@@ -29,7 +29,8 @@ def load_config(path: pathlib.Path) -> ConfigDict:
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.py"))) or "no config"
         raise UserError(f"There is no config file {path}; {path.parent} holds {there}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

@@ -64,7 +64,7 @@ def resize(height: int, width: int) -> Transform:
         del key
         B, H, W, C = images.shape
         images = images.astype(jnp.float32)
-        if (H, W) == (height, width):
+        if (height, width) == (H, W):
             return images
         return jax.image.resize(images, (B, height, width, C), "bilinear", antialias=True)
 

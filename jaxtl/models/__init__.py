@@ -1,4 +1,7 @@
-"""Networks as pure functions of their variables; imports neither data nor training, so that a layer can be lifted out."""
+"""Networks as pure functions of their variables.
+
+This room imports neither data nor training, so that a layer can be lifted out of it.
+"""
 
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.registry import build_model, list_models, model_options

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: parameters, compile times, a progress bar, a line an epoch, a table at the end."""
+"""What a person sees while a run goes on: parameters, compile times, a bar, a line an epoch, a table at the end."""
 
 import time
 from collections.abc import Callable, Mapping

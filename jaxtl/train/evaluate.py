@@ -64,7 +64,7 @@ def make_evaluator(
         compile_s = 0.0
         if compiled is None:
             start = time.perf_counter()
-            compiled = step.lower(variables, images, labels, order, rows[0], metrics).compile()  # type: ignore[attr-defined]
+            compiled = step.lower(variables, images, labels, order, rows[0], metrics).compile()
             compile_s = time.perf_counter() - start
         start = time.perf_counter()
         predictions = []

@@ -54,7 +54,7 @@ class Observer(Protocol):
         """An epoch is over, and this is its line."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - a request that was met is no error
     """A signal asked for the end, and everything is saved.
 
     Attributes:
@@ -144,12 +144,15 @@ def fit(
       Interrupted: if ``stop`` was raised.
     """
     everywhere = replicated(mesh)
+    evaluate = None
+    if validation is not None:
+        evaluate = make_evaluator(model, validation, preprocess, batch_size=batch_size, mesh=mesh)
     setting = _Setting(
         model=model,
         images=jax.device_put(train.images, everywhere),
         labels=jax.device_put(train.labels, everywhere),
         num_classes=train.num_classes,
-        evaluate=validation and make_evaluator(model, validation, preprocess, batch_size=batch_size, mesh=mesh),
+        evaluate=evaluate,
         preprocess=preprocess,
         batch_size=batch_size,
         seed=seed,

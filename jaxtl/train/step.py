@@ -1,6 +1,6 @@
 """The train step and the evaluation step: gather, augment, normalise, forward, backward, update, all inside one jit."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -29,10 +29,6 @@ class Predictions(NamedTuple):
     probability: jax.Array
 
 
-TrainStep = Callable[[TrainState, dict[str, Any], jax.Array, jax.Array, Order, jax.Array], TrainState]
-EvalStep = Callable[[dict[str, Any], jax.Array, jax.Array, Order, jax.Array, Metrics], tuple[Metrics, Predictions]]
-
-
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
     """Cross-entropy of each example, natural logarithm.
 
@@ -59,7 +55,7 @@ def make_train_step(
     train: bool | Collection[str] = True,
     label_smoothing: float = 0.0,
     mesh: Mesh,
-) -> TrainStep:
+) -> jax.stages.Wrapped:
     """The jitted step ``(state, frozen, images, labels, order, key) -> state``; the state is donated.
 
     Args:
@@ -109,7 +105,7 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
 
 
-def make_eval_step(model: Classifier, transform: Transform, *, mesh: Mesh) -> EvalStep:
+def make_eval_step(model: Classifier, transform: Transform, *, mesh: Mesh) -> jax.stages.Wrapped:
     """The jitted step ``(variables, images, labels, order, row, metrics) -> (metrics, predictions)``.
 
     Args:
@@ -131,7 +127,7 @@ def make_eval_step(model: Classifier, transform: Transform, *, mesh: Mesh) -> Ev
     ) -> tuple[Metrics, Predictions]:
         indices, mask = order.indices[row], order.mask[row]
         targets = labels[indices]
-        logits = model.apply(variables, transform(unused_key, images[indices]), train=False)
+        logits = jnp.asarray(model.apply(variables, transform(unused_key, images[indices]), train=False))
         losses = cross_entropy(logits, targets)
         measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
         predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1))

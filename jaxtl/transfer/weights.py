@@ -34,8 +34,8 @@ def transplant(variables: Mapping[str, Any], source: Mapping[str, Any], *, new_h
     ]
     if faults:
         raise UserError(
-            f"The weights do not fit the model: {'; '.join(faults)}. Take weights of the same architecture and options, "
-            "and new_head=True if the classes differ."
+            f"The weights do not fit the model: {'; '.join(faults)}. Take weights of the same architecture and "
+            "options, and new_head=True if the classes differ."
         )
     return traverse_util.unflatten_dict({path: jnp.asarray(given[path]) for path in target})
 
