@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest lint clean
+.PHONY: quickstart test test-lowest lint install-test clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
@@ -16,6 +16,8 @@ quickstart: $(BIN)/.core
 
 test: lint
 	$(BIN)/python -m pytest -n 2
+
+install-test: $(BIN)/.test
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ def get_config() -> ConfigDict:
     config.model.name = "cnn"
     config.data.mean = (0.5, 0.5, 0.5)
     config.data.std = (0.5, 0.5, 0.5)
-    config.data.validation = 0.02
+    config.data.validation = 0.0
     config.batch_size = 128
     config.phases = (phase(epochs=20, optimizer="adam", learning_rate=1e-3, flip=True, crop=4, keep="last"),)
     return config

@@ -1,4 +1,13 @@
-"""x"""
+"""Transfer in a minute, on data that needs no download.
+
+A small CNN learns the handwritten digits 0-4, all 449 training images of them. Then it has to tell 5-9 apart from five
+labels a class: started from those weights, and, as the baseline, from scratch with the same network, labels and number
+of steps. The report shows both on the same 448 test images, and whether chance explains the difference.
+
+RESULT
+
+    python -m jaxtl.main --config configs/quickstart.py --workdir runs/quickstart
+"""
 
 from ml_collections import ConfigDict
 
@@ -8,23 +17,26 @@ DIGITS = tuple("0123456789")
 
 
 def get_config() -> ConfigDict:
-    """Transfer from 0-4 to 5-9, against the same net from scratch."""
+    """Digits 5-9 from five labels a class, after 0-4; beside it the same from scratch."""
     config = default_config()
-    config.name = "Digits 5-9 from five labels a class"
+    config.name = "Digits 5-9 from five labels a class, after 0-4"
     config.data.name = "digits"
     config.data.classes = DIGITS[5:]
     config.data.per_class = 5
-    config.data.validation = 0.0
+    config.data.validation = 0.0  # with 25 images there is none to spare, so no epoch is chosen: the last one counts
     config.model.name = "cnn"
+    config.model.options = {"blocks": ((32, 32), (64, 64)), "hidden": (128,), "dropout": 0.0}
     config.model.weights = "source"
     config.batch_size = 25
-    common = {"optimizer": "adam", "learning_rate": 1e-3, "keep": "last"}
+    recipe = {"optimizer": "adam", "learning_rate": 1e-3, "keep": "last"}
     config.phases = (
-        phase(train=("head",), epochs=60, **common),
-        phase(train=("all",), epochs=60, **common),
+        phase(train=("hidden", "head"), epochs=30, **recipe),
+        phase(train=("all",), epochs=60, **recipe),
     )
+
     config.source.data = {"classes": DIGITS[:5], "per_class": 0, "validation": 0.2}
     config.source.batch_size = 64
-    config.source.phases = (phase(epochs=20),)
-    config.baselines.scratch = {"model": {"weights": ""}, "phases": (phase(epochs=120, **common),)}
+    config.source.phases = (phase(epochs=40, schedule="cosine", crop=1),)
+
+    config.baselines.scratch = {"model": {"weights": ""}, "phases": (phase(train=("all",), epochs=90, **recipe),)}
     return config
