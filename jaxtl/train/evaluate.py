@@ -13,7 +13,7 @@ from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import epoch_order
 from jaxtl.models.classifier import Classifier
 from jaxtl.train.mesh import put_order, replicated
-from jaxtl.train.metrics import empty_metrics
+from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.step import make_eval_step
 
 
@@ -72,11 +72,12 @@ def make_evaluator(
             metrics, batch = compiled(variables, images, labels, order, row, metrics)
             predictions.append(batch)
         computed = metrics.compute()
+        confusion = np.asarray(computed["confusion"])
         predicted, probability = (np.concatenate(parts)[: len(dataset)] for parts in zip(*predictions, strict=True))
         return Evaluation(
             loss=float(computed["loss"]),
-            accuracy=float(computed["accuracy"]),
-            confusion=np.asarray(computed["confusion"]),
+            accuracy=accuracy_of(confusion),
+            confusion=confusion,
             predicted=predicted,
             probability=probability,
             seconds=time.perf_counter() - start,

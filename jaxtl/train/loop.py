@@ -23,7 +23,7 @@ from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.interrupt import StopFlag
 from jaxtl.train.mesh import put_order, replicated
-from jaxtl.train.metrics import empty_metrics
+from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.optimizer import make_optimizer, make_schedule
 from jaxtl.train.progress import Line, Progress, best_epoch, out_of_patience
 from jaxtl.train.state import TrainState, init_state
@@ -276,7 +276,7 @@ class _PhaseUnderWay:
             "phase_index": progress.phase,
             "epoch": number,
             "train_loss": float(measured["loss"]),
-            "train_accuracy": float(measured["accuracy"]),
+            "train_accuracy": accuracy_of(np.asarray(measured["confusion"])),
             "val_loss": validation.loss if validation else None,
             "val_accuracy": validation.accuracy if validation else None,
             "learning_rate": float(self.schedule(progress.step - 1)),
