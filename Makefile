@@ -32,7 +32,7 @@ test-lowest:
 	.venv-lowest/bin/python -m pytest -n 2
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxtl needs Python 3.11 or newer, but $(PYTHON) is %d.%d: run `make PYTHON=python3.12 ...`" % sys.version_info[:2])'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxtl needs Python 3.11 or newer, but $(PYTHON) is %d.%d: run `make PYTHON=python3.12 ...`" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 
 $(BIN)/.core: $(BIN)/python pyproject.toml

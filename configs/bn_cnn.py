@@ -1,15 +1,30 @@
+"""Study D: a CNN with batch norm on the nine classes that CIFAR-10 shares with STL-10, 30 epochs.
+
+Reported: about 80 % test accuracy, loss about 1.0.
+Ours: RESULT
+
+CIFAR-10 without frogs: 45,000 training and 9,000 test images; the order of the classes is the one STL-10 will share.
+Four times conv 3x3, ReLU, max-pool 2, batch norm, then dense, dropout, dense is the study's; 32, 64, 128 and 256
+channels, 256 hidden units and dropout 0.5 are ours, as are AdamW at 2e-3 with weight decay 0.05, two epochs of warm-
+up and cosine to zero, random mirror, and 4-pixel pad and crop. A tenth of the training images is held out, and the
+epoch with the lowest validation loss is tested.
+
+    python -m jaxtl.main --config configs/bn_cnn.py --workdir runs/bn_cnn
+"""
+
 from ml_collections import ConfigDict
 
 from jaxtl.config import default_config, phase
 
-NINE_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "ship", "truck")
+NINE_CLASSES = ("airplane", "bird", "automobile", "cat", "deer", "dog", "horse", "ship", "truck")
 
 
 def get_config() -> ConfigDict:
+    """Study D's CNN with batch norm."""
     config = default_config()
     config.name = "bn_cnn on nine classes of CIFAR-10 (study D)"
     config.model.name = "bn_cnn"
-    config.data.classes = ("airplane", "bird", "automobile", "cat", "deer", "dog", "horse", "ship", "truck")
+    config.data.classes = NINE_CLASSES
     config.data.mean = (0.4914, 0.4822, 0.4465)
     config.data.std = (0.2470, 0.2435, 0.2616)
     config.data.validation = 0.1

@@ -1,9 +1,23 @@
+"""Study A: a two-convolution CNN on CIFAR-10, the recipe to the letter.
+
+Reported: about 75 % test accuracy after 20 epochs.
+Ours: RESULT
+
+The recipe: conv 3x3 3->32, ReLU, max-pool 2; conv 3x3 32->64, ReLU, max-pool 2; dense 4096->256, ReLU, dropout 0.5;
+dense 256->10. All 50,000 training images in batches of 128, random mirror, 4-pixel pad and crop, normalised to [-1,
+1]; Adam at 1e-3, cross-entropy. As in the study no epoch is chosen: the last one counts, and so no image is held out.
+The study leaves the initialisation open; it is PyTorch's default.
+
+    python -m jaxtl.main --config configs/cnn.py --workdir runs/cnn
+"""
+
 from ml_collections import ConfigDict
 
 from jaxtl.config import default_config, phase
 
 
 def get_config() -> ConfigDict:
+    """Study A's recipe to the letter."""
     config = default_config()
     config.name = "cnn on CIFAR-10 (study A, replica)"
     config.model.name = "cnn"

@@ -1,9 +1,23 @@
+"""Study A's CNN, same network and number of epochs, by our own recipe.
+
+Reported by the study for its own recipe: about 75 % test accuracy.
+Ours: RESULT
+
+What differs from configs/cnn.py: SGD with Nesterov momentum 0.9 at 0.05 with two epochs of warm-up, then cosine to
+zero; weight decay 5e-4; batches of 64; crops from 2 pixels of padding, since the network underfits at 4 (train
+accuracy stays below validation accuracy); per-channel normalisation. 2 % of the training images are held out to watch
+the curves by.
+
+    python -m jaxtl.main --config configs/cnn_best.py --workdir runs/cnn_best
+"""
+
 from ml_collections import ConfigDict
 
 from jaxtl.config import default_config, phase
 
 
 def get_config() -> ConfigDict:
+    """Study A's network by our own recipe."""
     config = default_config()
     config.name = "cnn on CIFAR-10 (study A, best)"
     config.model.name = "cnn"

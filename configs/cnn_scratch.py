@@ -1,9 +1,23 @@
+"""Study C: a small CNN from scratch on CIFAR-10, 18 epochs, the baseline of its transferred ResNet-50.
+
+Reported: 80.7 % test accuracy, 765 s of training.
+Ours: RESULT
+
+The study gives neither the network nor the recipe beyond the epochs; these are ours: five 3x3 convolutions (32; 64,
+64; 128, 128) with batch norm and ReLU, a max-pool after each group, dense 2048->128, ReLU, dropout 0.3, dense
+128->10; AdamW at 2e-3 with weight decay 0.05, two epochs of warm-up and cosine to zero; random mirror, 4-pixel pad
+and crop. A tenth of the training images is held out, and the epoch with the lowest validation loss is tested.
+
+    python -m jaxtl.main --config configs/cnn_scratch.py --workdir runs/cnn_scratch
+"""
+
 from ml_collections import ConfigDict
 
 from jaxtl.config import default_config, phase
 
 
 def get_config() -> ConfigDict:
+    """Study C's CNN from scratch."""
     config = default_config()
     config.name = "cnn_scratch on CIFAR-10 (study C)"
     config.model.name = "bn_cnn"

@@ -1,9 +1,22 @@
+"""Study B: a small CNN on CIFAR-10, Adam, 10 epochs.
+
+Reported: 71.38 % test accuracy.
+Ours: RESULT
+
+The study gives no sizes; these are ours: three blocks of conv 3x3, ReLU, max-pool 2 with 32, 64 and 128 channels,
+dense 2048->256, ReLU, dense 256->10. Adam at 1e-3 without decay, as in the study; random mirror is ours. A tenth of
+the training images is held out, and the epoch with the lowest validation loss is tested.
+
+    python -m jaxtl.main --config configs/custom_cnn.py --workdir runs/custom_cnn
+"""
+
 from ml_collections import ConfigDict
 
 from jaxtl.config import default_config, phase
 
 
 def get_config() -> ConfigDict:
+    """Study B's small CNN."""
     config = default_config()
     config.name = "custom_cnn on CIFAR-10 (study B)"
     config.model.name = "custom_cnn"

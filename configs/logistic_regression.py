@@ -1,9 +1,23 @@
+"""Study B: multinomial logistic regression on the raw pixels of CIFAR-10.
+
+Reported: 36.68 % test accuracy (scikit-learn, to convergence).
+Ours: RESULT
+
+Logits are W x + b for the 3,072 normalised pixel values: 30,730 parameters. Converged here means that the learning
+rate has fallen to zero along a cosine over 30 epochs of SGD with momentum 0.9 at 0.01. What keeps it from the study's
+overfitting is L2 regularisation of 0.01 and the random mirror. A tenth of the training images is held out to watch
+the curves by.
+
+    python -m jaxtl.main --config configs/logistic_regression.py --workdir runs/logistic_regression
+"""
+
 from ml_collections import ConfigDict
 
 from jaxtl.config import default_config, phase
 
 
 def get_config() -> ConfigDict:
+    """Study B's logistic regression."""
     config = default_config()
     config.name = "Logistic regression on CIFAR-10 (study B)"
     config.model.name = "logistic_regression"
