@@ -1,0 +1,25 @@
+"""The figures of a report: every function takes arrays or mappings and returns a ``matplotlib.figure.Figure``.
+
+Only matplotlib's object interface is used, so a figure belongs to its caller and to nothing else. All figures are
+sized in the same inches-per-font scale; side by side on a page their letters are equally large.
+"""
+
+from jaxtl.report.plots.accuracies import accuracy_comparison
+from jaxtl.report.plots.confusion import confusion_matrix
+from jaxtl.report.plots.curves import curves, learning_rate, overlaid_curves
+from jaxtl.report.plots.pictures import choose_predictions, class_samples, prediction_grid
+from jaxtl.report.plots.style import RIGHT, WRONG, png
+
+__all__ = [
+    "RIGHT",
+    "WRONG",
+    "accuracy_comparison",
+    "choose_predictions",
+    "class_samples",
+    "confusion_matrix",
+    "curves",
+    "learning_rate",
+    "overlaid_curves",
+    "png",
+    "prediction_grid",
+]
