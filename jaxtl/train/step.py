@@ -79,7 +79,7 @@ def make_train_step(
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
         batch = transform(augment_key, images[indices])
 
-        def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, jax.Array, dict[str, Any]]]:
+        def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, dict[str, Any]]]:
             logits, updates = model.apply(
                 {"params": merge(trained, frozen), "batch_stats": state.batch_stats},
                 batch,
@@ -89,10 +89,12 @@ def make_train_step(
             )
             losses = cross_entropy(logits, targets, label_smoothing)
             mean = jnp.where(mask, losses, 0).sum() / mask.sum()
-            return mean, (losses, logits, updates.get("batch_stats", {}))
+            return mean, (logits, updates.get("batch_stats", {}))
 
-        (_, (losses, logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.trained)
+        (_, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.trained)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
+        # Without label smoothing, so that the curves of training and validation show the same quantity.
+        losses = cross_entropy(logits, targets)
         measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
         return TrainState(
             step=state.step + 1,

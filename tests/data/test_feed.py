@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+
+from jaxtl.data.feed import epoch_order
+
+
+@pytest.mark.parametrize("key", [None, (0, 1, 2)])
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 64, 100])
+@pytest.mark.parametrize("batch", [1, 2, 8, 10, 101])  # also more than there are images, even many times
+def test_every_image_counts_exactly_once(count, batch, key):
+    order = epoch_order(count, batch, key)
+    steps = -(-count // batch)
+    assert order.indices.shape == order.mask.shape == (steps, batch)
+    assert sorted(order.indices[order.mask]) == list(range(count))
+    assert order.mask[:-1].all(), "only the last batch is filled up"
+    assert np.all(np.diff(order.mask[-1].astype(int)) <= 0), "the filling stands at the end"
+
+
+@pytest.mark.parametrize(("count", "batch"), [(5, 4), (3, 10), (9, 8)])
+def test_the_filling_is_real_images(count, batch):
+    order = epoch_order(count, batch, (0,))
+    assert order.indices.min() >= 0
+    assert order.indices.max() < count
+
+
+def test_the_dtypes_are_those_of_the_device():
+    order = epoch_order(5, 2, (1,))
+    assert order.indices.dtype == np.int32
+    assert order.mask.dtype == bool
+
+
+def test_without_a_key_the_order_is_kept():
+    order = epoch_order(10, 4, None)
+    assert order.indices[order.mask].tolist() == list(range(10))
+
+
+def test_the_key_alone_decides_the_order():
+    same, again = (epoch_order(100, 8, (1, 0, 3)) for _ in range(2))
+    assert np.array_equal(same.indices, again.indices)
+
+
+@pytest.mark.parametrize("other", [(2, 0, 3), (1, 1, 3), (1, 0, 4)])
+def test_seed_phase_and_epoch_each_change_the_order(other):
+    assert not np.array_equal(epoch_order(100, 8, (1, 0, 3)).indices, epoch_order(100, 8, other).indices)
+
+
+def test_a_key_means_the_same_order_everywhere():
+    assert epoch_order(8, 8, (0, 0, 0)).indices[0].tolist() == [2, 4, 3, 6, 5, 0, 1, 7]

@@ -1,0 +1,55 @@
+import inspect
+
+import pytest
+
+from jaxtl.errors import UserError
+from jaxtl.models import Classifier, build_model, list_models, model_options, option_types
+
+
+def test_the_studies_small_networks_are_there():
+    assert {"cnn", "custom_cnn", "bn_cnn", "logistic_regression"} <= set(list_models())
+    assert list_models() == sorted(list_models())
+
+
+def test_a_pattern_chooses_names():
+    assert list_models("*_cnn") == ["bn_cnn", "custom_cnn"]
+    assert list_models("nothing*") == []
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_name_builds(name):
+    model = build_model(name, 7)
+    assert isinstance(model, Classifier)
+    assert model.stage_names[-1] == "head"
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(UserError, match="no model 'bncnn'; did you mean 'bn_cnn'"):
+        build_model("bncnn", 10)
+
+
+def test_an_unknown_name_without_a_near_one_lists_all():
+    with pytest.raises(UserError, match="no model 'xyzzy'; there are: bn_cnn, cnn, custom_cnn, logistic_regression"):
+        build_model("xyzzy", 10)
+
+
+def test_an_unknown_option_lists_those_there_are():
+    with pytest.raises(UserError, match=r"cnn has no option 'droput'; it has: .*block_dropout, dropout"):
+        build_model("cnn", 10, droput=0.1)
+
+
+def test_a_negative_number_of_classes_is_refused():
+    with pytest.raises(UserError, match="num_classes is -1"):
+        build_model("cnn", -1)
+
+
+def test_options_carry_the_variants_own_defaults():
+    assert model_options("cnn")["dropout"] == 0.5
+    assert model_options("custom_cnn")["dropout"] == 0.0
+    assert model_options("bn_cnn")["norm"] == "after_pool"
+    assert not any(default is inspect.Parameter.empty for default in model_options("cnn").values())
+
+
+def test_every_option_has_a_type():
+    assert option_types("cnn").keys() == model_options("cnn").keys()
+    assert option_types("cnn")["dropout"] is float

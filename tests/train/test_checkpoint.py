@@ -1,0 +1,210 @@
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxtl.errors import UserError
+from jaxtl.train.checkpoint import Checkpoints, flatten, read_best, unflatten
+from jaxtl.train.metrics import Metrics
+from jaxtl.train.optimizer import make_optimizer
+from jaxtl.train.state import TrainState, init_state
+
+
+def variables(seed: int) -> dict:
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: jnp.float32(rng.normal(size=shape))  # noqa: E731
+    return {
+        "params": {"stem": {"conv": {"kernel": draw(3, 3, 1, 2), "bias": draw(2)}}, "head": {"kernel": draw(2, 3)}},
+        "batch_stats": {"stem": {"norm": {"mean": draw(2)}}},
+    }
+
+
+def train_state(seed: int) -> TrainState:
+    """A state whose every leaf is drawn, the optimiser's and the metrics' too."""
+    params, stats = variables(seed)["params"], variables(seed)["batch_stats"]
+    optimizer = make_optimizer("adam", optax.constant_schedule(0.1), weight_decay=0.1, clip_norm=1.0)
+    state = init_state(params, stats, optimizer, 3)
+    _, opt_state = optimizer.update(params, state.opt_state, params)
+    metrics = Metrics.single_from_model_output(
+        loss=params["head"]["kernel"][:, 0] ** 2,
+        logits=params["head"]["kernel"],
+        labels=jnp.array([0, 2]),
+        mask=jnp.array([True, True]),
+    )
+    return state.replace(step=jnp.int32(seed), opt_state=opt_state, metrics=metrics)
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    opened = Checkpoints(tmp_path / "checkpoints")
+    yield opened
+    opened.close()
+
+
+def reopened(checkpoints: Checkpoints) -> Checkpoints:
+    """What the next process sees."""
+    checkpoints.close()
+    return Checkpoints(checkpoints.folder)
+
+
+def epochs(checkpoints: Checkpoints, kind: str) -> list[int]:
+    return sorted(int(folder.name) for folder in (checkpoints.folder / kind).iterdir())
+
+
+def assert_same_bits(tree, other):
+    assert jax.tree.structure(tree) == jax.tree.structure(other)
+    for leaf, expected in zip(jax.tree.leaves(tree), jax.tree.leaves(other), strict=True):
+        assert leaf.dtype == expected.dtype
+        assert np.asarray(leaf).tobytes() == np.asarray(expected).tobytes()
+
+
+def test_the_last_state_comes_back_bit_by_bit(checkpoints):
+    saved, progress = (train_state(7), {"a": jnp.ones(2)}), {"phase": 1, "history": [{"epoch": 1, "val_loss": None}]}
+    checkpoints.save_last(12, saved, progress)
+    again = reopened(checkpoints)
+    found = again.restore_last((train_state(8), {"a": jnp.zeros(2)}))
+    assert_same_bits(found, saved)
+    assert isinstance(found[0], TrainState)
+    assert again.last_progress() == progress
+    again.close()
+
+
+def test_the_metrics_go_on_counting_after_a_restore(checkpoints):
+    checkpoints.save_last(1, train_state(7), {})
+    found = checkpoints.restore_last(train_state(8)).metrics
+    both = found.merge(train_state(9).metrics).compute()
+    assert int(both["confusion"].sum()) == 4
+
+
+def test_the_best_variables_come_back_bit_by_bit(checkpoints):
+    checkpoints.save_best(3, variables(3))
+    again = reopened(checkpoints)
+    assert_same_bits(again.restore_best(3, variables(0)), variables(3))
+    again.close()
+
+
+def test_a_model_without_statistics_comes_back_with_none(checkpoints):
+    bare = {"params": variables(3)["params"], "batch_stats": {}}
+    checkpoints.save_best(1, bare)
+    assert_same_bits(checkpoints.restore_best(1, {**variables(0), "batch_stats": {}}), bare)
+
+
+def test_an_empty_folder_holds_nothing(checkpoints):
+    assert checkpoints.last_progress() is None
+
+
+def test_only_the_newest_last_is_kept(checkpoints):
+    for step in (5, 9):
+        checkpoints.save_last(step, train_state(step), {"step": step})
+    assert epochs(checkpoints, "last") == [9]
+    assert checkpoints.last_progress() == {"step": 9}
+
+
+def test_the_same_step_is_saved_once(checkpoints):
+    checkpoints.save_last(5, train_state(5), {"step": 5})
+    checkpoints.save_last(5, train_state(6), {"step": 6})
+    assert_same_bits(checkpoints.restore_last(train_state(0)), train_state(5))
+
+
+def test_the_best_before_is_kept_for_the_last_that_remembers_it(checkpoints):
+    for epoch in (1, 2, 4):
+        checkpoints.save_best(epoch, variables(epoch))
+    assert epochs(checkpoints, "best") == [2, 4]
+    assert_same_bits(checkpoints.restore_best(2, variables(0)), variables(2))
+
+
+def test_an_epoch_that_was_saved_before_is_written_anew(checkpoints):
+    checkpoints.save_best(3, variables(3))
+    checkpoints.save_best(3, variables(33))
+    assert_same_bits(checkpoints.restore_best(3, variables(0)), variables(33))
+
+
+def test_a_best_epoch_before_one_that_a_killed_process_left_is_saved(checkpoints):
+    for epoch in (2, 5, 4):
+        checkpoints.save_best(epoch, variables(epoch))
+    assert epochs(checkpoints, "best") == [2, 4]
+    assert_same_bits(checkpoints.restore_best(4, variables(0)), variables(4))
+
+
+def test_read_best_needs_no_template(checkpoints):
+    for epoch in (3, 5):
+        checkpoints.save_best(epoch, variables(epoch))
+    found = read_best(checkpoints.folder)
+    assert_same_bits(found, jax.tree.map(np.asarray, variables(5)))
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_read_best_refuses_a_folder_without_one(tmp_path, exists):
+    if exists:
+        (tmp_path / "best").mkdir()
+    with pytest.raises(UserError, match="holds no best checkpoint; give the folder of a run that has finished"):
+        read_best(tmp_path)
+    assert (tmp_path / "best").exists() == exists  # reading writes nothing
+
+
+def test_restoring_what_is_not_there_is_one_sentence(checkpoints):
+    with pytest.raises(UserError, match="cannot be written or read"):
+        checkpoints.restore_best(1, variables(0))
+
+
+def test_restoring_into_another_shape_is_one_sentence(checkpoints):
+    checkpoints.save_best(1, {"params": {"head": {"kernel": jnp.ones((2, 3))}}})
+    other = {"params": {"head": {"kernel": jnp.ones((2, 4))}}}
+    with pytest.raises(UserError, match="cannot be written or read"):
+        checkpoints.restore_best(1, other)
+
+
+def truncate(folder: pathlib.Path, pattern: str) -> None:
+    """Cut every file of a kind in half."""
+    files = [path for path in folder.rglob(pattern) if path.is_file()]
+    assert files
+    for path in files:
+        os.truncate(path, path.stat().st_size // 2)
+
+
+# The arrays' data, the index over them, and what says which there are.
+@pytest.mark.parametrize("damage", ["d/*", "manifest.ocdbt", "_METADATA"])
+@pytest.mark.parametrize("kind", ["last", "best", "read_best"])
+def test_a_damaged_file_is_one_sentence(checkpoints, kind, damage):
+    # One array: of several, those still under way would complain to the event loop that the first one's error closed.
+    tree = {"params": {"head": {"kernel": jnp.ones((3, 4))}}}
+    checkpoints.save_last(1, tree, {"phase": 0})
+    checkpoints.save_best(1, tree)
+    truncate(checkpoints.folder, damage)
+    again = reopened(checkpoints)
+    read = {
+        "last": lambda: again.restore_last(tree),
+        "best": lambda: again.restore_best(1, tree),
+        "read_best": lambda: read_best(checkpoints.folder),
+    }[kind]
+    with pytest.raises(UserError, match=r"cannot be written or read \(.*\); free some space or mend the folder"):
+        read()
+    again.close()
+
+
+def test_damaged_progress_is_one_sentence(checkpoints):
+    checkpoints.save_last(1, train_state(1), {"phase": 0, "history": list(range(50))})
+    truncate(checkpoints.folder / "last" / "1" / "progress", "metadata")
+    again = reopened(checkpoints)
+    with pytest.raises(UserError, match="cannot be written or read"):
+        again.last_progress()
+    again.close()
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match="cannot be written or read"):
+        Checkpoints(tmp_path / "checkpoints")
+
+
+def test_trees_are_stored_under_paths_that_name_every_leaf():
+    flat = flatten({"params": {"stem": {"kernel": np.ones(2)}}, "batch_stats": {}})
+    assert list(flat) == ["params/stem/kernel"]
+    state = train_state(4)
+    assert {"step", "trained/head/kernel", "metrics/confusion/counts"} <= set(flatten(state))
+    assert_same_bits(unflatten(flatten(state), train_state(5)), state)

@@ -1,0 +1,168 @@
+"""Optimisers against their papers' and PyTorch's update rules, written out in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxtl.errors import UserError
+from jaxtl.train.optimizer import make_optimizer, make_schedule
+
+RATE, B1, B2, EPS = 0.1, 0.9, 0.999, 1e-8
+RNG = np.random.default_rng(0)
+PARAMS = {"kernel": RNG.normal(size=(3, 2)), "bias": RNG.normal(size=2)}
+# The fourth gradient is small: Adamax's running maximum must outlive it.
+GRADS = [{name: scale * RNG.normal(size=leaf.shape) for name, leaf in PARAMS.items()} for scale in (1, 2, 0.5, 0.01)]
+
+
+def run(name: str, **options) -> dict[str, np.ndarray]:
+    """The parameters after all of ``GRADS``."""
+    optimizer = make_optimizer(name, optax.constant_schedule(RATE), **options)
+    params = jax.tree.map(jnp.float32, PARAMS)
+    state = optimizer.init(params)
+    for grads in GRADS:
+        updates, state = optimizer.update(jax.tree.map(jnp.float32, grads), state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def adam(p, grads, *, decay=0.0, decoupled=0.0):
+    m = v = np.zeros_like(p)
+    for t, g in enumerate(grads, start=1):
+        g = g + decay * p
+        m, v = B1 * m + (1 - B1) * g, B2 * v + (1 - B2) * g**2
+        p = p - RATE * decoupled * p
+        p = p - RATE * (m / (1 - B1**t)) / (np.sqrt(v / (1 - B2**t)) + EPS)
+    return p
+
+
+def adamax(p, grads, *, decay=0.0):
+    m = u = np.zeros_like(p)
+    for t, g in enumerate(grads, start=1):
+        g = g + decay * p
+        m, u = B1 * m + (1 - B1) * g, np.maximum(B2 * u, np.abs(g) + EPS)
+        p = p - RATE / (1 - B1**t) * m / u
+    return p
+
+
+def sgd(p, grads, *, momentum=0.9, nesterov=False, decay=0.0):
+    buffer = np.zeros_like(p)
+    for g in grads:
+        g = g + decay * p
+        buffer = momentum * buffer + g  # torch: no dampening, the first buffer is the gradient
+        p = p - RATE * (g + momentum * buffer if nesterov else buffer)
+    return p
+
+
+def assert_rule(params, rule, *, kernel=None, bias=None):
+    """Every leaf follows ``rule``, with the keyword arguments given for it."""
+    for name, options in (("kernel", kernel or {}), ("bias", bias or {})):
+        expected = rule(PARAMS[name], [grads[name] for grads in GRADS], **options)
+        np.testing.assert_allclose(params[name], expected, rtol=2e-5, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(("name", "rule"), [("adam", adam), ("adamax", adamax), ("adamw", adam), ("sgd", sgd)])
+def test_optimisers_follow_their_rules(name, rule):
+    assert_rule(run(name), rule)
+
+
+@pytest.mark.parametrize("options", [{"momentum": 0.0}, {"momentum": 0.5}, {"momentum": 0.9, "nesterov": True}])
+def test_sgd_follows_torch_with_every_momentum(options):
+    assert_rule(run("sgd", **options), sgd, kernel=options, bias=options)
+
+
+@pytest.mark.parametrize(("name", "rule"), [("adam", adam), ("adamax", adamax), ("sgd", sgd)])
+def test_weight_decay_is_coupled_and_spares_biases(name, rule):
+    assert_rule(run(name, weight_decay=0.3), rule, kernel={"decay": 0.3})
+
+
+def test_weight_decay_of_adamw_is_decoupled_and_spares_biases():
+    assert_rule(run("adamw", weight_decay=0.3), adam, kernel={"decoupled": 0.3})
+
+
+def norm(tree) -> float:
+    return float(np.sqrt(sum((np.asarray(leaf, np.float64) ** 2).sum() for leaf in jax.tree.leaves(tree))))
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_clipping_scales_the_whole_gradient_to_the_norm(scale):
+    optimizer = make_optimizer("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=0.7)
+    grads = jax.tree.map(lambda leaf: jnp.float32(scale * leaf), GRADS[0])
+    assert norm(grads) > 0.7
+    updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
+    assert norm(updates) == pytest.approx(0.7, rel=1e-5)
+    for name, update in updates.items():
+        np.testing.assert_allclose(update, -0.7 * grads[name] / norm(grads), rtol=1e-4)
+
+
+def test_clipping_leaves_a_small_gradient_alone():
+    optimizer = make_optimizer("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=100.0)
+    grads = jax.tree.map(jnp.float32, GRADS[0])
+    updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
+    for name, update in updates.items():
+        np.testing.assert_array_equal(update, -grads[name])
+
+
+def test_clipping_precedes_weight_decay_as_in_torch():
+    optimizer = make_optimizer("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=0.5, weight_decay=2.0)
+    grads, params = (jax.tree.map(jnp.float32, tree) for tree in (GRADS[0], PARAMS))
+    updates, _ = optimizer.update(grads, optimizer.init(params), params)
+    expected = -(0.5 * GRADS[0]["kernel"] / norm(GRADS[0]) + 2 * PARAMS["kernel"])
+    np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-4)
+
+
+def test_the_schedule_is_obeyed_from_the_first_step():
+    schedule = make_schedule("step", 1.0, epochs=3, steps_per_epoch=1, step_epochs=1)
+    optimizer = make_optimizer("sgd", schedule, momentum=0.0)
+    grads = {"kernel": jnp.ones((1, 1))}
+    state, updates = optimizer.init(grads), []
+    for _ in range(3):
+        update, state = optimizer.update(grads, state, grads)
+        updates.append(float(update["kernel"][0, 0]))
+    assert updates == pytest.approx([-1, -0.1, -0.01])
+
+
+def test_a_constant_rate_is_constant():
+    schedule = make_schedule("constant", 0.3, epochs=5, steps_per_epoch=10)
+    assert [float(schedule(step)) for step in (0, 7, 49)] == pytest.approx([0.3] * 3)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 1.0, 0.5])
+def test_step_falls_at_the_start_of_an_epoch_counted_from_the_start_of_the_phase(warmup):
+    # As StepLR(step_size=2, gamma=0.1): epochs 0-1, 2-3, 4-5. A warm-up does not shift them.
+    schedule = make_schedule(
+        "step", 0.3, epochs=6, steps_per_epoch=10, warmup_epochs=warmup, step_epochs=2, step_factor=0.1
+    )
+    rates = [float(schedule(step)) for step in (10, 19, 20, 39, 40, 59)]
+    assert rates == pytest.approx([0.3, 0.3, 0.03, 0.03, 0.003, 0.003])
+
+
+def test_cosine_falls_to_nearly_zero():
+    schedule = make_schedule("cosine", 0.3, epochs=4, steps_per_epoch=25)
+    expected = 0.3 * (1 + np.cos(np.pi * np.arange(101) / 100)) / 2
+    np.testing.assert_allclose([float(schedule(step)) for step in range(101)], expected, atol=1e-6)
+    assert float(schedule(99)) < 0.3 * 0.001
+
+
+def test_cosine_after_a_warm_up_reaches_zero_at_the_same_step():
+    schedule = make_schedule("cosine", 0.3, epochs=4, steps_per_epoch=25, warmup_epochs=1)
+    assert float(schedule(25)) == pytest.approx(0.3)
+    assert float(schedule(62)) == pytest.approx(0.3 * (1 + np.cos(np.pi * 37 / 75)) / 2, rel=1e-4)
+    assert float(schedule(100)) == pytest.approx(0.0, abs=1e-7)
+
+
+@pytest.mark.parametrize("name", ["constant", "step", "cosine"])
+@pytest.mark.parametrize("epochs", [2, 0.5])
+def test_warm_up_rises_linearly_from_zero(name, epochs):
+    schedule = make_schedule(name, 0.3, epochs=10, steps_per_epoch=10, warmup_epochs=epochs)
+    steps = int(epochs * 10)
+    rates = [float(schedule(step)) for step in range(steps + 1)]
+    np.testing.assert_allclose(rates, 0.3 * np.arange(steps + 1) / steps, atol=1e-6)
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(UserError, match="no schedule 'cosin'; there are: constant, step, cosine"):
+        make_schedule("cosin", 0.1, epochs=1, steps_per_epoch=1)
+    with pytest.raises(UserError, match="no optimizer 'adm'; there are: adam, adamax, adamw, sgd"):
+        make_optimizer("adm", optax.constant_schedule(0.1))

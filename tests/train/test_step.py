@@ -1,0 +1,205 @@
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxtl.data.augment import compose, horizontal_flip, pad_and_crop
+from jaxtl.data.feed import epoch_order
+from jaxtl.models import build_model
+from jaxtl.train.mesh import put_order, replicated
+from jaxtl.train.state import init_state
+from jaxtl.train.step import cross_entropy, make_train_step
+from jaxtl.transfer import merge, split
+
+BATCH = 8
+SMOOTHING = 0.1
+TRAINED = ("stage1", "head")
+
+
+def copied(tree):
+    """A step donates its state, so every test needs buffers of its own."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def assert_same(tree, other):
+    chex.assert_trees_all_equal(jax.tree.map(np.asarray, tree), jax.tree.map(np.asarray, other))
+
+
+class Plain:
+    """A net without batch norm and dropout, trained by plain SGD with rate 1: a step subtracts the gradient."""
+
+    def __init__(self, train_set, preprocess, mesh):
+        self.model = build_model("cnn", 3, blocks=((3,),), hidden=(4,), dropout=0.0)
+        self.data, self.preprocess, self.mesh = train_set, preprocess, mesh
+        self.params = jax.jit(self.model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+        self.optimizer = optax.sgd(1.0)
+        self.step = make_train_step(self.model, self.optimizer, preprocess, label_smoothing=SMOOTHING, mesh=mesh)
+
+    def run(self, order, steps=1, first=0):
+        state = init_state(copied(self.params), {}, self.optimizer, 3).replace(step=jnp.int32(first))
+        order = put_order(order, self.mesh)
+        for _ in range(steps):
+            state = self.step(state, {}, self.data.images, self.data.labels, order, jax.random.key(0))
+        return state
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def loss_and_grads(self, params, indices):
+        """Of the mean over the images at ``indices``, by the plainest of means; the loss without smoothing."""
+        return self.loss(params, indices, 0.0), jax.grad(self.loss)(params, indices, SMOOTHING)
+
+    def loss(self, params, indices, smoothing):
+        images = self.preprocess(jax.random.key(0), jnp.asarray(self.data.images)[indices])
+        logits = self.model.apply({"params": params}, images, train=False)
+        return cross_entropy(logits, jnp.asarray(self.data.labels)[indices], smoothing).mean()
+
+
+class Transfer:
+    """All there is: batch norm, dropout, augmentation, and a frozen stem before a trained rest."""
+
+    def __init__(self, train_set, preprocess, mesh):
+        self.model = build_model("cnn", 3, blocks=((3,), (3,)), hidden=(), norm="after_conv", block_dropout=0.2)
+        variables = jax.jit(self.model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+        self.batch_stats = variables["batch_stats"]
+        self.trained, self.frozen = split(variables["params"], TRAINED)
+        self.optimizer = optax.adam(0.01)
+        self.data, self.mesh, self.traces = train_set, mesh, 0
+
+        def transform(key, images):
+            self.traces += 1
+            return compose(horizontal_flip(), pad_and_crop(1), preprocess)(key, images)
+
+        # What fails is the second trace, wherever in this file it happens.
+        chex.clear_trace_counter()
+        once = chex.assert_max_traces(transform, n=1)
+        self.step = make_train_step(self.model, self.optimizer, once, train=TRAINED, mesh=mesh)
+
+    def state(self):
+        state = init_state(copied(self.trained), copied(self.batch_stats), self.optimizer, 3)
+        return jax.device_put(state, replicated(self.mesh))  # as the step returns it
+
+    def run(self, steps=5, seed=0, state=None):
+        state = state or self.state()
+        for _ in range(steps):
+            order = put_order(epoch_order(len(self.data), BATCH, (seed, 0, int(state.step) // 5)), self.mesh)
+            state = self.step(state, self.frozen, self.data.images, self.data.labels, order, jax.random.key(seed))
+        return state
+
+
+@pytest.fixture(scope="module")
+def plain(train_set, preprocess, mesh):
+    return Plain(train_set, preprocess, mesh)
+
+
+@pytest.fixture(scope="module")
+def transfer(train_set, preprocess, mesh):
+    return Transfer(train_set, preprocess, mesh)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_cross_entropy_is_its_formula(smoothing):
+    rng = np.random.default_rng(0)
+    logits, labels = 3 * rng.normal(size=(7, 4)), rng.integers(0, 4, 7)
+    targets = (1 - smoothing) * np.eye(4)[labels] + smoothing / 4
+    log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    found = cross_entropy(jnp.float32(logits), jnp.int32(labels), smoothing)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, -(targets * log_probabilities).sum(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("row", "real"), [(0, 8), (4, 5)])  # a full batch and the short last one
+def test_a_step_follows_the_gradient_of_the_real_images_alone(plain, row, real):
+    order = epoch_order(len(plain.data), BATCH, (1,))
+    state = plain.run(order, first=row)
+    indices = order.indices[row, :real]
+    loss, grads = plain.loss_and_grads(plain.params, indices)
+    expected = jax.tree.map(lambda p, g: p - g, plain.params, grads)
+    chex.assert_trees_all_close(state.trained, expected, atol=1e-6)
+    measured = state.metrics.compute()
+    assert float(measured["loss"]) == pytest.approx(float(loss), rel=1e-5)
+    assert int(measured["confusion"].sum()) == real
+
+
+def test_a_batch_larger_than_the_data_set_is_one_step(plain):
+    # The batch is filled up with the same images many times over, and the gradient must not see it.
+    order = epoch_order(len(plain.data), 96, None)
+    _, expected = plain.loss_and_grads(plain.params, np.arange(len(plain.data)))
+    found = jax.tree.map(lambda before, after: before - after, plain.params, plain.run(order).trained)
+    chex.assert_trees_all_close(found, expected, atol=1e-6)
+
+
+def test_an_epoch_measures_every_image_once(transfer):
+    confusion = np.asarray(transfer.run(steps=5).metrics.compute()["confusion"])
+    assert confusion.sum(1).tolist() == np.bincount(transfer.data.labels).tolist()
+
+
+def test_epochs_with_a_short_last_batch_compile_once(transfer):
+    transfer.run(steps=10)  # two epochs with orders of their own; `assert_max_traces` counts
+    assert transfer.traces == 1
+
+
+def test_frozen_stages_do_not_move(transfer):
+    frozen = copied(transfer.frozen)
+    state = transfer.run(steps=5)
+    assert_same(transfer.frozen, frozen)
+    assert set(state.trained) == set(TRAINED)
+    assert_same(state.batch_stats["stem"], transfer.batch_stats["stem"])
+
+
+def test_every_trained_leaf_moves(transfer):
+    state = transfer.run(steps=5)
+    before = {"params": transfer.trained, "stats": transfer.batch_stats["stage1"]}
+    after = {"params": state.trained, "stats": state.batch_stats["stage1"]}
+    for (path, leaf), other in zip(jax.tree.leaves_with_path(before), jax.tree.leaves(after), strict=True):
+        assert not np.array_equal(leaf, other), jax.tree_util.keystr(path)
+
+
+def test_the_optimiser_keeps_moments_of_trained_stages_alone(transfer):
+    moments = transfer.state().opt_state[0]
+    assert jax.tree.structure(moments.mu) == jax.tree.structure(moments.nu) == jax.tree.structure(transfer.trained)
+
+
+def test_the_state_is_donated_and_frozen_parameters_are_not(transfer):
+    state = transfer.state()
+    transfer.run(steps=1, state=state)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((state.trained, state.opt_state)))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(transfer.frozen))
+
+
+def test_the_seed_decides_every_bit(transfer):
+    same, again, other = (transfer.run(steps=5, seed=seed) for seed in (1, 1, 2))
+    assert_same(same, again)
+    leaves = zip(jax.tree.leaves(same.trained), jax.tree.leaves(other.trained), strict=True)
+    assert all(not np.array_equal(leaf, different) for leaf, different in leaves)
+
+
+def test_every_step_draws_anew(train_set, preprocess, mesh):
+    drawn = []
+
+    def transform(key, images):
+        jax.debug.callback(lambda data: drawn.append(tuple(np.asarray(data).tolist())), jax.random.key_data(key))
+        return preprocess(key, images)
+
+    model = build_model("logistic_regression", 3)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))["params"]
+    step = make_train_step(model, optax.sgd(0.1), transform, mesh=mesh)
+    state = init_state(params, {}, optax.sgd(0.1), 3)
+    order = put_order(epoch_order(len(train_set), BATCH, None), mesh)
+    for _ in range(7):  # past the end of the epoch
+        state = step(state, {}, train_set.images, train_set.labels, order, jax.random.key(0))
+    jax.effects_barrier()
+    assert len(drawn) == len(set(drawn)) == 7
+
+
+def test_training_learns(transfer):
+    losses = []
+    state = transfer.state()
+    for _ in range(6):
+        state = transfer.run(steps=5, state=state)
+        losses.append(float(state.metrics.compute()["loss"]))
+        state = state.replace(metrics=transfer.state().metrics)
+    assert losses[-1] < 0.8 * losses[0]
+    assert set(merge(state.trained, transfer.frozen)) == set(transfer.model.stage_names)
