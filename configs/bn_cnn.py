@@ -1,7 +1,8 @@
 """Study D: a CNN with batch norm on the nine classes that CIFAR-10 shares with STL-10, 30 epochs.
 
 Reported: about 80 % test accuracy, loss about 1.0.
-Ours: RESULT
+Ours: 87.01 % (95 % interval 86.30 to 87.69), loss 0.408; seed 0, AMD EPYC, 2 cores shared with other work,
+19 min 50 s of training, 1.4 s for the 9,000 test images.
 
 CIFAR-10 without frogs: 45,000 training and 9,000 test images; the order of the classes is the one STL-10 will share.
 Four times conv 3x3, ReLU, max-pool 2, batch norm, then dense, dropout, dense is the study's; 32, 64, 128 and 256

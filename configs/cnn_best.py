@@ -1,7 +1,8 @@
 """Study A's CNN, same network and number of epochs, by our own recipe.
 
 Reported by the study for its own recipe: about 75 % test accuracy.
-Ours: RESULT
+Ours: 79.95 % (95 % interval 79.15 to 80.72), loss 0.584; seed 0, AMD EPYC, 2 cores shared with other work,
+6 min 21 s of training, 0.74 s for the 10,000 test images.
 
 What differs from configs/cnn.py: SGD with Nesterov momentum 0.9 at 0.05 with two epochs of warm-up, then cosine to
 zero; weight decay 5e-4; batches of 64; crops from 2 pixels of padding, since the network underfits at 4 (train

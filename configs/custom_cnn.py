@@ -1,7 +1,8 @@
 """Study B: a small CNN on CIFAR-10, Adam, 10 epochs.
 
 Reported: 71.38 % test accuracy.
-Ours: RESULT
+Ours: 77.49 % (95 % interval 76.66 to 78.30), loss 0.684; seed 0, AMD EPYC, 2 cores shared with other work,
+5 min 19 s of training, 0.92 s for the 10,000 test images.
 
 The study gives no sizes; these are ours: three blocks of conv 3x3, ReLU, max-pool 2 with 32, 64 and 128 channels,
 dense 2048->256, ReLU, dense 256->10. Adam at 1e-3 without decay, as in the study; random mirror is ours. A tenth of

@@ -1,7 +1,8 @@
 """Study B: multinomial logistic regression on the raw pixels of CIFAR-10.
 
 Reported: 36.68 % test accuracy (scikit-learn, to convergence).
-Ours: RESULT
+Ours: 41.70 % (95 % interval 40.74 to 42.67), loss 1.696; seed 0, AMD EPYC, 2 cores shared with other work,
+27 s of training, 0.028 s for the 10,000 test images.
 
 Logits are W x + b for the 3,072 normalised pixel values: 30,730 parameters. Converged here means that the learning
 rate has fallen to zero along a cosine over 30 epochs of SGD with momentum 0.9 at 0.01. What keeps it from the study's

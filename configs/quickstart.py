@@ -4,7 +4,9 @@ A small CNN learns the handwritten digits 0-4, all 449 training images of them. 
 five labels a class: started from those weights, and, as the baseline, from scratch with the same network, labels and
 number of steps. The report shows both on the same 448 test images, and whether chance explains the difference.
 
-RESULT
+Ours: 91.07 % (95 % interval 88.07 to 93.37) after transfer, 82.81 % (79.04 to 86.02) from scratch; seed 0, AMD EPYC, 2
+cores, about half a minute in all. What five images a class are drawn matters more than the method: with
+--config.seed and --config.data.split_seed at 1 it is 80.80 % against 80.36 %, at 2 90.85 % against 85.49 %.
 
     python -m jaxtl.main --config configs/quickstart.py --workdir runs/quickstart
 """
