@@ -1,6 +1,6 @@
 """Transfer in a minute, on data that needs no download.
 
-A small CNN learns the handwritten digits 0-4, all 449 training images of them. Then it has to tell 5-9 apart from
+A small CNN learns the handwritten digits 0-4 from all their training images. Then it has to tell 5-9 apart from
 five labels a class: started from those weights, and, as the baseline, from scratch with the same network, labels and
 number of steps. The report shows both on the same 448 test images, and whether chance explains the difference.
 

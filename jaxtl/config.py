@@ -1,150 +1,44 @@
-"""Every field of a config: its default, its type, its check, its meaning. All problems of a config come out at once.
+"""Configs, made and checked. All problems of a config come out at once.
 
-A config is an `ml_collections.ConfigDict`; what it does not set has the default below. Beside the fields it may hold a
-`source` (a run that is trained first, to start from) and `baselines` (runs to compare with): configs again, written as
-changes to the main one.
+A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set has the default of
+`jaxtl.config_fields`. Beside the fields it may hold a `source` (a run that is trained first, to start from) and
+`baselines` (runs to compare with): configs again, written as changes to the main one.
 """
 
-import ast
-import copy
-import dataclasses
-import difflib
-import math
-from collections.abc import Callable, Iterator, Mapping
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from jaxtl.data.catalogue import dataset_info, list_datasets
+from jaxtl.config_fields import (
+    BASELINES,
+    FIELDS,
+    OPTIONS,
+    PHASE_FIELDS,
+    SOURCE,
+    find_field,
+    in_run,
+    nearest,
+    no_field,
+    wrong_type,
+)
+from jaxtl.config_tree import Tree, assign, leaves, merge, plain, without
+from jaxtl.data.catalogue import dataset_info
 from jaxtl.errors import UserError
-from jaxtl.models import build_model, list_models
-from jaxtl.train.optimizer import OPTIMIZERS, SCHEDULES
+from jaxtl.models import build_model, model_options, option_types
 from jaxtl.transfer.phases import Phase, trained_stages
-
-# What a check gets and says: the value, and the reason why it will not do, or nothing.
-Check = Callable[[Any], str | None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Field:
-    """A field of a config.
-
-    Attributes:
-      default: the value where a config says nothing; its type is the field's type.
-      doc: meaning and unit.
-      check: finds fault with a value of the right type.
-    """
-
-    default: Any
-    doc: str
-    check: Check = lambda value: None
-
-
-def one_of(*choices: str) -> Check:
-    """The value is one of the choices; the nearest is suggested."""
-
-    def check(value: str) -> str | None:
-        if value in choices:
-            return None
-        near = difflib.get_close_matches(value, choices, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(choices)}."
-        return f"is {value!r}, which does not exist; {hint}"
-
-    return check
-
-
-def within(low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False) -> Check:
-    """The value lies between the bounds."""
-
-    def check(value: float) -> str | None:
-        if (value > low if open_low else value >= low) and (value < high if open_high else value <= high):
-            return None
-        if high == math.inf:
-            return f"is {value}, but must be {'more than' if open_low else 'at least'} {low}."
-        return f"is {value}, but must lie in {'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}."
-
-    return check
-
-
-def each(check: Check) -> Check:
-    """Every element passes the check."""
-
-    def check_all(values: tuple[Any, ...]) -> str | None:
-        return next((fault for value in values if (fault := check(value))), None)
-
-    return check_all
-
-
-def between_one_and_three(values: tuple[Any, ...]) -> str | None:
-    """One value for all channels, or one for each of three."""
-    return None if len(values) in (1, 3) else f"has {len(values)} values, but needs one a channel, or one for all."
-
-
-FIELDS: dict[str, Field] = {
-    "name": Field("run", "title of the run in its report"),
-    "seed": Field(0, "seed of initialisation, shuffling, augmentation and dropout", within(0)),
-    "data.name": Field("cifar10", "data set", one_of(*list_datasets())),
-    "data.dir": Field("", "folder of the data set; empty: $JAXTL_DATA, else the cache folder"),
-    "data.download": Field(True, "fetch the data set if the folder lacks it"),
-    "data.classes": Field((), "names of the classes to keep, in the order of their new labels; empty: all"),
-    "data.subset": Field(0, "use the first N training images, before the validation split; 0: all", within(0)),
-    "data.test_subset": Field(0, "test on the first N test images; 0: all", within(0)),
-    "data.per_class": Field(0, "train on N images a class, drawn by data.split_seed; 0: all", within(0)),
-    "data.validation": Field(0.1, "share of the training images held out, stratified", within(0, 1, open_high=True)),
-    "data.split_seed": Field(0, "seed of the validation split and of per_class", within(0)),
-    "data.size": Field(0, "resize images to N x N pixels on the device; 0: as they are", within(0)),
-    "data.mean": Field((0.5,), "normalisation mean, images in [0, 1]", between_one_and_three),
-    "data.std": Field((0.5,), "normalisation standard deviation, images in [0, 1]", between_one_and_three),
-    "model.name": Field("cnn", "architecture", one_of(*list_models())),
-    "model.weights": Field("", "folder of a run to start from, or 'source'; empty: random"),
-    "model.new_head": Field(True, "with weights: start the head anew; False keeps theirs"),
-    "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),
-    "batch_size": Field(128, "images a step, a multiple of the number of devices", within(1)),
-    "checkpoint_every_s": Field(30.0, "least time between two saves, in seconds", within(0)),
-}
-
-# The key of the run that is trained first, and the value of `model.weights` that starts from it.
-SOURCE = "source"
-
-# `model.options.X` is any option of the architecture; its default, type and check are the architecture's own.
-OPTIONS = "model.options."
-
-# The defaults of a phase are those of the dataclass; here are their checks and meanings.
-PHASE_FIELDS: dict[str, Field] = {
-    name: dataclasses.replace(field, default=getattr(Phase, name))
-    for name, field in {
-        "train": Field(None, "stages to train, or ('all',)"),
-        "epochs": Field(None, "length", within(1)),
-        "optimizer": Field(None, "optimiser", one_of(*OPTIMIZERS)),
-        "learning_rate": Field(None, "peak learning rate", within(0, open_low=True)),
-        "schedule": Field(None, "course of the learning rate", one_of(*SCHEDULES)),
-        "warmup_epochs": Field(None, "linear rise from zero, in epochs", within(0)),
-        "step_epochs": Field(None, "schedule 'step': epochs between steps", within(1)),
-        "step_factor": Field(None, "schedule 'step': factor at each step", within(0, 1, open_low=True)),
-        "momentum": Field(None, "momentum of sgd", within(0, 1, open_high=True)),
-        "nesterov": Field(None, "Nesterov's form of the momentum"),
-        "weight_decay": Field(None, "weight decay, decoupled for adamw, L2 for the others", within(0)),
-        "clip_norm": Field(None, "largest global norm of the gradient; 0: off", within(0)),
-        "label_smoothing": Field(None, "share of the target spread over all classes", within(0, 1, open_high=True)),
-        "flip": Field(None, "mirror a random half of the images"),
-        "crop": Field(None, "pixels of padding before a random crop; 0: off", within(0)),
-        "monitor": Field(None, "what 'best' means", one_of("val_loss", "val_accuracy")),
-        "patience": Field(None, "epochs without a better value before the phase ends; 0: off", within(0)),
-        "keep": Field(None, "weights that the phase ends with", one_of("best", "last")),
-    }.items()
-}
 
 
 def default_config() -> ConfigDict:
     """A config with every field at its default and one phase, to be changed field by field."""
-    config = ConfigDict(type_safe=False)
+    tree: Tree = {}
     for path, field in FIELDS.items():
-        _set(config, path, field.default)
-    config.model.options = ConfigDict(type_safe=False)
-    config.phases = (phase(),)
-    config.source = ConfigDict(type_safe=False)
-    config.baselines = ConfigDict(type_safe=False)
-    return config
+        assign(tree, path, field.default)
+    tree["model"]["options"] = {}
+    # Not type-safe: ml_collections would raise over the first wrong type, and `check` names them all.
+    return ConfigDict({**tree, "phases": (phase(),), SOURCE: {}, BASELINES: {}}, type_safe=False)
 
 
 def phase(**changes: Any) -> ConfigDict:
@@ -152,263 +46,35 @@ def phase(**changes: Any) -> ConfigDict:
     return ConfigDict({**{name: field.default for name, field in PHASE_FIELDS.items()}, **changes}, type_safe=False)
 
 
-def override(config: ConfigDict, path: str, text: str) -> str | None:
-    """Set a field from the command line, ``phases.0.epochs`` to ``3`` say; return what is wrong with it, if anything.
-
-    The text is read as the type of the field's default; elements of a tuple are separated by commas.
-    """
-    field = _field(path)
-    if field is not None:
-        parsed, fault = _parse(text, field.default)
-    elif _within_run(path).startswith(OPTIONS):
-        parsed, fault = _parse_literal(text), ""
-    else:
-        return f"{path} does not exist; {_nearest(path)}"
-    if fault:
-        return f"{path} is {text!r}, but {fault}."
-    try:
-        _set(config, path, parsed)
-    except (IndexError, KeyError, ValueError):
-        return f"{path} does not exist; the config has {len(config.phases)} phase(s), counted from 0."
-    return None
-
-
 def check(config: Mapping[str, Any]) -> list[str]:
     """All that is wrong with a config, one sentence each; nothing heavy is touched."""
-    problems = list(_check_tree(_plain(config)))
-    if problems:
-        return problems
-    runs = variants(config)
-    for where, resolved in runs.items():
-        prefix = f"{where}." if where else ""
-        if resolved["model"]["weights"] == SOURCE and (SOURCE not in runs or where == SOURCE):
-            problems.append(f"{prefix}model.weights is 'source', but the config describes none; fill config.source.")
-        problems += [prefix + problem for problem in _check_together(resolved)]
-    return problems
+    problems: list[str] = []
+    sound: dict[str, Tree] = {}
+    unsound_groups: set[str] = set()
+    for where, part in _parts(plain(config)).items():
+        if not isinstance(part, dict):
+            problems.append(f"{where} is {part!r}, but must hold changes to the main config, as in {{'seed': 1}}.")
+            continue
+        faults = dict(_field_faults(part))
+        problems += [in_run(where, fault) for fault in faults.values()]
+        unsound_groups |= {path.split(".")[0] for path in faults}
+        sound[where] = without(part, faults)
+    runs = _resolve(sound)
+    # What fields say together is worth a look where each of them is right by itself.
+    together = [look for look, groups in _TOGETHER.items() if not unsound_groups & groups]
+    inherited = {fault for look in together for fault in look(runs[""])}
+    for where, run in runs.items():
+        faults_here = [fault for look in together for fault in look(run)]
+        problems += [in_run(where, fault) for fault in faults_here if not where or fault not in inherited]
+    return problems + list(_source_faults(runs)) * ("model" not in unsound_groups)
 
 
-def variants(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def variants(config: Mapping[str, Any]) -> dict[str, Tree]:
     """The main config under ``""``, its source under ``"source"``, its baselines under ``"baselines.NAME"``.
 
     Each is complete: a source or a baseline inherits what it does not change.
     """
-    main = _plain(config)
-    source, baselines = main.pop(SOURCE, {}), main.pop("baselines", {})
-    main = _with_defaults(main)
-    trees = {"": main}
-    if source:
-        # A source trains from scratch unless it says otherwise: it cannot start from itself.
-        trees[SOURCE] = _merge(_merge(main, {"name": f"{main['name']}: source", "model": {"weights": ""}}), source)
-    for name, changes in baselines.items():
-        trees[f"baselines.{name}"] = _merge(_merge(main, {"name": f"{main['name']}: {name}"}), changes)
-    return {where: _with_defaults(tree) for where, tree in trees.items()}
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The fields in which two configs differ, as ``path: old -> new``."""
-    left, right = dict(_leaves(_plain(old))), dict(_leaves(_plain(new)))
-    return [
-        f"{path}: {left.get(path, 'not set')} -> {right.get(path, 'not set')}"
-        for path in sorted(left.keys() | right.keys())
-        if left.get(path) != right.get(path)
-    ]
-
-
-def field_table() -> list[tuple[str, Any, str]]:
-    """(path, default, meaning) of every field, for the help."""
-    rows = [(path, field.default, field.doc) for path, field in FIELDS.items()]
-    rows += [(f"phases.0.{name}", field.default, field.doc) for name, field in PHASE_FIELDS.items()]
-    return rows
-
-
-# --- trees -----------------------------------------------------------------------------------------------------------
-
-
-def _plain(config: Any) -> Any:
-    """ConfigDicts as dicts, lists as tuples: two configs that say the same are then equal."""
-    if isinstance(config, ConfigDict | Mapping):
-        return {key: _plain(config[key]) for key in config}
-    if isinstance(config, list | tuple):
-        return tuple(_plain(value) for value in config)
-    return config
-
-
-def _with_defaults(tree: Mapping[str, Any]) -> dict[str, Any]:
-    complete: dict[str, Any] = {}
-    for path, field in FIELDS.items():
-        _set(complete, path, field.default)
-    complete = _merge(complete, tree)
-    defaults = {name: field.default for name, field in PHASE_FIELDS.items()}
-    complete["phases"] = tuple({**defaults, **changes} for changes in complete.get("phases", ({},)))
-    return complete
-
-
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the leaves of ``changes``; the phases are replaced as a whole."""
-    merged = copy.deepcopy(dict(base))
-    for key, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if nested else copy.deepcopy(value)
-    return merged
-
-
-def _set(tree: Any, path: str, value: Any) -> None:
-    *parents, leaf = path.split(".")
-    for parent in parents:
-        if isinstance(tree, tuple | list):
-            tree = tree[int(parent)]
-            continue
-        if parent not in tree:
-            tree[parent] = type(tree)()
-        tree = tree[parent]
-    tree[leaf] = value
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of every leaf; phases count as nodes, other tuples as leaves."""
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}.{key}" if path else key)
-    elif isinstance(tree, tuple) and any(isinstance(value, Mapping) for value in tree):
-        for i, value in enumerate(tree):
-            yield from _leaves(value, f"{path}.{i}")
-    else:
-        yield path, tree
-
-
-# --- checks ----------------------------------------------------------------------------------------------------------
-
-
-def _field(path: str) -> Field | None:
-    """The field of a path, whichever run and phase it belongs to."""
-    parts = _within_run(path).split(".")
-    if len(parts) == 3 and parts[0] == "phases" and parts[1].isdigit():
-        return PHASE_FIELDS.get(parts[2])
-    return FIELDS.get(".".join(parts))
-
-
-def _within_run(path: str) -> str:
-    """The path without ``source.`` or ``baselines.NAME.``."""
-    parts = path.split(".")
-    skipped = {"source": 1, "baselines": 2}.get(parts[0], 0)
-    return ".".join(parts[skipped:])
-
-
-def _nearest(path: str) -> str:
-    known = [*FIELDS, *(f"phases.0.{name}" for name in PHASE_FIELDS)]
-    near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    # A forgotten section is the commonest slip: `epochs` for `phases.0.epochs`.
-    same_leaf = [field for field in known if field.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
-    if same_leaf or near:
-        return f"did you mean {(same_leaf or near)[0]}?"
-    return "`python -m jaxtl.main --help` lists the fields."
-
-
-def _check_tree(tree: Mapping[str, Any]) -> Iterator[str]:
-    """Unknown fields, wrong types, values out of range."""
-    for path, value in _leaves(tree):
-        if _within_run(path) == "phases":
-            if value != ():
-                yield f"{path} is {value!r}, but must be a tuple of phases, as jaxtl.config.phase() makes them."
-            continue
-        if value == {} or _within_run(path).startswith(OPTIONS):
-            continue
-        field = _field(path)
-        if field is None:
-            yield f"{path} does not exist; {_nearest(path)}"
-        elif not _fits(value, field.default):
-            yield (
-                f"{path} is {value!r} ({type(value).__name__}), but must be {_kind(field.default)}; "
-                f"the default is {field.default!r}."
-            )
-        elif fault := field.check(value):
-            yield f"{path} {fault}"
-
-
-def _check_together(config: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with fields that are right by themselves."""
-    if not config["phases"]:
-        yield "phases is empty, so nothing would train; give at least one phase."
-    for i, changes in enumerate(config["phases"]):
-        needs_validation = changes["patience"] > 0 or changes["keep"] == "best"
-        if needs_validation and config["data"]["validation"] == 0:
-            what = "patience" if changes["patience"] else "keep='best'"
-            yield (
-                f"phases.{i}.{what} needs validation images, but data.validation is 0; "
-                "hold some out, or set keep='last' and patience=0."
-            )
-        if changes["warmup_epochs"] >= changes["epochs"]:
-            yield (
-                f"phases.{i}.warmup_epochs is {changes['warmup_epochs']}, but the phase has {changes['epochs']} "
-                "epoch(s); warm up for less."
-            )
-    data, model = config["data"], config["model"]
-    info = dataset_info(data["name"])
-    for name in ("mean", "std"):
-        if len(data[name]) not in (1, info.image_shape[-1]):
-            yield (
-                f"data.{name} has {len(data[name])} values, but {data['name']} has {info.image_shape[-1]} channel(s); "
-                "give one value a channel, or one for all."
-            )
-    for name in data["classes"]:
-        if name not in info.class_names:
-            near = difflib.get_close_matches(name, info.class_names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(info.class_names)}."
-            yield f"data.classes names {name!r}, which {data['name']} does not have; {hint}"
-    if len(data["classes"]) == 1 or len(set(data["classes"])) < len(data["classes"]):
-        yield f"data.classes is {data['classes']}, but a classifier needs two different classes or more."
-    try:
-        classes = len(data["classes"] or info.class_names)
-        stage_names = build_model(model["name"], classes, **model.get("options", {})).stage_names
-    except (UserError, TypeError, ValueError) as error:
-        yield f"model.options do not fit: {error}"
-        return
-    for i, changes in enumerate(config["phases"]):
-        try:
-            trained_stages(Phase(**changes), stage_names)
-        except UserError as error:
-            yield f"phases.{i}.train: {error}"
-
-
-def _fits(value: Any, default: Any) -> bool:
-    if isinstance(default, bool) or isinstance(value, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, float | int) and math.isfinite(value)
-    if isinstance(default, tuple):
-        element = default[0] if default else ""
-        return isinstance(value, tuple) and all(_fits(item, element) for item in value)
-    return isinstance(value, type(default))
-
-
-def _kind(default: Any) -> str:
-    names = {bool: "True or False", int: "a whole number", float: "a number", str: "a string"}
-    if isinstance(default, tuple):
-        return f"a tuple, each element {_kind(default[0] if default else '')}"
-    return names[type(default)]
-
-
-def _parse(text: str, default: Any) -> tuple[Any, str]:
-    """(value, fault) of a command-line text for a field with this default."""
-    if isinstance(default, bool):
-        value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(text.lower())
-        return value, "" if value is not None else "must be true or false"
-    if isinstance(default, tuple):
-        inner = text.strip().strip("()[]").replace("'", "").replace('"', "")
-        parts = [_parse(item.strip(), default[0] if default else "") for item in inner.split(",") if item.strip()]
-        return tuple(value for value, _ in parts), next((fault for _, fault in parts if fault), "")
-    try:
-        return type(default)(text), ""
-    except ValueError:
-        return None, f"must be {_kind(default)}"
-
-
-def _parse_literal(text: str) -> Any:
-    """A Python literal, or the text itself where it is none."""
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        return text
+    return _resolve(_parts(plain(config)))
 
 
 def raise_problems(problems: list[str], where: str) -> None:
@@ -421,3 +87,159 @@ def raise_problems(problems: list[str], where: str) -> None:
         raise UserError(f"{where}: {problems[0]}")
     if problems:
         raise UserError(f"{where} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
+# --- the runs of a config --------------------------------------------------------------------------------------------
+
+
+def _parts(tree: Tree) -> dict[str, Any]:
+    """What is written for each run, by its place: the main one, its source, its baselines."""
+    parts: dict[str, Any] = {"": {key: value for key, value in tree.items() if key not in (SOURCE, BASELINES)}}
+    source, baselines = tree.get(SOURCE, {}), tree.get(BASELINES, {})
+    if source != {}:
+        parts[SOURCE] = source
+    if not isinstance(baselines, dict):
+        return {**parts, BASELINES: baselines}
+    return parts | {f"{BASELINES}.{name}": changes for name, changes in baselines.items()}
+
+
+def _resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
+    main = _with_defaults(parts[""])
+    runs = {"": main}
+    for where, changes in parts.items():
+        if where == SOURCE:
+            # A source trains from scratch unless it says otherwise: it cannot start from itself.
+            runs[where] = merge(merge(main, {"name": f"{main['name']}: source", "model": {"weights": ""}}), changes)
+        elif where:
+            runs[where] = merge(merge(main, {"name": f"{main['name']}: {where.split('.', 1)[1]}"}), changes)
+    return {where: _with_defaults(run) for where, run in runs.items()}
+
+
+def _with_defaults(tree: Mapping[str, Any]) -> Tree:
+    complete: Tree = {}
+    for path, field in FIELDS.items():
+        assign(complete, path, field.default)
+    complete = merge(complete, tree)
+    defaults = {name: field.default for name, field in PHASE_FIELDS.items()}
+    complete["phases"] = tuple({**defaults, **changes} for changes in complete.get("phases", ({},)))
+    return complete
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def _field_faults(part: Tree) -> Iterator[tuple[str, str]]:
+    """(path, sentence) of every unknown field, wrong type, and value out of range in what is written for one run."""
+    phases = part.get("phases", ())
+    if not isinstance(phases, tuple) or not all(isinstance(changes, dict) for changes in phases):
+        yield "phases", "phases must be a tuple of phases, as in (phase(epochs=3), phase(epochs=5)), or (phase(),)."
+        part = without(part, {"phases"})
+    for path, value in leaves(part):
+        field = find_field(path)
+        if path.startswith(f"{OPTIONS}.") or (value == {} and _is_group(path)) or (path, value) == ("phases", ()):
+            continue
+        if field is None:
+            yield path, no_field(path)
+        elif fault := wrong_type(path, value, field.type, field.default):
+            yield path, fault
+        elif fault := field.check(value):
+            yield path, f"{path} {fault}"
+
+
+def _is_group(path: str) -> bool:
+    return path == OPTIONS or any(name.startswith(f"{path}.") for name in FIELDS) or path.startswith("phases.")
+
+
+def _phase_faults(run: Tree) -> Iterator[str]:
+    if not run["phases"]:
+        yield "phases is empty, so nothing would train; give at least one phase."
+    for i, changes in enumerate(run["phases"]):
+        if Phase(**changes).needs_validation and run["data"]["validation"] == 0:
+            what = "patience" if changes["patience"] else "keep='best'"
+            yield (
+                f"phases.{i}.{what} needs validation images, but data.validation is 0; "
+                "hold some out, or set keep='last' and patience=0."
+            )
+        if changes["warmup_epochs"] >= changes["epochs"]:
+            yield (
+                f"phases.{i}.warmup_epochs is {changes['warmup_epochs']}, but the phase has {changes['epochs']} "
+                "epoch(s); warm up for less."
+            )
+
+
+def _data_faults(run: Tree) -> Iterator[str]:
+    data = run["data"]
+    info = dataset_info(data["name"])
+    channels, sizes = info.image_shape[-1], info.sizes
+    for name in ("mean", "std"):
+        if len(data[name]) not in (1, channels):
+            yield (
+                f"data.{name} has {len(data[name])} values, but {data['name']} has {channels} channel(s); "
+                "give one value a channel, or one for all."
+            )
+    for name in data["classes"]:
+        if name not in info.class_names:
+            yield f"data.classes names {name!r}, which {data['name']} does not have; {nearest(name, info.class_names)}"
+    if len(data["classes"]) == 1 or len(set(data["classes"])) < len(data["classes"]):
+        yield f"data.classes is {data['classes']}, but a classifier needs two different classes or more."
+    for path, count, split in (
+        ("data.subset", data["subset"], "train"),
+        ("data.test_subset", data["test_subset"], "test"),
+        ("batch_size", run["batch_size"], "train"),
+    ):
+        if count > sizes[split]:
+            yield f"{path} is {count}, but {data['name']} has {sizes[split]} {split} images; choose fewer."
+
+
+def _model_faults(run: Tree) -> Iterator[str]:
+    model, data = run["model"], run["data"]
+    known, defaults = option_types(model["name"]), model_options(model["name"])
+    faults = []
+    for name, value in model.get("options", {}).items():
+        path = f"{OPTIONS}.{name}"
+        if name not in known:
+            faults.append(f"{path} does not exist for {model['name']}; {nearest(name, known)}")
+        elif fault := wrong_type(path, value, known[name], defaults[name]):
+            faults.append(fault)
+    yield from faults
+    if faults:
+        return
+    info = dataset_info(data["name"])
+    try:
+        built = build_model(model["name"], len(data["classes"] or info.class_names), **model.get("options", {}))
+    except UserError as error:
+        yield f"{OPTIONS} do not fit: {error}"
+        return
+    size = data["size"] or min(info.image_shape[:2])
+    if size < built.least_size:
+        yield (
+            f"data.size is {data['size']}, so the images have {size} x {size} pixels, but {model['name']} needs "
+            f"{built.least_size} x {built.least_size} or more; enlarge them."
+        )
+    for i, changes in enumerate(run["phases"]):
+        try:
+            trained_stages(Phase(**changes), built.stage_names)
+        except UserError as error:
+            yield f"phases.{i}.train: {error}"
+
+
+# What looks at several fields together, and the groups of fields that it reads.
+_TOGETHER = {
+    _phase_faults: {"phases", "data"},
+    _data_faults: {"data", "batch_size"},
+    _model_faults: {"model", "data", "phases"},
+}
+
+
+def _source_faults(runs: Mapping[str, Tree]) -> Iterator[str]:
+    """What is wrong between the runs, and the folders that they start from."""
+    starts = {where: run["model"]["weights"] for where, run in runs.items()}
+    if SOURCE in runs and SOURCE not in starts.values():
+        yield "source is described, but no run starts from it; set model.weights='source', or leave source empty."
+    for where, start in starts.items():
+        if start == SOURCE and (SOURCE not in runs or where == SOURCE):
+            yield in_run(where, "model.weights is 'source', but the config describes none for it; fill source.")
+        elif start not in ("", SOURCE) and not (pathlib.Path(start) / "checkpoints" / "best").is_dir():
+            yield in_run(where, f"model.weights is {start!r}, which is no folder of a finished run; give one.")
+        if where.startswith(BASELINES) and not re.fullmatch(r"[\w -]+", where.split(".", 1)[1]):
+            yield f"{where} has a name that cannot name a folder; take letters, digits, blanks, - and _."

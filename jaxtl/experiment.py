@@ -1,10 +1,11 @@
 """The story of a run on one page: data -> model -> phases -> test -> report."""
 
 import contextlib
+import math
 import pathlib
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from jaxtl.create import create_model
 from jaxtl.data.augment import Transform, compose, normalise, resize
 from jaxtl.data.prepare import Splits, prepare
 from jaxtl.environment import describe
+from jaxtl.errors import UserError
 from jaxtl.models import Classifier
 from jaxtl.report import html
 from jaxtl.report.comparison import Arm, compare
@@ -52,28 +54,41 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
     raise_problems(check(config), "The config")
     console, workdir = console or RunConsole(), pathlib.Path(workdir)
     runs = variants(config)
-    whole = {**runs[""], **{where: tree for where, tree in runs.items() if where}}
-    folder = RunFolder(workdir, whole, describe())
     main, source = runs.pop(""), runs.pop(SOURCE, None)
-    if finished := folder.summary():
-        console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
-        console.summary(main["name"], finished, str(folder.report))
-        return finished
+    whole = {**main, **({SOURCE: source} if source else {}), **runs}
 
     def start_of(tree: Mapping[str, Any]) -> pathlib.Path | None:
         weights = tree["model"]["weights"]
         return workdir / SOURCE if weights == SOURCE else pathlib.Path(weights) if weights else None
 
-    with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop, contextlib.closing(console):
-        if source:
-            _train_and_test(source, RunFolder(workdir / SOURCE, source, describe()), start_of(source), stop, console)
-        baselines = []
-        for where, baseline in runs.items():
-            name = where.removeprefix("baselines.")
-            beside = RunFolder(workdir / "baselines" / name, baseline, describe())
-            summary = _train_and_test(baseline, beside, start_of(baseline), stop, console)
-            baselines.append(Arm(name, _in_words(baseline), summary, beside.history(), beside.predictions()))
-        return _train_and_test(main, folder, start_of(main), stop, console, baselines)
+    with RunFolder(workdir, whole) as folder, _disk_errors_explained(workdir), contextlib.closing(console):
+        if finished := folder.summary():
+            console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
+            console.summary(main["name"], finished, str(folder.report))
+            return finished
+        with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
+            if source:
+                with RunFolder(workdir / SOURCE, source) as beside:
+                    _train_and_test(source, beside, start_of(source), stop, console)
+            baselines = []
+            for where, baseline in runs.items():
+                name = where.removeprefix("baselines.")
+                with RunFolder(workdir / "baselines" / name, baseline) as beside:
+                    summary = _train_and_test(baseline, beside, start_of(baseline), stop, console)
+                    baselines.append(Arm(name, _in_words(baseline), summary, beside.history(), beside.predictions()))
+            return _train_and_test(main, folder, start_of(main), stop, console, baselines)
+
+
+@contextlib.contextmanager
+def _disk_errors_explained(workdir: pathlib.Path) -> Iterator[None]:
+    """Turn a full or failing disk into a sentence, wherever it shows."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"The work folder {workdir} cannot be written or read ({error.strerror or error}); free some space or mend "
+            "the folder and run the same command again: it goes on from the last checkpoint."
+        ) from error
 
 
 def _train_and_test(
@@ -89,20 +104,26 @@ def _train_and_test(
         return finished
     start = time.perf_counter()
     console.say(f"\n{config['name']}")
+    plan = tuple(Phase(**phase) for phase in config["phases"])
     splits = _load(config["data"])
-    folder.write_split(splits.train_indices, splits.validation_indices)
+    if splits.validation is None and any(phase.needs_validation for phase in plan):
+        raise UserError(
+            f"data.validation={config['data']['validation']} holds out none of the {len(splits.train)} training "
+            "images, but a phase needs some; take more images, or set keep='last' and patience=0."
+        )
     model, variables = _create(config, splits, weights)
+    folder.begin(describe())  # not before: a mistake so far leaves the folder free for the command that mends it
+    folder.write_split(splits.train_indices, splits.validation_indices)
     console.parameters(variables["params"])
 
-    plan = tuple(Phase(**phase) for phase in config["phases"])
     preprocess, batch_size, mesh = _preprocess(config["data"]), config["batch_size"], data_mesh()
     with contextlib.closing(Checkpoints(folder.checkpoints)) as checkpoints:
         # The checkpoint is what counts: lines written after it belong to epochs that will be run again.
-        saved = checkpoints.last_progress() or {"history": [], "compile_s": 0.0}
+        saved = checkpoints.last_progress() or {"history": [], "compile_s": 0.0, "total_step": 0}
         spent_before = saved["compile_s"] + sum(line["seconds"] for line in saved["history"])
         folder.write_history(saved["history"])
-        if saved["history"]:
-            console.say(f"Going on after epoch {len(saved['history'])}.")
+        if saved["total_step"]:
+            console.say(f"Going on after epoch {len(saved['history'])}, from step {saved['total_step']}.")
         console.keep_line = folder.append_line
         fitted = fit(
             model,
@@ -121,6 +142,11 @@ def _train_and_test(
         )
 
     test = make_evaluator(model, splits.test, preprocess, batch_size=batch_size, mesh=mesh)(fitted.variables)
+    if not math.isfinite(test.loss):
+        raise UserError(
+            f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing; "
+            "lower the learning rate or set clip_norm, and start in a new work folder."
+        )
     summary = _summarise(config["name"], model, plan, fitted, test, splits.test.class_names)
     folder.write_predictions(
         splits.test_indices, splits.test.labels, test.predicted, test.probability, splits.test.class_names

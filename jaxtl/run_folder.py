@@ -9,45 +9,84 @@ from typing import Any
 
 import numpy as np
 
-from jaxtl.config import differences
+from jaxtl.config_tree import differences
 from jaxtl.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no POSIX file locks
+    fcntl = None  # type: ignore[assignment]
+
+
+# What a run leaves beside config.json.
+_PRODUCTS = ("metrics.jsonl", "summary.json", "predictions.csv", "split.npz", "checkpoints", "tensorboard", "report")
 
 
 class RunFolder:
-    """The files of a run, under the names that DESIGN gives them.
+    """The files of a run, under the names that DESIGN gives them; a context that no other process can enter.
 
-    Opening a folder that holds the same config continues its run; the differences to another config are named.
+    Opening a folder that holds the same config continues its run; another config is refused, and the fields in which
+    it differs are named.
 
     Attributes:
       path: the folder.
+
+    Raises:
+      UserError: if the folder holds something else, is in use, or cannot be made.
     """
 
-    def __init__(self, path: pathlib.Path, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        self.path = path
+    def __init__(self, path: pathlib.Path, config: Mapping[str, Any]) -> None:
+        self.path, self._config = path, config
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._claim(config, environment)
         except OSError as error:
             raise UserError(
-                f"The work folder {path} cannot be written ({error.strerror}); choose another with --workdir."
+                f"The work folder {path} cannot be made ({error.strerror}); choose another with --workdir."
             ) from error
+        self._lock = _lock(path)
+        try:
+            self._refuse_another()
+        except UserError:
+            self.close()
+            raise
 
-    def _claim(self, config: Mapping[str, Any], environment: Mapping[str, str]) -> None:
-        claimed = self.path / "config.json"
-        if claimed.exists():
-            try:
-                before = json.loads(claimed.read_text())["config"]
-            except (ValueError, KeyError) as error:
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes in."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def begin(self, environment: Mapping[str, str]) -> None:
+        """Write ``config.json``: from here on the folder belongs to this config.
+
+        Written again when a run continues: the environment is that of the process that ends it.
+        """
+        self._write("config.json", json.dumps({"config": self._config, "environment": environment}, indent=2) + "\n")
+
+    def _refuse_another(self) -> None:
+        if not (self.path / "config.json").exists():
+            if strange := [name for name in _PRODUCTS if (self.path / name).exists()]:
                 raise UserError(
-                    f"{claimed} is not the config of a run ({error}); choose another folder with --workdir."
-                ) from error
-            if changed := differences(before, config):
-                raise UserError(
-                    f"The work folder {self.path} holds another run, which differs in "
-                    f"{'; '.join(changed)}: choose another with --workdir, or remove it to start over."
+                    f"The work folder {self.path} has no config.json, but holds {', '.join(strange)}, which a run "
+                    "would overwrite; choose another with --workdir."
                 )
-        # Written again when a run continues: the environment is that of the process that ends it.
-        self._write("config.json", json.dumps({"config": config, "environment": environment}, indent=2) + "\n")
+            return
+        before = self._read("config.json").get("config")
+        if not isinstance(before, dict):
+            raise UserError(
+                f"{self.path / 'config.json'} is not the config of a run; choose another folder with --workdir."
+            )
+        if changed := differences(before, self._config):
+            raise UserError(
+                f"The work folder {self.path} holds another run, which differs in {'; '.join(changed)}: "
+                "choose another with --workdir, or remove it to start over."
+            )
 
     @property
     def checkpoints(self) -> pathlib.Path:
@@ -66,8 +105,7 @@ class RunFolder:
 
     def summary(self) -> dict[str, Any] | None:
         """``summary.json``, or ``None`` while the run is not finished."""
-        path = self.path / "summary.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return self._read("summary.json") if (self.path / "summary.json").exists() else None
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``: the mark of a finished run."""
@@ -122,11 +160,42 @@ class RunFolder:
         with (self.path / "predictions.csv").open(newline="") as file:
             return list(csv.DictReader(file))
 
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            content = json.loads(path.read_text())
+        except (ValueError, OSError) as error:
+            raise UserError(f"{path} cannot be read ({error}); choose another folder with --workdir.") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{path} is not a file of a run; choose another folder with --workdir.")
+        return content
+
     def _write(self, name: str, text: str) -> None:
         """Write a file whole or not at all, also on a disk that fills up in the middle."""
-        draft = self.path / f".{name}.{os.getpid()}"
+        draft = self.path / f".{name}"
         try:
             draft.write_text(text)
             draft.replace(self.path / name)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _lock(folder: pathlib.Path) -> int | None:
+    """A descriptor whose lock on the folder ends with the process, however that ends; nothing is written.
+
+    Raises:
+      UserError: if another process holds it.
+    """
+    if fcntl is None:
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise UserError(
+            f"Another process is running in the work folder {folder}; wait for it, or choose another with --workdir."
+        ) from error
+    except OSError:
+        pass  # some network file systems have no locks: then go without
+    return descriptor

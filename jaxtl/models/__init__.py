@@ -4,6 +4,6 @@ This room imports neither data nor training, so that a layer can be lifted out o
 """
 
 from jaxtl.models.classifier import Classifier
-from jaxtl.models.registry import build_model, list_models, model_options
+from jaxtl.models.registry import build_model, list_models, model_options, option_types
 
-__all__ = ["Classifier", "build_model", "list_models", "model_options"]
+__all__ = ["Classifier", "build_model", "list_models", "model_options", "option_types"]

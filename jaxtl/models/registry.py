@@ -55,5 +55,14 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
 
 def model_options(name: str) -> dict[str, Any]:
     """The options of a model and their defaults, for a name of ``list_models()``."""
+    return {option.name: option.default for option in _options(name)}
+
+
+def option_types(name: str) -> dict[str, Any]:
+    """The options of a model and their annotations, for a name of ``list_models()``."""
+    return {option.name: option.annotation for option in _options(name)}
+
+
+def _options(name: str) -> list[inspect.Parameter]:
     parameters = inspect.signature(MODELS[name]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

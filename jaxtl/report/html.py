@@ -1,7 +1,6 @@
 """The page of a run: one HTML file with its figures inside, readable without a network, a script or this library."""
 
 import json
-import os
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -86,7 +85,7 @@ def write_report(
         notes=notes,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft = path.with_name(f".{path.name}")
     draft.write_text(page, encoding="utf-8")
     draft.replace(path)
 

@@ -1,8 +1,8 @@
 """TensorBoard event files of a run, written without TensorFlow."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -41,8 +41,10 @@ def write_events(
     """
     folder.mkdir(parents=True, exist_ok=True)
     last = int(history[-1]["epoch"]) if history else 0
-    with TemporaryDirectory(dir=folder.parent, prefix=".tensorboard-") as draft:  # TensorBoard must not see it
-        with SummaryWriter(draft) as writer:
+    draft = folder.with_name(f".{folder.name}")  # TensorBoard must not see it
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    try:
+        with SummaryWriter(str(draft)) as writer:
             for line in history:
                 for field, tag in TAGS.items():
                     if line.get(field) is not None:
@@ -53,11 +55,13 @@ def write_events(
                 name = caption.strip().lower().replace(" ", "_")
                 writer.add_image(f"figures/{name}", _pixels(figure), last, dataformats="HWC")
         old = set(folder.glob("events.out.tfevents.*"))
-        for new in Path(draft).iterdir():
+        for new in draft.iterdir():
             new.replace(folder / new.name)
             old.discard(folder / new.name)
         for path in old:
             path.unlink()
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _pixels(figure: Figure, dpi: int = 100) -> np.ndarray:

@@ -5,7 +5,9 @@ the classes of flax or optax, and what is missing can be named.
 """
 
 import contextlib
+import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -75,8 +77,9 @@ class Checkpoints:
     def save_best(self, epoch: int, variables: Mapping[str, Any]) -> None:
         """Save the variables of the best epoch so far; an epoch that was saved before is written anew."""
         with _said_to_a_person(self.folder):
-            if epoch in self._best.all_steps():
-                self._best.delete(epoch)
+            # What a killed process left of this epoch or a later one: orbax would silently save nothing before it.
+            for left in [step for step in self._best.all_steps() if step >= epoch]:
+                self._best.delete(left)
             self._best.save(epoch, args=ocp.args.Composite(variables=ocp.args.StandardSave(flatten(variables))))
             self._best.wait_until_finished()
 
@@ -130,7 +133,12 @@ def unflatten(flat: Mapping[str, Any], template: Any) -> Any:
 
 
 def _manager(folder: pathlib.Path, *, keep: int) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=False)
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=keep,
+        create=True,
+        enable_async_checkpointing=False,
+        cleanup_tmp_directories=True,  # what a killed process left behind
+    )
     return ocp.CheckpointManager(folder.absolute(), options=options)
 
 
@@ -142,8 +150,9 @@ def _said_to_a_person(folder: pathlib.Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
-        reason = " ".join(str(error).split())[:300]
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        reason = os.strerror(int(code[1])) if code else " ".join(str(error).split())[:300]
         raise UserError(
             f"The checkpoint in {folder} cannot be written or read ({reason}); free some space or mend the folder "
             "and run the same command again: it goes on from the last good checkpoint."

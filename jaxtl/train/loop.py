@@ -172,7 +172,6 @@ def fit(
         if not resume:
             progress.phase, progress.step, progress.seconds = index, 0, 0.0
         kept_variables, kept_epoch = _PhaseUnderWay(setting, plan[index], kept_variables, progress, resume).run()
-    checkpoints.save_best(kept_epoch, kept_variables)
     return Fitted(kept_variables, kept_epoch, progress.history, progress.compile_s)
 
 
@@ -235,8 +234,11 @@ class _PhaseUnderWay:
                 self._save()
                 raise Interrupted(self.setting.stop, len(progress.history))
             self._save_if_due()
+        if self.best is None:
+            self.best = len(progress.history), self._variables()
         self._save()
-        return self.best[::-1] if self.best else (self._variables(), len(progress.history))
+        epoch, variables = self.best
+        return variables, epoch
 
     def _epoch(self) -> None:
         """The rest of the epoch that `progress` stands in, its validation and its line."""
@@ -268,6 +270,8 @@ class _PhaseUnderWay:
         train_s = before + time.perf_counter() - start
 
         validation = setting.evaluate(self._variables()) if setting.evaluate else None
+        if validation and not np.isfinite(validation.loss):
+            raise _diverged(self.phase, number, setting.checkpoints)
         if validation and validation.compile_s:
             progress.compile_s += validation.compile_s
             setting.observer.on_compile("validation step", validation.compile_s)
@@ -325,7 +329,7 @@ class _PhaseUnderWay:
         checkpoints = self.setting.checkpoints
         # The sums saw the weights before the last update; only the weights themselves show what that one did.
         if not _all_finite(self.state.trained):
-            raise _diverged(self.phase, len(self.progress.history) + 1, checkpoints)
+            raise _diverged(self.phase, -(-self.progress.total_step // self.steps_per_epoch), checkpoints)
         if self.best is not None and self.best[0] != self.best_on_disk:
             checkpoints.save_best(*self.best)
             self.best_on_disk = self.best[0]
@@ -334,9 +338,11 @@ class _PhaseUnderWay:
 
 
 def _diverged(phase: Phase, epoch: int, checkpoints: Checkpoints) -> UserError:
+    saved = checkpoints.last_progress() is not None
+    kept = f"the last good checkpoint in {checkpoints.folder} stays" if saved else "nothing had been saved yet"
     return UserError(
         f"The loss is not a number any more in epoch {epoch} (phase {phase.name!r}, learning rate "
-        f"{phase.learning_rate:g}), so training stopped and the last good checkpoint in {checkpoints.folder} stays; "
+        f"{phase.learning_rate:g}), so training stopped and {kept}; "
         "lower the learning rate or set clip_norm, and start in a new work folder."
     )
 

@@ -62,6 +62,11 @@ class Phase:
         """What curves and lines call the phase: its stages joined by ``+``."""
         return "+".join(self.train)
 
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the phase chooses by images that it did not train on."""
+        return self.patience > 0 or self.keep == "best"
+
 
 def trained_stages(phase: Phase, stage_names: Sequence[str]) -> tuple[str, ...]:
     """The stages that a phase trains, in the model's order.

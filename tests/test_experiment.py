@@ -1,0 +1,179 @@
+"""A run from its config to its report, as a function call and on real data."""
+
+import csv
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import jaxtl
+from jaxtl.config import default_config, phase
+from jaxtl.config_flags import load_config
+from jaxtl.create import create_model
+from jaxtl.train.checkpoint import read_best
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_config, tmp_path_factory, compiled_once):
+    """(work folder, what `run` returned) of the tiny run."""
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, jaxtl.run(load_config(tiny_config), workdir)
+
+
+def read(path):
+    return json.loads(path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+
+
+def test_the_folder_holds_what_the_design_lists_and_nothing_else(finished):
+    workdir, _ = finished
+    assert {path.name for path in workdir.iterdir()} == {
+        *("config.json", "metrics.jsonl", "split.npz", "summary.json", "predictions.csv"),
+        *("checkpoints", "tensorboard", "report"),
+    }
+    assert [path.name for path in (workdir / "report").iterdir()] == ["index.html"]
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"best", "last"}
+
+
+def test_config_json(finished):
+    written = read(finished[0] / "config.json")
+    config, environment = written["config"], written["environment"]
+    assert config["data"]["subset"] == 200
+    assert config["data"]["split_seed"] == 0, "defaults are resolved"
+    assert config["phases"][0]["weight_decay"] == 0.0
+    assert environment["jax"] and environment["python"] and environment["device"] and environment["commit"]
+
+
+def test_metrics_jsonl(finished):
+    lines = [json.loads(line) for line in (finished[0] / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    for line in lines:
+        assert line["phase"] == "all"
+        assert 0 <= line["train_accuracy"] <= 1 and 0 <= line["val_accuracy"] <= 1
+        assert line["train_loss"] > 0 and line["val_loss"] > 0
+        assert line["learning_rate"] == pytest.approx(0.01)
+        assert line["images_per_s"] > 0 and line["seconds"] > 0
+
+
+def test_summary_json(finished):
+    workdir, returned = finished
+    summary = read(workdir / "summary.json")
+    assert summary == returned
+    assert summary.keys() == {"name", "test", "time", "params", "best_epoch", "epochs_run"}
+    test = summary["test"]
+    assert test.keys() == {
+        *("accuracy", "loss", "precision", "recall", "f1", "n", "confusion_matrix", "per_class"),
+    }
+    assert summary["time"].keys() == {"compile_s", "train_s", "inference_s", "total_s"}
+    assert summary["time"]["total_s"] >= summary["time"]["train_s"] > 0
+    # blocks ((4,),) on 8 x 8 x 1, hidden (8,), ten classes
+    assert summary["params"] == {"total": 9 * 4 + 4 + 4 * 16 * 8 + 8 + 8 * 10 + 10, "trainable": 650}
+    assert summary["epochs_run"] == 2 and summary["best_epoch"] in (1, 2)
+    confusion = np.array(test["confusion_matrix"])
+    assert test["n"] == confusion.sum() == 100
+    assert test["accuracy"] == pytest.approx(np.trace(confusion) / 100)
+    assert len(test["per_class"]) == 10
+    assert test["per_class"][3]["class"] == "3"
+
+
+def test_predictions_csv_agrees_with_the_summary(finished):
+    workdir, summary = finished
+    with (workdir / "predictions.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["index", "true", "predicted", "probability"]
+    assert [int(line["index"]) for line in lines] == list(range(100))
+    labels = jaxtl.load_dataset("digits", "test").labels[:100]
+    assert [int(line["true"]) for line in lines] == labels.tolist()
+    right = sum(line["true"] == line["predicted"] for line in lines)
+    assert right / 100 == summary["test"]["accuracy"]
+    assert all(0.1 <= float(line["probability"]) <= 1 for line in lines)
+
+
+def test_split_npz_tells_who_validated(finished):
+    with np.load(finished[0] / "split.npz") as split:
+        both = np.concatenate([split["train"], split["validation"]])
+    assert sorted(both.tolist()) == list(range(200))
+
+
+def test_the_report_is_one_self_contained_page(finished):
+    workdir, summary = finished
+    page = (workdir / "report" / "index.html").read_text()
+    assert f"{100 * summary['test']['accuracy']:.2f}" in page
+    assert page.count("data:image/png;base64,") >= 4
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page), "nothing is loaded from elsewhere"
+
+
+def test_the_best_checkpoint_is_what_was_tested(finished):
+    workdir, summary = finished
+    data = jaxtl.load_dataset("digits", "test")
+    options = {"blocks": ((4,),), "hidden": (8,)}
+    model, _ = create_model("cnn", 10, key=jax.random.key(0), image_shape=(8, 8, 1), **options)
+    logits = model.apply(read_best(workdir / "checkpoints"), (data.images[:100] / 255.0 - 0.5) / 0.5, train=False)
+    right = np.asarray(logits).argmax(-1) == data.labels[:100]
+    assert right.mean() == pytest.approx(summary["test"]["accuracy"])
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_source_transfer_and_baseline(transfer_config, tmp_path):
+    config = load_config(transfer_config)
+    summary = jaxtl.run(config, tmp_path)
+    source, scratch = read_best(tmp_path / "source" / "checkpoints"), tmp_path / "baselines" / "scratch"
+    assert read(tmp_path / "source" / "summary.json")["test"]["n"] > 0
+    assert source["params"]["head"]["linear"]["kernel"].shape == (8, 3)
+
+    this, other = summary["comparison"]
+    assert (this["name"], other["name"]) == ("this run", "scratch")
+    assert this["accuracy"] == summary["test"]["accuracy"]
+    assert other["accuracy"] == read(scratch / "summary.json")["test"]["accuracy"]
+    assert this["versus"]["difference"] == pytest.approx(this["accuracy"] - other["accuracy"])
+    assert "weights of the source" in this["description"] and "random weights" in other["description"]
+    assert "scratch" in (tmp_path / "report" / "index.html").read_text()
+
+    # Two epochs of the head alone, then all: both kinds of lines, and every parameter counts as trained.
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["phase"] for line in lines] == ["head", "head", "all", "all"]
+    assert summary["params"]["trainable"] == summary["params"]["total"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_frozen_stage_keeps_the_weights_of_the_source(transfer_config, tmp_path):
+    config = load_config(transfer_config)
+    config["baselines"] = {}
+    config["phases"] = (phase(train=("head",), epochs=1, keep="last"),)
+    summary = jaxtl.run(config, tmp_path)
+    before, after = (read_best(folder / "checkpoints")["params"] for folder in (tmp_path / "source", tmp_path))
+    np.testing.assert_array_equal(before["stem"]["conv1"]["kernel"], after["stem"]["conv1"]["kernel"])
+    assert summary["params"]["trainable"] == 8 * 3 + 3
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_weights_of_a_finished_run_by_its_folder(finished, tiny_config, tmp_path):
+    config = load_config(tiny_config)
+    config["model"] |= {"weights": str(finished[0]), "new_head": False}
+    config["phases"] = (phase(train=("head",), epochs=1, learning_rate=1e-9, keep="last"),)
+    summary = jaxtl.run(config, tmp_path)
+    assert summary["test"]["accuracy"] == finished[1]["test"]["accuracy"]
+
+
+def test_a_bad_config_is_refused_by_the_function_too(tmp_path):
+    config = default_config()
+    config.seed = -1
+    with pytest.raises(jaxtl.UserError, match="The config: seed is -1"):
+        jaxtl.run(config, tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_real_cifar10(cifar10_dir, command, tmp_path, request):
+    """configs/cnn.py on a thousand real images: files, training, test and report, and clearly better than chance."""
+    flags = (f"--config.data.dir={cifar10_dir}", "--config.data.subset=1000", "--config.data.test_subset=500")
+    flags += ("--config.phases.0.epochs=2", "--config.batch_size=32")
+    config = request.config.rootpath / "configs" / "cnn.py"
+    assert command("--config", config, "--workdir", tmp_path, *flags).status == 0
+    summary = read(tmp_path / "summary.json")
+    assert summary["test"]["n"] == 500
+    assert summary["test"]["accuracy"] > 0.2  # chance is 0.1, with a standard deviation of 0.013
+    assert summary["test"]["per_class"][0]["class"] == "airplane"
+    assert (tmp_path / "report" / "index.html").stat().st_size > 100_000
