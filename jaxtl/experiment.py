@@ -60,9 +60,9 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
         console.summary(main["name"], finished, str(folder.report))
         return finished
 
-    def start_of(tree: Mapping[str, Any]) -> pathlib.Path | None:
+    def start_of(tree: Mapping[str, Any]) -> str | pathlib.Path | None:
         weights = tree["model"]["weights"]
-        return workdir / SOURCE if weights == SOURCE else pathlib.Path(weights) if weights else None
+        return workdir / SOURCE if weights == SOURCE else weights or None
 
     with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop, contextlib.closing(console):
         if source:
@@ -79,7 +79,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
 def _train_and_test(
     config: Mapping[str, Any],
     folder: RunFolder,
-    weights: pathlib.Path | None,
+    weights: str | pathlib.Path | None,
     stop: StopFlag,
     console: RunConsole,
     baselines: Sequence[Arm] = (),
@@ -150,7 +150,7 @@ def _load(data: Mapping[str, Any]) -> Splits:
 
 
 def _create(
-    config: Mapping[str, Any], splits: Splits, weights: pathlib.Path | None
+    config: Mapping[str, Any], splits: Splits, weights: str | pathlib.Path | None
 ) -> tuple[Classifier, dict[str, Any]]:
     settings, size = config["model"], config["data"]["size"]
     height, width, channels = splits.train.image_shape
