@@ -31,6 +31,7 @@ class WeightCard:
       resize: length of the shorter side before the centre crop to ``input_size``; ``None``: no resize.
       interpolation: of that resize.
       top1: accuracy in percent that its publisher gives for it on the test (ImageNet: validation) set.
+      top1_left_out: images of the test set that its publisher did not count.
       archive: address of a zip file that holds it; ``None`` if it stands alone.
       note: what else there is to know.
     """
@@ -49,6 +50,7 @@ class WeightCard:
     resize: int | None
     interpolation: str | None
     top1: float | None
+    top1_left_out: int = 0
     archive: str | None = None
     note: str = ""
 
@@ -94,8 +96,9 @@ def _zoo(base: str, top1: float) -> WeightCard:
         resize=None,
         interpolation=None,
         top1=top1,
+        top1_left_out=16,  # its last batch of 256 is dropped
         archive=ZOO_ARCHIVE,
-        note="best epoch by test accuracy, on 9,984 test images",
+        note="best epoch by test accuracy",
     )
 
 

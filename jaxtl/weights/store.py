@@ -110,7 +110,17 @@ def save(variables: Mapping[str, Any], path: Path, metadata: Mapping[str, str] |
       UserError: if it cannot be written.
     """
     flat = traverse_util.flatten_dict(dict(variables), sep=_SEPARATOR)
-    raw = safetensors.numpy.save({key: np.ascontiguousarray(leaf) for key, leaf in flat.items()}, dict(metadata or {}))
+    write_whole(
+        path, safetensors.numpy.save({k: np.ascontiguousarray(v) for k, v in flat.items()}, dict(metadata or {}))
+    )
+
+
+def write_whole(path: Path, raw: bytes) -> None:
+    """Write a file: all of it or none.
+
+    Raises:
+      UserError: if it cannot be written.
+    """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".partial", delete=False) as file:

@@ -109,7 +109,8 @@ class Tensor:
                 f"it reaches to element {self.offset + reach:,} of a storage that holds {len(part):,} elements"
             )
         steps = [step * part.itemsize for step in self.strides]
-        view = np.lib.stride_tricks.as_strided(part[self.offset :], self.shape, steps, writeable=False)
+        raw = part.view(np.uint8)  # numpy's own tools for strides do not know every type of ml_dtypes
+        view = np.ndarray(self.shape, part.dtype, raw, self.offset * part.itemsize, steps)
         return view.copy()  # a copy, so that shared storages do not tie arrays together
 
 

@@ -136,9 +136,9 @@ def test_parameters_of_later_versions(writer, tmp_path):
     assert_same(read_torch_file(path), {"a": ARRAYS["conv.bias"]})
 
 
-@pytest.mark.parametrize("dtype", ["uint16", "float8_e4m3fn"])
+@pytest.mark.parametrize("dtype", ["uint16", "float8_e4m3fn", "float8_e5m2"])
 def test_types_that_torch_keeps_in_storages_of_bytes(writer, tmp_path, dtype):
-    array = np.arange(6).astype(np.uint16 if dtype == "uint16" else ml_dtypes.float8_e4m3fn).reshape(2, 3)
+    array = np.arange(6).astype(np.uint16 if dtype == "uint16" else getattr(ml_dtypes, dtype)).reshape(2, 3)
     raw = np.frombuffer(array.tobytes(), np.uint8)
     storage = writer.tuple_of(
         writer.text("storage"), writer.name("torch.storage", "UntypedStorage"), writer.text("0"), writer.text("cpu"),
