@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest lint clean
+.PHONY: quickstart test test-lowest test-parity lint clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
@@ -16,6 +16,10 @@ quickstart: $(BIN)/.core
 
 test: lint
 	$(BIN)/python -m pytest -n 2
+
+# Every network of the zoo against torchvision's stored answers: minutes, most of them compiling.
+test-parity: $(BIN)/.test
+	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .
