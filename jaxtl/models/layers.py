@@ -118,10 +118,9 @@ class BatchNorm(nn.BatchNorm):
             )
         before: jax.Array = self.get_variable("batch_stats", "var")
         out = super().__call__(x)
-        if self.is_mutable_collection("batch_stats"):
-            # Flax left momentum * before + (1 - momentum) * biased; the second term is short of a factor n / (n - 1).
-            after: jax.Array = self.get_variable("batch_stats", "var")
-            self.put_variable("batch_stats", "var", after + (after - self.momentum * before) / (n - 1))
+        # Flax left momentum * before + (1 - momentum) * biased; the second term is short of a factor n / (n - 1).
+        after: jax.Array = self.get_variable("batch_stats", "var")
+        self.put_variable("batch_stats", "var", after + (after - self.momentum * before) / (n - 1))
         return out
 
 
