@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest lint install-test clean
+.PHONY: quickstart test test-lowest test-parity lint install-test clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
@@ -18,6 +18,10 @@ test: lint
 	$(BIN)/python -m pytest -n 2
 
 install-test: $(BIN)/.test
+
+# Every network of the zoo against torchvision's stored answers: minutes, most of them compiling.
+test-parity: $(BIN)/.test
+	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

@@ -5,5 +5,6 @@ from jaxtl.data import Dataset, load_dataset
 from jaxtl.errors import UserError
 from jaxtl.experiment import run
 from jaxtl.models import list_models
+from jaxtl.weights import weights_for
 
-__all__ = ["Dataset", "UserError", "create_model", "list_models", "load_dataset", "run"]
+__all__ = ["Dataset", "UserError", "create_model", "list_models", "load_dataset", "run", "weights_for"]

@@ -29,6 +29,8 @@ from jaxtl.data.catalogue import dataset_info
 from jaxtl.errors import UserError
 from jaxtl.models import build_model, model_options, option_types
 from jaxtl.transfer.phases import Phase, trained_stages
+from jaxtl.weights import weights_for
+from jaxtl.weights.store import is_tag
 
 
 def default_config() -> ConfigDict:
@@ -223,6 +225,11 @@ def _model_faults(run: Tree) -> Iterator[str]:
             yield f"phases.{i}.train: {error}"
 
 
+def _has_weights(name: str, start: str) -> bool:
+    path = pathlib.Path(start)
+    return is_tag(name, start) or path.is_file() or (path / "checkpoints" / "best").is_dir()
+
+
 # What looks at several fields together, and the groups of fields that it reads.
 _TOGETHER = {
     _phase_faults: {"phases", "data"},
@@ -239,7 +246,12 @@ def _source_faults(runs: Mapping[str, Tree]) -> Iterator[str]:
     for where, start in starts.items():
         if start == SOURCE and (SOURCE not in runs or where == SOURCE):
             yield in_run(where, "model.weights is 'source', but the config describes none for it; fill source.")
-        elif start not in ("", SOURCE) and not (pathlib.Path(start) / "checkpoints" / "best").is_dir():
-            yield in_run(where, f"model.weights is {start!r}, which is no folder of a finished run; give one.")
+        elif start not in ("", SOURCE) and not _has_weights(runs[where]["model"]["name"], start):
+            tags = ", ".join(card.tag for card in weights_for(runs[where]["model"]["name"])) or "none"
+            yield in_run(
+                where,
+                f"model.weights is {start!r}, which is neither a file, nor the folder of a finished run, nor a tag of "
+                f"{runs[where]['model']['name']} (it has: {tags}); give one of them.",
+            )
         if where.startswith(BASELINES) and not re.fullmatch(r"[\w -]+", where.split(".", 1)[1]):
             yield f"{where} has a name that cannot name a folder; take letters, digits, blanks, - and _."

@@ -89,7 +89,7 @@ FIELDS: dict[str, Field] = {
         (0.5,), "normalisation standard deviation, images in [0, 1]", a_channel(within(0, open_low=True))
     ),
     "model.name": Field("cnn", "architecture", one_of(*list_models())),
-    "model.weights": Field("", "folder of a run to start from, or 'source'; empty: random"),
+    "model.weights": Field("", "start from: tag of pretrained weights, file, run folder, 'source'; empty: random"),
     "model.new_head": Field(True, "with weights: start the head anew; False keeps theirs"),
     "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),
     "batch_size": Field(128, "images a step, a multiple of the number of devices", within(1)),

@@ -1,6 +1,7 @@
 """An architecture and its variables in one call."""
 
 import pathlib
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -9,8 +10,10 @@ from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
+from jaxtl.models.classifier import HEAD
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.weights import transplant
+from jaxtl.weights.store import is_tag, load
 
 
 def create_model(
@@ -20,27 +23,40 @@ def create_model(
     weights: str | pathlib.Path | None = None,
     key: jax.Array,
     image_shape: tuple[int, int, int] = (32, 32, 3),
-    new_head: bool = True,
+    new_head: bool | None = None,
+    weights_dir: str | pathlib.Path | None = None,
     dtype: DTypeLike = jnp.float32,
     **options: Any,
 ) -> tuple[Classifier, dict[str, Any]]:
     """A model and its variables.
 
+    Pretrained weights fill every leaf of the backbone, or an error names all that do not fit. What becomes of their
+    head is ``new_head``'s to say:
+
+    - ``None``: kept if it has the shape of the model's, which needs the same number of classes; else the model's stays
+      as initialised.
+    - ``False``: kept; another number of classes is an error.
+    - ``True``: left behind, even if it would fit.
+
     Args:
       name: one of ``list_models()``.
       num_classes: number of logits; 0 leaves the head away, and the model returns features.
-      weights: folder of a finished run of the same architecture, or ``None`` for random variables.
+      weights: tag of a card (``weights_for(name)``), a file of PyTorch or safetensors, the folder of a finished run of
+        the same architecture, or ``None`` for random variables.
       key: PRNG key of the initialisation.
       image_shape: (H, W, C) that the dense layers are sized for; a network without flattened maps takes any size later.
-      new_head: with ``weights``: keep the random head, and leave that of the weights behind.
+      new_head: see above.
+      weights_dir: folder with downloaded files of weights; default ``$JAXTL_WEIGHTS``.
       dtype: dtype of the computation; variables are float32.
-      **options: options of the architecture, ``dropout=0.3`` say.
+      **options: options of the architecture, ``dropout=0.3`` say. A stage that an option leaves away, such as VGG's
+        ``hidden=()``, is left behind in the weights of a card or file too.
 
     Returns:
       The Linen module, and ``{"params": …}`` with ``"batch_stats"`` where it has batch norm.
 
     Raises:
-      UserError: for a name, an option or an image size that the architecture does not know, or weights that do not fit.
+      UserError: for a name, an option or an image size that the architecture does not know, or weights that cannot be
+        had or do not fit.
 
     >>> import jax, jaxtl
     >>> model, variables = jaxtl.create_model("cnn", num_classes=10, key=jax.random.key(0))
@@ -48,10 +64,42 @@ def create_model(
     (2, 10)
     """
     model = build_model(name, num_classes, dtype, **options)
-    variables = jax.jit(model.init)(key, jnp.zeros((1, *image_shape)))
+    example = jnp.zeros((1, *image_shape))
     if weights is None:
-        return model, variables
-    folder = pathlib.Path(weights)
-    if not folder.is_dir():
-        raise UserError(f"There are no weights at {folder}: give the folder of a finished run, or none.")
-    return model, transplant(variables, read_best(folder / "checkpoints"), new_head=new_head)
+        return model, jax.jit(model.init)(key, example)
+    if is_tag(name, weights) or not pathlib.Path(weights).is_dir():
+        source: Mapping[str, Any] = load(name, weights, weights_dir=weights_dir)
+        source = {kind: _stages(tree, (*model.stage_names, HEAD)) for kind, tree in source.items()}
+    else:
+        source = read_best(pathlib.Path(weights) / "checkpoints")
+    target = jax.eval_shape(model.init, key, example)
+    if fresh := _starts_anew(target["params"].get(HEAD), source["params"].get(HEAD), new_head):
+        # Nothing else is asked of the compiled function, so nothing else is drawn.
+        head = jax.jit(lambda key: {kind: _stages(tree, (HEAD,)) for kind, tree in model.init(key, example).items()})
+        target = {kind: {**tree, **head(key)[kind]} for kind, tree in target.items()}
+    return model, transplant(target, source, new_head=fresh)
+
+
+def _stages(tree: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: stage for name, stage in tree.items() if name in names}
+
+
+def _starts_anew(head: Mapping[str, Any] | None, source: Mapping[str, Any] | None, new_head: bool | None) -> bool:
+    """Whether the model's head (leaves with shapes; ``None``: no head) leaves the weights' head behind.
+
+    Raises:
+      UserError: if the weights' head is to be kept but has another number of classes.
+    """
+    if head is None or new_head:
+        return True
+    if new_head is None:
+        return source is None or jax.tree.map(jnp.shape, source) != jax.tree.map(lambda leaf: leaf.shape, head)
+    if source is None:
+        raise UserError("The weights have no head to keep; pass new_head=True to start one.")
+    classes, wanted = (tree["linear"]["bias"].shape[0] for tree in (source, head))  # every head ends in that layer
+    if classes != wanted:
+        raise UserError(
+            f"The weights have {classes} classes and the model {wanted}, so that their head cannot be kept: pass "
+            f"new_head=True to start one for {wanted} classes, or num_classes={classes}."
+        )
+    return False

@@ -57,9 +57,9 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
     main, source = runs.pop(""), runs.pop(SOURCE, None)
     whole = {**main, **({SOURCE: source} if source else {}), **runs}
 
-    def start_of(tree: Mapping[str, Any]) -> pathlib.Path | None:
+    def start_of(tree: Mapping[str, Any]) -> str | pathlib.Path | None:
         weights = tree["model"]["weights"]
-        return workdir / SOURCE if weights == SOURCE else pathlib.Path(weights) if weights else None
+        return workdir / SOURCE if weights == SOURCE else weights or None
 
     with RunFolder(workdir, whole) as folder, _disk_errors_explained(workdir), contextlib.closing(console):
         if finished := folder.summary():
@@ -94,7 +94,7 @@ def _disk_errors_explained(workdir: pathlib.Path) -> Iterator[None]:
 def _train_and_test(
     config: Mapping[str, Any],
     folder: RunFolder,
-    weights: pathlib.Path | None,
+    weights: str | pathlib.Path | None,
     stop: StopFlag,
     console: RunConsole,
     baselines: Sequence[Arm] = (),
@@ -176,7 +176,7 @@ def _load(data: Mapping[str, Any]) -> Splits:
 
 
 def _create(
-    config: Mapping[str, Any], splits: Splits, weights: pathlib.Path | None
+    config: Mapping[str, Any], splits: Splits, weights: str | pathlib.Path | None
 ) -> tuple[Classifier, dict[str, Any]]:
     settings, size = config["model"], config["data"]["size"]
     height, width, channels = splits.train.image_shape

@@ -194,7 +194,9 @@ def test_a_damaged_batch_file_is_named(command, tiny_config, tmp_path, monkeypat
     folder.mkdir()
     for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
         (folder / name).write_bytes(raw[:-1] if damage == "truncated" else raw)
-    said = refused(command("--config", tiny_config, "--workdir", tmp_path / "w", *CIFAR, f"--config.data.dir={tmp_path}"))
+    said = refused(
+        command("--config", tiny_config, "--workdir", tmp_path / "w", *CIFAR, f"--config.data.dir={tmp_path}")
+    )
     assert f"{folder / 'data_batch_1.bin'} is truncated or altered" in said
     assert ("label 10 of image 7 is outside 0..9" if damage == "label" else "MD5") in said
 
@@ -233,7 +235,9 @@ def test_nan_keeps_the_last_good_checkpoint(command, tmp_path):
     arguments = ("--config", mine, "--workdir", tmp_path / "w")
     said = refused(command(*arguments))
     checkpoints = tmp_path / "w" / "checkpoints"
-    assert f"in epoch 2 (phase 'all', learning rate 1e+30), so training stopped and the last good checkpoint in " in said
+    assert (
+        f"in epoch 2 (phase 'all', learning rate 1e+30), so training stopped and the last good checkpoint in " in said
+    )
     saved = content(checkpoints)
     assert {path.parts[len(checkpoints.parts)] for path in saved} == {"last", "best"}
     assert [path.name for path in (checkpoints / "best").iterdir()] == ["1"]

@@ -61,7 +61,9 @@ def killed(workdir, *arguments, part="", rng):
 
 def last_step(folder):
     """The step of the last finished save of a run, 0 before the first."""
-    return max((int(path.name) for path in (folder / "checkpoints" / "last").glob("*") if path.name.isdigit()), default=0)
+    return max(
+        (int(path.name) for path in (folder / "checkpoints" / "last").glob("*") if path.name.isdigit()), default=0
+    )
 
 
 def results(workdir):

@@ -4,6 +4,15 @@ This room imports neither data nor training, so that a layer can be lifted out o
 """
 
 from jaxtl.models.classifier import Classifier
-from jaxtl.models.registry import build_model, list_models, model_options, option_types
+from jaxtl.models.fold import fold_batch_norm
+from jaxtl.models.registry import build_model, list_models, model_options, native_size, option_types
 
-__all__ = ["Classifier", "build_model", "list_models", "model_options", "option_types"]
+__all__ = [
+    "Classifier",
+    "build_model",
+    "fold_batch_norm",
+    "list_models",
+    "model_options",
+    "native_size",
+    "option_types",
+]

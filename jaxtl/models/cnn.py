@@ -10,8 +10,8 @@ from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
-from jaxtl.models.heads import LinearHead
-from jaxtl.models.layers import batch_norm, conv3x3, flatten, linear, max_pool_2x2
+from jaxtl.models.heads import HeadOptions, make_head
+from jaxtl.models.layers import BatchNorm, conv3x3, flatten, linear, max_pool_2x2
 
 Norm = Literal["none", "after_conv", "after_pool"]
 
@@ -24,20 +24,22 @@ class ConvBlock(nn.Module):
       norm: where batch norm stands: nowhere, between convolution and ReLU, or after the pool (study D's order).
       dropout: rate of the dropout after the pool.
       dtype: dtype of the computation; parameters are float32.
+      folded: leave away the norm that follows a convolution, see ``jaxtl.models.fold``.
     """
 
     widths: tuple[int, ...]
     norm: Norm = "none"
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
+    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
-        norm = functools.partial(batch_norm, use_running_average=not train, dtype=self.dtype)
+        norm = functools.partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
         for i, width in enumerate(self.widths, start=1):
             x = conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
-            if self.norm == "after_conv":
+            if self.norm == "after_conv" and not self.folded:
                 x = norm(name=f"norm{i}")(x)
             x = nn.relu(x)
         x = max_pool_2x2(x)
@@ -78,6 +80,7 @@ def small_cnn(
     norm: Norm = "none",
     block_dropout: float = 0.0,
     dropout: float = 0.0,
+    head: HeadOptions = "linear",
 ) -> Classifier:
     """A network of the family.
 
@@ -89,9 +92,10 @@ def small_cnn(
       norm: place of batch norm in the blocks, see ``ConvBlock``.
       block_dropout: dropout rate after each block, in [0, 1).
       dropout: dropout rate after each dense layer, in [0, 1).
+      head: see ``jaxtl.models.heads.make_head``.
 
     Raises:
-      UserError: for a rate outside [0, 1), a width below 1, or an unknown place of batch norm.
+      UserError: for a rate outside [0, 1), a width below 1, an unknown place of batch norm, or a head's mistake.
     """
     if norm not in ("none", "after_conv", "after_pool"):
         raise UserError(f"norm is {norm!r}, but batch norm stands 'none', 'after_conv' or 'after_pool'.")
@@ -106,9 +110,9 @@ def small_cnn(
     ]
     if hidden:
         stages.append(("hidden", functools.partial(Hidden, hidden, dropout, dtype)))
-    head = functools.partial(LinearHead, num_classes, dtype) if num_classes else None
+    head_factory = make_head(num_classes, head, dtype)
     # Each block halves the maps, and the last one must still have a window to pool.
-    return Classifier(tuple(stages), pool=flatten, head_factory=head, least_size=2 ** len(blocks))
+    return Classifier(tuple(stages), pool=flatten, head_factory=head_factory, least_size=2 ** len(blocks))
 
 
 # Study A's network is given to the last number; B and D leave the sizes open, and these are ours.

@@ -1,25 +1,115 @@
-"""Heads: from features to logits."""
+"""Heads: from features to logits, by one dense layer or several."""
+
+import dataclasses
+import difflib
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxtl.errors import UserError
+from jaxtl.models.classifier import StageFactory
 from jaxtl.models.layers import linear
 
+# What a model's `head=` takes: one dense layer, or the fields of `Head` that differ from it.
+HeadOptions = Literal["linear"] | Mapping[str, Any]
 
-class LinearHead(nn.Module):
-    """One dense layer, initialised as ``torch.nn.Linear``.
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "none": lambda x: x,
+    "relu": nn.relu,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+    "tanh": nn.tanh,
+    "sigmoid": nn.sigmoid,
+}
+
+
+class Head(nn.Module):
+    """Hidden dense layers, then a linear one; parameters ``hidden1``, ``hidden2``, ..., ``linear``.
+
+    Without hidden layers it is a linear head, and ``input_dropout`` is then the dropout before the linear layer.
 
     Attributes:
       num_classes: number of logits.
+      hidden: units of the hidden layers.
+      activation: name of the function after each hidden layer.
+      dropout: rate of the dropout after each hidden layer's activation.
+      input_dropout: rate of the dropout on the features.
+      final_activation: name of the function on the logits. Anything but "none" costs accuracy under cross-entropy,
+        which has a softmax of its own; it is here to repeat experiments that did so.
       dtype: dtype of the computation; parameters are float32.
     """
 
     num_classes: int
+    hidden: tuple[int, ...] = ()
+    activation: str = "relu"
+    dropout: float = 0.0
+    input_dropout: float = 0.0
+    final_activation: str = "none"
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, features: jax.Array, train: bool) -> jax.Array:
         """Features ``[B, F]`` to logits ``[B, num_classes]``."""
-        return linear(self.num_classes, features.shape[-1], dtype=self.dtype, name="linear")(features)
+        x = nn.Dropout(self.input_dropout, deterministic=not train)(features)
+        for i, width in enumerate(self.hidden, start=1):
+            x = linear(width, x.shape[-1], dtype=self.dtype, name=f"hidden{i}")(x)
+            x = ACTIVATIONS[self.activation](x)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = linear(self.num_classes, x.shape[-1], dtype=self.dtype, name="linear")(x)
+        return ACTIVATIONS[self.final_activation](x)
+
+
+_FIELDS = tuple(
+    field.name
+    for field in dataclasses.fields(Head)
+    if field.name not in ("num_classes", "dtype", "parent", "name")  # the model's own, and Linen's
+)
+
+
+def make_head(num_classes: int, options: HeadOptions, dtype: DTypeLike) -> StageFactory | None:
+    """The factory of a head, checked.
+
+    Args:
+      num_classes: number of logits; 0 makes no head.
+      options: ``"linear"``, or a mapping with fields of ``Head``:
+        ``{"hidden": (128,), "dropout": 0.2, "final_activation": "sigmoid"}``.
+      dtype: dtype of the computation.
+
+    Raises:
+      UserError: for a field that does not exist or a value out of range.
+    """
+    if isinstance(options, str) and options != "linear":
+        raise UserError(
+            f"head is {options!r}, but a head is 'linear', or a mapping of its fields ({', '.join(_FIELDS)}): "
+            "{'hidden': (128,), 'dropout': 0.2} is a multi-layer perceptron."
+        )
+    fields = {} if isinstance(options, str) else dict(options)
+    for name in fields:
+        if name not in _FIELDS:
+            near = difflib.get_close_matches(str(name), _FIELDS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(_FIELDS)}."
+            raise UserError(f"head has no field {name!r}; {hint}")
+    hidden = fields.get("hidden", ())
+    if not isinstance(hidden, tuple | list) or any(not isinstance(width, int) or width < 1 for width in hidden):
+        raise UserError(
+            f"head.hidden is {hidden!r}, but it lists the units of each hidden layer, 1 or more: (128,) say."
+        )
+    fields["hidden"] = tuple(hidden)  # modules are hashable, lists are not
+    for name in ("dropout", "input_dropout"):
+        rate = fields.get(name, 0.0)
+        if not isinstance(rate, int | float) or not 0 <= rate < 1:
+            raise UserError(f"head.{name} is {rate!r}, but a rate lies in [0, 1): 0 switches dropout off.")
+    for name in ("activation", "final_activation"):
+        if fields.get(name, "none") not in ACTIVATIONS:
+            raise UserError(f"head.{name} is {fields[name]!r}, but there are: {', '.join(ACTIVATIONS)}.")
+    if not fields["hidden"] and fields.get("dropout"):
+        raise UserError(
+            f"head.dropout is {fields['dropout']} and acts after hidden layers, but head.hidden names none; "
+            "head.input_dropout is the dropout before the linear layer."
+        )
+    return functools.partial(Head, num_classes, dtype=dtype, **fields) if num_classes else None

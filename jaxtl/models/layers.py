@@ -1,20 +1,29 @@
-"""Layers that the families share: PyTorch's initialisers, batch norm and pooling."""
+"""Layers that the families share: PyTorch's initialisers, convolutions, batch norm and pooling."""
 
-import functools
 import math
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
+
+from jaxtl.errors import UserError
+
+Initializer = Callable[..., jax.Array]
 
 # PyTorch's default for linear and convolutional kernels, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the source is
 # kaiming_uniform_(a=sqrt(5)) in torch.nn.modules.linear, rewritten as a variance: (1/3) / fan_in.
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
+# He et al. 2015, https://arxiv.org/abs/1502.01852: variance 2 / fan keeps the scale of maps (fan-in) or of gradients
+# (fan-out) through a ReLU. torchvision draws ResNet and VGG by fan-out, DenseNet by fan-in.
+he_fan_in_init = nn.initializers.variance_scaling(2, "fan_in", "normal")
+he_fan_out_init = nn.initializers.variance_scaling(2, "fan_out", "normal")
 
-def torch_bias_init(fan_in: int) -> Callable[..., jax.Array]:
+
+def torch_bias_init(fan_in: int) -> Initializer:
     """PyTorch's default for biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)), where ``fan_in`` is the kernel's."""
     bound = 1 / math.sqrt(fan_in)
 
@@ -51,8 +60,149 @@ def linear(features: int, in_features: int, *, dtype: DTypeLike, name: str | Non
     )
 
 
-# PyTorch counts momentum from the other side: its 0.1 is Flax's 0.9. Epsilon agrees.
-batch_norm = functools.partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
+def conv(
+    features: int,
+    size: int,
+    stride: int = 1,
+    *,
+    kernel_init: Initializer,
+    dtype: DTypeLike,
+    use_bias: bool = False,
+    name: str | None = None,
+) -> nn.Conv:
+    """A square convolution of odd size that keeps ``ceil(H / stride)`` rows, padded by ``size // 2`` as in PyTorch.
+
+    Padding is given in pixels and not as ``"SAME"``: at even sizes and stride 2 that pads the other side.
+    """
+    border = (size // 2, size // 2)
+    return nn.Conv(
+        features,
+        (size, size),
+        stride,
+        padding=(border, border),
+        use_bias=use_bias,
+        dtype=dtype,
+        kernel_init=kernel_init,
+        name=name,
+    )
+
+
+class BatchNorm(nn.BatchNorm):
+    """Batch norm with PyTorch's running statistics.
+
+    It differs from Flax's in two points. PyTorch counts momentum from the other side: its 0.1 is 0.9 here. And the
+    running variance takes the batch's variance without bias, n / (n - 1) times the one that normalises the batch,
+    which matters where n = B * H * W is small: the last stage of a ResNet at 32 pixels has n = B.
+
+    Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]  # the mode is an attribute alone
+        """Normalise ``[..., C]`` over all axes but the last; statistics are float32 ``[C]`` at any dtype.
+
+        Raises:
+          UserError: in training, for a single value a channel, which has no variance.
+        """
+        learning = not self.use_running_average and not self.is_initializing()
+        if not learning:
+            return super().__call__(x)
+        n = x.size // x.shape[-1]
+        if n == 1:
+            raise UserError(
+                f"Batch norm {'/'.join(self.path)} sees one value a channel in training, maps of 1 x 1 pixel and a "
+                "batch of 1, which has no variance; take a larger batch or larger images, or leave the stage frozen."
+            )
+        before: jax.Array = self.get_variable("batch_stats", "var")
+        out = super().__call__(x)
+        # Flax left momentum * before + (1 - momentum) * biased; the second term is short of a factor n / (n - 1).
+        after: jax.Array = self.get_variable("batch_stats", "var")
+        self.put_variable("batch_stats", "var", after + (after - self.momentum * before) / (n - 1))
+        return out
+
+
+def conv_norm(
+    x: jax.Array,
+    features: int,
+    size: int,
+    stride: int = 1,
+    *,
+    names: tuple[str, str],
+    kernel_init: Initializer,
+    use_bias: bool = False,
+    train: bool,
+    folded: bool,
+    dtype: DTypeLike,
+) -> jax.Array:
+    """A convolution and the batch norm that follows it, made in the scope of the calling module.
+
+    Args:
+      x: ``[B, H, W, C]``.
+      features: output channels.
+      size: height and width of the kernel, odd.
+      stride: rows and columns from one output pixel to the next.
+      names: names of the convolution and of the norm among the caller's parameters.
+      kernel_init: initialiser of the kernel.
+      use_bias: the convolution has a bias of its own, as VGG's do.
+      train: use and update the batch's statistics.
+      folded: leave the norm away and give the convolution a bias to hold it; see ``jaxtl.models.fold``.
+      dtype: dtype of the computation.
+
+    Returns:
+      ``[B, ceil(H / stride), ceil(W / stride), features]``.
+    """
+    name, norm_name = names
+    bias = use_bias or folded
+    x = conv(features, size, stride, kernel_init=kernel_init, dtype=dtype, use_bias=bias, name=name)(x)
+    return x if folded else BatchNorm(use_running_average=not train, dtype=dtype, name=norm_name)(x)
+
+
+def max_pool_3x3(images: jax.Array) -> jax.Array:
+    """Maximum over 3x3 windows with stride 2 and one pixel of padding: ``[B, ceil(H / 2), ceil(W / 2), C]``."""
+    return nn.max_pool(images, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+
+
+def avg_pool_2x2(images: jax.Array) -> jax.Array:
+    """Mean over 2x2 windows with stride 2, an odd last row or column dropped: ``[B, H // 2, W // 2, C]``."""
+    return _windows(images).mean((2, 4))
+
+
+def global_avg_pool(maps: jax.Array) -> jax.Array:
+    """Mean over all pixels: ``[B, H, W, C]`` to ``[B, C]``."""
+    return maps.mean((1, 2))
+
+
+def adaptive_avg_pool(maps: jax.Array, size: int) -> jax.Array:
+    """Mean over ``size x size`` bins that cover maps of any size, as ``torch.nn.AdaptiveAvgPool2d``.
+
+    Bin i of H rows runs from floor(i * H / size) to ceil((i + 1) * H / size): bins overlap where ``size`` does not
+    divide H, and repeat pixels where H is smaller.
+
+    Args:
+      maps: ``[B, H, W, C]``, H and W at least 1.
+      size: bins a side.
+
+    Returns:
+      ``[B, size, size, C]``, same dtype.
+    """
+    H, W = maps.shape[1:3]
+    if H == W == size:
+        return maps
+    rows, columns = (jnp.asarray(_bins(length, size), maps.dtype) for length in (H, W))
+    # A weighted mean must not be rounded to fewer bits than the maps have, as accelerators do by default.
+    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision=jax.lax.Precision.HIGHEST)
+
+
+def _bins(length: int, size: int) -> np.ndarray:
+    """The matrix ``[size, length]`` whose row i averages over bin i."""
+    matrix = np.zeros((size, length))
+    for i in range(size):
+        start, stop = i * length // size, -(-(i + 1) * length // size)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
 
 
 @jax.custom_vjp

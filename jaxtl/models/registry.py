@@ -10,10 +10,18 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
-from jaxtl.models import cnn
+from jaxtl.models import cifar_resnet, cnn, densenet, resnet, vgg
 from jaxtl.models.classifier import Classifier
 
-MODELS: dict[str, Callable[..., Classifier]] = {**cnn.VARIANTS}
+_FOR_224 = {**resnet.VARIANTS, **densenet.VARIANTS, **vgg.VARIANTS}
+_FOR_32 = {
+    **cnn.VARIANTS,
+    **cifar_resnet.VARIANTS,
+    **resnet.CIFAR_VARIANTS,
+    **densenet.CIFAR_VARIANTS,
+    **vgg.CIFAR_VARIANTS,
+}
+MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -66,3 +74,14 @@ def option_types(name: str) -> dict[str, Any]:
 def _options(name: str) -> list[inspect.Parameter]:
     parameters = inspect.signature(MODELS[name]).parameters.values()
     return [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+
+
+def native_size(name: str) -> int:
+    """Height and width of the images that a network was designed for: 224 pixels for ImageNet's, else 32.
+
+    Every network takes other sizes too, from its ``least_size`` on.
+
+    >>> native_size("resnet50"), native_size("resnet50_cifar")
+    (224, 32)
+    """
+    return 224 if name in _FOR_224 else 32

@@ -14,7 +14,8 @@ def transplant(variables: Mapping[str, Any], source: Mapping[str, Any], *, new_h
     """``variables`` with the values of ``source``.
 
     Args:
-      variables: freshly initialised, ``params`` and perhaps ``batch_stats``.
+      variables: freshly initialised, ``params`` and perhaps ``batch_stats``; of leaves that ``source`` replaces, the
+        shape is enough (``jax.eval_shape``).
       source: the same for a trained model of this architecture.
       new_head: keep the fresh head and leave the source's behind; it may then have any number of classes.
 
@@ -28,9 +29,9 @@ def transplant(variables: Mapping[str, Any], source: Mapping[str, Any], *, new_h
     faults = [f"{_name(path)} is missing" for path in sorted(target.keys() - given.keys())]
     faults += [f"{_name(path)} has no place" for path in sorted(given.keys() - target.keys())]
     faults += [
-        f"{_name(path)} has shape {jnp.shape(given[path])} where the model has {jnp.shape(target[path])}"
+        f"{_name(path)} has shape {given[path].shape} where the model has {target[path].shape}"
         for path in sorted(target.keys() & given.keys())
-        if jnp.shape(given[path]) != jnp.shape(target[path])
+        if given[path].shape != target[path].shape
     ]
     if faults:
         raise UserError(

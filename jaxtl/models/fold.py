@@ -1,0 +1,87 @@
+"""Batch norm folded into the convolutions before it: the same function in fewer operations, for inference."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from jaxtl.models.classifier import Classifier, StageFactory
+from jaxtl.models.layers import BatchNorm
+
+Path = tuple[str, ...]
+
+
+def fold_batch_norm(model: Classifier, variables: Mapping[str, Any]) -> tuple[Classifier, dict[str, Any]]:
+    """The same function of images in inference mode, with batch norm folded away where that is exact.
+
+    A norm in inference mode scales and shifts each channel, ``s * y + (bias - s * mean)`` with
+    ``s = scale / sqrt(var + eps)``. Where it takes a convolution's output as it is, that convolution can do both:
+    kernel ``s * kernel`` and bias ``s * (bias_of_conv - mean) + bias``. A norm after a ReLU, a pool or a concatenation
+    stays: in a DenseNet the first of each layer, those of the transitions and the last one.
+
+    Args:
+      model: from ``build_model`` or ``create_model``; a stage with an attribute ``folded`` says by it which norms go.
+      variables: its ``params`` and ``batch_stats``.
+
+    Returns:
+      The folded model and its variables, without ``batch_stats`` where no norm is left. Training it further is
+      possible and is another thing than training the model: there are no batch statistics.
+
+    >>> import jax, jaxtl
+    >>> model, variables = jaxtl.create_model("cifar_resnet20", num_classes=10, key=jax.random.key(0))
+    >>> folded, smaller = fold_batch_norm(model, variables)
+    >>> sorted(smaller["params"]["stage1"]["block1"])
+    ['conv1', 'conv2']
+    """
+    backbone = tuple((name, _folded(factory)) for name, factory in model.backbone)
+    folded_model = model.clone(backbone=backbone)
+    params = traverse_util.flatten_dict(dict(variables["params"]))
+    stats = traverse_util.flatten_dict(dict(variables.get("batch_stats", {})))
+    source_of = _trace(model)
+    for norm in source_of.keys() - _trace(folded_model).keys():
+        conv = source_of[norm]
+        scale, bias = _taken(params, norm, "scale"), _taken(params, norm, "bias")
+        mean, var = _taken(stats, norm, "mean"), _taken(stats, norm, "var")
+        factor = scale / np.sqrt(var + BatchNorm.epsilon)
+        kernel = params[(*conv, "kernel")]
+        shift = np.asarray(params.get((*conv, "bias"), 0), np.float64) - mean
+        params[(*conv, "kernel")] = jnp.asarray(np.asarray(kernel, np.float64) * factor, kernel.dtype)
+        params[(*conv, "bias")] = jnp.asarray(shift * factor + bias, kernel.dtype)
+    folded = {"params": traverse_util.unflatten_dict(params)}
+    if stats:
+        folded["batch_stats"] = traverse_util.unflatten_dict(stats)
+    return folded_model, folded
+
+
+def _folded(factory: StageFactory) -> StageFactory:
+    return (lambda: factory().clone(folded=True)) if hasattr(factory(), "folded") else factory
+
+
+def _trace(model: Classifier) -> dict[Path, Path]:
+    """The path of every batch norm, and of the convolution whose output it takes as it is; ``()`` if it does not.
+
+    Found by following the data through the initialisation, where any size of image will do; nothing is computed.
+    """
+    made: dict[int, tuple[jax.Array, Path]] = {}  # the array is kept, so that no other can take its id
+    source_of: dict[Path, Path] = {}
+
+    def watch(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
+            source_of[context.module.path] = made.get(id(args[0]), (args[0], ()))[1]
+        out = call(*args, **kwargs)
+        if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
+            made[id(out)] = out, context.module.path
+        return out
+
+    size = max(model.least_size, 32)
+    with nn.intercept_methods(watch):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    return source_of
+
+
+def _taken(leaves: dict[Path, Any], norm: Path, leaf: str) -> np.ndarray:
+    return np.asarray(leaves.pop((*norm, leaf)), np.float64)

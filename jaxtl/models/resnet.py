@@ -1,0 +1,179 @@
+"""ResNet, as torchvision builds it.
+
+He et al. 2015, "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385. Like torchvision's,
+these are "V1.5": a bottleneck strides at its 3x3 convolution, where the paper strides at the first 1x1.
+
+Names of parameters and statistics, and of torchvision's:
+
+    stem/conv, stem/norm                            conv1, bn1
+    stageN/blockK/convJ, stageN/blockK/normJ        layerN.{K-1}.convJ, layerN.{K-1}.bnJ
+    stageN/blockK/shortcut_conv, .../shortcut_norm  layerN.{K-1}.downsample.0, layerN.{K-1}.downsample.1
+    head/linear                                     fc
+"""
+
+import functools
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from jaxtl.models.classifier import Classifier, StageFactory
+from jaxtl.models.heads import HeadOptions, make_head
+from jaxtl.models.layers import conv_norm, global_avg_pool, he_fan_out_init, max_pool_3x3
+
+Shortcut = Literal["projection", "pad"]
+
+
+class Stem(nn.Module):
+    """Convolution, batch norm, ReLU and, for large images, a max-pool.
+
+    Attributes:
+      width: output channels.
+      size: height and width of the kernel.
+      stride: of the convolution.
+      pool: close with a 3x3 max-pool of stride 2.
+      dtype: dtype of the computation; parameters are float32.
+      folded: the norm is folded into the convolution, see ``jaxtl.models.fold``.
+    """
+
+    width: int
+    size: int
+    stride: int
+    pool: bool = True
+    dtype: DTypeLike = jnp.float32
+    folded: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, ceil(H / s), ceil(W / s), width]``, s = stride, twice that with the pool."""
+        x = conv_norm(
+            x,
+            self.width,
+            self.size,
+            self.stride,
+            names=("conv", "norm"),
+            kernel_init=he_fan_out_init,
+            train=train,
+            folded=self.folded,
+            dtype=self.dtype,
+        )
+        x = nn.relu(x)
+        return max_pool_3x3(x) if self.pool else x
+
+
+class Block(nn.Module):
+    """A residual block: ``relu(x + f(x))``, f a chain of convolutions with batch norm.
+
+    Attributes:
+      width: channels of the 3x3 convolutions.
+      stride: from one output pixel to the next.
+      bottleneck: f is 1x1, 3x3 and 1x1 to ``4 * width`` channels; else it is two 3x3.
+      shortcut: how x meets an f of other shape: through a 1x1 convolution with batch norm (the paper's option B), or
+        subsampled and with channels of zeros on both sides (option A, without parameters).
+      dtype: dtype of the computation; parameters are float32.
+      folded: the norms are folded into the convolutions, see ``jaxtl.models.fold``.
+    """
+
+    width: int
+    stride: int = 1
+    bottleneck: bool = False
+    shortcut: Shortcut = "projection"
+    dtype: DTypeLike = jnp.float32
+    folded: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), width or 4 * width]``."""
+        # (channels, kernel size, stride) of each convolution.
+        if self.bottleneck:
+            chain = [(self.width, 1, 1), (self.width, 3, self.stride), (4 * self.width, 1, 1)]
+        else:
+            chain = [(self.width, 3, self.stride), (self.width, 3, 1)]
+        norm_after = functools.partial(
+            conv_norm, kernel_init=he_fan_out_init, train=train, folded=self.folded, dtype=self.dtype
+        )
+        y = x
+        for i, (features, size, stride) in enumerate(chain, start=1):
+            y = nn.relu(y) if i > 1 else y
+            y = norm_after(y, features, size, stride, names=(f"conv{i}", f"norm{i}"))
+        grown = y.shape[-1] - x.shape[-1]
+        if grown or self.stride > 1:
+            if self.shortcut == "projection":
+                x = norm_after(x, y.shape[-1], 1, self.stride, names=("shortcut_conv", "shortcut_norm"))
+            else:
+                zeros = (grown // 2, grown - grown // 2)
+                x = jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0), (0, 0), (0, 0), zeros))
+        return nn.relu(x + y)
+
+
+class Stage(nn.Module):
+    """Blocks ``block1``, ``block2``, ... of one width; the first one strides.
+
+    Attributes:
+      depth: number of blocks.
+      width, stride, bottleneck, shortcut, dtype, folded: the blocks', see ``Block``.
+    """
+
+    depth: int
+    width: int
+    stride: int
+    bottleneck: bool = False
+    shortcut: Shortcut = "projection"
+    dtype: DTypeLike = jnp.float32
+    folded: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """As ``Block``, once with the stride."""
+        for i in range(1, self.depth + 1):
+            stride = self.stride if i == 1 else 1
+            x = Block(self.width, stride, self.bottleneck, self.shortcut, self.dtype, self.folded, name=f"block{i}")(
+                x, train
+            )
+        return x
+
+
+def resnet(
+    num_classes: int,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    depths: tuple[int, ...],
+    bottleneck: bool,
+    width: int = 64,
+    small_images: bool = False,
+    head: HeadOptions = "linear",
+) -> Classifier:
+    """A network of the family; it takes images of any size.
+
+    Args:
+      num_classes: number of logits; 0 leaves the head away.
+      dtype: dtype of the computation.
+      depths: blocks of each stage.
+      bottleneck: blocks of three convolutions, with four times as many channels at the end; else of two.
+      width: channels of the stem and of the first stage; each stage doubles them.
+      small_images: a stem of 3x3, stride 1 in place of 7x7, stride 2; the max-pool stays.
+      head: see ``jaxtl.models.heads.make_head``.
+
+    Raises:
+      UserError: for a mistake in the head's fields.
+    """
+    size, stride = (3, 1) if small_images else (7, 2)
+    stages: list[tuple[str, StageFactory]] = [("stem", functools.partial(Stem, width, size, stride, dtype=dtype))]
+    for i, depth in enumerate(depths):
+        stage = functools.partial(Stage, depth, width * 2**i, stride=min(i + 1, 2), bottleneck=bottleneck, dtype=dtype)
+        stages.append((f"stage{i + 1}", stage))
+    return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
+
+
+VARIANTS = {
+    "resnet18": functools.partial(resnet, depths=(2, 2, 2, 2), bottleneck=False),
+    "resnet34": functools.partial(resnet, depths=(3, 4, 6, 3), bottleneck=False),
+    "resnet50": functools.partial(resnet, depths=(3, 4, 6, 3), bottleneck=True),
+    "resnet101": functools.partial(resnet, depths=(3, 4, 23, 3), bottleneck=True),
+    "resnet152": functools.partial(resnet, depths=(3, 8, 36, 3), bottleneck=True),
+}
+
+# For 32-pixel images, as in https://github.com/huyvnphan/PyTorch_CIFAR10.
+CIFAR_VARIANTS = {f"{name}_cifar": functools.partial(build, small_images=True) for name, build in VARIANTS.items()}

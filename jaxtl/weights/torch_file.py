@@ -1,0 +1,174 @@
+"""Read the tensors of a PyTorch file with numpy alone: no torch, and nothing in the file is executed."""
+
+import json
+import struct
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from jaxtl.errors import UserError
+from jaxtl.weights import torch_legacy, torch_tar, torch_zip
+from jaxtl.weights.torch_pickle import Content, Tensor, damaged, elements, truncated, unwrap
+
+# Under which name training scripts keep the state dict in a checkpoint that holds more, the likeliest first.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights")
+# What DataParallel and torch.compile put in front of every key.
+PREFIXES = ("module.", "_orig_mod.")
+
+StateDict = dict[str, np.ndarray]
+
+
+def read_torch_file(path: str | Path) -> StateDict:
+    """The state dict in a file that ``torch.save`` or ``safetensors`` wrote.
+
+    The format is told by the content, not by the name: zip (torch 1.6 and later), plain pickle (earlier), tar (2017
+    and earlier) and safetensors. Of a checkpoint, the state dict is taken (see ``WRAPPERS``); a prefix that
+    ``DataParallel`` or ``torch.compile`` put in front of all keys is taken off.
+
+    Args:
+      path: the file.
+
+    Returns:
+      Arrays by key, in the file's order and with torch's shapes: each C-contiguous, writeable and its own memory.
+      bfloat16 and float8 are the types of ``ml_dtypes``.
+
+    Raises:
+      UserError: if there is no such file; if it is truncated (with what is missing), altered, or of another format; if
+        it names anything but tensors, which is then named and not run; if it holds no state dict.
+    """
+    path = Path(path)
+    try:
+        return _without_prefix(_read(path))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _read(path: Path) -> StateDict:
+    with path.open("rb") as file:
+        head = file.read(512)
+    if _is_safetensors(head):
+        return _read_safetensors(path)
+    opener = _opener(head)
+    if opener is None:
+        raise UserError(f"{path} is no file of weights: {_what_else(head)}; get the file anew.")
+    with opener(path) as content:
+        return _arrays(_state_dict(content.tree, str(path)), content, str(path))
+
+
+def _opener(head: bytes) -> Callable[[Path], AbstractContextManager[Content]] | None:
+    """The reader for a file that begins with these bytes."""
+    if head.startswith(torch_zip.SIGNATURE):
+        return torch_zip.open_zip
+    if torch_tar.is_tar(head):
+        return torch_tar.open_tar
+    if head.startswith(b"\x80"):
+        return torch_legacy.open_legacy
+    return None
+
+
+def _what_else(head: bytes) -> str:
+    """Name what a file is that begins with these bytes and holds no weights."""
+    start = head.lstrip().lower()
+    if not head:
+        return "it is empty"
+    if start.startswith((b"<!doctype", b"<html")):
+        return "it is a web page, perhaps the error page of a download"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, which stands for a file that was not fetched"
+    return f"it begins with {head[:8].hex(' ')}, which is no zip, tar, pickle or safetensors file"
+
+
+# --- state dicts ---
+
+
+def _state_dict(tree: Any, source: str) -> Mapping[str, Tensor]:
+    """The dictionary of tensors in an unpickled object."""
+    for _ in range(8):  # deeper than any script nests, and a pickle can hold itself
+        if not isinstance(tree, dict):
+            kind = "a tensor" if isinstance(unwrap(tree), Tensor) else f"a {type(tree).__name__}"
+            raise UserError(f"{source} holds {kind}, not a dictionary of tensors; save model.state_dict().")
+        tensors = {key: unwrap(value) for key, value in tree.items()}
+        if tensors and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in tensors.items()):
+            return tensors
+        inner = next((tree[name] for name in WRAPPERS if isinstance(tree.get(name), dict) and tree[name]), None)
+        if inner is None:
+            break
+        tree = inner
+    keys = ", ".join(repr(key) for key in list(tree)[:8]) + (", …" if len(tree) > 8 else "")
+    raise UserError(
+        f"{source} holds no state dict: its keys are {keys or 'none'}, and a state dict has tensors alone, or stands "
+        f"under one of {', '.join(WRAPPERS)}."
+    )
+
+
+def _arrays(tensors: Mapping[str, Tensor], content: Content, source: str) -> StateDict:
+    """The tensors as arrays; a storage that several share is read once, and let go after the last."""
+    last = {tensor.storage.key: key for key, tensor in tensors.items()}
+    held: dict[tuple[str, np.dtype], np.ndarray] = {}
+    arrays = {}
+    for key, tensor in tensors.items():
+        storage = tensor.storage
+        place = storage.key, storage.dtype
+        if place not in held:
+            # A storage of bytes takes its element type, and with it the width of a swap, from the tensor.
+            swap = content.big_endian
+            width = tensor.dtype if swap and storage.dtype == np.uint8 else storage.dtype
+            raw = elements(content.storage_bytes(storage), width, big_endian=swap)
+            held[place] = raw.view(storage.dtype) if raw.dtype.itemsize != storage.dtype.itemsize else raw
+        try:
+            arrays[key] = tensor.array(held[place])
+        except ValueError as error:
+            raise damaged(source, f"the tensor {key} does not fit its storage: {error}") from error
+        if last[storage.key] == key:
+            del held[place]
+    return arrays
+
+
+def _without_prefix(state_dict: StateDict) -> StateDict:
+    for prefix in PREFIXES:
+        while state_dict and all(key.startswith(prefix) for key in state_dict):
+            state_dict = {key.removeprefix(prefix): array for key, array in state_dict.items()}
+    return state_dict
+
+
+# --- safetensors ---
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """The format begins with the length of its header in eight bytes and a JSON object."""
+    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    try:
+        return {key: np.array(value) for key, value in safetensors.numpy.load_file(path).items()}
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise _incomplete(path) or damaged(str(path), str(error)) from error
+
+
+def _incomplete(path: Path) -> UserError | None:
+    """The error of a safetensors file that ends too early, if that is what is wrong with it."""
+    end = path.stat().st_size
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        raw = file.read(length)
+    if len(raw) < length:
+        return truncated(str(path), f"its header lacks {length - len(raw):,} of its {length:,} bytes")
+    try:
+        entries = {key: value["data_offsets"] for key, value in json.loads(raw).items() if key != "__metadata__"}
+        first = min((k for k in entries if 8 + length + entries[k][1] > end), key=lambda k: entries[k][1], default=None)
+        if first is None:
+            return None
+        start, stop = entries[first]
+        lacking = 8 + length + stop - max(end, 8 + length + start)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+    return truncated(
+        str(path),
+        f"it ends after {end:,} bytes, where the tensor {first} lacks {lacking:,} of its {stop - start:,} bytes",
+    )

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+import jaxtl
+from jaxtl.errors import UserError
+from jaxtl.models import native_size
+from jaxtl.weights.cards import CARDS, card_for, weights_for
+from jaxtl.weights.readme import readme
+
+
+def test_every_network_of_torchvision_has_its_cards():
+    def tags(name):
+        return [card.tag for card in jaxtl.weights_for(name)]
+
+    for name in ("resnet18", "resnet34", "densenet121", "densenet161", "densenet169", "densenet201"):
+        assert tags(name) == ["imagenet1k_v1"]
+    for name in ("vgg11", "vgg13", "vgg16", "vgg19"):
+        assert tags(name) == tags(f"{name}_bn") == ["imagenet1k_v1"]
+    for name in ("resnet50", "resnet101", "resnet152"):
+        assert tags(name) == ["imagenet1k_v1", "imagenet1k_v2"]
+    assert tags("densenet161_cifar") == ["cifar10_zoo"]
+    assert tags("cifar_resnet20") == ["cifar10"]
+    assert tags("bn_cnn") == []
+
+
+def test_cards_agree_with_themselves():
+    assert len({(card.model, card.tag) for card in CARDS}) == len(CARDS)
+    for card in CARDS:
+        assert card.input_size == native_size(card.model)
+        assert (card.url is None) == (card.sha256 is None)
+        assert card.url is not None or card.archive is not None
+        if card.sha256:
+            assert len(card.sha256) == 8
+            assert card.sha256 in card.file
+            assert card.url.endswith("/" + card.file)
+        assert (card.resize is None) == (card.interpolation is None)
+        assert card.top1 is None or 50 < card.top1 < 100
+
+
+def test_an_unknown_tag_is_answered_with_those_that_exist():
+    assert card_for("resnet50", "imagenet1k_v2") is weights_for("resnet50")[1]
+    with pytest.raises(UserError, match="it has: imagenet1k_v1, imagenet1k_v2, and a path"):
+        card_for("resnet50", "imagenet1k_v3")
+
+
+def test_the_readme_is_current():
+    path = Path(__file__).parents[2] / "weights" / "README.md"
+    assert path.read_text() == readme(), "run: python -m jaxtl.weights list --markdown > weights/README.md"
