@@ -82,7 +82,11 @@ def test_every_field_has_a_meaning_and_every_option_of_a_phase_is_a_field():
         ("batch_size", 10**12, "batch_size is 1000000000000, but digits has 899 train images; choose fewer."),
         ("model.name", "cn", "model.name is 'cn', which does not exist; did you mean 'cnn'?"),
         ("model.dtype", "float16", "model.dtype is 'float16', which does not exist; did you mean 'bfloat16'?"),
-        ("model.weights", "no/such/run", "model.weights is 'no/such/run', which is no folder of a finished run"),
+        (
+            "model.weights",
+            "no/such/run",
+            "model.weights is 'no/such/run', which is neither a file, nor the folder of a finished run",
+        ),
         ("model.weights", "source", "model.weights is 'source', but the config describes none"),
         ("model.options", {"dropot": 0.1}, "model.options.dropot does not exist for cnn; did you mean 'dropout'?"),
         ("model.options", {"dropout": "x"}, "model.options.dropout is 'x' (str), but must be a finite number"),
