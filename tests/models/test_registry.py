@@ -29,7 +29,7 @@ def test_an_unknown_name_suggests_the_nearest():
 
 
 def test_an_unknown_name_without_a_near_one_lists_all():
-    with pytest.raises(UserError, match="no model 'xyzzy'; there are: bn_cnn, .*, logistic_regression, .*vgg19_cifar"):
+    with pytest.raises(UserError, match=r"no model 'xyzzy'; there are: bn_cnn, .*, logistic_regression, .*vgg19_cifar"):
         build_model("xyzzy", 10)
 
 
