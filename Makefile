@@ -1,5 +1,5 @@
 # Two commands set everything up on a fresh machine: `make quickstart` and `make test`.
-# Nothing outside this folder is touched but pip's own cache.
+# Nothing outside this folder is touched but the package installer's own cache.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin

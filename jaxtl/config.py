@@ -227,7 +227,7 @@ def _model_faults(run: Tree) -> Iterator[str]:
 
 def _has_weights(name: str, start: str) -> bool:
     path = pathlib.Path(start)
-    return is_tag(name, start) or path.is_file() or (path / "checkpoints" / "best").is_dir()
+    return is_tag(name, start) or path.is_file() or (path / "summary.json").is_file()
 
 
 # What looks at several fields together, and the groups of fields that it reads.

@@ -1,10 +1,12 @@
 """Every field of a config: its default, its type, its check, its meaning."""
 
+import ast
 import dataclasses
 import difflib
 import math
+import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from jaxtl.data.catalogue import list_datasets
@@ -191,13 +193,27 @@ def read_text(text: str, type_: Any) -> Any:
     if typing.get_origin(type_) is tuple:
         items = (item.strip(" '\"") for item in text.strip(" ()[]").split(","))
         return tuple(read_text(item, typing.get_args(type_)[0]) for item in items if item)
+    if _alternatives(type_) or typing.get_origin(type_) in (Literal, Mapping):
+        try:
+            return ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            return text
     try:
         return type_(text)
     except ValueError:
         return text
 
 
+def _alternatives(type_: Any) -> tuple[Any, ...]:
+    """The types of a union; none of anything else."""
+    return typing.get_args(type_) if typing.get_origin(type_) in (typing.Union, types.UnionType) else ()
+
+
 def _fits(value: Any, type_: Any) -> bool:
+    if alternatives := _alternatives(type_):
+        return any(_fits(value, alternative) for alternative in alternatives)
+    if typing.get_origin(type_) is Mapping:
+        return isinstance(value, Mapping)  # its fields are the architecture's to check
     if typing.get_origin(type_) is tuple:
         return isinstance(value, tuple) and all(_fits(item, typing.get_args(type_)[0]) for item in value)
     if typing.get_origin(type_) is Literal:
@@ -210,6 +226,10 @@ def _fits(value: Any, type_: Any) -> bool:
 
 
 def _in_words(type_: Any) -> str:
+    if alternatives := _alternatives(type_):
+        return " or ".join(map(_in_words, alternatives))
+    if typing.get_origin(type_) is Mapping:
+        return "a mapping"
     if typing.get_origin(type_) is tuple:
         return f"a tuple, each element {_in_words(typing.get_args(type_)[0])}"
     if typing.get_origin(type_) is Literal:

@@ -8,13 +8,17 @@ import subprocess
 
 import jax
 
-PACKAGES = ("jaxtl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy")
+PACKAGES = ("jaxtl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "scikit-learn")
 
 
 def describe() -> dict[str, str]:
     """Versions of Python and of the packages that compute, the device, and the commit of the source if it has one."""
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {**versions, "python": platform.python_version(), "device": device(), "commit": commit()}
+    return {
+        **{name: _version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "device": device(),
+        "commit": commit(),
+    }
 
 
 def device() -> str:
@@ -30,10 +34,18 @@ def commit() -> str:
     """The commit that this source is checked out at, with ``+changes`` if it was edited since; else ``unknown``."""
     folder = pathlib.Path(__file__).resolve().parent
     try:
+        _git(folder, "ls-files", "--error-unmatch", "environment.py")  # else the commit is that of some other project
         sha = _git(folder, "rev-parse", "--short=12", "HEAD")
         return f"{sha}+changes" if _git(folder, "status", "--porcelain", "--", ".") else sha
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # a clone on PYTHONPATH, say
+        return "not installed"
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str:

@@ -14,7 +14,7 @@ from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.create import create_model
 from jaxtl.data.augment import Transform, compose, normalise, resize
 from jaxtl.data.prepare import Splits, prepare
-from jaxtl.environment import describe
+from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier
 from jaxtl.report import html
@@ -26,12 +26,18 @@ from jaxtl.report.tensorboard import write_events
 from jaxtl.run_folder import RunFolder
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
-from jaxtl.train.interrupt import StopFlag, stop_on_signals
+from jaxtl.train.interrupt import stop_on_signals
 from jaxtl.train.loop import Fitted, fit
 from jaxtl.train.mesh import data_mesh
 from jaxtl.transfer.phases import Phase, trained_stages
 
 Summary = dict[str, Any]
+
+# What an interval over test images does not cover, said wherever runs are compared.
+ONE_DRAW = (
+    "Each run of the comparison is one draw of training images and one initialisation; the intervals and the test "
+    "cover the choice of test images alone."
+)
 
 
 def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunConsole | None = None) -> Summary:
@@ -61,22 +67,21 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
         weights = tree["model"]["weights"]
         return workdir / SOURCE if weights == SOURCE else weights or None
 
-    with RunFolder(workdir, whole) as folder, _disk_errors_explained(workdir), contextlib.closing(console):
+    with _disk_errors_explained(workdir), RunFolder(workdir, whole) as folder, contextlib.closing(console):
         if finished := folder.summary():
             console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
             console.summary(main["name"], finished, str(folder.report))
             return finished
-        with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
-            if source:
-                with RunFolder(workdir / SOURCE, source) as beside:
-                    _train_and_test(source, beside, start_of(source), stop, console)
-            baselines = []
-            for where, baseline in runs.items():
-                name = where.removeprefix("baselines.")
-                with RunFolder(workdir / "baselines" / name, baseline) as beside:
-                    summary = _train_and_test(baseline, beside, start_of(baseline), stop, console)
-                    baselines.append(Arm(name, _in_words(baseline), summary, beside.history(), beside.predictions()))
-            return _train_and_test(main, folder, start_of(main), stop, console, baselines)
+        if source:
+            with RunFolder(workdir / SOURCE, source) as beside:
+                _train_and_test(source, beside, start_of(source), console)
+        baselines = []
+        for where, baseline in runs.items():
+            name = where.removeprefix("baselines.")
+            with RunFolder(workdir / "baselines" / name, baseline) as beside:
+                summary = _train_and_test(baseline, beside, start_of(baseline), console)
+                baselines.append(Arm(name, _in_words(baseline), summary, beside.history(), beside.predictions()))
+        return _train_and_test(main, folder, start_of(main), console, baselines)
 
 
 @contextlib.contextmanager
@@ -84,6 +89,8 @@ def _disk_errors_explained(workdir: pathlib.Path) -> Iterator[None]:
     """Turn a full or failing disk into a sentence, wherever it shows."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # of the screen, not of the disk
     except OSError as error:
         raise UserError(
             f"The work folder {workdir} cannot be written or read ({error.strerror or error}); free some space or mend "
@@ -95,7 +102,6 @@ def _train_and_test(
     config: Mapping[str, Any],
     folder: RunFolder,
     weights: str | pathlib.Path | None,
-    stop: StopFlag,
     console: RunConsole,
     baselines: Sequence[Arm] = (),
 ) -> Summary:
@@ -103,7 +109,7 @@ def _train_and_test(
     if finished := folder.summary():
         return finished
     start = time.perf_counter()
-    console.say(f"\n{config['name']}")
+    console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
     splits = _load(config["data"])
     if splits.validation is None and any(phase.needs_validation for phase in plan):
@@ -116,30 +122,35 @@ def _train_and_test(
     folder.write_split(splits.train_indices, splits.validation_indices)
     console.parameters(variables["params"])
 
-    preprocess, batch_size, mesh = _preprocess(config["data"]), config["batch_size"], data_mesh()
+    preprocess, batch_size = _preprocess(config["data"]), config["batch_size"]
+    mesh = data_mesh(batch_size)
+    if mesh.size < jax.device_count():
+        console.say(f"Batches of {batch_size} are shared evenly by {mesh.size} of {jax.device_count()} devices.")
     with contextlib.closing(Checkpoints(folder.checkpoints)) as checkpoints:
         # The checkpoint is what counts: lines written after it belong to epochs that will be run again.
-        saved = checkpoints.last_progress() or {"history": [], "compile_s": 0.0, "total_step": 0}
-        spent_before = saved["compile_s"] + sum(line["seconds"] for line in saved["history"])
+        saved = checkpoints.last_progress() or {"history": [], "compile_s": 0.0, "seconds": 0.0, "total_step": 0}
+        spent_before = saved["compile_s"] + saved["seconds"] + sum(line["seconds"] for line in saved["history"])
         folder.write_history(saved["history"])
         if saved["total_step"]:
             console.say(f"Going on after epoch {len(saved['history'])}, from step {saved['total_step']}.")
         console.keep_line = folder.append_line
-        fitted = fit(
-            model,
-            variables,
-            plan,
-            splits.train,
-            splits.validation,
-            preprocess=preprocess,
-            batch_size=batch_size,
-            seed=config["seed"],
-            mesh=mesh,
-            checkpoints=checkpoints,
-            checkpoint_every_s=config["checkpoint_every_s"],
-            observer=console,
-            stop=stop,
-        )
+        # Elsewhere the signals keep their usual effect: whatever else is written appears whole or not at all.
+        with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
+            fitted = fit(
+                model,
+                variables,
+                plan,
+                splits.train,
+                splits.validation,
+                preprocess=preprocess,
+                batch_size=batch_size,
+                seed=config["seed"],
+                mesh=mesh,
+                checkpoints=checkpoints,
+                checkpoint_every_s=config["checkpoint_every_s"],
+                observer=console,
+                stop=stop,
+            )
 
     test = make_evaluator(model, splits.test, preprocess, batch_size=batch_size, mesh=mesh)(fitted.variables)
     if not math.isfinite(test.loss):
@@ -267,6 +278,7 @@ def _report(
         class_names=splits.test.class_names,
         figures=figures,
         comparison=comparison or None,
+        notes=[ONE_DRAW] if comparison else [],
         environment={**describe(), "seed": config["seed"], "wall time": html.duration(summary["time"]["total_s"])},
     )
     scores = ("accuracy", "loss", "precision", "recall", "f1")

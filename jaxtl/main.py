@@ -4,6 +4,7 @@ import argparse
 import logging
 import pathlib
 import sys
+import threading
 from collections.abc import Sequence
 
 import rich
@@ -52,9 +53,11 @@ def _print_fields() -> None:
 
 
 def _quiet_threads() -> None:
-    """Keep tracebacks of libraries' threads off the screen: what matters arrives as an exception too."""
-    logging.disable(logging.CRITICAL)
+    """Keep what libraries say of their own threads off the screen: what matters of it arrives as an exception too."""
+    for name in ("absl", "orbax", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda error: None
+    threading.excepthook = lambda error: None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtl.config_tree import differences
+from jaxtl.config_tree import differences, leaves, plain, without
 from jaxtl.errors import UserError
 
 try:
@@ -22,8 +22,11 @@ except ImportError:  # Windows has no POSIX file locks
 _PRODUCTS = ("metrics.jsonl", "summary.json", "predictions.csv", "split.npz", "checkpoints", "tensorboard", "report")
 
 
+_INCIDENTAL = ("data.dir", "data.download", "checkpoint_every_s")
+
+
 class RunFolder:
-    """The files of a run, under the names that DESIGN gives them; a context that no other process can enter.
+    """The files of a run, under the names that README lists; a context that no other process can enter.
 
     Opening a folder that holds the same config continues its run; another config is refused, and the fields in which
     it differs are named.
@@ -82,7 +85,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path / 'config.json'} is not the config of a run; choose another folder with --workdir."
             )
-        if changed := differences(before, self._config):
+        if changed := differences(*(_identity(config) for config in (before, self._config))):
             raise UserError(
                 f"The work folder {self.path} holds another run, which differs in {'; '.join(changed)}: "
                 "choose another with --workdir, or remove it to start over."
@@ -178,6 +181,12 @@ class RunFolder:
             draft.replace(self.path / name)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _identity(config: Mapping[str, Any]) -> Any:
+    """The config without the fields that no figure depends on: these may change while a run is going on."""
+    tree = plain(config)
+    return without(tree, {path for path, _ in leaves(tree) if path.endswith(_INCIDENTAL)})
 
 
 def _lock(folder: pathlib.Path) -> int | None:

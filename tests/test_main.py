@@ -194,9 +194,8 @@ def test_a_damaged_batch_file_is_named(command, tiny_config, tmp_path, monkeypat
     folder.mkdir()
     for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):
         (folder / name).write_bytes(raw[:-1] if damage == "truncated" else raw)
-    said = refused(
-        command("--config", tiny_config, "--workdir", tmp_path / "w", *CIFAR, f"--config.data.dir={tmp_path}")
-    )
+    flags = (*CIFAR, f"--config.data.dir={tmp_path}")
+    said = refused(command("--config", tiny_config, "--workdir", tmp_path / "w", *flags))
     assert f"{folder / 'data_batch_1.bin'} is truncated or altered" in said
     assert ("label 10 of image 7 is outside 0..9" if damage == "label" else "MD5") in said
 
@@ -230,14 +229,13 @@ def test_nan_keeps_the_last_good_checkpoint(command, tmp_path):
     mine.write_text(
         "import jaxtl.config\ndef get_config():\n    c = jaxtl.config.default_config()\n    c.data.name = 'digits'\n"
         "    c.data.subset = 100\n    c.model.options = {'blocks': ((4,),), 'hidden': (8,)}\n    c.batch_size = 32\n"
-        "    c.phases = tuple(jaxtl.config.phase(epochs=1, learning_rate=rate) for rate in (1e-3, 1e30))\n    return c\n"
+        "    c.phases = tuple(jaxtl.config.phase(epochs=1, learning_rate=rate) for rate in (1e-3, 1e30))\n"
+        "    return c\n"
     )
     arguments = ("--config", mine, "--workdir", tmp_path / "w")
     said = refused(command(*arguments))
     checkpoints = tmp_path / "w" / "checkpoints"
-    assert (
-        f"in epoch 2 (phase 'all', learning rate 1e+30), so training stopped and the last good checkpoint in " in said
-    )
+    assert "in epoch 2 (phase 'all', learning rate 1e+30), so training stopped and the last good checkpoint" in said
     saved = content(checkpoints)
     assert {path.parts[len(checkpoints.parts)] for path in saved} == {"last", "best"}
     assert [path.name for path in (checkpoints / "best").iterdir()] == ["1"]

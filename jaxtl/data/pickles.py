@@ -18,7 +18,7 @@ def read_pickled_dict(raw: bytes, source: str, keys: Sequence[str]) -> dict[str,
     """Unpickle ``raw`` as a dictionary.
 
     Args:
-      raw: the content of the file, written by Python 2 or 3 with protocol 0 to 4.
+      raw: the content of the file, written by Python 2, or by Python 3 with protocol 3 or 4.
       source: where it comes from, for error messages.
       keys: keys that the dictionary must have; byte strings count as the same text.
 

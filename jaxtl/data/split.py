@@ -11,7 +11,7 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     Args:
       labels: integers [N].
       fraction: how much to hold out, in [0, 1). A class of n images gives ``round(fraction * n)`` of them, and at
-        least one if ``fraction`` > 0 and n >= 2.
+        least one if ``fraction`` > 0 and n >= 2, but never all.
       seed: chooses the images.
 
     Returns:
@@ -27,7 +27,7 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         at_least = 1 if fraction > 0 and len(members) >= 2 else 0
-        count = max(round(fraction * len(members)), at_least)
+        count = min(max(round(fraction * len(members)), at_least), len(members) - 1)
         is_held[rng.permutation(members)[:count]] = True
     return np.flatnonzero(~is_held).astype(np.int64), np.flatnonzero(is_held).astype(np.int64)
 

@@ -24,7 +24,7 @@ class Classifier(nn.Module):
     Attributes:
       backbone: pairs (stage name, factory of the stage's module), in the order of the forward pass.
       pool: maps the last stage's output to features ``[B, F]``.
-      head: factory of the module that maps features to logits, called as ``head(features, train)``;
+      head_factory: makes the module that maps features to logits, called as ``head(features, train)``;
         ``None`` makes the model return features.
       least_size: least height and width of an image, in pixels.
     """
@@ -78,7 +78,7 @@ class Classifier(nn.Module):
         if min(height, width) < self.least_size:
             raise UserError(
                 f"The images are {height} x {width} pixels, but this network needs at least {self.least_size} x "
-                f"{self.least_size}; enlarge them with data.size."
+                f"{self.least_size}; resize them first."
             )
         maps: dict[str, jax.Array] = {}
         x = images

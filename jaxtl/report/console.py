@@ -107,7 +107,7 @@ class RunConsole:
         scores = (percent(test[score]) for score in ("precision", "recall", "f1"))
         table.add_row("macro precision, recall, F1", ", ".join(scores))
         table.add_row("test images", integer(test["n"]))
-        table.add_row("epochs run, best", f"{summary['epochs_run']}, {summary['best_epoch']}")
+        table.add_row("epochs run, tested", f"{summary['epochs_run']}, {summary['best_epoch']}")
         table.add_row("parameters, trained", f"{integer(params['total'])}, {integer(params['trainable'])}")
         table.add_row("time to compile", duration(times["compile_s"]))
         table.add_row("time to train", duration(times["train_s"]))

@@ -31,7 +31,7 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
-        with _said_to_a_person(folder):
+        with _writing(folder):
             self._last = _manager(folder / "last", keep=1)
             # The best before this one goes only after the next `last` is safe: if the process dies in between, the
             # older `last` still finds the best that it remembers.
@@ -53,7 +53,7 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(flatten(tree)), progress=ocp.args.JsonSave(dict(progress))
         )
-        with _said_to_a_person(self.folder):
+        with _writing(self.folder):
             self._last.save(step, args=items)
             self._last.wait_until_finished()
 
@@ -62,7 +62,7 @@ class Checkpoints:
         step = self._last.latest_step()
         if step is None:
             return None
-        with _said_to_a_person(self.folder):
+        with _reading(self.folder):
             items = self._last.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
         return dict(items["progress"])
 
@@ -70,13 +70,13 @@ class Checkpoints:
         """The tree of the last save, with the structure, shapes, dtypes and shardings of ``template``."""
         step = self._last.latest_step()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
-        with _said_to_a_person(self.folder):
+        with _reading(self.folder):
             items = self._last.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         return unflatten(items["state"], template)
 
     def save_best(self, epoch: int, variables: Mapping[str, Any]) -> None:
         """Save the variables of the best epoch so far; an epoch that was saved before is written anew."""
-        with _said_to_a_person(self.folder):
+        with _writing(self.folder):
             # What a killed process left of this epoch or a later one: orbax would silently save nothing before it.
             for left in [step for step in self._best.all_steps() if step >= epoch]:
                 self._best.delete(left)
@@ -86,7 +86,7 @@ class Checkpoints:
     def restore_best(self, epoch: int, template: Any) -> Any:
         """The variables of an epoch that ``save_best`` kept, shaped as ``template``."""
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
-        with _said_to_a_person(self.folder):
+        with _reading(self.folder):
             items = self._best.restore(epoch, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract)))
         return unflatten(items["variables"], template)
 
@@ -110,7 +110,7 @@ def read_best(folder: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{folder} holds no best checkpoint; give the folder of a run that has finished.")
     options = ocp.CheckpointManagerOptions(create=False)
     handler = {"variables": ocp.StandardCheckpointHandler()}  # what lets a reader see shapes before it restores
-    with _said_to_a_person(folder), ocp.CheckpointManager(best, options=options, item_handlers=handler) as manager:
+    with _reading(folder), ocp.CheckpointManager(best, options=options, item_handlers=handler) as manager:
         step = manager.latest_step()
         tree = manager.item_metadata(step)["variables"]
         # On the host: where the arrays go is the caller's choice, and the run may have had other devices.
@@ -143,17 +143,33 @@ def _manager(folder: pathlib.Path, *, keep: int) -> ocp.CheckpointManager:
 
 
 @contextlib.contextmanager
-def _said_to_a_person(folder: pathlib.Path) -> Iterator[None]:
-    """Turn what orbax raises over files into one sentence.
-
-    Below orbax, tensorstore reports a full disk or a damaged file as ``ValueError`` with its own long text.
-    """
+def _writing(folder: pathlib.Path) -> Iterator[None]:
+    """Say in one sentence that a checkpoint could not be written."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        code = re.search(r"os_error_code='(\d+)'", str(error))
-        reason = os.strerror(int(code[1])) if code else " ".join(str(error).split())[:300]
+    except _FAULTS as error:
         raise UserError(
-            f"The checkpoint in {folder} cannot be written or read ({reason}); free some space or mend the folder "
-            "and run the same command again: it goes on from the last good checkpoint."
+            f"The checkpoint in {folder} cannot be written ({_reason(error)}); free some space or mend the folder and "
+            "run the same command again: it goes on from the last good checkpoint."
         ) from error
+
+
+@contextlib.contextmanager
+def _reading(folder: pathlib.Path) -> Iterator[None]:
+    """Say in one sentence that a checkpoint could not be read."""
+    try:
+        yield
+    except _FAULTS as error:
+        raise UserError(
+            f"The checkpoint in {folder} is damaged or does not belong to this run ({_reason(error)}); restore the "
+            "folder from a copy, or remove the work folder to start over."
+        ) from error
+
+
+# Below orbax, tensorstore reports a full disk or a damaged file as ValueError or RuntimeError with its own long text.
+_FAULTS = (OSError, ValueError, KeyError, RuntimeError)
+
+
+def _reason(error: Exception) -> str:
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code[1])) if code else " ".join(str(error).split())[:300]

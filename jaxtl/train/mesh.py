@@ -4,6 +4,8 @@ Everything else is left to jit: gradients, batch norm and metrics are written fo
 puts the all-reduces in. So eight devices compute what one computes.
 """
 
+import math
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -12,9 +14,12 @@ from jaxtl.data.feed import Order
 from jaxtl.errors import UserError
 
 
-def data_mesh() -> Mesh:
-    """All devices in a row; the compiler decides how values between input and output are laid out (axis type Auto)."""
-    return Mesh(np.array(jax.devices()), ("data",))
+def data_mesh(batch_size: int) -> Mesh:
+    """As many devices, in a row, as can share a batch evenly: all of them where the batch size is their multiple.
+
+    The compiler decides how values between input and output are laid out (axis type Auto).
+    """
+    return Mesh(np.array(jax.devices()[: math.gcd(jax.device_count(), batch_size)]), ("data",))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

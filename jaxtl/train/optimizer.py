@@ -24,7 +24,7 @@ def make_schedule(
 
     Args:
       name: ``constant``; ``step``, which multiplies by ``step_factor`` every ``step_epochs`` epochs (PyTorch's
-        ``StepLR``); ``cosine``, which falls to zero at the last step (Loshchilov & Hutter 2017, without restarts).
+        ``StepLR``); ``cosine``, which falls to zero at the end (Loshchilov & Hutter 2017, without restarts).
       learning_rate: the rate after the warm-up.
       epochs: length of the phase.
       steps_per_epoch: optimiser steps an epoch.

@@ -44,15 +44,15 @@ def test_curves_draw_both_splits_of_loss_and_accuracy():
     assert (loss.get_title("left"), accuracy.get_title("left")) == ("Loss", "Accuracy")
     np.testing.assert_allclose(line(loss, "train").get_ydata(), [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
     np.testing.assert_array_equal(line(accuracy, "validation").get_xdata(), [1, 2, 3, 4, 5])
-    mark = line(accuracy, "best epoch 4: 85.0 %")
+    mark = line(accuracy, "tested: epoch 4, 85.0 %")
     np.testing.assert_allclose(mark.get_xydata(), [[4, 0.85]])
-    assert line(loss, "best epoch 4: 0.275")
+    assert line(loss, "tested: epoch 4, 0.275")
 
 
 def test_curves_without_validation_mark_the_training_curve():
     loss, accuracy = plots.curves(history(5, validation=False), best_epoch=5).axes
-    assert legend(loss) == ["train", "best epoch 5: 0.2"]
-    assert legend(accuracy) == ["train", "best epoch 5: 90.0 %"]
+    assert legend(loss) == ["train", "tested: epoch 5, 0.2"]
+    assert legend(accuracy) == ["train", "tested: epoch 5, 90.0 %"]
 
 
 def test_curves_skip_epochs_that_were_not_validated_or_diverged():

@@ -45,7 +45,7 @@ def curves(history: Sequence[Mapping[str, Any]], *, best_epoch: int | None = Non
         if best_epoch in epochs:
             best = values[epochs.index(best_epoch)]
             shown = f"{100 * best:.1f} %" if metric == "accuracy" else f"{best:.3g}"
-            label = f"best epoch {best_epoch}: {shown}"
+            label = f"tested: epoch {best_epoch}, {shown}"
             axes.plot([best_epoch], [best], "o", ms=10, mfc="none", mec=INK, mew=1.4, label=label)
         _legend(axes)
     right.yaxis.set_major_formatter(percent_ticks())
