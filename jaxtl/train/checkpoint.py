@@ -172,4 +172,4 @@ _FAULTS = (OSError, ValueError, KeyError, RuntimeError)
 
 def _reason(error: Exception) -> str:
     code = re.search(r"os_error_code='(\d+)'", str(error))
-    return os.strerror(int(code[1])) if code else " ".join(str(error).split())[:300]
+    return os.strerror(int(code[1])) if code else " ".join(str(error).split())[:160]

@@ -110,7 +110,7 @@ def test_training_no_stage_is_inference(net):
 @pytest.mark.parametrize("size", [(3, 8), (8, 2)])
 def test_too_small_images_are_refused_with_the_least_size(net, size):
     model, variables = net
-    with pytest.raises(UserError, match=rf"{size[0]} x {size[1]} pixels.*at least 4 x 4.*data\.size"):
+    with pytest.raises(UserError, match=rf"{size[0]} x {size[1]} pixels.*at least 4 x 4.*resize them"):
         model.apply(variables, jnp.zeros((1, *size, 1)), train=False)
 
 

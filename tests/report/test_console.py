@@ -145,7 +145,7 @@ def test_closing_takes_the_bar_away_and_may_be_repeated():
         r"test accuracy +│ 50\.00 % \(95 % interval 40\.\d+ % to 59\.\d+ %\)",
         r"test loss +│ 1\.5",
         r"macro precision, recall, F1 +│ 51\.00 %, 52\.00 %, 53\.00 %",
-        r"epochs run, best +│ 9, 7",
+        r"epochs run, tested +│ 9, 7",
         r"parameters, trained +│ 12,345, 45",
         r"time to train +│ 1 min 30 s",
         r"time to test 100 images +│ 0\.5 s",

@@ -166,7 +166,7 @@ def test_configuration_and_epochs_are_listed_in_full(tmp_path):
     ):
         assert f'<th scope="row">{name}</th><td>{value}</td>' in text
     page = Page(text)
-    assert "2 (best)" in page.text
+    assert "2 (tested)" in page.text
     assert "1,234" in page.text or "1,235" in page.text
 
 

@@ -61,4 +61,4 @@ def compute(mesh: Mesh) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    np.savez(sys.argv[1], **compute(data_mesh()))
+    np.savez(sys.argv[1], **compute(data_mesh(BATCH)))

@@ -148,14 +148,14 @@ def test_read_best_refuses_a_folder_without_one(tmp_path, exists):
 
 
 def test_restoring_what_is_not_there_is_one_sentence(checkpoints):
-    with pytest.raises(UserError, match="cannot be written or read"):
+    with pytest.raises(UserError, match="is damaged or does not belong"):
         checkpoints.restore_best(1, variables(0))
 
 
 def test_restoring_into_another_shape_is_one_sentence(checkpoints):
     checkpoints.save_best(1, {"params": {"head": {"kernel": jnp.ones((2, 3))}}})
     other = {"params": {"head": {"kernel": jnp.ones((2, 4))}}}
-    with pytest.raises(UserError, match="cannot be written or read"):
+    with pytest.raises(UserError, match="is damaged or does not belong"):
         checkpoints.restore_best(1, other)
 
 
@@ -182,7 +182,9 @@ def test_a_damaged_file_is_one_sentence(checkpoints, kind, damage):
         "best": lambda: again.restore_best(1, tree),
         "read_best": lambda: read_best(checkpoints.folder),
     }[kind]
-    with pytest.raises(UserError, match=r"cannot be written or read \(.*\); free some space or mend the folder"):
+    with pytest.raises(
+        UserError, match=r"is damaged or does not belong to this run \(.*\); restore the folder from a copy"
+    ):
         read()
     again.close()
 
@@ -191,14 +193,14 @@ def test_damaged_progress_is_one_sentence(checkpoints):
     checkpoints.save_last(1, train_state(1), {"phase": 0, "history": list(range(50))})
     truncate(checkpoints.folder / "last" / "1" / "progress", "metadata")
     again = reopened(checkpoints)
-    with pytest.raises(UserError, match="cannot be written or read"):
+    with pytest.raises(UserError, match="is damaged or does not belong"):
         again.last_progress()
     again.close()
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match="cannot be written or read"):
+    with pytest.raises(UserError, match="cannot be written"):
         Checkpoints(tmp_path / "checkpoints")
 
 

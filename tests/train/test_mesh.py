@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 
+import jax
 import numpy as np
 import pytest
 
@@ -46,7 +47,14 @@ def test_a_batch_that_devices_cannot_share_is_one_sentence():
 
 
 def test_the_mesh_holds_all_devices_in_one_row():
-    mesh = data_mesh()
+    mesh = data_mesh(jax.device_count())
+    assert mesh.size == jax.device_count()
     assert mesh.axis_names == ("data",)
     order = put_order(epoch_order(5 * mesh.size, 2 * mesh.size, None), mesh)
     np.testing.assert_array_equal(order.indices[0], np.arange(2 * mesh.size))
+
+
+def test_devices_that_cannot_share_a_batch_evenly_stay_idle(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    monkeypatch.setattr(jax, "devices", lambda: 4 * [jax.local_devices()[0]])
+    assert [data_mesh(batch).size for batch in (128, 25, 6)] == [4, 1, 2]
