@@ -216,8 +216,8 @@ def max_pool_2x2(images: jax.Array) -> jax.Array:
       ``[B, H // 2, W // 2, C]``, same dtype.
 
     The gradient goes to the first maximum of a window in row-major order, as in PyTorch and in ``lax.reduce_window``.
-    It is written by hand because XLA's own (select-and-scatter) makes a small network's whole train step half as
-    fast on a CPU: 1,160 against 2,200 images/s for ``cnn`` at batch 128 on two AVX-512 cores, jax 0.10.2.
+    It is written by hand because XLA's own (select-and-scatter) is slow on a CPU: with this one the whole train step of
+    ``cnn`` at batch 128 is 1.4 times as fast on two AVX-512 cores, jax 0.10.2 (``benchmarks/max_pool.py``).
     """
     return _windows(images).max((2, 4))
 
