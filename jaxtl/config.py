@@ -5,11 +5,14 @@ A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set
 `baselines` (runs to compare with): configs again, written as changes to the main one.
 """
 
+import json
 import pathlib
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+import jax
+import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from jaxtl.config_fields import (
@@ -27,10 +30,14 @@ from jaxtl.config_fields import (
 from jaxtl.config_tree import Tree, assign, leaves, merge, plain, without
 from jaxtl.data.catalogue import dataset_info
 from jaxtl.errors import UserError
-from jaxtl.models import build_model, model_options, option_types
-from jaxtl.transfer.phases import Phase, trained_stages
+from jaxtl.models import Classifier, build_model, model_options, option_types
+from jaxtl.transfer.layers import count_layers, last_layers
+from jaxtl.transfer.phases import Phase, phase_faults, settle
 from jaxtl.weights import weights_for
+from jaxtl.weights.cards import card_for
 from jaxtl.weights.store import is_tag
+
+T = TypeVar("T")
 
 
 def default_config() -> ConfigDict:
@@ -46,6 +53,20 @@ def default_config() -> ConfigDict:
 def phase(**changes: Any) -> ConfigDict:
     """A phase with every field at its default but the changed ones; see `jaxtl.transfer.Phase`."""
     return ConfigDict({**{name: field.default for name, field in PHASE_FIELDS.items()}, **changes}, type_safe=False)
+
+
+def choose(recipe: str, recipes: Mapping[str, T]) -> T:
+    """The recipe of a name, in a config file that has several: ``--config configs/resnet18.py:best``.
+
+    Raises:
+      UserError: for a name that is not among them.
+
+    >>> choose("best", {"replica": 1, "best": 2})
+    2
+    """
+    if recipe not in recipes:
+        raise UserError(f"The config has no recipe {recipe!r}; {nearest(recipe, recipes)}")
+    return recipes[recipe]
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
@@ -208,7 +229,7 @@ def _model_faults(run: Tree) -> Iterator[str]:
         return
     info = dataset_info(data["name"])
     try:
-        built = build_model(model["name"], len(data["classes"] or info.class_names), **model.get("options", {}))
+        built = build_model(model["name"], _class_count(run), **model.get("options", {}))
     except UserError as error:
         yield f"{OPTIONS} do not fit: {error}"
         return
@@ -218,16 +239,22 @@ def _model_faults(run: Tree) -> Iterator[str]:
             f"data.size is {data['size']}, so the images have {size} x {size} pixels, but {model['name']} needs "
             f"{built.least_size} x {built.least_size} or more; enlarge them."
         )
-    for i, changes in enumerate(run["phases"]):
+    yield from _plan_faults(run["phases"], built, (size, size, info.image_shape[-1]))
+
+
+def _plan_faults(phases: Sequence[Tree], model: Classifier, image_shape: tuple[int, int, int]) -> Iterator[str]:
+    layers: dict[str, int] = {}
+    for i, changes in enumerate(phases):
+        phase = Phase(**changes)
         try:
-            trained_stages(Phase(**changes), built.stage_names)
+            if last_layers(phase.train) and not layers:
+                shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape)))
+                layers = count_layers(shapes["params"], model.stage_names)
+            settled, _ = settle(phase, layers)
         except UserError as error:
             yield f"phases.{i}.train: {error}"
-
-
-def _has_weights(name: str, start: str) -> bool:
-    path = pathlib.Path(start)
-    return is_tag(name, start) or path.is_file() or (path / "summary.json").is_file()
+            continue
+        yield from (f"phases.{i}.{fault}" for fault in phase_faults(settled, model.stage_names))
 
 
 # What looks at several fields together, and the groups of fields that it reads.
@@ -239,19 +266,60 @@ _TOGETHER = {
 
 
 def _source_faults(runs: Mapping[str, Tree]) -> Iterator[str]:
-    """What is wrong between the runs, and the folders that they start from."""
+    """What is wrong between the runs, and with what they start from."""
     starts = {where: run["model"]["weights"] for where, run in runs.items()}
     if SOURCE in runs and SOURCE not in starts.values():
         yield "source is described, but no run starts from it; set model.weights='source', or leave source empty."
     for where, start in starts.items():
-        if start == SOURCE and (SOURCE not in runs or where == SOURCE):
-            yield in_run(where, "model.weights is 'source', but the config describes none for it; fill source.")
-        elif start not in ("", SOURCE) and not _has_weights(runs[where]["model"]["name"], start):
-            tags = ", ".join(card.tag for card in weights_for(runs[where]["model"]["name"])) or "none"
-            yield in_run(
-                where,
-                f"model.weights is {start!r}, which is neither a file, nor the folder of a finished run, nor a tag of "
-                f"{runs[where]['model']['name']} (it has: {tags}); give one of them.",
-            )
+        if start == SOURCE:
+            if SOURCE not in runs or where == SOURCE:
+                yield in_run(where, "model.weights is 'source', but the config describes none for it; fill source.")
+            else:
+                yield from (in_run(where, fault) for fault in _start_faults(runs[where], runs[SOURCE], "the source"))
+        elif start:
+            yield from (in_run(where, fault) for fault in _weights_faults(runs[where], start))
         if where.startswith(BASELINES) and not re.fullmatch(r"[\w -]+", where.split(".", 1)[1]):
             yield f"{where} has a name that cannot name a folder; take letters, digits, blanks, - and _."
+
+
+def _weights_faults(run: Tree, start: str) -> Iterator[str]:
+    """What is wrong with a tag, a file or a run folder to start from, as far as a look at its description tells."""
+    name, path = run["model"]["name"], pathlib.Path(start)
+    if is_tag(name, start):
+        card = card_for(name, start)
+        yield from _head_faults(run, card.classes, f"the weights {start!r}")
+    elif (path / "summary.json").is_file():
+        try:
+            described = json.loads((path / "config.json").read_text())["config"]
+            yield from _start_faults(run, _with_defaults(described), f"the run in {start}")
+        except (OSError, ValueError, KeyError, TypeError):
+            yield f"model.weights is {start!r}, a run folder whose config.json cannot be read; give another."
+    elif not path.is_file():
+        tags = ", ".join(card.tag for card in weights_for(name)) or "none"
+        yield (
+            f"model.weights is {start!r}, which is neither a file, nor the folder of a finished run, nor a tag of "
+            f"{name} (it has: {tags}); give one of them."
+        )
+
+
+def _start_faults(run: Tree, source: Tree, what: str) -> Iterator[str]:
+    if (theirs := source["model"]["name"]) != run["model"]["name"]:
+        yield (
+            f"model.weights: {what} is a {theirs}, but model.name is {run['model']['name']!r}; "
+            "start from weights of the same architecture."
+        )
+        return
+    yield from _head_faults(run, _class_count(source), what)
+
+
+def _head_faults(run: Tree, classes: int, what: str) -> Iterator[str]:
+    wanted = _class_count(run)
+    if not run["model"]["new_head"] and classes != wanted:
+        yield (
+            f"model.new_head is False, but {what} has a head of {classes} classes and the data {wanted}; "
+            "set it to True to start a new head."
+        )
+
+
+def _class_count(run: Tree) -> int:
+    return len(run["data"]["classes"] or dataset_info(run["data"]["name"]).class_names)

@@ -37,6 +37,8 @@ class Field:
         """The type as an annotation; a tuple has the elements of the default, or strings."""
         if isinstance(self.default, tuple):
             return tuple[type(self.default[0]) if self.default else str, ...]  # type: ignore[misc]
+        if isinstance(self.default, Mapping):
+            return Mapping[str, Any]
         return type(self.default)
 
 
@@ -75,6 +77,7 @@ def a_channel(check: Check = lambda value: None) -> Check:
 
 FIELDS: dict[str, Field] = {
     "name": Field("run", "title of the run in its report"),
+    "reported": Field("", "what the study reports, to stand beside our figures; empty: nothing"),
     "seed": Field(0, "seed of initialisation, shuffling, augmentation and dropout", within(0, 2**31 - 1)),
     "data.name": Field("cifar10", "data set", one_of(*list_datasets())),
     "data.dir": Field("", "folder of the data set; empty: $JAXTL_DATA, else the cache folder"),
@@ -108,12 +111,13 @@ OPTIONS = "model.options"
 
 # The defaults of a phase are those of the dataclass; here are their checks and meanings.
 PHASE_FIELDS: dict[str, Field] = {
-    name: dataclasses.replace(field, default=getattr(Phase, name))
+    name: dataclasses.replace(field, default=getattr(Phase(), name))
     for name, field in {
-        "train": Field(None, "stages to train, or ('all',)"),
+        "train": Field(None, "stages to train, or 'all', or 'last:N' for the last N layers, rounded to whole stages"),
         "epochs": Field(None, "length", within(1)),
         "optimizer": Field(None, "optimiser", one_of(*OPTIMIZERS)),
         "learning_rate": Field(None, "peak learning rate", within(0, open_low=True)),
+        "multipliers": Field(None, "by stage, what its learning rate is multiplied by: multipliers.stem=0.1 say"),
         "schedule": Field(None, "course of the learning rate", one_of(*SCHEDULES)),
         "warmup_epochs": Field(None, "linear rise from zero, in epochs", within(0)),
         "step_epochs": Field(None, "schedule 'step': epochs between steps", within(1)),
@@ -123,13 +127,21 @@ PHASE_FIELDS: dict[str, Field] = {
         "weight_decay": Field(None, "weight decay, decoupled for adamw, L2 for the others", within(0)),
         "clip_norm": Field(None, "largest global norm of the gradient; 0: off", within(0)),
         "label_smoothing": Field(None, "share of the target spread over all classes", within(0, 1, open_high=True)),
+        "batch_norm": Field(None, "batch norm of trained stages", one_of("train", "frozen")),
+        "frozen_batch_norm": Field(None, "that of frozen stages; 'train' lets it drift", one_of("frozen", "train")),
         "flip": Field(None, "mirror a random half of the images"),
         "crop": Field(None, "pixels of padding before a random crop; 0: off", within(0)),
+        "cache_features": Field(None, "when the head alone trains: run the backbone once per image"),
+        "cached_views": Field(None, "keep features of N augmented views and draw among them; 0: off", within(0)),
         "monitor": Field(None, "what 'best' means", one_of("val_loss", "val_accuracy")),
         "patience": Field(None, "epochs without a better value before the phase ends; 0: off", within(0)),
         "keep": Field(None, "weights that the phase ends with", one_of("best", "last")),
     }.items()
 }
+
+
+# `phases.N.multipliers.STAGE` is a field for every stage.
+MULTIPLIER = Field(1.0, "what the stage's learning rate is multiplied by", within(0, open_low=True))
 
 
 def field_table() -> list[tuple[str, Any, str]]:
@@ -142,8 +154,10 @@ def field_table() -> list[tuple[str, Any, str]]:
 def find_field(path: str) -> Field | None:
     """The field at a path, whichever phase it counts to."""
     parts = path.split(".")
-    if len(parts) == 3 and parts[0] == "phases" and parts[1].isdigit():
-        return PHASE_FIELDS.get(parts[2])
+    if len(parts) >= 3 and parts[0] == "phases" and parts[1].isdigit():
+        if len(parts) == 4 and parts[2] == "multipliers":
+            return MULTIPLIER
+        return PHASE_FIELDS.get(".".join(parts[2:]))
     return FIELDS.get(path)
 
 

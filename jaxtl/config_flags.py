@@ -3,6 +3,7 @@
 import ast
 import copy
 import importlib.util
+import inspect
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,12 +15,16 @@ from jaxtl.errors import UserError
 _FLAG = "--config."
 
 
-def load_config(path: pathlib.Path) -> Tree:
+def load_config(place: str | pathlib.Path) -> Tree:
     """What ``get_config()`` of a config file returns.
+
+    Args:
+      place: a file, or ``FILE:RECIPE`` for a file whose ``get_config(recipe)`` takes the name of a recipe.
 
     Raises:
       UserError: if there is no such file, or it does not give a config.
     """
+    path, recipe = split_recipe(place)
     if not path.is_file():
         there = ", ".join(sorted(file.name for file in path.parent.glob("*.py"))) or "no config"
         raise UserError(f"There is no config file {path}; the folder {path.parent} holds {there}.")
@@ -29,7 +34,13 @@ def load_config(path: pathlib.Path) -> Tree:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        config = plain(module.get_config())
+        if recipe and not inspect.signature(module.get_config).parameters:
+            raise UserError(
+                f"The config file {path} has one recipe alone, not {recipe!r}; leave {':' + recipe!r} away."
+            )
+        config = plain(module.get_config(recipe) if recipe else module.get_config())
+    except UserError:
+        raise
     except Exception as error:  # whatever is wrong with a person's own file, they want its name and the reason
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"The config file {path} does not give a config ({reason}); mend its get_config().") from error
@@ -39,6 +50,18 @@ def load_config(path: pathlib.Path) -> Tree:
             "return one that jaxtl.config.default_config() made."
         )
     return config
+
+
+def split_recipe(place: str | pathlib.Path) -> tuple[pathlib.Path, str]:
+    """(file, recipe): ``configs/resnet18.py:best`` names a recipe, ``configs/resnet18.py`` none.
+
+    >>> split_recipe("configs/resnet18.py:best")[1]
+    'best'
+    """
+    head, colon, recipe = str(place).rpartition(":")
+    if colon and head.endswith(".py"):
+        return pathlib.Path(head), recipe
+    return pathlib.Path(place), ""
 
 
 def split_flags(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:

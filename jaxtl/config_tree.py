@@ -4,6 +4,7 @@ A path names a node: ``data.size``, ``phases.0.epochs``.
 """
 
 import copy
+import dataclasses
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,12 @@ Tree = dict[str, Any]
 
 
 def plain(config: Any) -> Any:
-    """Any mapping, also a ``ConfigDict``, as a dict, and lists as tuples: configs that say the same are then equal."""
+    """Any mapping, also a ``ConfigDict``, as a dict, lists as tuples: configs that say the same are then equal.
+
+    A dataclass, such as a ``Phase``, is the mapping of its fields.
+    """
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        config = dataclasses.asdict(config)
     if hasattr(config, "keys"):
         return {str(key): plain(config[key]) for key in config.keys()}  # noqa: SIM118 - a ConfigDict is no Mapping
     if isinstance(config, list | tuple):

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from jaxtl.config import check, raise_problems
 from jaxtl.config_fields import field_table
-from jaxtl.config_flags import load_config, override, split_flags
+from jaxtl.config_flags import load_config, override, split_flags, split_recipe
 from jaxtl.config_tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.experiment import run
@@ -32,7 +32,7 @@ def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
         epilog="Any field can be changed: --config.seed=3, --config.phases.0.epochs=1, --config.source.batch_size=64.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", type=pathlib.Path, required="--help-fields" not in argv, help="a file of configs/")
+    parser.add_argument("--config", required="--help-fields" not in argv, help="a file of configs/, or FILE:RECIPE")
     parser.add_argument("--workdir", type=pathlib.Path, help="the run folder; default: runs/NAME OF THE CONFIG FILE")
     parser.add_argument("--help-fields", action="store_true", help="list every field with its default and meaning")
     assignments, others = split_flags(argv)
@@ -41,8 +41,9 @@ def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
         _print_fields()
         sys.exit()
     config = load_config(arguments.config)
-    raise_problems(override(config, assignments) + check(config), str(arguments.config))
-    return config, arguments.workdir or pathlib.Path("runs") / arguments.config.stem
+    raise_problems(override(config, assignments) + check(config), arguments.config)
+    path, recipe = split_recipe(arguments.config)
+    return config, arguments.workdir or pathlib.Path("runs") / "_".join(filter(None, (path.stem, recipe)))
 
 
 def _print_fields() -> None:

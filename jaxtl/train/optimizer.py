@@ -1,5 +1,7 @@
 """From the numbers of a recipe to an optax chain."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -63,6 +65,7 @@ def make_optimizer(
     nesterov: bool = False,
     weight_decay: float = 0.0,
     clip_norm: float = 0.0,
+    multipliers: Mapping[str, float] | None = None,
 ) -> optax.GradientTransformation:
     """The optimiser of a phase.
 
@@ -75,6 +78,8 @@ def make_optimizer(
       weight_decay: decoupled for ``adamw``, else L2 added to the gradient as PyTorch does. It falls on arrays of two
         axes and more: biases and the scales of batch norm do not decay.
       clip_norm: gradients with a larger global norm are scaled down to it; 0 switches that off.
+      multipliers: by stage (top-level key of the parameters), what its learning rate is multiplied by; 1 where a
+        stage is not named. The whole update is scaled, decoupled decay with it, as by a rate of a parameter group.
 
     Raises:
       UserError: for an unknown name.
@@ -94,7 +99,21 @@ def make_optimizer(
         parts.append(optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov))
     else:
         raise UserError(f"There is no optimizer {name!r}; there are: {', '.join(OPTIMIZERS)}.")
+    if multipliers:
+        parts.append(_scale_stages(multipliers))
     return optax.chain(*parts)
+
+
+def _scale_stages(multipliers: Mapping[str, float]) -> optax.GradientTransformation:
+    def scale(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
+        del params
+        factors = {stage: multipliers.get(stage, 1.0) for stage in updates}
+        return {
+            stage: jax.tree.map(lambda leaf, factor=factors[stage]: leaf * factor, tree)
+            for stage, tree in updates.items()
+        }
+
+    return optax.stateless(scale)
 
 
 def _kernels(params: optax.Params) -> optax.Params:

@@ -1,0 +1,108 @@
+"""The usual transfer plans, written as phases.
+
+Each function returns a tuple of phases for ``config.phases``; its keyword arguments are fields of `Phase`. Plans are
+tuples, so that longer ones are sums: ``linear_probe(5) + fine_tune(10)``.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtl.errors import UserError
+from jaxtl.models.classifier import HEAD
+from jaxtl.transfer.phases import ALL, Phase
+
+Plan = tuple[Phase, ...]
+
+
+def linear_probe(epochs: int, **recipe: Any) -> Plan:
+    """Train the head on a frozen backbone; without augmentation the backbone then runs once per image.
+
+    >>> linear_probe(5, optimizer="adamax")[0].train
+    ('head',)
+    """
+    return (Phase(train=(HEAD,), epochs=epochs, **recipe),)
+
+
+def fine_tune(epochs: int, **recipe: Any) -> Plan:
+    """Train every stage, from pretrained weights."""
+    return (Phase(train=(ALL,), epochs=epochs, **recipe),)
+
+
+def from_scratch(epochs: int, **recipe: Any) -> Plan:
+    """Train every stage, from random weights; the phase of a fine-tune, said by its purpose.
+
+    Raises:
+      UserError: for batch norm that does not learn: random statistics would stay random.
+    """
+    if recipe.get("batch_norm") == "frozen":
+        raise UserError("A plan from scratch cannot freeze batch norm, which has seen no images; leave it at 'train'.")
+    return (Phase(train=(ALL,), epochs=epochs, **recipe),)
+
+
+def lp_ft(probe_epochs: int, epochs: int, *, probe: Mapping[str, Any] | None = None, **recipe: Any) -> Plan:
+    """A linear probe, then a fine-tune that starts from its head.
+
+    A random head would first bend the features that it is about to use; a fitted one leaves them almost as they are
+    (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
+
+    Args:
+      probe_epochs: length of the probe.
+      epochs: length of the fine-tune.
+      probe: what the probe's phase changes in ``recipe``, its learning rate say.
+      **recipe: of the fine-tune, and of the probe where ``probe`` is silent.
+
+    >>> [(phase.name, phase.learning_rate) for phase in lp_ft(2, 8, probe={"learning_rate": 0.1}, learning_rate=0.01)]
+    [('head', 0.1), ('all', 0.01)]
+    """
+    return linear_probe(probe_epochs, **{**recipe, **(probe or {})}) + fine_tune(epochs, **recipe)
+
+
+def gradual(
+    groups: Sequence[Sequence[str]], epochs: Sequence[int], *, factor: float = 1.0, learning_rate: float, **recipe: Any
+) -> Plan:
+    """Unfreeze group after group of stages; what trains once goes on training (Howard & Ruder 2018, ULMFiT).
+
+    Args:
+      groups: stages, in the order in which they are set free: ``[("head",), ("stage4",), ("stage3",)]``, or
+        ``"last:90"`` for a group that takes in all before it.
+      epochs: length of the phase after each group.
+      factor: what the learning rate is multiplied by from one phase to the next.
+      learning_rate: of the first phase.
+      **recipe: of all phases.
+
+    Raises:
+      UserError: if there are not as many groups as lengths.
+
+    >>> [phase.name for phase in gradual([("head",), ("stage4",)], (1, 2), learning_rate=0.1)]
+    ['head', 'head+stage4']
+    """
+    if len(groups) != len(epochs):
+        raise UserError(f"gradual has {len(groups)} groups of stages and {len(epochs)} lengths; give one for each.")
+    plan: Plan = ()
+    free: tuple[str, ...] = ()
+    for i, (group, length) in enumerate(zip(groups, epochs, strict=True)):
+        names = (group,) if isinstance(group, str) else tuple(group)
+        alone = names == (ALL,) or names[0].startswith("last:")
+        free = names if alone else (*free, *names)
+        plan += (Phase(train=free, epochs=length, learning_rate=learning_rate * factor**i, **recipe),)
+    return plan
+
+
+def discriminative_rates(stage_names: Sequence[str], factor: float = 2.6) -> dict[str, float]:
+    """Multipliers that shrink from the head down: early stages hold general features and should move less.
+
+    Args:
+      stage_names: the model's, in the order of the forward pass.
+      factor: ratio of one stage's rate to that of the stage before; 2.6 is that of Howard & Ruder 2018,
+        https://arxiv.org/abs/1801.06146, section 3.2.
+
+    Raises:
+      UserError: for a factor that is not positive.
+
+    >>> discriminative_rates(("stem", "stage1", "head"), factor=2)
+    {'stem': 0.25, 'stage1': 0.5, 'head': 1.0}
+    """
+    if not factor > 0:
+        raise UserError(f"The factor of discriminative rates is {factor}, but must be positive.")
+    last = len(stage_names) - 1
+    return {name: float(factor) ** (i - last) for i, name in enumerate(stage_names)}
