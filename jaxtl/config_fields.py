@@ -77,6 +77,7 @@ def a_channel(check: Check = lambda value: None) -> Check:
 
 FIELDS: dict[str, Field] = {
     "name": Field("run", "title of the run in its report"),
+    "arm": Field("this run", "what a comparison with the baselines calls the run"),
     "reported": Field("", "what the study reports, to stand beside our figures; empty: nothing"),
     "seed": Field(0, "seed of initialisation, shuffling, augmentation and dropout", within(0, 2**31 - 1)),
     "data.name": Field("cifar10", "data set", one_of(*list_datasets())),

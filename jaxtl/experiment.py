@@ -9,10 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.create import create_model
 from jaxtl.data.augment import Transform, compose, normalise, resize
+from jaxtl.data.catalogue import dataset_info
+from jaxtl.data.dataset import Dataset
 from jaxtl.data.prepare import Splits, prepare
 from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
@@ -26,10 +29,15 @@ from jaxtl.report.tensorboard import write_events
 from jaxtl.run_folder import RunFolder
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
+from jaxtl.train.examples import place
+from jaxtl.train.features import FeatureCache, head_alone
 from jaxtl.train.interrupt import stop_on_signals
 from jaxtl.train.loop import Fitted, fit
 from jaxtl.train.mesh import data_mesh
-from jaxtl.transfer.phases import Phase, trained_stages
+from jaxtl.train.progress import Progress
+from jaxtl.transfer.layers import count_layers
+from jaxtl.transfer.partition import Variables
+from jaxtl.transfer.phases import Phase, caches_features, settle, trained_stages
 
 Summary = dict[str, Any]
 
@@ -55,7 +63,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
 
     Raises:
       UserError: for a mistake in the config, the data or the folder.
-      jaxtl.train.loop.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
+      jaxtl.train.interrupt.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     raise_problems(check(config), "The config")
     console, workdir = console or RunConsole(), pathlib.Path(workdir)
@@ -111,16 +119,19 @@ def _train_and_test(
     start = time.perf_counter()
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
+    model, variables = _create(config, weights)  # first: a mistake in the weights shows before any data is fetched
+    plan, remarks = _settle(plan, model, variables["params"])
     splits = _load(config["data"])
     if splits.validation is None and any(phase.needs_validation for phase in plan):
         raise UserError(
             f"data.validation={config['data']['validation']} holds out none of the {len(splits.train)} training "
             "images, but a phase needs some; take more images, or set keep='last' and patience=0."
         )
-    model, variables = _create(config, splits, weights)
     folder.begin(describe())  # not before: a mistake so far leaves the folder free for the command that mends it
     folder.write_split(splits.train_indices, splits.validation_indices)
     console.parameters(variables["params"])
+    for remark in remarks:
+        console.say(remark)
 
     preprocess, batch_size = _preprocess(config["data"]), config["batch_size"]
     mesh = data_mesh(batch_size)
@@ -128,14 +139,16 @@ def _train_and_test(
         console.say(f"Batches of {batch_size} are shared evenly by {mesh.size} of {jax.device_count()} devices.")
     with contextlib.closing(Checkpoints(folder.checkpoints)) as checkpoints:
         # The checkpoint is what counts: lines written after it belong to epochs that will be run again.
-        saved = checkpoints.last_progress() or {"history": [], "compile_s": 0.0, "seconds": 0.0, "total_step": 0}
-        spent_before = saved["compile_s"] + saved["seconds"] + sum(line["seconds"] for line in saved["history"])
-        folder.write_history(saved["history"])
-        if saved["total_step"]:
-            console.say(f"Going on after epoch {len(saved['history'])}, from step {saved['total_step']}.")
+        saved = Progress(**(checkpoints.last_progress() or {}))
+        spent_before = saved.compile_s + saved.features_s + saved.seconds
+        spent_before += sum(line["seconds"] for line in saved.history)
+        folder.write_history(saved.history)
+        if saved.total_step:
+            console.say(f"Going on after epoch {len(saved.history)}, from step {saved.total_step}.")
         console.keep_line = folder.append_line
         # Elsewhere the signals keep their usual effect: whatever else is written appears whole or not at all.
         with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
+            features = FeatureCache(model, preprocess, batch_size=batch_size, mesh=mesh, observer=console, stop=stop)
             fitted = fit(
                 model,
                 variables,
@@ -146,13 +159,14 @@ def _train_and_test(
                 batch_size=batch_size,
                 seed=config["seed"],
                 mesh=mesh,
+                features=features,
                 checkpoints=checkpoints,
                 checkpoint_every_s=config["checkpoint_every_s"],
                 observer=console,
                 stop=stop,
             )
+            test = _test(model, fitted.variables, plan[-1], splits.test, preprocess, batch_size, mesh, features)
 
-    test = make_evaluator(model, splits.test, preprocess, batch_size=batch_size, mesh=mesh)(fitted.variables)
     if not math.isfinite(test.loss):
         raise UserError(
             f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing; "
@@ -163,13 +177,40 @@ def _train_and_test(
         splits.test_indices, splits.test.labels, test.predicted, test.probability, splits.test.class_names
     )
     if baselines:
-        this = Arm("this run", _in_words(config), summary, fitted.history, folder.predictions())
+        this = Arm(config["arm"], _in_words(config), summary, fitted.history, folder.predictions())
         summary["comparison"] = compare([this, *baselines])
     summary["time"]["total_s"] = spent_before + time.perf_counter() - start
     _report(config, folder, splits, fitted, test, summary, baselines)
     folder.write_summary(summary)  # last of all: this file says that the run is finished
     console.summary(config["name"], summary, str(folder.report))
     return summary
+
+
+def _settle(plan: Sequence[Phase], model: Classifier, params: Mapping[str, Any]) -> tuple[tuple[Phase, ...], list[str]]:
+    """The plan with its stages named, and what was rounded for it."""
+    layers = count_layers(params, model.stage_names)
+    phases, remarks = zip(*(settle(phase, layers) for phase in plan), strict=True)
+    return phases, [remark for remark in remarks if remark]
+
+
+def _test(
+    model: Classifier,
+    variables: Variables,
+    last: Phase,
+    test: Dataset,
+    preprocess: Transform,
+    batch_size: int,
+    mesh: Mesh,
+    features: FeatureCache,
+) -> Evaluation:
+    """One pass over the test images; where the last phase kept features, by the program that is compiled already."""
+    if not caches_features(last, model.stage_names, variables["batch_stats"]):
+        images = place(test, mesh)
+        return make_evaluator(model, images, preprocess, batch_size=batch_size, mesh=mesh)(variables)
+    kept = features.of(variables, "test", test)
+    evaluate = make_evaluator(model, kept.examples, compose(), batch_size=batch_size, mesh=mesh, method="classify")
+    found = evaluate(head_alone(variables))
+    return found._replace(seconds=kept.seconds + found.seconds, compile_s=kept.compile_s + found.compile_s)
 
 
 def _load(data: Mapping[str, Any]) -> Splits:
@@ -186,14 +227,13 @@ def _load(data: Mapping[str, Any]) -> Splits:
     )
 
 
-def _create(
-    config: Mapping[str, Any], splits: Splits, weights: str | pathlib.Path | None
-) -> tuple[Classifier, dict[str, Any]]:
+def _create(config: Mapping[str, Any], weights: str | pathlib.Path | None) -> tuple[Classifier, dict[str, Any]]:
     settings, size = config["model"], config["data"]["size"]
-    height, width, channels = splits.train.image_shape
+    info = dataset_info(config["data"]["name"])
+    height, width, channels = info.image_shape
     return create_model(
         settings["name"],
-        splits.train.num_classes,
+        len(config["data"]["classes"] or info.class_names),
         weights=weights,
         key=jax.random.key(config["seed"]),
         image_shape=(size or height, size or width, channels),
@@ -228,7 +268,8 @@ def _summarise(
         },
         "time": {
             "compile_s": fitted.compile_s + test.compile_s,
-            "train_s": sum(line["seconds"] for line in fitted.history),
+            "train_s": sum(line["seconds"] for line in fitted.history) + fitted.features_s,
+            "features_s": fitted.features_s,
             "inference_s": test.seconds,
         },
         "params": {
@@ -267,7 +308,7 @@ def _report(
         probability=test.probability,
         confusion=test.confusion,
         comparison=comparison,
-        histories={"this run": fitted.history, **{arm.name: arm.history for arm in baselines}},
+        histories={config["arm"]: fitted.history, **{arm.name: arm.history for arm in baselines}},
     )
     html.write_report(
         folder.report,

@@ -16,7 +16,7 @@ from jaxtl.config_flags import load_config, override, split_flags, split_recipe
 from jaxtl.config_tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.experiment import run
-from jaxtl.train.loop import Interrupted
+from jaxtl.train.interrupt import Interrupted
 
 
 def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:

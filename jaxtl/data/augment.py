@@ -53,6 +53,11 @@ def pad_and_crop(padding: int) -> Transform:
     return apply
 
 
+def random_augmentation(*, flip: bool, crop: int) -> Transform:
+    """What a phase asks for: ``horizontal_flip()`` if ``flip``, then ``pad_and_crop(crop)`` if ``crop``."""
+    return compose(*[horizontal_flip()] * flip, *[pad_and_crop(crop)] * bool(crop))
+
+
 def resize(height: int, width: int) -> Transform:
     """Bilinear resize, antialiased when shrinking; uint8 or float in, float32 out, range kept.
 

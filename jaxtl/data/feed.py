@@ -22,7 +22,7 @@ class Order(NamedTuple):
     mask: np.ndarray
 
 
-def epoch_order(count: int, batch_size: int, key: tuple[int, ...] | None) -> Order:
+def epoch_order(count: int, batch_size: int, key: tuple[int, ...] | None, *, views: int = 1) -> Order:
     """Indices 0..count-1 in batches; shuffled by the key, or in their own order where it is ``None``.
 
     Args:
@@ -30,14 +30,19 @@ def epoch_order(count: int, batch_size: int, key: tuple[int, ...] | None) -> Ord
       batch_size: images a step.
       key: seed of the shuffle, non-negative integers such as (run seed, phase, epoch): the order depends on nothing
         else, which is what lets an interrupted epoch be resumed at any step.
+      views: versions of each image, of which one is drawn; version v of image i stands at ``v * count + i``. The order
+        of the images is the same for any number of them.
 
     >>> epoch_order(5, 3, None)
     Order(indices=array([[0, 1, 2],
            [3, 4, 0]], dtype=int32), mask=array([[ True,  True,  True],
            [ True,  True, False]]))
     """
-    order = np.arange(count) if key is None else np.random.default_rng(key).permutation(count)
+    random = np.random.default_rng(key)
+    order = np.arange(count) if key is None else random.permutation(count)
     steps = -(-count // batch_size)
     indices = np.resize(order, (steps, batch_size)).astype(np.int32)
+    if views > 1:
+        indices += random.integers(0, views, indices.shape, np.int32) * count
     mask = np.arange(steps * batch_size).reshape(steps, batch_size) < count
     return Order(indices, mask)

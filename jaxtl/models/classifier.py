@@ -61,7 +61,10 @@ class Classifier(nn.Module):
         Raises:
           UserError: if the images are smaller than the network can take.
         """
-        features = self.features(images, train=train)
+        return self.classify(self.features(images, train=train), train=train)
+
+    def classify(self, features: jax.Array, *, train: Train = False) -> jax.Array:
+        """What the head makes of features ``[B, F]``: logits as of ``__call__``, which is this after ``features``."""
         if self.head_factory is None:
             return features
         head = getattr(self, HEAD)

@@ -27,7 +27,6 @@ class RunConsole:
         self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._images = 0
         self._started = 0.0
         self._done_before: int | None = None
         self._epochs = 0
@@ -46,7 +45,31 @@ class RunConsole:
 
     def on_epoch_start(self, phase: str, epoch: int, epochs: int, images: int) -> None:
         """Show an empty bar."""
-        self._epochs, self._images = epochs, images
+        self._epochs = epochs
+        self._show_bar(f"Epoch {epoch}/{epochs} ({phase})", images)
+
+    def on_pass_start(self, what: str, images: int) -> None:
+        """Show an empty bar."""
+        self._show_bar(what, images)
+
+    def on_pass_end(self, what: str, views: int, images: int, seconds: float) -> None:
+        """Replace the bar by a line."""
+        self.close()
+        of_views = f", {views} views of each" if views > 1 else ""
+        self.say(
+            f"The backbone ran over the {integer(images)} {what} images{of_views} in {duration(seconds)}; "
+            "their features are kept."
+        )
+
+    def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
+        """Say what the kept features were good for, or that they were not."""
+        ran = f"The backbone ran {passes} time{'s' * (passes > 1)} over the images, not {epochs} times"
+        if seconds > 0:
+            self.say(f"{ran}, which saved about {duration(seconds)}.")
+        else:
+            self.say(f"{ran}, which saved no time; more epochs or fewer views would.")
+
+    def _show_bar(self, text: str, images: int) -> None:
         self._started, self._done_before = time.perf_counter(), None
         if not self.console.is_terminal:
             return
@@ -61,7 +84,7 @@ class RunConsole:
             console=self.console,
             transient=True,
         )
-        self._task = self._bar.add_task(f"Epoch {epoch}/{epochs} ({phase})", total=images, rate="")
+        self._task = self._bar.add_task(text, total=images, rate="")
         self._bar.start()
 
     def on_images(self, done: int) -> None:

@@ -26,7 +26,7 @@ class Checkpoints:
     """The checkpoint folder of one run.
 
     Attributes:
-      folder: holds ``last/<step>`` and ``best/<epoch>``.
+      folder: holds ``last/<step>``, ``best/<epoch>`` and ``frozen/<phase>``.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -36,6 +36,7 @@ class Checkpoints:
             # The best before this one goes only after the next `last` is safe: if the process dies in between, the
             # older `last` still finds the best that it remembers.
             self._best = _manager(folder / "best", keep=2)
+            self._frozen = _manager(folder / "frozen", keep=2)
 
     def save_last(self, step: int, tree: Any, progress: Mapping[str, Any]) -> None:
         """Save where training stands.
@@ -74,6 +75,18 @@ class Checkpoints:
             items = self._last.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         return unflatten(items["state"], template)
 
+    def save_frozen(self, phase: int, variables: Mapping[str, Any]) -> None:
+        """Save what a phase leaves as it is, once: before its first ``save_last``, which holds the rest."""
+        if not jax.tree.leaves(variables) or phase in self._frozen.all_steps():
+            return
+        with _writing(self.folder):
+            self._frozen.save(phase, args=ocp.args.Composite(variables=ocp.args.StandardSave(flatten(variables))))
+            self._frozen.wait_until_finished()
+
+    def restore_frozen(self, phase: int, template: Any) -> Any:
+        """What ``save_frozen`` kept of a phase, shaped as ``template``."""
+        return self._restore_variables(self._frozen, phase, template) if jax.tree.leaves(template) else template
+
     def save_best(self, epoch: int, variables: Mapping[str, Any]) -> None:
         """Save the variables of the best epoch so far; an epoch that was saved before is written anew."""
         with _writing(self.folder):
@@ -85,15 +98,18 @@ class Checkpoints:
 
     def restore_best(self, epoch: int, template: Any) -> Any:
         """The variables of an epoch that ``save_best`` kept, shaped as ``template``."""
+        return self._restore_variables(self._best, epoch, template)
+
+    def _restore_variables(self, manager: ocp.CheckpointManager, step: int, template: Any) -> Any:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
         with _reading(self.folder):
-            items = self._best.restore(epoch, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract)))
+            items = manager.restore(step, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract)))
         return unflatten(items["variables"], template)
 
     def close(self) -> None:
         """Release orbax's threads."""
-        self._last.close()
-        self._best.close()
+        for manager in (self._last, self._best, self._frozen):
+            manager.close()
 
 
 def read_best(folder: pathlib.Path) -> dict[str, Any]:

@@ -9,12 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxtl.data.augment import Transform
-from jaxtl.data.dataset import Dataset
-from jaxtl.data.feed import epoch_order
 from jaxtl.models.classifier import Classifier
-from jaxtl.train.mesh import put_order, replicated
+from jaxtl.train.examples import Examples, batches
+from jaxtl.train.mesh import replicated
 from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.step import make_eval_step
+from jaxtl.transfer.partition import Variables
 
 
 class Evaluation(NamedTuple):
@@ -40,47 +40,51 @@ class Evaluation(NamedTuple):
 
 
 def make_evaluator(
-    model: Classifier, dataset: Dataset, transform: Transform, *, batch_size: int, mesh: Mesh
-) -> Callable[[dict[str, Any]], Evaluation]:
-    """A function ``variables -> Evaluation`` that keeps the data set on the device and compiles once.
+    model: Classifier,
+    examples: Examples,
+    transform: Transform,
+    *,
+    batch_size: int,
+    mesh: Mesh,
+    method: str = "__call__",
+) -> Callable[[Variables], Evaluation]:
+    """A function ``variables -> Evaluation`` that compiles once.
 
     Args:
       model: the classifier.
-      dataset: every image of it counts once, the last batch is padded and masked.
+      examples: every input of it counts once, the last batch is padded and masked.
       transform: resize and normalisation.
-      batch_size: images a step, a multiple of the number of devices.
+      batch_size: inputs a step, a multiple of the number of devices.
       mesh: devices to run on.
+      method: of the model, see ``make_train_step``.
     """
     everywhere = replicated(mesh)
-    images, labels = jax.device_put((dataset.images, dataset.labels), everywhere)
-    order = put_order(epoch_order(len(dataset), batch_size, None), mesh)
-    step = make_eval_step(model, transform, mesh=mesh)
+    step = make_eval_step(model, transform, method=method, mesh=mesh)
     compiled: Callable[..., Any] | None = None
 
-    def evaluate(variables: dict[str, Any]) -> Evaluation:
+    def evaluate(variables: Variables) -> Evaluation:
         nonlocal compiled
-        rows = [jax.device_put(np.int32(row), everywhere) for row in range(order.indices.shape[0])]
-        metrics = jax.device_put(empty_metrics(dataset.num_classes), everywhere)
-        compile_s = 0.0
-        if compiled is None:
-            start = time.perf_counter()
-            compiled = step.lower(variables, images, labels, order, rows[0], metrics).compile()
-            compile_s = time.perf_counter() - start
-        start = time.perf_counter()
+        metrics = jax.device_put(empty_metrics(examples.num_classes), everywhere)
+        compile_s, start = 0.0, time.perf_counter()
         predictions = []
-        for row in rows:
-            metrics, batch = compiled(variables, images, labels, order, row, metrics)
+        for inputs, labels, order, row in batches(examples, batch_size, None, mesh):
+            arguments = (variables, inputs, labels, order, np.int32(row))
+            if compiled is None:
+                began = time.perf_counter()
+                compiled = step.lower(*arguments, metrics).compile()
+                compile_s = time.perf_counter() - began
+            metrics, batch = compiled(*arguments, metrics)
             predictions.append(batch)
         computed = metrics.compute()
         confusion = np.asarray(computed["confusion"])
-        predicted, probability = (np.concatenate(parts)[: len(dataset)] for parts in zip(*predictions, strict=True))
+        predicted, probability = (np.concatenate(parts)[: examples.total] for parts in zip(*predictions, strict=True))
         return Evaluation(
             loss=float(computed["loss"]),
             accuracy=accuracy_of(confusion),
             confusion=confusion,
             predicted=predicted,
             probability=probability,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - start - compile_s,
             compile_s=compile_s,
         )
 

@@ -21,6 +21,25 @@ class StopFlag:
         return self.signal is not None
 
 
+class Interrupted(Exception):  # noqa: N818 - a request that was met is no error
+    """A signal asked for the end, and everything is saved.
+
+    Attributes:
+      stop: tells which signal.
+    """
+
+    def __init__(self, stop: StopFlag, where: str) -> None:
+        name = stop.signal.name if stop.signal else "request"
+        super().__init__(f"Stopped by {name} {where}; all is saved: run the same command again to go on.")
+        self.stop = stop
+
+
+def check_stop(stop: StopFlag, where: str) -> None:
+    """Raise ``Interrupted`` if a stop was asked for; ``where`` ends the phrase "Stopped by SIGTERM …"."""
+    if stop:
+        raise Interrupted(stop, where)
+
+
 @contextlib.contextmanager
 def stop_on_signals(*signals: signal.Signals) -> Iterator[StopFlag]:
     """A flag that the given signals raise, in place of what they did before; the old handlers come back at the end.

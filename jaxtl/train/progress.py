@@ -18,6 +18,7 @@ class Progress:
       total_step: optimiser steps done in the whole run.
       seconds: training time spent so far on the epoch that is not over yet.
       compile_s: time spent on compilation so far, in all processes of the run.
+      features_s: time spent on features that are kept, likewise.
       history: one line for each finished epoch of the run.
     """
 
@@ -26,6 +27,7 @@ class Progress:
     total_step: int = 0
     seconds: float = 0.0
     compile_s: float = 0.0
+    features_s: float = 0.0
     history: list[Line] = dataclasses.field(default_factory=list)
 
     def lines(self) -> list[Line]:

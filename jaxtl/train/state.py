@@ -12,12 +12,12 @@ from jaxtl.train.metrics import Metrics, empty_metrics
 
 @flax.struct.dataclass
 class TrainState:
-    """The moving part of a phase; frozen parameters stand beside it and never move.
+    """The moving part of a phase; frozen variables stand beside it and never move.
 
     Attributes:
       step: int32 scalar, optimiser steps done in this phase.
       trained: parameters of the trained stages.
-      batch_stats: running statistics of all stages; those of frozen stages pass through untouched.
+      batch_stats: running statistics of the stages in training mode; the others stand beside the state too.
       opt_state: state of the optimiser for ``trained`` alone.
       metrics: sums over the current epoch.
     """

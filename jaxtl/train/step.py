@@ -14,7 +14,7 @@ from jaxtl.models.classifier import Classifier
 from jaxtl.train.mesh import replicated
 from jaxtl.train.metrics import Metrics
 from jaxtl.train.state import TrainState
-from jaxtl.transfer.partition import merge
+from jaxtl.transfer.partition import Variables, merge_variables
 
 
 class Predictions(NamedTuple):
@@ -54,9 +54,10 @@ def make_train_step(
     *,
     train: bool | Collection[str] = True,
     label_smoothing: float = 0.0,
+    method: str = "__call__",
     mesh: Mesh,
 ) -> jax.stages.Wrapped:
-    """The jitted step ``(state, frozen, images, labels, order, key) -> state``; the state is donated.
+    """The jitted step ``(state, frozen, inputs, labels, order, key) -> state``; the state is donated.
 
     Args:
       model: the classifier.
@@ -64,32 +65,37 @@ def make_train_step(
       transform: augmentation and normalisation, uint8 images in, float32 out.
       train: the stages in training mode (dropout, batch statistics).
       label_smoothing: see ``cross_entropy``.
+      method: of the model, from a batch to logits; ``"classify"`` where the inputs are features.
       mesh: devices to run on.
 
-    The step takes the batch ``order[state.step % steps]`` from images that lie on the device as uint8
-    ``[N, H, W, C]``; all it draws comes from ``key`` and ``state.step``, so a step can be repeated bit by bit.
+    The step takes the batch ``order[state.step % steps]`` of inputs that lie on the device, images as uint8
+    ``[N, H, W, C]`` or features ``[N, F]``. Gradients are taken for ``state.trained`` alone; ``frozen`` holds the
+    ``params`` and ``batch_stats`` that the step leaves as they are. All it draws comes from ``key`` and ``state.step``,
+    so that a step can be repeated bit by bit.
     """
 
     def train_step(
-        state: TrainState, frozen: dict[str, Any], images: jax.Array, labels: jax.Array, order: Order, key: jax.Array
+        state: TrainState, frozen: Variables, inputs: jax.Array, labels: jax.Array, order: Order, key: jax.Array
     ) -> TrainState:
         row = state.step % order.indices.shape[0]
         indices, mask = order.indices[row], order.mask[row]
         targets = labels[indices]
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        batch = transform(augment_key, images[indices])
+        batch = transform(augment_key, inputs[indices])
 
         def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, dict[str, Any]]]:
             logits, updates = model.apply(
-                {"params": merge(trained, frozen), "batch_stats": state.batch_stats},
+                merge_variables({"params": trained, "batch_stats": state.batch_stats}, frozen),
                 batch,
                 train=train,
+                method=method,
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout_key},
             )
             losses = cross_entropy(logits, targets, label_smoothing)
             mean = jnp.where(mask, losses, 0).sum() / mask.sum()
-            return mean, (logits, updates.get("batch_stats", {}))
+            moved = updates.get("batch_stats", {})
+            return mean, (logits, {stage: moved[stage] for stage in state.batch_stats})
 
         (_, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.trained)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
@@ -107,12 +113,15 @@ def make_train_step(
     return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
 
 
-def make_eval_step(model: Classifier, transform: Transform, *, mesh: Mesh) -> jax.stages.Wrapped:
-    """The jitted step ``(variables, images, labels, order, row, metrics) -> (metrics, predictions)``.
+def make_eval_step(
+    model: Classifier, transform: Transform, *, method: str = "__call__", mesh: Mesh
+) -> jax.stages.Wrapped:
+    """The jitted step ``(variables, inputs, labels, order, row, metrics) -> (metrics, predictions)``.
 
     Args:
       model: the classifier, run in inference mode.
       transform: resize and normalisation; its key is not used.
+      method: see ``make_train_step``.
       mesh: devices to run on.
 
     ``metrics`` is donated and comes back with the batch ``order[row]`` added.
@@ -120,8 +129,8 @@ def make_eval_step(model: Classifier, transform: Transform, *, mesh: Mesh) -> ja
     unused_key = jax.random.key(0)
 
     def eval_step(
-        variables: dict[str, Any],
-        images: jax.Array,
+        variables: Variables,
+        inputs: jax.Array,
         labels: jax.Array,
         order: Order,
         row: jax.Array,
@@ -129,7 +138,8 @@ def make_eval_step(model: Classifier, transform: Transform, *, mesh: Mesh) -> ja
     ) -> tuple[Metrics, Predictions]:
         indices, mask = order.indices[row], order.mask[row]
         targets = labels[indices]
-        logits = jnp.asarray(model.apply(variables, transform(unused_key, images[indices]), train=False))
+        batch = transform(unused_key, inputs[indices])
+        logits = jnp.asarray(model.apply(variables, batch, train=False, method=method))
         losses = cross_entropy(logits, targets)
         measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
         predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1))

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 Params = dict[str, Any]
+Variables = dict[str, Params]
 
 
 def split(params: Mapping[str, Any], stages: Collection[str]) -> tuple[Params, Params]:
@@ -29,3 +30,23 @@ def merge(trained: Mapping[str, Any], frozen: Mapping[str, Any]) -> Params:
     {'stem': 1, 'head': 2}
     """
     return {**frozen, **trained}
+
+
+def split_variables(
+    variables: Mapping[str, Any], *, trained: Collection[str], in_training: Collection[str]
+) -> tuple[Variables, Variables]:
+    """(moving, still): each with ``params`` and ``batch_stats``, of which together they hold all.
+
+    Args:
+      variables: ``params`` and ``batch_stats``.
+      trained: stages whose parameters move.
+      in_training: stages whose statistics move.
+    """
+    params, stats = split(variables["params"], trained), split(variables["batch_stats"], in_training)
+    moving, still = ({"params": p, "batch_stats": s} for p, s in zip(params, stats, strict=True))
+    return moving, still
+
+
+def merge_variables(moving: Variables, still: Variables) -> Variables:
+    """The inverse of ``split_variables``."""
+    return {kind: merge(moving[kind], still[kind]) for kind in ("params", "batch_stats")}

@@ -6,6 +6,7 @@ import pytest
 from jaxtl.data.dataset import first
 from jaxtl.models import build_model
 from jaxtl.train.evaluate import make_evaluator
+from jaxtl.train.examples import place
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,7 @@ def net():
 @pytest.mark.parametrize("batch_size", [1, 8, 21, 64])  # ragged by 5, exact, larger than the data set
 def test_every_image_counts_once_and_in_order(net, validation_set, preprocess, mesh, batch_size):
     model, variables = net
-    found = make_evaluator(model, validation_set, preprocess, batch_size=batch_size, mesh=mesh)(variables)
+    found = make_evaluator(model, place(validation_set, mesh), preprocess, batch_size=batch_size, mesh=mesh)(variables)
     logits = model.apply(variables, preprocess(None, jnp.asarray(validation_set.images)), train=False)
     probabilities = np.asarray(jax.nn.softmax(logits))
     labels, N = validation_set.labels, len(validation_set)
@@ -41,7 +42,7 @@ def test_two_passes_compile_once_and_forget_each_other(net, validation_set, prep
         traces.append(images.shape)
         return preprocess(key, images)
 
-    evaluate = make_evaluator(model, first(validation_set, 13), transform, batch_size=8, mesh=mesh)
+    evaluate = make_evaluator(model, place(first(validation_set, 13), mesh), transform, batch_size=8, mesh=mesh)
     once, again = evaluate(variables), evaluate(variables)
     assert traces == [(8, 8, 8, 1)]
     assert once.compile_s > 0
@@ -52,7 +53,7 @@ def test_two_passes_compile_once_and_forget_each_other(net, validation_set, prep
 
 def test_other_variables_give_other_figures_without_compiling(net, validation_set, preprocess, mesh):
     model, variables = net
-    evaluate = make_evaluator(model, validation_set, preprocess, batch_size=8, mesh=mesh)
+    evaluate = make_evaluator(model, place(validation_set, mesh), preprocess, batch_size=8, mesh=mesh)
     before = evaluate(variables)
     after = evaluate(jax.tree.map(lambda leaf: 2 * leaf, variables))
     assert after.compile_s == 0

@@ -14,8 +14,10 @@ from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.train.checkpoint import Checkpoints, flatten, read_best
 from jaxtl.train.evaluate import make_evaluator
-from jaxtl.train.interrupt import StopFlag, stop_on_signals
-from jaxtl.train.loop import Fitted, Interrupted, fit
+from jaxtl.train.examples import place
+from jaxtl.train.features import FeatureCache
+from jaxtl.train.interrupt import Interrupted, StopFlag, stop_on_signals
+from jaxtl.train.loop import Fitted, fit
 from jaxtl.transfer import Phase
 
 SGD = Phase(optimizer="sgd", momentum=0.0, learning_rate=0.05, epochs=2)
@@ -44,6 +46,15 @@ class Recorder:
     def on_images(self, done):
         self._note("images", done)
 
+    def on_pass_start(self, what, images):
+        self._note("pass start", what, images)
+
+    def on_pass_end(self, what, views, images, seconds):
+        self._note("pass end", what, views, images, seconds)
+
+    def on_time_saved(self, epochs, passes, seconds):
+        self._note("saved", epochs, passes, seconds)
+
     def on_epoch_end(self, line):
         self._note("end", line)
 
@@ -70,6 +81,15 @@ def world(compiled_once, train_set, validation_set, preprocess, mesh):
             "observer": Recorder(),
             "stop": StopFlag(),
         }
+        settings |= options
+        cache = FeatureCache(
+            model,
+            preprocess,
+            batch_size=settings["batch_size"],
+            mesh=mesh,
+            observer=settings["observer"],
+            stop=settings["stop"],
+        )
         with contextlib.closing(Checkpoints(folder)) as checkpoints:
             return fit(
                 model,
@@ -79,12 +99,13 @@ def world(compiled_once, train_set, validation_set, preprocess, mesh):
                 validation,
                 preprocess=preprocess,
                 mesh=mesh,
+                features=cache,
                 checkpoints=checkpoints,
-                **{**settings, **options},
+                **settings,
             )
 
     def evaluate(model, dataset, variables):
-        return make_evaluator(model, dataset, preprocess, batch_size=8, mesh=mesh)(variables)
+        return make_evaluator(model, place(dataset, mesh), preprocess, batch_size=8, mesh=mesh)(variables)
 
     return types.SimpleNamespace(
         net=net, linear=linear, start=start, run=run, evaluate=evaluate, train=train_set, validation=validation_set

@@ -1,0 +1,73 @@
+"""Transfer between the halves of CIFAR-10, with 10, 100 and 1,000 labels a class: five strategies side by side.
+
+A CNN with batch norm learns airplane, automobile, bird, cat and deer from all their training images. Then it has to
+tell dog, frog, horse, ship and truck apart: by a linear probe, a fine-tune, LP-FT, gradual unfreezing, and, as the
+baseline, from scratch. Every strategy sees the same images, for as many epochs, and is tested on the same 5,000.
+
+Ours: TODO
+
+    python -m jaxtl.main --config configs/half_to_half.py --workdir runs/half_to_half
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxtl.config import default_config
+from jaxtl.transfer.plans import Plan, fine_tune, from_scratch, gradual, linear_probe, lp_ft
+
+FIRST_HALF = ("airplane", "automobile", "bird", "cat", "deer")
+SECOND_HALF = ("dog", "frog", "horse", "ship", "truck")
+# Labels a class -> epochs: fewer images need more passes for the same number of steps.
+EPOCHS = {10: 200, 100: 60, 1000: 20}
+# No image can be spared for validation at 10 labels a class, so no epoch is chosen: the last one counts.
+RECIPE = {"optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "flip": True, "crop": 4, "keep": "last"}
+
+
+def plans(epochs: int) -> dict[str, Plan]:
+    """The five strategies, of one length."""
+    quarter = epochs // 4
+    probe: dict[str, Any] = {"learning_rate": 2e-3, "cached_views": 8}
+    return {
+        "probe": linear_probe(epochs, **RECIPE, **probe),
+        "fine-tune": fine_tune(epochs, **RECIPE, learning_rate=1e-3),
+        "lp-ft": lp_ft(quarter, epochs - quarter, probe=probe, **RECIPE, learning_rate=1e-3),
+        "gradual": gradual(
+            (("head",), ("hidden", "stage3"), ("stage2", "stage1", "stem")),
+            (quarter, quarter, epochs - 2 * quarter),
+            **RECIPE,
+            learning_rate=1e-3,
+        ),
+        "scratch": from_scratch(epochs, **RECIPE, learning_rate=2e-3, warmup_epochs=epochs // 20),
+    }
+
+
+def get_config() -> ConfigDict:
+    """LP-FT with 100 labels a class, and beside it every other strategy and number of labels."""
+    config = default_config()
+    config.name = "The second half of CIFAR-10 after the first: LP-FT from 100 labels a class"
+    config.arm = "lp-ft 100"
+    config.model.name = "bn_cnn"
+    config.model.weights = "source"
+    config.data.classes = SECOND_HALF
+    config.data.per_class = 100
+    config.data.validation = 0.0
+    config.data.mean = (0.4914, 0.4822, 0.4465)
+    config.data.std = (0.2470, 0.2435, 0.2616)
+    config.batch_size = 50
+    config.phases = plans(EPOCHS[100])["lp-ft"]
+
+    config.source.name = "The first half of CIFAR-10"
+    config.source.batch_size = 128
+    config.source.data = {"classes": FIRST_HALF, "per_class": 0, "validation": 0.1}
+    config.source.phases = from_scratch(25, **{**RECIPE, "keep": "best"}, learning_rate=2e-3, warmup_epochs=2)
+    for labels, epochs in EPOCHS.items():
+        for strategy, plan in plans(epochs).items():
+            name = f"{strategy} {labels}"
+            if name == config.arm:
+                continue
+            changes: dict[str, Any] = {"arm": name, "data": {"per_class": labels}, "phases": plan}
+            if strategy == "scratch":
+                changes["model"] = {"weights": ""}
+            config.baselines[name] = changes
+    return config

@@ -1,0 +1,95 @@
+"""What an epoch is made of: inputs and labels, on the device or, when they outgrow it, in host memory.
+
+Either way a step is given ``(inputs, labels, order, row)`` and takes the batch ``order[row]`` inside jit: from all
+inputs where they lie on the device, from one batch that the host has gathered where they do not.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxtl.data.dataset import Dataset
+from jaxtl.data.feed import Order, epoch_order
+from jaxtl.train.mesh import put_order, replicated
+
+# Share of the free device memory that inputs may take: activations and gradients need the rest.
+_SHARE = 0.5
+
+Batch = tuple[jax.Array, jax.Array, Order, int]
+
+
+class Examples(NamedTuple):
+    """Inputs and labels, placed.
+
+    Attributes:
+      inputs: images, uint8 ``[N, H, W, C]``, or features, float32 ``[views * N (or more), F]``, view by view.
+      labels: int32, one an input.
+      num_classes: K.
+      total: N, the inputs that one epoch sees.
+      views: how many versions of each input there are; an epoch draws one of them for each.
+    """
+
+    inputs: jax.Array | np.ndarray
+    labels: jax.Array | np.ndarray
+    num_classes: int
+    total: int
+    views: int = 1
+
+
+def place(dataset: Dataset, mesh: Mesh) -> Examples:
+    """The images of a data set, on every device if they fit."""
+    examples = Examples(dataset.images, dataset.labels, dataset.num_classes, len(dataset))
+    if not fits(dataset.images.nbytes, mesh):
+        return examples
+    inputs, labels = jax.device_put((examples.inputs, examples.labels), replicated(mesh))
+    return examples._replace(inputs=inputs, labels=labels)
+
+
+def fits(nbytes: int, mesh: Mesh) -> bool:
+    """Whether arrays of so many bytes find room on every device; always, where a device does not tell its memory.
+
+    A CPU does not: its device memory is the host's, and there is no other place to go.
+    """
+    for device in mesh.devices.flat:
+        memory = device.memory_stats() or {}
+        if "bytes_limit" in memory and nbytes > _SHARE * (memory["bytes_limit"] - memory.get("bytes_in_use", 0)):
+            return False
+    return True
+
+
+def batches(
+    examples: Examples, batch_size: int, key: tuple[int, ...] | None, mesh: Mesh, first: int = 0
+) -> Iterator[Batch]:
+    """What the steps of an epoch are given, one after another.
+
+    Args:
+      examples: inputs and labels.
+      batch_size: inputs a step, a multiple of the number of devices.
+      key: seed of the shuffle, see ``epoch_order``; ``None`` keeps the order.
+      mesh: the devices.
+      first: the step to begin with, in an epoch that was broken off.
+
+    Yields:
+      ``(inputs, labels, order, row)``; the shapes are the same at every step.
+    """
+    order = epoch_order(examples.total, batch_size, key, views=examples.views)
+    rows = range(first, len(order.indices))
+    if isinstance(examples.inputs, jax.Array):
+        on_device = put_order(order, mesh)
+        for row in rows:
+            yield examples.inputs, jnp.asarray(examples.labels), on_device, row
+        return
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    in_turn = np.arange(batch_size, dtype=np.int32)[None]
+    ahead: list[Batch] = []
+    for row in rows:
+        chosen = order.indices[row]
+        inputs, labels = jax.device_put((examples.inputs[chosen], np.asarray(examples.labels)[chosen]), split)
+        ahead.append((inputs, labels, put_order(Order(in_turn, order.mask[row][None]), mesh), 0))
+        if len(ahead) > 1:  # the copy to the device goes on while the step before it computes
+            yield ahead.pop(0)
+    yield from ahead

@@ -1,0 +1,186 @@
+"""The feature cache: where the head alone trains, the backbone runs once per image and its features are kept.
+
+A frozen backbone in inference mode is a pure function of the image: running it again in every epoch gives the same
+numbers. ``cached_views=K`` does so for K augmented views of each image, and every epoch draws one of them.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxtl.data.augment import Transform, compose, random_augmentation
+from jaxtl.data.dataset import Dataset
+from jaxtl.data.feed import Order
+from jaxtl.models.classifier import HEAD, Classifier
+from jaxtl.train.examples import Examples, batches, fits, place
+from jaxtl.train.interrupt import StopFlag, check_stop
+from jaxtl.train.mesh import replicated
+from jaxtl.train.observer import SYNC_S, Observer
+
+
+class Kept(NamedTuple):
+    """Features of a data set.
+
+    Attributes:
+      examples: the features in the place of images.
+      pass_s: wall time of one pass of the backbone over the data set, compilation not counted.
+      seconds: wall time spent on it in this call: 0 if the features were there already.
+      compile_s: wall time of the compilation in this call.
+    """
+
+    examples: Examples
+    pass_s: float
+    seconds: float
+    compile_s: float
+
+
+class FeatureCache:
+    """Features of the data sets of one run under one backbone; forgotten when the backbone changes."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        preprocess: Transform,
+        *,
+        batch_size: int,
+        mesh: Mesh,
+        observer: Observer,
+        stop: StopFlag,
+    ) -> None:
+        """See `jaxtl.train.loop.fit` for the arguments."""
+        self._model, self._preprocess, self._batch_size, self._mesh = model, preprocess, batch_size, mesh
+        self._observer, self._stop = observer, stop
+        self._kept: dict[tuple[Any, ...], Kept] = {}
+
+    def forget(self) -> None:
+        """Let go of all features: they are those of a backbone that is about to change."""
+        self._kept.clear()
+
+    def of(
+        self,
+        variables: Mapping[str, Any],
+        what: str,
+        dataset: Dataset,
+        *,
+        flip: bool = False,
+        crop: int = 0,
+        views: int = 0,
+        seed: int = 0,
+    ) -> Kept:
+        """The features of a data set, computed now or before.
+
+        Args:
+          variables: of the model; the same backbone at every call since the last ``forget``.
+          what: what the images are called, "training" say; one name always means the same data set.
+          dataset: the images.
+          flip: see `jaxtl.transfer.Phase`.
+          crop: see `jaxtl.transfer.Phase`.
+          views: number of augmented views; 0 for the images as they are.
+          seed: of the augmentation.
+
+        Raises:
+          Interrupted: if a stop was asked for.
+        """
+        name = (what, flip, crop, views, seed) if views else (what,)
+        if name in self._kept:
+            return self._kept[name]._replace(seconds=0.0, compile_s=0.0)
+        augment = random_augmentation(flip=flip, crop=crop) if views else compose()
+        transform = compose(augment, self._preprocess)
+        self._observer.on_pass_start(f"Features of {what} images", max(views, 1) * len(dataset))
+        kept = self._extract(_backbone(variables), dataset, transform, max(views, 1), seed)
+        self._observer.on_pass_end(what, max(views, 1), len(dataset), kept.seconds)
+        self._kept[name] = kept
+        return kept
+
+    def _extract(
+        self, variables: dict[str, Any], dataset: Dataset, transform: Transform, views: int, seed: int
+    ) -> Kept:
+        everywhere, batch_size, N = replicated(self._mesh), self._batch_size, len(dataset)
+        images = place(dataset, self._mesh)
+        width = self._width(variables, dataset, transform)
+        # The last batch is filled up, so that it reaches beyond the last image: the next view writes over that.
+        rows = (views - 1) * N + -(-N // batch_size) * batch_size
+        on_device = fits(rows * width * 4, self._mesh)
+        kept: Any = (
+            jnp.zeros((rows, width), jnp.float32, device=everywhere)
+            if on_device
+            else np.zeros((rows, width), np.float32)
+        )
+        step = make_feature_step(self._model, transform, self._mesh)
+        compiled: Callable[..., jax.Array] | None = None
+        key = jax.random.key(seed)
+        compile_s, start = 0.0, time.perf_counter()
+        synced = start
+        write = jax.jit(_write, donate_argnums=0, out_shardings=everywhere)
+        for view in range(views):
+            view_key = jax.random.fold_in(key, view)
+            for i, (inputs, _, order, row) in enumerate(batches(images, batch_size, None, self._mesh)):
+                arguments = (variables, inputs, order, np.int32(row), jax.random.fold_in(view_key, i))
+                if compiled is None:
+                    began = time.perf_counter()
+                    compiled = step.lower(*arguments).compile()
+                    compile_s = time.perf_counter() - began
+                    self._observer.on_compile("feature extraction", compile_s)
+                features = compiled(*arguments)
+                at = view * N + i * batch_size
+                if on_device:
+                    kept = write(kept, features, at)
+                else:
+                    kept[at : at + batch_size] = features
+                if time.perf_counter() - synced > SYNC_S or self._stop:
+                    jax.block_until_ready(features)
+                    synced = time.perf_counter()
+                    self._observer.on_images(min(view * N + (i + 1) * batch_size, views * N))
+                    check_stop(self._stop, "while features were computed")
+        jax.block_until_ready(kept)
+        seconds = time.perf_counter() - start - compile_s
+        labels: Any = np.tile(dataset.labels, views)
+        if on_device:
+            labels = jax.device_put(labels, everywhere)
+        examples = Examples(kept, labels, dataset.num_classes, N, views)
+        return Kept(examples, seconds / views, seconds, compile_s)
+
+    def _width(self, variables: dict[str, Any], dataset: Dataset, transform: Transform) -> int:
+        batch = jax.ShapeDtypeStruct((1, *dataset.image_shape), dataset.images.dtype)
+
+        def features(images: jax.Array) -> jax.Array:
+            images = transform(jax.random.key(0), images)
+            return jnp.asarray(self._model.apply(variables, images, train=False, method="features"))
+
+        return int(jax.eval_shape(features, batch).shape[1])
+
+
+def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> jax.stages.Wrapped:
+    """The jitted step ``(variables, images, order, row, key) -> features``, float32 ``[B, F]``.
+
+    Args:
+      model: the classifier, its backbone run in inference mode.
+      transform: augmentation and normalisation.
+      mesh: devices to run on.
+    """
+
+    def feature_step(
+        variables: dict[str, Any], images: jax.Array, order: Order, row: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        batch = transform(key, images[order.indices[row]])
+        return jnp.asarray(model.apply(variables, batch, train=False, method="features"), jnp.float32)
+
+    return jax.jit(feature_step, out_shardings=replicated(mesh))
+
+
+def head_alone(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``classify`` needs of a model's variables."""
+    return {"params": {HEAD: variables["params"][HEAD]}}
+
+
+def _backbone(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {kind: {stage: tree for stage, tree in trees.items() if stage != HEAD} for kind, trees in variables.items()}
+
+
+def _write(kept: jax.Array, features: jax.Array, at: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_slice(kept, features, (at, 0))

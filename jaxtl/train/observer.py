@@ -1,0 +1,34 @@
+"""What the loop tells while it runs; the console implements it."""
+
+from typing import Protocol
+
+from jaxtl.train.progress import Line
+
+# How often the loop waits for the device: often enough for a live progress bar and an early end on NaN, seldom enough
+# to cost nothing. In seconds.
+SYNC_S = 0.5
+
+
+class Observer(Protocol):
+    """Is told of compilations, passes and epochs."""
+
+    def on_compile(self, what: str, seconds: float) -> None:
+        """A step was compiled."""
+
+    def on_epoch_start(self, phase: str, epoch: int, epochs: int, images: int) -> None:
+        """An epoch begins: its number and the number planned, over all phases; the images it will see."""
+
+    def on_pass_start(self, what: str, images: int) -> None:
+        """A pass without training begins over so many images."""
+
+    def on_images(self, done: int) -> None:
+        """So many images of the epoch or pass are done on the device."""
+
+    def on_pass_end(self, what: str, views: int, images: int, seconds: float) -> None:
+        """The features of so many images are kept, of so many views each."""
+
+    def on_epoch_end(self, line: Line) -> None:
+        """An epoch is over, and this is its line."""
+
+    def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
+        """A phase is over that trained on kept features: epochs run, passes of the backbone, time saved."""

@@ -1,0 +1,334 @@
+"""One phase under way: its optimiser, its compiled step, its epochs; early stopping and checkpoints."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxtl.data.augment import Transform, compose, random_augmentation
+from jaxtl.data.dataset import Dataset
+from jaxtl.errors import UserError
+from jaxtl.models.classifier import Classifier
+from jaxtl.train.checkpoint import Checkpoints
+from jaxtl.train.evaluate import Evaluation, make_evaluator
+from jaxtl.train.examples import Batch, Examples, batches, place
+from jaxtl.train.features import FeatureCache, Kept, head_alone
+from jaxtl.train.interrupt import Interrupted, StopFlag
+from jaxtl.train.mesh import replicated
+from jaxtl.train.metrics import accuracy_of, empty_metrics
+from jaxtl.train.observer import SYNC_S, Observer
+from jaxtl.train.optimizer import make_optimizer, make_schedule
+from jaxtl.train.progress import Line, Progress, best_epoch, out_of_patience
+from jaxtl.train.state import TrainState, init_state
+from jaxtl.train.step import make_train_step
+from jaxtl.transfer.partition import Variables, merge_variables, split_variables
+from jaxtl.transfer.phases import Phase, caches_features, stages_in_training_mode, trained_stages
+
+_NOTHING: Variables = {"params": {}, "batch_stats": {}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What is the same in all phases of a run: the arguments of `jaxtl.train.loop.fit`.
+
+    Images are placed on the device when the first phase looks at them: where features are kept, none does.
+    """
+
+    model: Classifier
+    train: Dataset
+    validation: Dataset | None
+    preprocess: Transform
+    batch_size: int
+    seed: int
+    mesh: Mesh
+    features: FeatureCache
+    checkpoints: Checkpoints
+    checkpoint_every_s: float
+    observer: Observer
+    stop: StopFlag
+    epochs_planned: int
+
+    @functools.cached_property
+    def images(self) -> Examples:
+        """The training images, placed."""
+        return place(self.train, self.mesh)
+
+    @functools.cached_property
+    def evaluate(self) -> Callable[[Variables], Evaluation] | None:
+        """The validation of the whole network, or ``None`` without images to validate on."""
+        if self.validation is None:
+            return None
+        images = place(self.validation, self.mesh)
+        return make_evaluator(self.model, images, self.preprocess, batch_size=self.batch_size, mesh=self.mesh)
+
+
+class PhaseUnderWay:
+    """One phase, from the variables it starts with to those it keeps."""
+
+    def __init__(self, setting: Setting, phase: Phase, variables: Variables, progress: Progress, resume: bool) -> None:
+        self.setting, self.phase, self.progress = setting, phase, progress
+        self.steps_per_epoch = -(-len(setting.train) // setting.batch_size)
+        self.schedule = make_schedule(
+            phase.schedule,
+            phase.learning_rate,
+            epochs=phase.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            warmup_epochs=phase.warmup_epochs,
+            step_epochs=phase.step_epochs,
+            step_factor=phase.step_factor,
+        )
+        self.optimizer = make_optimizer(
+            phase.optimizer,
+            self.schedule,
+            momentum=phase.momentum,
+            nesterov=phase.nesterov,
+            weight_decay=phase.weight_decay,
+            clip_norm=phase.clip_norm,
+            multipliers=phase.multipliers,
+        )
+        stage_names, with_statistics = setting.model.stage_names, variables["batch_stats"]
+        self.in_training = stages_in_training_mode(phase, stage_names, with_statistics)
+        self.cached = caches_features(phase, stage_names, with_statistics)
+        self.key = jax.random.fold_in(jax.random.key(setting.seed), progress.phase)
+
+        trained = trained_stages(phase, stage_names)
+        moving, self.frozen = split_variables(variables, trained=trained, in_training=self.in_training)
+        num_classes = setting.train.num_classes
+        # The step donates its state, and what the phase starts from must survive that.
+        self.state = _copy(init_state(moving["params"], moving["batch_stats"], self.optimizer, num_classes))
+        self.state = jax.device_put(self.state, replicated(setting.mesh))
+        if resume:
+            self.state = setting.checkpoints.restore_last(self.state)
+            self.frozen = setting.checkpoints.restore_frozen(progress.phase, self.frozen)
+        self.best: tuple[int, Variables] | None = None
+        self.best_on_disk = self._best_epoch() if resume else None
+        if self.best_on_disk is not None:
+            self.best = (self.best_on_disk, setting.checkpoints.restore_best(self.best_on_disk, variables))
+        self.saved_at = time.monotonic()
+        if not self.cached:
+            setting.features.forget()  # of no use here, and room on the device
+
+    def run(self) -> tuple[Variables, int]:
+        """Train to the end of the phase; return the variables it keeps and the epoch they come from."""
+        phase, progress = self.phase, self.progress
+        epochs_before = len(progress.lines())
+        while len(progress.lines()) < phase.epochs and not out_of_patience(
+            progress.lines(), phase.monitor, phase.patience
+        ):
+            self._epoch()
+            if self.setting.stop:
+                self._save()
+                raise Interrupted(self.setting.stop, f"in epoch {len(progress.history)}")
+            self._save_if_due()
+        if self.best is None:
+            self.best = len(progress.history), self._variables()
+        self._save()
+        if self.cached and (epochs := len(progress.lines()) - epochs_before):
+            self._tell_time_saved(epochs)
+        epoch, variables = self.best
+        return variables, epoch
+
+    def _epoch(self) -> None:
+        """The rest of the epoch that `progress` stands in, its validation and its line."""
+        setting, progress = self.setting, self.progress
+        done_epochs, number, images = len(progress.lines()), len(progress.history) + 1, len(setting.train)
+        examples = self._examples
+        shuffle = (setting.seed, progress.phase, done_epochs)
+        first = progress.step - done_epochs * self.steps_per_epoch
+        feed = batches(examples, setting.batch_size, shuffle, setting.mesh, first)
+        batch = next(feed, None)
+        if batch is not None:
+            self._compile(batch)
+        setting.observer.on_epoch_start(self.phase.name, number, setting.epochs_planned, images)
+
+        before, start = progress.seconds, time.perf_counter()
+        synced = start
+        row = first
+        frozen = _NOTHING if self.cached else self.frozen
+        while batch is not None:
+            inputs, labels, order, _ = batch
+            self.state = self.step(self.state, frozen, inputs, labels, order, self.key)
+            row += 1
+            progress.step += 1
+            progress.total_step += 1
+            if time.perf_counter() - synced > SYNC_S or setting.stop:
+                self._check_loss(number)
+                synced = time.perf_counter()
+                progress.seconds = before + synced - start
+                setting.observer.on_images(min(row * setting.batch_size, images))
+                if setting.stop:
+                    self._save()
+                    raise Interrupted(setting.stop, f"in epoch {number}")
+                self._save_if_due()
+            batch = next(feed, None)
+        self._check_loss(number)
+        measured = self.state.metrics.compute()
+        train_s = before + time.perf_counter() - start
+
+        validation = self._validate()
+        if validation and not np.isfinite(validation.loss):
+            raise _diverged(self.phase, number, setting.checkpoints)
+        line: Line = {
+            "phase": self.phase.name,
+            "phase_index": progress.phase,
+            "epoch": number,
+            "train_loss": float(measured["loss"]),
+            "train_accuracy": accuracy_of(np.asarray(measured["confusion"])),
+            "val_loss": validation.loss if validation else None,
+            "val_accuracy": validation.accuracy if validation else None,
+            "learning_rate": float(self.schedule(progress.step - 1)),
+            "images_per_s": images / train_s,
+            "seconds": train_s + (validation.seconds if validation else 0.0),
+        }
+        progress.history.append(line)
+        progress.seconds = 0.0
+        no_sums = jax.device_put(empty_metrics(setting.train.num_classes), replicated(setting.mesh))
+        self.state = self.state.replace(metrics=no_sums)
+        if self._best_epoch() == number:
+            self.best = (number, _copy(self._variables()))
+        setting.observer.on_epoch_end(line)
+
+    # --- what an epoch trains and validates on ---
+
+    @functools.cached_property
+    def _examples(self) -> Examples:
+        return self._training_features.examples if self.cached else self.setting.images
+
+    @functools.cached_property
+    def _training_features(self) -> Kept:
+        phase = self.phase
+        views = phase.cached_views if phase.augments else 0
+        augmentation = {"flip": phase.flip, "crop": phase.crop, "views": views, "seed": self.setting.seed}
+        return self._keep("training", self.setting.train, **augmentation)
+
+    @functools.cached_property
+    def _validation_features(self) -> Kept | None:
+        return self._keep("validation", self.setting.validation) if self.setting.validation else None
+
+    def _keep(self, what: str, dataset: Dataset, **augmentation: Any) -> Kept:
+        kept = self.setting.features.of(self._variables(), what, dataset, **augmentation)
+        self.progress.features_s += kept.seconds
+        self.progress.compile_s += kept.compile_s
+        return kept
+
+    @functools.cached_property
+    def _evaluate(self) -> Callable[[Variables], Evaluation] | None:
+        if not self.cached:
+            return self.setting.evaluate
+        if (kept := self._validation_features) is None:
+            return None
+        setting = self.setting
+        evaluate = make_evaluator(
+            setting.model,
+            kept.examples,
+            compose(),
+            batch_size=setting.batch_size,
+            mesh=setting.mesh,
+            method="classify",
+        )
+        return lambda variables: evaluate(head_alone(variables))
+
+    def _validate(self) -> Evaluation | None:
+        if self._evaluate is None:
+            return None
+        validation = self._evaluate(self._variables())
+        if validation.compile_s:
+            self.progress.compile_s += validation.compile_s
+            self.setting.observer.on_compile("validation step", validation.compile_s)
+        return validation
+
+    def _tell_time_saved(self, epochs: int) -> None:
+        """What the passes over images would have cost beyond those that were made: each costs the same."""
+        training, validation = self._training_features, self._validation_features
+        passes = training.examples.views
+        saved = (epochs - passes) * training.pass_s + ((epochs - 1) * validation.pass_s if validation else 0.0)
+        self.setting.observer.on_time_saved(epochs, passes, saved)
+
+    # --- the step ---
+
+    def _compile(self, batch: Batch) -> None:
+        """Compile the step ahead of time at its first use, so that its compilation is timed by itself."""
+        if "step" in self.__dict__:
+            return
+        setting, phase, start = self.setting, self.phase, time.perf_counter()
+        if self.cached:
+            method, transform = "classify", compose()
+        else:
+            method = "__call__"
+            transform = compose(random_augmentation(flip=phase.flip, crop=phase.crop), setting.preprocess)
+        jitted = make_train_step(
+            setting.model,
+            self.optimizer,
+            transform,
+            train=self.in_training,
+            label_smoothing=phase.label_smoothing,
+            method=method,
+            mesh=setting.mesh,
+        )
+        inputs, labels, order, _ = batch
+        frozen = _NOTHING if self.cached else self.frozen
+        self.step: Callable[..., TrainState] = jitted.lower(
+            self.state, frozen, inputs, labels, order, self.key
+        ).compile()
+        seconds = time.perf_counter() - start
+        self.progress.compile_s += seconds
+        setting.observer.on_compile("train step", seconds)
+
+    def _variables(self) -> Variables:
+        moving = {"params": self.state.trained, "batch_stats": self.state.batch_stats}
+        return merge_variables(moving, self.frozen)
+
+    def _best_epoch(self) -> int | None:
+        if self.phase.keep == "last":
+            return None
+        return best_epoch(self.progress.lines(), self.phase.monitor)
+
+    def _check_loss(self, epoch: int) -> None:
+        """Wait for the device; refuse to go on, and to save, once the loss is not a number."""
+        total = float(self.state.metrics.loss.total)
+        if not np.isfinite(total):
+            raise _diverged(self.phase, epoch, self.setting.checkpoints)
+
+    # --- checkpoints ---
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self.saved_at >= self.setting.checkpoint_every_s:
+            self._save()
+
+    def _save(self) -> None:
+        """Save what stays, once; the best variables, if they are news; and then the state that refers to both."""
+        checkpoints = self.setting.checkpoints
+        # The sums saw the weights before the last update; only the weights themselves show what that one did.
+        if not _all_finite(self.state.trained):
+            raise _diverged(self.phase, -(-self.progress.total_step // self.steps_per_epoch), checkpoints)
+        checkpoints.save_frozen(self.progress.phase, self.frozen)
+        if self.best is not None and self.best[0] != self.best_on_disk:
+            checkpoints.save_best(*self.best)
+            self.best_on_disk = self.best[0]
+        checkpoints.save_last(self.progress.total_step, self.state, dataclasses.asdict(self.progress))
+        self.saved_at = time.monotonic()
+
+
+def _diverged(phase: Phase, epoch: int, checkpoints: Checkpoints) -> UserError:
+    saved = checkpoints.last_progress() is not None
+    kept = f"the last good checkpoint in {checkpoints.folder} stays" if saved else "nothing had been saved yet"
+    return UserError(
+        f"The loss is not a number any more in epoch {epoch} (phase {phase.name!r}, learning rate "
+        f"{phase.learning_rate:g}), so training stopped and {kept}; "
+        "lower the learning rate or set clip_norm, and start in a new work folder."
+    )
+
+
+def _copy(tree: Any) -> Any:
+    return jax.tree.map(jnp.copy, tree)
+
+
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
