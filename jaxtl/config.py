@@ -316,7 +316,7 @@ def _head_faults(run: Tree, classes: int, what: str) -> Iterator[str]:
     wanted = _class_count(run)
     if not run["model"]["new_head"] and classes != wanted:
         yield (
-            f"model.new_head is False, but {what} has a head of {classes} classes and the data {wanted}; "
+            f"model.new_head is False, but the head of {what} has {classes} classes and the data {wanted}; "
             "set it to True to start a new head."
         )
 

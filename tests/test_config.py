@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import pathlib
 
 import pytest
@@ -10,6 +11,7 @@ from jaxtl.config_flags import load_config, override, split_flags
 from jaxtl.config_tree import differences, merge, plain, without
 from jaxtl.errors import UserError
 from jaxtl.transfer.phases import Phase
+from jaxtl.transfer.plans import lp_ft
 
 
 def digits(**changes):
@@ -337,3 +339,128 @@ def test_one_problem_is_a_line_and_more_are_a_list():
         raise_problems(["a."], "x.py")
     with pytest.raises(UserError, match=r"^x\.py has 2 problems:\n  a\.\n  b\.$"):
         raise_problems(["a.", "b."], "x.py")
+
+
+# --- transfer plans ---
+
+
+def test_multipliers_are_fields_of_their_own():
+    config = digits(phases=(phase(epochs=2),))
+    tree = plain(config)
+    assert override(tree, [("phases.0.multipliers.stem", "0.1"), ("phases.0.multipliers.head", "2")]) == []
+    assert tree["phases"][0]["multipliers"] == {"stem": 0.1, "head": 2.0}
+    assert check(tree) == []
+    assert override(tree, [("phases.0.multipliers", "{'stem': 0.5}")]) == []
+    assert tree["phases"][0]["multipliers"] == {"stem": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "words"),
+    [
+        ({"stem": 0.0}, "phases.0.multipliers.stem is 0.0, but must be more than 0."),
+        (
+            {"stem": "fast"},
+            "phases.0.multipliers.stem is 'fast' (str), but must be a finite number; the default is 1.0.",
+        ),
+        ({"stme": 0.1}, "phases.0.multipliers names 'stme', but the model's stages are: stem, stage1, hidden, head."),
+        (3, "phases.0.multipliers is 3 (int), but must be a mapping; the default is {}."),
+    ],
+)
+def test_bad_multipliers(multipliers, words):
+    assert check(digits(phases=(phase(multipliers=multipliers),))) == [words]
+
+
+def test_the_last_layers_are_counted_in_the_model_of_the_config():
+    assert check(digits(phases=(phase(train=("last:3",)),))) == []
+    assert check(digits(phases=(phase(train=("last:99",)),))) == [
+        "phases.0.train: train is last:99, but the model has 4 layers with parameters; name fewer, or 'all'."
+    ]
+
+
+def test_phases_may_be_written_by_a_plan():
+    config = digits(phases=lp_ft(2, 3, learning_rate=0.1))
+    assert check(config) == []
+    assert [changes["train"] for changes in variants(config)[""]["phases"]] == [("head",), ("all",)]
+
+
+def test_a_recipe_of_a_config_file(tmp_path):
+    file = tmp_path / "two.py"
+    file.write_text(
+        "from jaxtl.config import choose, default_config\n"
+        "def get_config(recipe='replica'):\n"
+        "    config = default_config()\n"
+        "    config.seed = choose(recipe, {'replica': 1, 'best': 2})\n"
+        "    return config\n"
+    )
+    assert load_config(file)["seed"] == load_config(f"{file}:replica")["seed"] == 1
+    assert load_config(f"{file}:best")["seed"] == 2
+    with pytest.raises(UserError, match="no recipe 'bets'; did you mean 'best'"):
+        load_config(f"{file}:bets")
+
+
+def test_a_recipe_for_a_file_that_has_none(tmp_path):
+    file = tmp_path / "one.py"
+    file.write_text("def get_config():\n    return {}\n")
+    with pytest.raises(UserError, match="one recipe alone, not 'best'; leave ':best' away"):
+        load_config(f"{file}:best")
+
+
+# --- weights to start from ---
+
+
+def transfer_from(folder, *, model="cnn", classes=(), new_head=True):
+    config = digits()
+    config.model.name, config.model.weights, config.model.new_head = model, str(folder), new_head
+    config.data.classes = classes
+    return check(config)
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """The folder of a finished run of cnn on the ten digits, as far as a check looks at it."""
+    (tmp_path / "config.json").write_text(json.dumps({"config": plain(digits())}))
+    (tmp_path / "summary.json").write_text("{}")
+    return tmp_path
+
+
+def test_a_run_of_the_same_architecture_will_do(run_folder):
+    assert transfer_from(run_folder) == []
+    assert transfer_from(run_folder, new_head=False) == []
+
+
+def test_weights_of_another_architecture(run_folder):
+    (fault,) = transfer_from(run_folder, model="logistic_regression")
+    assert fault.startswith(f"model.weights: the run in {run_folder} is a cnn, but model.name is 'logistic_")
+
+
+def test_a_head_of_another_class_count(run_folder):
+    assert transfer_from(run_folder, classes=("1", "2")) == []
+    assert transfer_from(run_folder, classes=("1", "2"), new_head=False) == [
+        f"model.new_head is False, but the head of the run in {run_folder} has 10 classes and the data 2; "
+        "set it to True to start a new head."
+    ]
+
+
+def test_the_head_of_a_card_is_known_before_it_is_fetched():
+    config = default_config()
+    config.model.name, config.model.weights, config.model.new_head = "resnet18", "imagenet1k_v1", False
+    assert check(config) == [
+        "model.new_head is False, but the head of the weights 'imagenet1k_v1' has 1000 classes and the data 10; "
+        "set it to True to start a new head."
+    ]
+
+
+def test_a_source_of_another_architecture():
+    config = digits()
+    config.model.weights = "source"
+    config.source.model = {"name": "logistic_regression"}
+    assert check(config) == [
+        "model.weights: the source is a logistic_regression, but model.name is 'cnn'; "
+        "start from weights of the same architecture."
+    ]
+
+
+def test_a_run_folder_whose_config_is_damaged(run_folder):
+    (run_folder / "config.json").write_text("{")
+    (fault,) = transfer_from(run_folder)
+    assert "a run folder whose config.json cannot be read" in fault

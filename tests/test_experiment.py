@@ -35,7 +35,7 @@ def test_the_folder_holds_what_the_design_lists_and_nothing_else(finished):
         *("checkpoints", "tensorboard", "report"),
     }
     assert [path.name for path in (workdir / "report").iterdir()] == ["index.html"]
-    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"best", "last"}
+    assert {path.name for path in (workdir / "checkpoints").iterdir()} == {"best", "frozen", "last"}
 
 
 def test_config_json(finished):
@@ -67,7 +67,7 @@ def test_summary_json(finished):
     assert test.keys() == {
         *("accuracy", "loss", "precision", "recall", "f1", "n", "confusion_matrix", "per_class"),
     }
-    assert summary["time"].keys() == {"compile_s", "train_s", "inference_s", "total_s"}
+    assert summary["time"].keys() == {"compile_s", "train_s", "features_s", "inference_s", "total_s"}
     assert summary["time"]["total_s"] >= summary["time"]["train_s"] > 0
     # blocks ((4,),) on 8 x 8 x 1, hidden (8,), ten classes
     assert summary["params"] == {"total": 9 * 4 + 4 + 4 * 16 * 8 + 8 + 8 * 10 + 10, "trainable": 650}

@@ -46,3 +46,13 @@ def test_seed_phase_and_epoch_each_change_the_order(other):
 
 def test_a_key_means_the_same_order_everywhere():
     assert epoch_order(8, 8, (0, 0, 0)).indices[0].tolist() == [2, 4, 3, 6, 5, 0, 1, 7]
+
+
+def test_views_are_drawn_anew_and_leave_the_order_of_images_alone():
+    one, many = epoch_order(100, 8, (1, 0, 3)), epoch_order(100, 8, (1, 0, 3), views=5)
+    assert np.array_equal(many.indices % 100, one.indices)
+    drawn = many.indices[many.mask] // 100
+    assert set(drawn) == set(range(5))
+    other = epoch_order(100, 8, (1, 0, 4), views=5)
+    assert not np.array_equal(drawn, other.indices[other.mask] // 100)
+    assert np.array_equal(many.indices, epoch_order(100, 8, (1, 0, 3), views=5).indices)

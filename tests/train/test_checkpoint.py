@@ -210,3 +210,28 @@ def test_trees_are_stored_under_paths_that_name_every_leaf():
     state = train_state(4)
     assert {"step", "trained/head/kernel", "metrics/confusion/counts"} <= set(flatten(state))
     assert_same_bits(unflatten(flatten(state), train_state(5)), state)
+
+
+def test_what_stays_is_saved_once_a_phase_and_comes_back_bit_by_bit(checkpoints):
+    frozen = variables(3)
+    checkpoints.save_frozen(0, frozen)
+    (file,) = (checkpoints.folder / "frozen" / "0").glob("variables")
+    written = file.stat().st_mtime_ns
+    checkpoints.save_frozen(0, frozen)
+    assert file.stat().st_mtime_ns == written
+    again = reopened(checkpoints)
+    assert_same_bits(again.restore_frozen(0, variables(4)), frozen)
+    again.close()
+
+
+def test_the_frozen_part_of_the_phase_before_survives_until_the_next_state_is_safe(checkpoints):
+    for phase in range(3):
+        checkpoints.save_frozen(phase, variables(phase))
+    assert epochs(checkpoints, "frozen") == [1, 2]
+
+
+def test_a_phase_that_freezes_nothing_saves_nothing(checkpoints):
+    nothing = {"params": {}, "batch_stats": {}}
+    checkpoints.save_frozen(0, nothing)
+    assert epochs(checkpoints, "frozen") == []
+    assert checkpoints.restore_frozen(0, nothing) == nothing

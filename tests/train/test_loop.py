@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from outcomes import Recorder, assert_same_bits, assert_same_outcome
 
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
@@ -28,42 +29,6 @@ PLAN = (
     Phase(train=("head",), epochs=2, learning_rate=0.02, flip=True),
     Phase(epochs=3, learning_rate=0.01, schedule="cosine", warmup_epochs=0.5, flip=True, crop=1, clip_norm=1.0),
 )
-TIMES = ("seconds", "images_per_s")
-
-
-class Recorder:
-    """An observer that writes everything down, and calls a hook before each event so that a test can interfere."""
-
-    def __init__(self, hook=lambda event, *details: None):
-        self.events, self.hook = [], hook
-
-    def on_compile(self, what, seconds):
-        self._note("compile", what, seconds)
-
-    def on_epoch_start(self, phase, epoch, epochs, images):
-        self._note("start", phase, epoch, epochs, images)
-
-    def on_images(self, done):
-        self._note("images", done)
-
-    def on_pass_start(self, what, images):
-        self._note("pass start", what, images)
-
-    def on_pass_end(self, what, views, images, seconds):
-        self._note("pass end", what, views, images, seconds)
-
-    def on_time_saved(self, epochs, passes, seconds):
-        self._note("saved", epochs, passes, seconds)
-
-    def on_epoch_end(self, line):
-        self._note("end", line)
-
-    def _note(self, event, *details):
-        self.events.append((event, *details))
-        self.hook(event, *details)
-
-    def of(self, event):
-        return [details for kind, *details in self.events if kind == event]
 
 
 @pytest.fixture(scope="module")
@@ -118,23 +83,6 @@ def whole(world, tmp_path_factory):
     recorder = Recorder()
     folder = tmp_path_factory.mktemp("whole")
     return types.SimpleNamespace(fitted=world.run(folder, PLAN, observer=recorder), recorder=recorder, folder=folder)
-
-
-def without_times(history):
-    return [{field: value for field, value in line.items() if field not in TIMES} for line in history]
-
-
-def assert_same_bits(tree, other):
-    flat, expected = flatten(tree), flatten(other)
-    assert flat.keys() == expected.keys()
-    for path, leaf in flat.items():
-        np.testing.assert_array_equal(leaf, expected[path], err_msg=path)
-
-
-def assert_same_outcome(fitted: Fitted, whole: Fitted):
-    assert_same_bits(fitted.variables, whole.variables)
-    assert fitted.best_epoch == whole.best_epoch
-    assert without_times(fitted.history) == without_times(whole.history)
 
 
 # What is told of a run

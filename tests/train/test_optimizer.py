@@ -166,3 +166,28 @@ def test_unknown_names_are_refused_with_the_known_ones():
         make_schedule("cosin", 0.1, epochs=1, steps_per_epoch=1)
     with pytest.raises(UserError, match="no optimizer 'adm'; there are: adam, adamax, adamw, sgd"):
         make_optimizer("adm", optax.constant_schedule(0.1))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("sgd", {}), ("adam", {"weight_decay": 0.1}), ("adamw", {"weight_decay": 0.1})]
+)
+def test_a_multiplier_is_a_rate_of_its_own(name, options):
+    """A stage with the multiplier 0.1 moves as the whole model at a tenth of the rate; the others do not notice."""
+    params = {stage: jax.tree.map(jnp.float32, PARAMS) for stage in ("stem", "head")}
+    grads = jax.tree.map(lambda leaf: jnp.ones_like(leaf) + leaf, params)
+
+    def after_two_steps(rate, multipliers):
+        optimizer = make_optimizer(name, optax.constant_schedule(rate), multipliers=multipliers, **options)
+        moved, state = params, optimizer.init(params)
+        for _ in range(2):
+            updates, state = optimizer.update(grads, state, moved)
+            moved = optax.apply_updates(moved, updates)
+        return moved
+
+    found = after_two_steps(RATE, {"stem": 0.1})
+    plain, slow = after_two_steps(RATE, None), after_two_steps(RATE / 10, None)
+    for leaf in PARAMS:
+        np.testing.assert_array_equal(found["head"][leaf], plain["head"][leaf])
+        # The decay of the second step sees the same slowly moving weights in both.
+        np.testing.assert_allclose(found["stem"][leaf], slow["stem"][leaf], rtol=1e-5)
+        assert not np.allclose(found["stem"][leaf], plain["stem"][leaf], rtol=1e-3)
