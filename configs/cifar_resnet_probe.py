@@ -12,6 +12,8 @@ that are nearly free, and they are normalised as the weights expect.
     python -m jaxtl.main --config configs/cifar_resnet_probe.py:steplr --workdir runs/cifar_resnet_probe_steplr
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from jaxtl.config import choose, default_config
@@ -20,13 +22,11 @@ from jaxtl.transfer.plans import linear_probe
 
 def get_config(recipe: str = "constant") -> ConfigDict:
     """Study A's frozen rows: five epochs at a constant rate, or fifteen with step decay."""
-    schedule = choose(
-        recipe,
-        {
-            "constant": {"epochs": 5},
-            "steplr": {"epochs": 15, "schedule": "step", "step_epochs": 5, "step_factor": 0.1},
-        },
-    )
+    recipes: dict[str, dict[str, Any]] = {
+        "constant": {"epochs": 5},
+        "steplr": {"epochs": 15, "schedule": "step", "step_epochs": 5, "step_factor": 0.1},
+    }
+    schedule = choose(recipe, recipes)
     config = default_config()
     config.name = f"cifar_resnet32, frozen, new linear ({recipe})"
     config.reported = "~93 % (DenseNet-161)"

@@ -21,7 +21,14 @@ SECOND_HALF = ("dog", "frog", "horse", "ship", "truck")
 # Labels a class -> epochs: fewer images need more passes for the same number of steps.
 EPOCHS = {10: 200, 100: 60, 1000: 20}
 # No image can be spared for validation at 10 labels a class, so no epoch is chosen: the last one counts.
-RECIPE = {"optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "flip": True, "crop": 4, "keep": "last"}
+RECIPE: dict[str, Any] = {
+    "optimizer": "adamw",
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "flip": True,
+    "crop": 4,
+    "keep": "last",
+}
 
 
 def plans(epochs: int) -> dict[str, Plan]:
