@@ -8,31 +8,6 @@ import numpy.typing as npt
 from scipy import stats  # type: ignore[import-untyped]
 
 
-def confusion_counts(labels: npt.ArrayLike, predicted: npt.ArrayLike, num_classes: int) -> np.ndarray:
-    """Count how often each true class was predicted as each class.
-
-    Args:
-      labels: int [N], true classes in [0, num_classes).
-      predicted: int [N], predicted classes in [0, num_classes).
-      num_classes: K.
-
-    Returns:
-      int64 [K, K]; rows are true classes, columns predicted ones.
-
-    Raises:
-      ValueError: the vectors differ in length, or a class lies outside [0, K).
-    """
-    labels, predicted = np.asarray(labels), np.asarray(predicted)
-    if labels.ndim != 1 or labels.shape != predicted.shape:
-        raise ValueError(f"labels {labels.shape} and predicted {predicted.shape} must be vectors of one length")
-    for name, classes in (("labels", labels), ("predicted", predicted)):
-        if classes.size and (classes.min() < 0 or classes.max() >= num_classes):
-            raise ValueError(f"{name} must lie in [0, {num_classes}), found {classes.min()} to {classes.max()}")
-    counts = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(counts, (labels, predicted), 1)
-    return counts
-
-
 def classification_scores(confusion: np.ndarray) -> dict[str, Any]:
     """Accuracy and macro precision, recall and F1 of a confusion matrix.
 

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 from jaxtl.report import statistics
 
@@ -52,22 +52,6 @@ def test_class_that_is_never_predicted_and_class_that_never_occurs_count_zero():
 def test_scores_refuse_what_is_no_confusion_matrix(confusion):
     with pytest.raises(ValueError, match="confusion matrix"):
         statistics.classification_scores(confusion)
-
-
-def test_confusion_counts_agree_with_scikit_learn():
-    rng = np.random.default_rng(0)
-    true, predicted = rng.integers(0, 7, (2, 500))
-    expected = confusion_matrix(true, predicted, labels=range(8))
-    np.testing.assert_array_equal(statistics.confusion_counts(true, predicted, 8), expected)
-
-
-def test_confusion_counts_refuse_a_class_outside_the_range():
-    with pytest.raises(ValueError, match=r"predicted must lie in \[0, 2\)"):
-        statistics.confusion_counts([0, 1], [0, 2], 2)
-    with pytest.raises(ValueError, match=r"labels must lie in \[0, 2\)"):
-        statistics.confusion_counts([-1, 1], [0, 1], 2)
-    with pytest.raises(ValueError, match="one length"):
-        statistics.confusion_counts([0, 1], [0], 2)
 
 
 # R. G. Newcombe (1998), Two-sided confidence intervals for the single proportion, Statistics in Medicine 17, table I.
