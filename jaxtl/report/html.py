@@ -1,17 +1,16 @@
-"""The page of a run: one HTML file with its figures inside, readable without a network, a script or this library."""
+"""The page of a run."""
 
 import json
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
-from math import isfinite
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
-from jaxtl.report import plots, statistics
+from jaxtl.report import statistics
+from jaxtl.report.page import write_page
+from jaxtl.report.text import duration as duration  # jaxtl.experiment asks for it here
+from jaxtl.report.text import is_measured, percent
 
 # A figure with one of these captions stands in its section; any other gets a section of its own, after them.
 COMPARISON = "Comparison"
@@ -21,9 +20,6 @@ LEARNING_RATE = "Learning rate"
 CONFUSION = "Confusion matrix"
 PREDICTIONS = "Predictions"
 SAMPLES = "Sample images"
-
-NOT_MEASURED = "—"
-PIXELS_PER_INCH = 104  # on the page; figures are drawn finer, for dense screens and paper
 
 
 def write_report(
@@ -59,12 +55,11 @@ def write_report(
       notes: sentences for the reader, shown under the headline.
     """
     test = summary.get("test") or {}
-    jinja = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for text_of in (percent, number, loss, integer, compact, duration):
-        jinja.filters[text_of.__name__] = text_of
-    template = jinja.from_string(files("jaxtl.report").joinpath("template.html").read_text("utf-8"))
     sections = {COMPARISON, COMPARISON_CURVES, CURVES, LEARNING_RATE, CONFUSION, PREDICTIONS, SAMPLES}
-    page = template.render(
+    write_page(
+        path,
+        "run.html",
+        figures,
         title=title,
         test={"accuracy": None, "loss": None, "precision": None, "recall": None, "f1": None, "n": None, **test},
         interval=_accuracy_interval(test),
@@ -77,17 +72,12 @@ def write_report(
         history=history,
         comparison=comparison,
         verdict=[sentence.replace(" %", "\u00a0%") for sentence in _verdict(comparison or ())],
-        figures={caption: _embed(figure) for caption, figure in figures.items()},
         other_figures=[caption for caption in figures if caption not in sections],
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in flatten(config)},
         environment=dict(flatten(environment)),
         notes=notes,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -102,67 +92,8 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def percent(share: float | None, digits: int = 2) -> str:
-    """0.9342 -> "93.42 %"; a dash for what was not measured."""
-    return f"{100 * share:.{digits}f} %" if _measured(share) else NOT_MEASURED
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with at most ``digits`` significant digits; a dash for what was not measured."""
-    return f"{value:,.{digits}g}" if _measured(value) else NOT_MEASURED
-
-
-def loss(value: float | None) -> str:
-    """A loss with four significant digits, zeros kept, so that a column of them lines up; a dash if not measured."""
-    return f"{value:#.4g}".rstrip(".") if _measured(value) else NOT_MEASURED
-
-
-def integer(value: float | None) -> str:
-    """1234567 -> "1,234,567"; a dash for what was not measured."""
-    return f"{value:,.0f}" if _measured(value) else NOT_MEASURED
-
-
-def compact(value: float | None) -> str:
-    """26494090 -> "26.5 M": a count to grasp at a glance; a dash for what was not measured."""
-    if not _measured(value):
-        return NOT_MEASURED
-    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= 0.9995 * size:  # 999,999 is "1 M", not "1e+03 k"
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a person says them: "0.42 s", "38 s", "12 min 5 s", "3 h 07 min"."""
-    if not _measured(seconds):
-        return NOT_MEASURED
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _measured(value: float | None) -> TypeGuard[float]:
-    return value is not None and isfinite(value)
-
-
-def _embed(figure: Figure) -> dict[str, Any]:
-    """The figure as a data URI, and its size on the page in CSS pixels."""
-    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
-    return {
-        "source": "data:image/png;base64," + b64encode(plots.png(figure)).decode("ascii"),
-        "width": width,
-        "height": height,
-    }
-
-
 def _accuracy_interval(test: Mapping[str, Any]) -> tuple[float, float] | None:
-    if not test.get("n") or not _measured(test.get("accuracy")):
+    if not test.get("n") or not is_measured(test.get("accuracy")):
         return None
     return statistics.wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
 
@@ -190,7 +121,7 @@ def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     paired = [(row, row["versus"]) for row in comparison if row.get("versus")]
     if paired:
         return [_paired_sentence(row, versus) for row, versus in paired]
-    measured = [row for row in comparison if _measured(row.get("accuracy"))]
+    measured = [row for row in comparison if is_measured(row.get("accuracy"))]
     if len(measured) < 2:
         return []
     best, second = sorted(measured, key=lambda row: -row["accuracy"])[:2]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxtl.report import html, plots, statistics
+from jaxtl.report.text import NOT_MEASURED
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -201,7 +202,7 @@ def test_comparison_of_paired_arms_reports_the_test(tmp_path, difference, interv
 def test_what_was_not_measured_is_a_dash(tmp_path):
     bare = {"test": {"accuracy": None}, "time": None, "params": {}, "best_epoch": None, "epochs_run": None}
     page = Page(write(tmp_path, summary=bare, history=[], figures={}, config={}, environment={}))
-    assert page.text.count(html.NOT_MEASURED) >= 8
+    assert page.text.count(NOT_MEASURED) >= 8
     assert "None" not in page.text
     assert "nan" not in page.text
 
@@ -210,44 +211,3 @@ def test_writing_again_replaces_the_file_and_leaves_no_draft(tmp_path):
     assert write(tmp_path) == write(tmp_path)  # nothing in the page depends on when it was written
     assert "Other" in write(tmp_path, title="Other")
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (0.4213, "0.42 s"),
-        (9.94, "9.9 s"),
-        (9.99, "10 s"),
-        (59.7, "1 min 0 s"),
-        (725, "12 min 5 s"),
-        (3599.8, "1 h 00 min"),
-        (11220, "3 h 07 min"),
-        (None, "—"),
-        (float("nan"), "—"),
-    ],
-)
-def test_duration(seconds, expected):
-    assert html.duration(seconds) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (0.775, "0.7750"),
-        (2.302585, "2.303"),
-        (12345.6, "1.235e+04"),
-        (1234.0, "1234"),
-        (None, "—"),
-        (float("inf"), "—"),
-    ],
-)
-def test_loss(value, expected):
-    assert html.loss(value) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(0, "0"), (650, "650"), (2050, "2.05 k"), (999_999, "1 M"), (26_494_090, "26.5 M"), (1.3e9, "1.3 G"), (None, "—")],
-)
-def test_compact(value, expected):
-    assert html.compact(value) == expected

@@ -1,0 +1,63 @@
+"""What every page shares: the templates beside this module, figures inside the file, and a file written whole.
+
+A page is one HTML file, readable without a network, a script or this library.
+"""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from jaxtl.report import plots, text
+
+PIXELS_PER_INCH = 104  # on the page; figures are drawn finer, for dense screens and paper
+
+
+def write_page(path: Path, template: str, figures: Mapping[str, Figure], **values: Any) -> None:
+    """Fill a template and write the page. The file appears complete or not at all.
+
+    Args:
+      path: the HTML file; folders above it are made.
+      template: file name of the template, which extends ``base.html``.
+      figures: caption -> figure, for the template's ``figure(caption, alt)``.
+      values: what else the template names. Everything is escaped.
+
+    Raises:
+      jinja2.UndefinedError: the template names something that is not among the values.
+    """
+    jinja = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: files("jaxtl.report").joinpath(name).read_text("utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for text_of in (text.percent, text.number, text.loss, text.integer, text.compact, text.duration):
+        jinja.filters[text_of.__name__] = text_of
+    embedded = {caption: _embed(figure) for caption, figure in figures.items()}
+    write_whole(path, jinja.get_template(template).render(figures=embedded, **values).encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; folders above it are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _embed(figure: Figure) -> dict[str, Any]:
+    """The figure as a data URI, and its size on the page in CSS pixels."""
+    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
+    return {
+        "source": "data:image/png;base64," + b64encode(plots.png(figure)).decode("ascii"),
+        "width": width,
+        "height": height,
+    }
