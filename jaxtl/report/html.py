@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from jaxtl.report import statistics
 from jaxtl.report.page import write_page
 from jaxtl.report.text import duration as duration  # jaxtl.experiment asks for it here
-from jaxtl.report.text import is_measured, percent
+from jaxtl.report.text import is_measured, p_value, percent
 
 # A figure with one of these captions stands in its section; any other gets a section of its own, after them.
 COMPARISON = "Comparison"
@@ -49,8 +49,8 @@ def write_report(
       figures: caption -> figure; see the captions at the top of this module.
       comparison: None, or one mapping an arm, the arm of this run first: ``name``, ``accuracy``, ``interval``
         (low, high), ``n``, ``train_s``, ``description``; and, where both were tested on the same images, ``versus``:
-        {``name``, ``difference``, ``interval``, ``p_value``}, this arm minus the named one
-        (``statistics.paired_difference_interval`` and ``statistics.mcnemar``).
+        {``name``, ``difference``, ``interval``, ``p_value``, ``p_holm``}, that arm minus the named one
+        (see ``comparison.compare``).
       environment: name -> value: versions, device, commit, seed, wall time.
       notes: sentences for the reader, shown under the headline.
     """
@@ -71,6 +71,7 @@ def write_report(
         confusions=_frequent_confusions(test.get("confusion_matrix"), class_names),
         history=history,
         comparison=comparison,
+        paired_rows=sum(bool(row.get("versus")) for row in comparison or ()),
         verdict=[sentence.replace(" %", "\u00a0%") for sentence in _verdict(comparison or ())],
         other_figures=[caption for caption in figures if caption not in sections],
         # JSON tells "1" from 1, which matters in a configuration only.
@@ -117,10 +118,13 @@ def _frequent_confusions(
 
 
 def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences that say which arm is better and whether chance explains it; empty for fewer than two arms."""
-    paired = [(row, row["versus"]) for row in comparison if row.get("versus")]
-    if paired:
-        return [_paired_sentence(row, versus) for row, versus in paired]
+    """Sentences that say which arm is better and whether chance explains it; empty for fewer than two arms.
+
+    The table has the paired differences of all arms; the sentence is about the most accurate of those.
+    """
+    if paired := [row for row in comparison if row.get("versus")]:
+        best = max(paired, key=lambda row: row["versus"]["difference"])
+        return [_paired_sentence(best["name"], best["versus"], len(paired))]
     measured = [row for row in comparison if is_measured(row.get("accuracy"))]
     if len(measured) < 2:
         return []
@@ -135,15 +139,14 @@ def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     return [sentence]
 
 
-def _paired_sentence(row: Mapping[str, Any], versus: Mapping[str, Any]) -> str:
-    low, high = versus["interval"]
-    points, p = 100 * versus["difference"], versus["p_value"]
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    words = "more" if points >= 0 else "less"
-    if points < 0:  # "less accurate by 1 to 3 points" instead of a double negative
-        low, high = -high, -low
+def _paired_sentence(name: str, versus: Mapping[str, Any], tests: int) -> str:
+    better, worse, sign = (name, versus["name"], 1) if versus["difference"] > 0 else (versus["name"], name, -1)
+    low, high = sorted(100 * sign * end for end in versus["interval"])
+    p = versus["p_value"] if tests == 1 else versus["p_holm"]
+    correction = f", corrected for {tests} tests by Holm's method" if tests > 1 else ""
     sentence = (
-        f"On the same test images “{row['name']}” is {abs(points):.1f} percentage points {words} accurate than "
-        f"“{versus['name']}” (95 % interval {100 * low:.1f} to {100 * high:.1f}; exact McNemar test, {chance})."
+        f"On the same test images “{better}” is {100 * abs(versus['difference']):.1f} percentage points more accurate "
+        f"than “{worse}” (95 % interval {low:.1f} to {high:.1f}; exact McNemar test, p "
+        f"{'' if p < 0.001 else '= '}{p_value(p)}{correction})."
     )
     return sentence if p < 0.05 else sentence + " Chance alone could explain a difference of this size."

@@ -4,7 +4,7 @@ A page is one HTML file, readable without a network, a script or this library.
 """
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,9 @@ def write_page(path: Path, template: str, figures: Mapping[str, Figure], **value
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for text_of in (text.percent, text.number, text.loss, text.integer, text.compact, text.duration):
-        jinja.filters[text_of.__name__] = text_of
+    words: tuple[Callable[..., str], ...] = (text.percent, text.points, text.number, text.loss, text.integer)
+    words += (text.compact, text.duration, text.p_value)
+    jinja.filters.update({in_words.__name__: in_words for in_words in words})
     embedded = {caption: _embed(figure) for caption, figure in figures.items()}
     write_whole(path, jinja.get_template(template).render(figures=embedded, **values).encode())
 

@@ -54,3 +54,14 @@ def duration(seconds: float | None) -> str:
 def is_measured(value: float | None) -> TypeGuard[float]:
     """Whether there is a number to show."""
     return value is not None and isfinite(value)
+
+
+def points(difference: float, digits: int = 2) -> str:
+    """A difference of shares in percentage points, with its sign: -0.0126 -> "-1.26", 0.5 -> "+50.00"."""
+    rounded = round(100 * difference, digits)
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+
+
+def p_value(p: float) -> str:
+    """A p-value with two significant digits; "< 0.001" below that."""
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"

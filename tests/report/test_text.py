@@ -42,3 +42,17 @@ def test_loss(value, expected):
 )
 def test_compact(value, expected):
     assert text.compact(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("difference", "expected"), [(-0.0126, "-1.26"), (0.5, "+50.00"), (0.0, "0.00"), (-0.00001, "0.00")]
+)
+def test_points(difference, expected):
+    assert text.points(difference) == expected
+
+
+@pytest.mark.parametrize(
+    ("p", "expected"), [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (0.0456, "0.046"), (1.0, "1")]
+)
+def test_p_value(p, expected):
+    assert text.p_value(p) == expected
