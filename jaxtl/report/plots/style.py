@@ -1,5 +1,6 @@
 """What all figures share: colours, letters, and how a figure becomes a file."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -56,6 +57,11 @@ def png(figure: Figure, dpi: int = 160) -> bytes:
     return buffer.getvalue()
 
 
+def run_color(i: int) -> str:
+    """Colour of the i-th run, from 0, in every chart that shows several."""
+    return PALETTE[i % len(PALETTE)]
+
+
 def percent_ticks() -> FuncFormatter:
     """Ticks in per cent with as many decimals as they need."""
     return FuncFormatter(lambda value, _: f"{round(100 * value, 6):g} %")
@@ -75,3 +81,27 @@ def fit_text(name: str, *, points: float, size: float) -> str:
     while name and text_width(name + "…", size) > points:
         name = name[:-1].rstrip()
     return name + "…"
+
+
+def fit_names(names: Sequence[str], *, points: float, size: float) -> list[str]:
+    """Names that stay apart when they are cut: those with one beginning keep their ends, and if need be a number."""
+    short = [fit_text(name, points=points, size=size) for name in names]
+    short = [
+        _without_middle(name, points, size) if short.count(cut) > 1 else cut
+        for name, cut in zip(names, short, strict=True)
+    ]
+    alike = {cut for cut in short if short.count(cut) > 1}
+    return [
+        fit_text(f"{i}: {name}", points=points, size=size) if cut in alike else cut
+        for i, (name, cut) in enumerate(zip(names, short, strict=True), start=1)
+    ]
+
+
+def _without_middle(name: str, points: float, size: float) -> str:
+    name = " ".join(str(name).split())
+    if text_width(name, size) <= points:
+        return name
+    head, tail = name[: len(name) // 2], name[len(name) // 2 :]
+    while text_width(f"{head}…{tail}", size) > points and (head or tail):
+        head, tail = (head[:-1], tail) if len(head) >= len(tail) else (head, tail[1:])
+    return f"{head.rstrip()}…{tail.lstrip()}"
