@@ -8,9 +8,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxtl.report import statistics
-from jaxtl.report.page import write_page
+from jaxtl.report.comparison.paired import Difference, in_words
+from jaxtl.report.page import picture, write_page
 from jaxtl.report.text import duration as duration  # jaxtl.experiment asks for it here
-from jaxtl.report.text import is_measured, p_value, percent
+from jaxtl.report.text import is_measured, percent
 
 # A figure with one of these captions stands in its section; any other gets a section of its own, after them.
 COMPARISON = "Comparison"
@@ -59,7 +60,7 @@ def write_report(
     write_page(
         path,
         "run.html",
-        figures,
+        {caption: picture(figure) for caption, figure in figures.items()},
         title=title,
         test={"accuracy": None, "loss": None, "precision": None, "recall": None, "f1": None, "n": None, **test},
         interval=_accuracy_interval(test),
@@ -124,7 +125,9 @@ def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     if paired := [row for row in comparison if row.get("versus")]:
         best = max(paired, key=lambda row: row["versus"]["difference"])
-        return [_paired_sentence(best["name"], best["versus"], len(paired))]
+        versus = best["versus"]
+        found = Difference(*(versus[field] for field in Difference._fields))
+        return [in_words(best["name"], versus["name"], found, tests=len(paired))]
     measured = [row for row in comparison if is_measured(row.get("accuracy"))]
     if len(measured) < 2:
         return []
@@ -137,16 +140,3 @@ def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
         apart = best["interval"][0] > second["interval"][1]
         sentence += f" Their 95 % intervals {'do not overlap' if apart else 'overlap'}."
     return [sentence]
-
-
-def _paired_sentence(name: str, versus: Mapping[str, Any], tests: int) -> str:
-    better, worse, sign = (name, versus["name"], 1) if versus["difference"] > 0 else (versus["name"], name, -1)
-    low, high = sorted(100 * sign * end for end in versus["interval"])
-    p = versus["p_value"] if tests == 1 else versus["p_holm"]
-    correction = f", corrected for {tests} tests by Holm's method" if tests > 1 else ""
-    sentence = (
-        f"On the same test images “{better}” is {100 * abs(versus['difference']):.1f} percentage points more accurate "
-        f"than “{worse}” (95 % interval {low:.1f} to {high:.1f}; exact McNemar test, p "
-        f"{'' if p < 0.001 else '= '}{p_value(p)}{correction})."
-    )
-    return sentence if p < 0.05 else sentence + " Chance alone could explain a difference of this size."

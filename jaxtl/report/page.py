@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from matplotlib.figure import Figure
@@ -17,13 +17,38 @@ from jaxtl.report import plots, text
 PIXELS_PER_INCH = 104  # on the page; figures are drawn finer, for dense screens and paper
 
 
-def write_page(path: Path, template: str, figures: Mapping[str, Figure], **values: Any) -> None:
+class Picture(NamedTuple):
+    """A drawn figure.
+
+    Attributes:
+      png: the file.
+      width: on the page, in CSS pixels.
+      height: likewise.
+    """
+
+    png: bytes
+    width: int
+    height: int
+
+    @property
+    def source(self) -> str:
+        """The file as a data URI."""
+        return "data:image/png;base64," + b64encode(self.png).decode("ascii")
+
+
+def picture(figure: Figure) -> Picture:
+    """Draw a figure."""
+    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
+    return Picture(plots.png(figure), width, height)
+
+
+def write_page(path: Path, template: str, figures: Mapping[str, Picture], **values: Any) -> None:
     """Fill a template and write the page. The file appears complete or not at all.
 
     Args:
       path: the HTML file; folders above it are made.
       template: file name of the template, which extends ``base.html``.
-      figures: caption -> figure, for the template's ``figure(caption, alt)``.
+      figures: caption -> picture, for the template's ``figure(caption, alt)``.
       values: what else the template names. Everything is escaped.
 
     Raises:
@@ -39,8 +64,7 @@ def write_page(path: Path, template: str, figures: Mapping[str, Figure], **value
     words: tuple[Callable[..., str], ...] = (text.percent, text.points, text.number, text.loss, text.integer)
     words += (text.compact, text.duration, text.p_value)
     jinja.filters.update({in_words.__name__: in_words for in_words in words})
-    embedded = {caption: _embed(figure) for caption, figure in figures.items()}
-    write_whole(path, jinja.get_template(template).render(figures=embedded, **values).encode())
+    write_whole(path, jinja.get_template(template).render(figures=figures, **values).encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -52,13 +76,3 @@ def write_whole(path: Path, content: bytes) -> None:
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def _embed(figure: Figure) -> dict[str, Any]:
-    """The figure as a data URI, and its size on the page in CSS pixels."""
-    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
-    return {
-        "source": "data:image/png;base64," + b64encode(plots.png(figure)).decode("ascii"),
-        "width": width,
-        "height": height,
-    }

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxtl.report.plots.labels import place_labels
+from jaxtl.report.plots.labels import line_to, place_labels
 
 BOUNDS = (0.0, 0.0, 400.0, 300.0)
 
@@ -37,6 +37,16 @@ def test_labels_of_a_crowd_cover_nothing_and_stay_inside(seed):
         assert box[0] >= 0 and box[1] >= 0 and box[2] <= 400 and box[3] <= 300
         assert box[2] - box[0] == pytest.approx(60) and box[3] - box[1] == pytest.approx(11)
     assert boxes == place_labels(points, [(60, 11)] * 18, obstacles, BOUNDS)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_line_to_a_label_crosses_no_other_label(seed):
+    points = [tuple(point) for point in np.random.default_rng(seed).normal((200, 150), (60, 35), (14, 2))]
+    boxes = place_labels(points, [(60, 11)] * 14, around(points), BOUNDS)
+    lines = [line_to(point, box) for point, box in zip(points, boxes, strict=True)]
+    assert max(len(line) for line in lines) > 5, "some labels are not beside their points"
+    for i, line in enumerate(lines):
+        assert not any(overlap(box, part) for part in line for box in boxes[:i] + boxes[i + 1 :])
 
 
 def test_a_point_that_comes_twice_has_two_places():

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxtl.report.statistics import holm, mcnemar, paired_difference_interval
+from jaxtl.report.text import p_value
 
 
 class Difference(NamedTuple):
@@ -39,6 +40,27 @@ def differences(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[Differen
         Difference(float(right.mean() - other.mean()), paired_difference_interval(right, other), p, corrected)
         for (right, other), p, corrected in zip(pairs, p_values, holm(p_values), strict=True)
     ]
+
+
+def in_words(name: str, other: str, found: Difference, *, tests: int) -> str:
+    """A sentence that says which of two runs is better, by how much, and whether chance explains it.
+
+    Args:
+      name: the run whose accuracy comes first in the difference.
+      other: the run whose accuracy is subtracted.
+      found: the difference.
+      tests: how many pairs were tested with it; the corrected p-value is told where it is more than one.
+    """
+    better, worse, sign = (name, other, 1) if found.difference > 0 else (other, name, -1)
+    low, high = sorted(100 * sign * end for end in found.interval)
+    p = found.p_value if tests == 1 else found.p_holm
+    chance = f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+    correction = f", corrected for {tests} tests by Holm's method" if tests > 1 else ""
+    sentence = (
+        f"On the same test images “{better}” is {100 * abs(found.difference):.1f} percentage points more accurate "
+        f"than “{worse}” (95 % interval {low:.1f} to {high:.1f}; exact McNemar test, {chance}{correction})."
+    )
+    return sentence if p < 0.05 else sentence + " Chance alone could explain a difference of this size."
 
 
 def groups(keys: Sequence[object]) -> list[list[int]]:

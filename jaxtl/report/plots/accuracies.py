@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxtl.report.plots.style import INK, fit_names, percent_ticks, run_color, styled
+from jaxtl.report.plots.style import INK, fit_names, percent_ticks, run_color, run_marker, styled
 
 
 @styled
@@ -32,7 +32,7 @@ def accuracy_comparison(
         color = run_color(row)
         axes.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
         axes.plot([low, high], [row, row], "|", color=color, ms=9, mew=2.2)
-        axes.plot([accuracy], [row], "o", color=color, ms=8, mec="white", mew=1.2)
+        axes.plot([accuracy], [row], run_marker(row), color=color, ms=8, mec="white", mew=1.2)
         text = f"{100 * accuracy:.1f} %"
         axes.annotate(text, (accuracy, row), (0, 8), textcoords="offset points", ha="center", fontweight="bold")
     axes.set_yticks(range(len(names)), fit_names(names, points=200, size=9))

@@ -20,6 +20,7 @@ from jaxtl.report.plots.style import (
     fit_text,
     percent_ticks,
     run_color,
+    run_marker,
     styled,
     text_width,
 )
@@ -142,9 +143,9 @@ def _accuracies(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, Any]]]
     for i, (label, history) in enumerate(zip(labels, histories.values(), strict=True)):
         series = _series(history, metric)
         drawn += series[0]
-        # After one round of colours the dashes tell the runs apart. A run keeps its colour in all panels and charts.
+        # A run looks the same in all panels and charts; dashes help where there are too many epochs for markers.
         style = ("-", "--", ":", "-.")[i // len(PALETTE) % 4]
-        _line(axes, series, color=run_color(i), label=label, linestyle=style)
+        _line(axes, series, color=run_color(i), label=label, linestyle=style, marker=run_marker(i))
     axes.set_title(METRIC_TITLES[metric])
     return drawn
 
@@ -155,12 +156,20 @@ def _series(history: Sequence[Mapping[str, Any]], field: str) -> tuple[list[int]
     return [int(line["epoch"]) for line in measured], [float(line[field]) for line in measured]
 
 
-def _line(axes: Axes, series: tuple[list[int], list[float]], *, color: str, label: str, linestyle: str = "-") -> None:
+def _line(
+    axes: Axes,
+    series: tuple[list[int], list[float]],
+    *,
+    color: str,
+    label: str,
+    linestyle: str = "-",
+    marker: str = "o",
+) -> None:
     epochs, values = series
     if epochs:  # many epochs read better as a plain line; a single one is invisible without its marker
-        marker = "o" if len(epochs) <= 30 else ""
+        shown = marker if len(epochs) <= 30 else ""
         size = 6.0 if len(epochs) == 1 else 3.5
-        axes.plot(epochs, values, color=color, label=label, linestyle=linestyle, marker=marker, markersize=size)
+        axes.plot(epochs, values, color=color, label=label, linestyle=linestyle, marker=shown, markersize=size)
 
 
 def _epoch_axis(axes: Axes, history: Sequence[Mapping[str, Any]], title: str, *, width: float) -> None:

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), which colour-blind readers can tell apart, without its yellow.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+MARKERS = "osD^vP"
 INK, MUTED, FAINT = "#1f2933", "#66717e", "#e4e8ed"
 RIGHT, WRONG = "#00734f", "#c2361b"  # darker green and red than the palette's: they colour small letters
 
@@ -60,6 +61,11 @@ def png(figure: Figure, dpi: int = 160) -> bytes:
 def run_color(i: int) -> str:
     """Colour of the i-th run, from 0, in every chart that shows several."""
     return PALETTE[i % len(PALETTE)]
+
+
+def run_marker(i: int) -> str:
+    """Shape of its points: after one round of colours the shapes tell the runs apart."""
+    return MARKERS[i // len(PALETTE) % len(MARKERS)]
 
 
 def percent_ticks() -> FuncFormatter:

@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator
 
 from jaxtl.report.plots.labels import Box, place_labels
-from jaxtl.report.plots.style import INK, PALETTE, fit_names, percent_ticks, run_color, styled, text_width
+from jaxtl.report.plots.style import INK, fit_names, percent_ticks, run_color, run_marker, styled, text_width
 
-MARKERS = "osD^vP"  # after one round of colours the shapes tell the runs apart
 LETTERS = 8.5  # points
 
 # Round times of day that may stand on the axis, in seconds, the finer rows only where there is room.
@@ -57,8 +56,7 @@ def time_accuracy(
         color = run_color(i)
         axes.plot([x, x], [low, high], color=color, linewidth=1.6, alpha=0.75, solid_capstyle="butt")
         axes.plot([x, x], [low, high], "_", color=color, ms=7, mew=1.6, alpha=0.75)
-        shape = MARKERS[i // len(PALETTE) % len(MARKERS)]
-        axes.plot([x], [accuracy], shape, color=color, ms=8, mec="white", mew=1.2, zorder=3)
+        axes.plot([x], [accuracy], run_marker(i), color=color, ms=8, mec="white", mew=1.2, zorder=3)
     _write_names(axes, names, seconds, accuracies, intervals)
     return figure
 
