@@ -389,6 +389,8 @@ def test_names_that_are_cut_stay_apart():
     assert len(set(short)) == 3
     assert short[1].startswith("Dense") and short[1].endswith("5 epochs") and "…" in short[1]
     assert all(text_width(name, 9) <= 120 for name in short)
+    shorter, longer = fit_names([beginning, beginning + "from scratch"], points=250, size=9)
+    assert shorter != longer and longer.endswith("from scratch"), "what is cut still shows where it differs"
     middles = ["a" * 40 + middle + "z" * 40 for middle in "xy"]
     assert len(set(fit_names(middles, points=120, size=9))) == 2
 

@@ -90,23 +90,21 @@ def fit_text(name: str, *, points: float, size: float) -> str:
 
 
 def fit_names(names: Sequence[str], *, points: float, size: float) -> list[str]:
-    """Names that stay apart when they are cut: those with one beginning keep their ends, and if need be a number."""
-    short = [fit_text(name, points=points, size=size) for name in names]
-    short = [
-        _without_middle(name, points, size) if short.count(cut) > 1 else cut
-        for name, cut in zip(names, short, strict=True)
-    ]
+    """Names that stay apart when they are cut: those that begin alike keep their ends, and if need be get a number."""
+    whole = [" ".join(str(name).split()) for name in names]
+    short = [fit_text(name, points=points, size=size) for name in whole]
+    for i, (name, cut) in enumerate(zip(whole, short, strict=True)):
+        others = whole[:i] + whole[i + 1 :]
+        if cut != name and any(other.startswith(cut.removesuffix("…")) for other in others):
+            short[i] = _without_middle(name, points, size)
     alike = {cut for cut in short if short.count(cut) > 1}
     return [
         fit_text(f"{i}: {name}", points=points, size=size) if cut in alike else cut
-        for i, (name, cut) in enumerate(zip(names, short, strict=True), start=1)
+        for i, (name, cut) in enumerate(zip(whole, short, strict=True), start=1)
     ]
 
 
 def _without_middle(name: str, points: float, size: float) -> str:
-    name = " ".join(str(name).split())
-    if text_width(name, size) <= points:
-        return name
     head, tail = name[: len(name) // 2], name[len(name) // 2 :]
     while text_width(f"{head}…{tail}", size) > points and (head or tail):
         head, tail = (head[:-1], tail) if len(head) >= len(tail) else (head, tail[1:])
