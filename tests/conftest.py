@@ -1,14 +1,22 @@
 """Fixtures that the tests of several rooms share."""
 
+import functools
+import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
+
+from jaxtl.report import plots
+from jaxtl.report.statistics import classification_scores
+from jaxtl.run_folder import RunFolder
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +50,14 @@ def compiled_once(tmp_path_factory):
 def no_pictures(monkeypatch):
     """Reports without pictures, for tests that run many runs and look at other things: drawing takes the longest."""
     monkeypatch.setattr("jaxtl.experiment.draw", lambda **kwargs: {})
+
+
+@pytest.fixture(scope="module")
+def coarse_pictures():
+    """Pictures of few pixels, for tests that draw many and look at other things."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxtl.report.plots.png", functools.partial(plots.png, dpi=20))
+        yield
 
 
 class Outcome(NamedTuple):
@@ -125,3 +141,67 @@ def transfer_config(tmp_path_factory):
     path = tmp_path_factory.mktemp("configs") / "transfer.py"
     path.write_text(TRANSFER)
     return path
+
+
+@pytest.fixture(scope="session")
+def write_run():
+    """``write_run(folder, name=…, accuracy=…)``: a finished run that nobody trained; see below for the rest."""
+    return _write_run
+
+
+def _write_run(
+    folder: Path,
+    *,
+    name: str,
+    accuracy: float,
+    classes: Sequence[str] = ("cat", "dog", "bird"),
+    n: int = 200,
+    first_index: int = 0,
+    train_s: float = 60.0,
+    epochs: int = 3,
+    validated: bool = True,
+    reported: str = "",
+    device: str = "cpu",
+    trained: int = 1000,
+    seed: int = 0,
+) -> dict:
+    """Write what ``python -m jaxtl.main`` leaves behind, from random predictions, and return the summary.
+
+    The test set depends on classes, n and first_index alone.
+    """
+    k = len(classes)
+    labels = np.arange(n) % k
+    # Images are hard or easy for every run alike, so that the runs are correlated as real ones are.
+    hard = 0.7 * np.random.default_rng(99).random(n) + 0.3 * np.random.default_rng(seed).random(n)
+    right = hard < np.quantile(hard, accuracy)
+    shift = np.random.default_rng(seed + 1).integers(1, k, n)
+    predicted = np.where(right, labels, (labels + shift) % k)
+    confusion = np.zeros((k, k), np.int64)
+    np.add.at(confusion, (labels, predicted), 1)
+    scores = classification_scores(confusion)
+    per_class = [{"class": c, **line} for c, line in zip(classes, scores.pop("per_class"), strict=True)]
+    summary = {
+        "name": name,
+        "test": {**scores, "loss": 0.5, "n": n, "confusion_matrix": confusion.tolist(), "per_class": per_class},
+        "time": {"compile_s": 1.0, "train_s": train_s, "inference_s": 0.5, "total_s": train_s + 2},
+        "params": {"total": 123_456, "trainable": trained},
+        "best_epoch": epochs,
+        "epochs_run": epochs,
+    }
+    curve = scores["accuracy"] * (1 - 0.5 * np.exp(-np.arange(1, epochs + 1) / 3))
+    with RunFolder(folder, {"name": name, "model": {"name": "cnn"}, "reported": reported}) as run:
+        run.begin({"device": device})
+        run.write_history(
+            [
+                {
+                    "phase": "all",
+                    "epoch": e,
+                    "train_accuracy": float(a),
+                    "val_accuracy": float(a) if validated else None,
+                }
+                for e, a in enumerate(curve, start=1)
+            ]
+        )
+        run.write_predictions(np.arange(n) + first_index, labels, predicted, np.full(n, 0.5), classes)
+        run.write_summary(summary)
+    return json.loads(json.dumps(summary))

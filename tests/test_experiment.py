@@ -128,7 +128,8 @@ def test_source_transfer_and_baseline(transfer_config, tmp_path):
     assert (this["name"], other["name"]) == ("this run", "scratch")
     assert this["accuracy"] == summary["test"]["accuracy"]
     assert other["accuracy"] == read(scratch / "summary.json")["test"]["accuracy"]
-    assert this["versus"]["difference"] == pytest.approx(this["accuracy"] - other["accuracy"])
+    assert other["versus"]["name"] == "this run"
+    assert other["versus"]["difference"] == pytest.approx(other["accuracy"] - this["accuracy"])
     assert "weights of the source" in this["description"] and "random weights" in other["description"]
     assert "scratch" in (tmp_path / "report" / "index.html").read_text()
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from jaxtl.report.html import duration, integer, number, percent
 from jaxtl.report.statistics import wilson_interval
+from jaxtl.report.text import duration, integer, number, percent
 
 
 class RunConsole:

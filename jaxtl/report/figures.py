@@ -47,7 +47,7 @@ def draw(
             [row["accuracy"] for row in comparison],
             [row["interval"] for row in comparison],
         )
-        figures[html.COMPARISON_CURVES] = plots.overlaid_curves(histories, metric="train_accuracy")
+        figures[html.COMPARISON_CURVES] = plots.overlaid_curves(histories)
     figures[html.CURVES] = plots.curves(history, best_epoch=best_epoch)
     figures[html.LEARNING_RATE] = plots.learning_rate(history)
     figures[html.CONFUSION] = plots.confusion_matrix(confusion, class_names)

@@ -1,17 +1,17 @@
-"""The page of a run: one HTML file with its figures inside, readable without a network, a script or this library."""
+"""The page of a run."""
 
 import json
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.resources import files
-from math import isfinite
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 
-from jaxtl.report import plots, statistics
+from jaxtl.report import statistics
+from jaxtl.report.comparison.paired import Difference, in_words
+from jaxtl.report.page import picture, write_page
+from jaxtl.report.text import duration as duration  # jaxtl.experiment asks for it here
+from jaxtl.report.text import is_measured, percent
 
 # A figure with one of these captions stands in its section; any other gets a section of its own, after them.
 COMPARISON = "Comparison"
@@ -21,9 +21,6 @@ LEARNING_RATE = "Learning rate"
 CONFUSION = "Confusion matrix"
 PREDICTIONS = "Predictions"
 SAMPLES = "Sample images"
-
-NOT_MEASURED = "—"
-PIXELS_PER_INCH = 104  # on the page; figures are drawn finer, for dense screens and paper
 
 
 def write_report(
@@ -53,18 +50,17 @@ def write_report(
       figures: caption -> figure; see the captions at the top of this module.
       comparison: None, or one mapping an arm, the arm of this run first: ``name``, ``accuracy``, ``interval``
         (low, high), ``n``, ``train_s``, ``description``; and, where both were tested on the same images, ``versus``:
-        {``name``, ``difference``, ``interval``, ``p_value``}, this arm minus the named one
-        (``statistics.paired_difference_interval`` and ``statistics.mcnemar``).
+        {``name``, ``difference``, ``interval``, ``p_value``, ``p_holm``}, that arm minus the named one
+        (see ``comparison.compare``).
       environment: name -> value: versions, device, commit, seed, wall time.
       notes: sentences for the reader, shown under the headline.
     """
     test = summary.get("test") or {}
-    jinja = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    for text_of in (percent, number, loss, integer, compact, duration):
-        jinja.filters[text_of.__name__] = text_of
-    template = jinja.from_string(files("jaxtl.report").joinpath("template.html").read_text("utf-8"))
     sections = {COMPARISON, COMPARISON_CURVES, CURVES, LEARNING_RATE, CONFUSION, PREDICTIONS, SAMPLES}
-    page = template.render(
+    write_page(
+        path,
+        "run.html",
+        {caption: picture(figure) for caption, figure in figures.items()},
         title=title,
         test={"accuracy": None, "loss": None, "precision": None, "recall": None, "f1": None, "n": None, **test},
         interval=_accuracy_interval(test),
@@ -76,18 +72,14 @@ def write_report(
         confusions=_frequent_confusions(test.get("confusion_matrix"), class_names),
         history=history,
         comparison=comparison,
+        paired_rows=sum(bool(row.get("versus")) for row in comparison or ()),
         verdict=[sentence.replace(" %", "\u00a0%") for sentence in _verdict(comparison or ())],
-        figures={caption: _embed(figure) for caption, figure in figures.items()},
         other_figures=[caption for caption in figures if caption not in sections],
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in flatten(config)},
         environment=dict(flatten(environment)),
         notes=notes,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    draft.write_text(page, encoding="utf-8")
-    draft.replace(path)
 
 
 def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -102,67 +94,8 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def percent(share: float | None, digits: int = 2) -> str:
-    """0.9342 -> "93.42 %"; a dash for what was not measured."""
-    return f"{100 * share:.{digits}f} %" if _measured(share) else NOT_MEASURED
-
-
-def number(value: float | None, digits: int = 4) -> str:
-    """A number with at most ``digits`` significant digits; a dash for what was not measured."""
-    return f"{value:,.{digits}g}" if _measured(value) else NOT_MEASURED
-
-
-def loss(value: float | None) -> str:
-    """A loss with four significant digits, zeros kept, so that a column of them lines up; a dash if not measured."""
-    return f"{value:#.4g}".rstrip(".") if _measured(value) else NOT_MEASURED
-
-
-def integer(value: float | None) -> str:
-    """1234567 -> "1,234,567"; a dash for what was not measured."""
-    return f"{value:,.0f}" if _measured(value) else NOT_MEASURED
-
-
-def compact(value: float | None) -> str:
-    """26494090 -> "26.5 M": a count to grasp at a glance; a dash for what was not measured."""
-    if not _measured(value):
-        return NOT_MEASURED
-    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= 0.9995 * size:  # 999,999 is "1 M", not "1e+03 k"
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a person says them: "0.42 s", "38 s", "12 min 5 s", "3 h 07 min"."""
-    if not _measured(seconds):
-        return NOT_MEASURED
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _measured(value: float | None) -> TypeGuard[float]:
-    return value is not None and isfinite(value)
-
-
-def _embed(figure: Figure) -> dict[str, Any]:
-    """The figure as a data URI, and its size on the page in CSS pixels."""
-    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
-    return {
-        "source": "data:image/png;base64," + b64encode(plots.png(figure)).decode("ascii"),
-        "width": width,
-        "height": height,
-    }
-
-
 def _accuracy_interval(test: Mapping[str, Any]) -> tuple[float, float] | None:
-    if not test.get("n") or not _measured(test.get("accuracy")):
+    if not test.get("n") or not is_measured(test.get("accuracy")):
         return None
     return statistics.wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
 
@@ -186,11 +119,16 @@ def _frequent_confusions(
 
 
 def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences that say which arm is better and whether chance explains it; empty for fewer than two arms."""
-    paired = [(row, row["versus"]) for row in comparison if row.get("versus")]
-    if paired:
-        return [_paired_sentence(row, versus) for row, versus in paired]
-    measured = [row for row in comparison if _measured(row.get("accuracy"))]
+    """Sentences that say which arm is better and whether chance explains it; empty for fewer than two arms.
+
+    The table has the paired differences of all arms; the sentence is about the most accurate of those.
+    """
+    if paired := [row for row in comparison if row.get("versus")]:
+        best = max(paired, key=lambda row: row["versus"]["difference"])
+        versus = best["versus"]
+        found = Difference(*(versus[field] for field in Difference._fields))
+        return [in_words(best["name"], versus["name"], found, tests=len(paired))]
+    measured = [row for row in comparison if is_measured(row.get("accuracy"))]
     if len(measured) < 2:
         return []
     best, second = sorted(measured, key=lambda row: -row["accuracy"])[:2]
@@ -202,17 +140,3 @@ def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
         apart = best["interval"][0] > second["interval"][1]
         sentence += f" Their 95 % intervals {'do not overlap' if apart else 'overlap'}."
     return [sentence]
-
-
-def _paired_sentence(row: Mapping[str, Any], versus: Mapping[str, Any]) -> str:
-    low, high = versus["interval"]
-    points, p = 100 * versus["difference"], versus["p_value"]
-    chance = "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
-    words = "more" if points >= 0 else "less"
-    if points < 0:  # "less accurate by 1 to 3 points" instead of a double negative
-        low, high = -high, -low
-    sentence = (
-        f"On the same test images “{row['name']}” is {abs(points):.1f} percentage points {words} accurate than "
-        f"“{versus['name']}” (95 % interval {100 * low:.1f} to {100 * high:.1f}; exact McNemar test, {chance})."
-    )
-    return sentence if p < 0.05 else sentence + " Chance alone could explain a difference of this size."

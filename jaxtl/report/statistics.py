@@ -1,36 +1,12 @@
 """How good is a classifier, and how sure can we be? Pure functions of counts and of right/wrong vectors."""
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats  # type: ignore[import-untyped]
-
-
-def confusion_counts(labels: npt.ArrayLike, predicted: npt.ArrayLike, num_classes: int) -> np.ndarray:
-    """Count how often each true class was predicted as each class.
-
-    Args:
-      labels: int [N], true classes in [0, num_classes).
-      predicted: int [N], predicted classes in [0, num_classes).
-      num_classes: K.
-
-    Returns:
-      int64 [K, K]; rows are true classes, columns predicted ones.
-
-    Raises:
-      ValueError: the vectors differ in length, or a class lies outside [0, K).
-    """
-    labels, predicted = np.asarray(labels), np.asarray(predicted)
-    if labels.ndim != 1 or labels.shape != predicted.shape:
-        raise ValueError(f"labels {labels.shape} and predicted {predicted.shape} must be vectors of one length")
-    for name, classes in (("labels", labels), ("predicted", predicted)):
-        if classes.size and (classes.min() < 0 or classes.max() >= num_classes):
-            raise ValueError(f"{name} must lie in [0, {num_classes}), found {classes.min()} to {classes.max()}")
-    counts = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(counts, (labels, predicted), 1)
-    return counts
 
 
 def classification_scores(confusion: np.ndarray) -> dict[str, Any]:
@@ -153,6 +129,38 @@ def paired_difference_interval(
     below = sqrt((a - low_a) ** 2 - 2 * phi * (a - low_a) * (high_b - b) + (high_b - b) ** 2)
     above = sqrt((high_a - a) ** 2 - 2 * phi * (high_a - a) * (b - low_b) + (b - low_b) ** 2)
     return a - b - below, a - b + above
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values of several tests, so that the chance of any false rejection among them stays below the level.
+
+    The smallest is multiplied by the number of tests, the next by one less, and so on; none falls below one before
+    it, and none exceeds 1. It assumes nothing of how the tests depend on each other, and rejects whatever Bonferroni's
+    correction does.
+
+    Source: S. Holm (1979), A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+    Statistics 6, 65-70.
+
+    Args:
+      p_values: M values in [0, 1]; M may be 0.
+
+    Returns:
+      M corrected values, in the order of the arguments.
+
+    Raises:
+      ValueError: a value lies outside [0, 1].
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    p = np.asarray(p_values, float)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise ValueError(f"p-values lie in [0, 1], got {list(p_values)}")
+    order = np.argsort(p, kind="stable")
+    steps = np.minimum(1.0, p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(steps)
+    return corrected.tolist()
 
 
 def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxtl.report import html, plots, statistics
+from jaxtl.report.text import NOT_MEASURED
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -182,26 +183,51 @@ def test_comparison_of_unpaired_arms_speaks_of_their_intervals(tmp_path):
     assert "Their 95 % intervals overlap." in Page(write(tmp_path, comparison=arms)).text
 
 
+def versus(name, difference, interval, p, p_holm=None):
+    return {"name": name, "difference": difference, "interval": interval, "p_value": p, "p_holm": p_holm or p}
+
+
 @pytest.mark.parametrize(
     ("difference", "interval", "p", "expected"),
     [
-        (0.12, (0.10, 0.14), 1e-9, "12.0 percentage points more accurate than “b” (95 % interval 10.0 to 14.0; exact"),
-        (-0.02, (-0.05, 0.01), 0.2, "2.0 percentage points less accurate than “b” (95 % interval -1.0 to 5.0; exact"),
+        (
+            -0.12,
+            (-0.14, -0.10),
+            1e-9,
+            "“a” is 12.0 percentage points more accurate than “b” (95 % interval 10.0 to 14.0;",
+        ),
+        (0.02, (-0.01, 0.05), 0.2, "“b” is 2.0 percentage points more accurate than “a” (95 % interval -1.0 to 5.0;"),
     ],
 )
-def test_comparison_of_paired_arms_reports_the_test(tmp_path, difference, interval, p, expected):
-    versus = {"name": "b", "difference": difference, "interval": interval, "p_value": p}
-    arms = [{"name": "a", "accuracy": 0.9, "versus": versus}, {"name": "b", "accuracy": 0.8}]
+def test_the_verdict_of_paired_arms_names_the_better_one(tmp_path, difference, interval, p, expected):
+    arms = [{"name": "a", "accuracy": 0.9}]
+    arms += [{"name": "b", "accuracy": 0.9 + difference, "versus": versus("a", difference, interval, p)}]
     said = Page(write(tmp_path, comparison=arms)).text
     assert expected in said
-    assert ("p < 0.001" in said) == (p < 0.001)
+    assert ("exact McNemar test, p < 0.001)" in said) == (p < 0.001)
+    assert ("exact McNemar test, p = 0.2)" in said) == (p == 0.2)
     assert ("Chance alone could explain" in said) == (p > 0.05)
+    assert "Holm" not in said
+
+
+def test_every_baseline_has_its_paired_difference_and_several_are_corrected(tmp_path):
+    arms = [
+        {"name": "a", "accuracy": 0.9},
+        {"name": "far", "accuracy": 0.7, "versus": versus("a", -0.2, (-0.25, -0.15), 1e-6, 2e-6)},
+        {"name": "near", "accuracy": 0.88, "versus": versus("a", -0.02, (-0.05, 0.01), 0.03, 0.06)},
+        {"name": "other images", "accuracy": 0.88},
+    ]
+    said = Page(write(tmp_path, comparison=arms)).text
+    assert "-20.00 -25.00 to -15.00 < 0.001" in said
+    assert "-2.00 -5.00 to +1.00 0.06" in said
+    assert "“a” is 2.0 percentage points more accurate than “near”" in said, "the verdict is about the best baseline"
+    assert "p = 0.06, corrected for 2 tests by Holm's method). Chance alone could explain" in said
 
 
 def test_what_was_not_measured_is_a_dash(tmp_path):
     bare = {"test": {"accuracy": None}, "time": None, "params": {}, "best_epoch": None, "epochs_run": None}
     page = Page(write(tmp_path, summary=bare, history=[], figures={}, config={}, environment={}))
-    assert page.text.count(html.NOT_MEASURED) >= 8
+    assert page.text.count(NOT_MEASURED) >= 8
     assert "None" not in page.text
     assert "nan" not in page.text
 
@@ -210,44 +236,3 @@ def test_writing_again_replaces_the_file_and_leaves_no_draft(tmp_path):
     assert write(tmp_path) == write(tmp_path)  # nothing in the page depends on when it was written
     assert "Other" in write(tmp_path, title="Other")
     assert [path.name for path in (tmp_path / "report").iterdir()] == ["index.html"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (0.4213, "0.42 s"),
-        (9.94, "9.9 s"),
-        (9.99, "10 s"),
-        (59.7, "1 min 0 s"),
-        (725, "12 min 5 s"),
-        (3599.8, "1 h 00 min"),
-        (11220, "3 h 07 min"),
-        (None, "—"),
-        (float("nan"), "—"),
-    ],
-)
-def test_duration(seconds, expected):
-    assert html.duration(seconds) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        (0.775, "0.7750"),
-        (2.302585, "2.303"),
-        (12345.6, "1.235e+04"),
-        (1234.0, "1234"),
-        (None, "—"),
-        (float("inf"), "—"),
-    ],
-)
-def test_loss(value, expected):
-    assert html.loss(value) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(0, "0"), (650, "650"), (2050, "2.05 k"), (999_999, "1 M"), (26_494_090, "26.5 M"), (1.3e9, "1.3 G"), (None, "—")],
-)
-def test_compact(value, expected):
-    assert html.compact(value) == expected

@@ -1,3 +1,4 @@
+import itertools
 import warnings
 
 import matplotlib
@@ -5,8 +6,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from jaxtl.report import plots
+from jaxtl.report.plots.style import fit_names, text_width
+from jaxtl.report.statistics import wilson_interval
 
 
 def history(epochs, *, head=0, validation=True):
@@ -294,14 +298,175 @@ def test_accuracy_comparison_draws_each_arm_with_its_interval():
         plots.accuracy_comparison([], [], [])
 
 
-def test_overlaid_curves_leave_out_a_run_without_the_metric():
-    runs = {"transfer": history(5), "blind": history(5, validation=False), "scratch": history(9)}
-    (axes,) = plots.overlaid_curves(runs).axes
+def test_overlaid_curves_show_validation_where_every_run_has_it():
+    (axes,) = plots.overlaid_curves({"transfer": history(5), "scratch": history(9), "never measured": []}).axes
     assert legend(axes) == ["transfer", "scratch"]
     assert axes.get_title("left") == "Validation accuracy"
     assert axes.get_xlim() == (0.5, 9.5)
-    with pytest.raises(ValueError, match="val_accuracy"):
-        plots.overlaid_curves({"blind": history(5, validation=False)})
+    np.testing.assert_allclose(line(axes, "transfer").get_ydata(), [1 - 0.6 / epoch for epoch in range(1, 6)])
+
+
+def test_overlaid_curves_show_training_where_no_run_was_validated():
+    (axes,) = plots.overlaid_curves({"a": history(5, validation=False), "b": history(3, validation=False)}).axes
+    assert axes.get_title("left") == "Training accuracy"
+    np.testing.assert_allclose(line(axes, "b").get_ydata(), [1 - 0.5 / epoch for epoch in range(1, 4)])
+    with pytest.raises(ValueError, match="no run has"):
+        plots.overlaid_curves({"nothing": []})
+
+
+def test_overlaid_curves_show_both_where_some_runs_were_validated_in_one_colour_a_run():
+    runs = {"blind": history(5, validation=False), "seen": history(4)}
+    validation, training = plots.overlaid_curves(runs).axes
+    assert (validation.get_title("left"), training.get_title("left")) == ("Validation accuracy", "Training accuracy")
+    assert legend(validation) == ["seen"]
+    assert legend(training) == ["blind", "seen"]
+    assert (
+        line(validation, "seen").get_color()
+        == line(training, "seen").get_color()
+        != line(training, "blind").get_color()
+    )
+    assert validation.get_ylim() == training.get_ylim()
+    assert plots.accuracy_metrics(runs) == ["val_accuracy", "train_accuracy"]
+
+
+def test_the_legend_of_many_curves_stands_beside_them():
+    figure = plots.overlaid_curves({f"run {i}": history(i + 2, validation=i % 2) for i in range(30)})
+    figure.draw_without_rendering()
+    (beside,) = figure.legends
+    assert len(beside.get_texts()) == 30
+    box = beside.get_window_extent()
+    assert box.y0 >= 0 and box.x1 <= figure.bbox.x1
+    assert not any(axes.get_legend() or box.overlaps(axes.bbox) for axes in figure.axes)
+
+
+def test_confusion_grid_shows_shares_of_the_true_class_on_one_scale():
+    matrices = {
+        "good": np.array([[8, 2], [1, 3]]),
+        "bad": np.array([[50, 50], [1, 399]]),
+        "empty": np.zeros((2, 2), int),
+    }
+    *panels, bar = plots.confusion_grid(matrices, ["ant", "bee"]).axes
+    assert [axes.get_title("left") for axes in panels] == ["good", "bad", "empty"]
+    assert [[text.get_text() for text in axes.texts] for axes in panels] == [
+        ["80", "20", "25", "75"],
+        ["50", "50", "", "100"],  # 0.25 % rounds to 0 and is left blank
+        ["", "", "", ""],
+    ]
+    assert {axes.images[0].get_clim() for axes in panels} == {(0, 1)}
+    assert bar.get_ylabel() == "Share of the true class"
+    with pytest.raises(ValueError, match="3 class names"):
+        plots.confusion_grid(matrices, list("abc"))
+    with pytest.raises(ValueError, match="at least one"):
+        plots.confusion_grid({}, list("abc"))
+
+
+@pytest.mark.parametrize(("runs", "num_classes"), [(1, 10), (2, 2), (4, 10), (5, 20), (7, 3), (3, 100)])
+def test_confusion_grid_keeps_everything_apart_and_inside(runs, num_classes):
+    names = [f"long class name {i}" for i in range(num_classes)]
+    matrices = {f"a run whose name is rather long {i}": np.eye(num_classes, dtype=int) for i in range(runs)}
+    figure = plots.confusion_grid(matrices, names)
+    figure.draw_without_rendering()
+    *panels, _ = figure.axes
+    whole = figure.bbox.padded(1)
+    titles = [axes._left_title.get_window_extent() for axes in panels]
+    assert not any(a.overlaps(b) for i, a in enumerate(titles) for b in titles[:i])
+    for axes in panels:
+        assert axes.bbox.width == pytest.approx(axes.bbox.height)
+        words = [axes._left_title, axes.xaxis.label, axes.yaxis.label]
+        for axis in (axes.xaxis, axes.yaxis):  # a tick outside the view is not drawn
+            words += [tick.label1 for tick in axis.get_major_ticks() if 0 <= tick.get_loc() < num_classes]
+        for box in (word.get_window_extent() for word in words if word.get_text() and word.get_visible()):
+            assert whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0 and box.y1 <= whole.y1
+    written = [bool(axes.get_xlabel()) for axes in panels]
+    assert sum(written) == min(runs, 2 if runs == 4 else 3), "the lowest panel of each column has the axis"
+
+
+def test_names_that_are_cut_stay_apart():
+    beginning = "DenseNet-161 with pretrained weights and a linear head, "
+    names = ["CNN", beginning + "5 epochs", beginning + "15 epochs"]
+    short = fit_names(names, points=120, size=9)
+    assert short[0] == "CNN"
+    assert len(set(short)) == 3
+    assert short[1].startswith("Dense") and short[1].endswith("5 epochs") and "…" in short[1]
+    assert all(text_width(name, 9) <= 120 for name in short)
+    shorter, longer = fit_names([beginning, beginning + "from scratch"], points=250, size=9)
+    assert shorter != longer and longer.endswith("from scratch"), "what is cut still shows where it differs"
+    middles = ["a" * 40 + middle + "z" * 40 for middle in "xy"]
+    assert len(set(fit_names(middles, points=120, size=9))) == 2
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """Names, times, accuracies and intervals of many runs, most of them close together."""
+    rng = np.random.default_rng(0)
+    seconds, accuracies = 10 ** rng.normal(3, 0.5, 20), 0.9 + 0.02 * rng.random(20)
+    names = [f"configuration {i}, {'a long description' if i % 3 else 'short'}" for i in range(20)]
+    return names, seconds, accuracies, [wilson_interval(round(10_000 * accuracy), 10_000) for accuracy in accuracies]
+
+
+def test_names_in_the_chart_of_time_and_accuracy_cover_nothing(crowd):
+    figure = plots.time_accuracy(*crowd)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    names = [text for text in axes.texts if text.get_text()]
+    assert [text.get_text() for text in names] == crowd[0]
+    boxes = [text.get_window_extent() for text in names]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
+    assert all(axes.bbox.y0 <= box.y0 and box.y1 <= axes.bbox.y1 for box in boxes)
+    for x, accuracy, (low, high) in zip(*crowd[1:], strict=True):
+        (across, bottom), (_, top) = axes.transData.transform([(x, low), (x, high)])
+        middle = axes.transData.transform((x, accuracy))[1]
+        for drawn in (
+            Bbox([[across - 3, bottom], [across + 3, top]]),
+            Bbox.from_bounds(across - 5, middle - 5, 10, 10),
+        ):
+            assert not any(drawn.overlaps(box) for box in boxes)
+
+
+def test_the_chart_of_time_and_accuracy_has_every_run_with_its_interval(crowd):
+    names, seconds, accuracies, intervals = crowd
+    (axes,) = plots.time_accuracy(*crowd).axes
+    assert axes.get_xscale() == "log"
+    spans = [line.get_xydata() for line in axes.lines if line.get_linestyle() == "-" and line.get_marker() == "None"]
+    expected = [[(x, low), (x, high)] for x, (low, high) in zip(seconds, intervals, strict=True)]
+    np.testing.assert_allclose(spans, expected)
+    dots = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    np.testing.assert_allclose([line.get_xydata()[0] for line in dots], np.stack([seconds, accuracies], 1))
+    looks = {(line.get_color(), line.get_marker()) for line in dots}
+    assert len(looks) == len(names), "colour and shape together tell the runs apart"
+
+
+def test_the_chart_of_time_and_accuracy_is_deterministic(crowd):
+    first, second = (plots.png(plots.time_accuracy(*crowd), dpi=40) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        ((0.02, 0.4), {"0.01 s", "0.1 s"}),
+        ((27, 9000), {"1 min", "10 min", "1 h"}),
+        ((100, 101), {"1 min", "2 min"}),
+        ((30, 40 * 86400), {"1 min", "1 h", "1 d", "30 d"}),
+    ],
+)
+def test_the_axis_of_training_times_counts_in_round_times(seconds, expected):
+    figure = plots.time_accuracy("ab", seconds, (0.8, 0.9), ((0.7, 0.9), (0.8, 1.0)))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    shown = axes.get_xticklabels()
+    assert expected <= {label.get_text() for label in shown}
+    boxes = [label.get_window_extent() for label in shown]
+    assert 2 <= len(boxes) <= 12
+    assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+
+
+def test_the_chart_of_time_and_accuracy_refuses_what_it_cannot_draw():
+    with pytest.raises(ValueError, match="times > 0"):
+        plots.time_accuracy("a", (0.0,), (0.5,), ((0.4, 0.6),))
+    with pytest.raises(ValueError, match="at least one"):
+        plots.time_accuracy((), (), (), ())
 
 
 def test_class_names_are_never_formulas():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxtl.report.plots.style import INK, PALETTE, fit_text, percent_ticks, styled
+from jaxtl.report.plots.style import INK, fit_names, percent_ticks, run_color, run_marker, styled
 
 
 @styled
@@ -29,13 +29,13 @@ def accuracy_comparison(
     figure = Figure(figsize=(10, 0.95 + 0.55 * len(names)), layout="constrained")
     axes = figure.subplots()
     for row, (accuracy, (low, high)) in enumerate(zip(accuracies, intervals, strict=True)):
-        color = PALETTE[row % len(PALETTE)]
+        color = run_color(row)
         axes.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
         axes.plot([low, high], [row, row], "|", color=color, ms=9, mew=2.2)
-        axes.plot([accuracy], [row], "o", color=color, ms=8, mec="white", mew=1.2)
+        axes.plot([accuracy], [row], run_marker(row), color=color, ms=8, mec="white", mew=1.2)
         text = f"{100 * accuracy:.1f} %"
         axes.annotate(text, (accuracy, row), (0, 8), textcoords="offset points", ha="center", fontweight="bold")
-    axes.set_yticks(range(len(names)), [fit_text(name, points=150, size=9) for name in names])
+    axes.set_yticks(range(len(names)), fit_names(names, points=200, size=9))
     axes.set_ylim(len(names) - 0.5, -0.65)
     lowest, highest = min(low for low, _ in intervals), max(high for _, high in intervals)
     pad = max(0.08 * (highest - lowest), 0.004)

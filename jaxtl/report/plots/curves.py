@@ -5,11 +5,25 @@ from itertools import groupby
 from math import isfinite
 from typing import Any
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from jaxtl.report.plots.style import BLUE, INK, MUTED, PALETTE, VERMILION, fit_text, percent_ticks, styled, text_width
+from jaxtl.report.plots.style import (
+    BLUE,
+    INK,
+    MUTED,
+    PALETTE,
+    VERMILION,
+    fit_names,
+    fit_text,
+    percent_ticks,
+    run_color,
+    run_marker,
+    styled,
+    text_width,
+)
 
 METRIC_TITLES = {
     "train_loss": "Training loss",
@@ -75,36 +89,65 @@ def learning_rate(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def overlaid_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], *, metric: str = "val_accuracy") -> Figure:
-    """One metric of several runs against the epoch.
+def overlaid_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Accuracy of several runs against the epoch.
+
+    It is validation accuracy where every run has it, training accuracy where none has. Where only some have it, both
+    are drawn, side by side: then every run can be compared with every other in one of them.
 
     Args:
-      histories: name of the run -> its history (see ``curves``); a run that never measured the metric is left out.
-      metric: a field of the history's lines.
+      histories: name of the run -> its history (see ``curves``); a run that measured neither is left out.
 
     Raises:
-      ValueError: no run measured the metric.
+      ValueError: no run measured either.
     """
-    lines = {name: _series(history, metric) for name, history in histories.items()}
-    lines = {name: line for name, line in lines.items() if line[0]}
-    if not lines:
-        raise ValueError(f"no run has a value of {metric!r} to draw")
+    metrics = accuracy_metrics(histories)
+    if not metrics:
+        raise ValueError("no run has a training or validation accuracy to draw")
     figure = Figure(figsize=(10, 3.9), layout="constrained")
-    axes = figure.subplots()
-    for i, (name, line) in enumerate(lines.items()):
-        # After one round of colours the dashes tell the runs apart.
-        style = ("-", "--", ":", "-.")[i // len(PALETTE) % 4]
-        _line(axes, line, color=PALETTE[i % len(PALETTE)], label=fit_text(name, points=220, size=8.5), linestyle=style)
-    first = min(line[0][0] for line in lines.values())
-    last = max(line[0][-1] for line in lines.values())
-    axes.set_xlim(first - 0.5, last + 0.5)
-    axes.xaxis.set_major_locator(_whole_epochs(10))
-    axes.set_xlabel("Epoch")
-    axes.set_title(METRIC_TITLES.get(metric, metric))
-    if metric.endswith("accuracy"):
+    (panels,) = figure.subplots(1, len(metrics), sharey=True, squeeze=False)
+    drawn = [_accuracies(axes, histories, metric) for axes, metric in zip(panels, metrics, strict=True)]
+    first, last = min(epoch for epochs in drawn for epoch in epochs), max(epoch for epochs in drawn for epoch in epochs)
+    for axes in panels:
+        axes.set_xlim(first - 0.5, last + 0.5)
+        axes.xaxis.set_major_locator(_whole_epochs(10 if len(panels) == 1 else 6))
         axes.yaxis.set_major_formatter(percent_ticks())
-    axes.legend(loc="best")
+        axes.set_xlabel("Epoch")
+    if len(histories) <= 4:
+        for axes in panels:
+            axes.legend(loc="best")
+    else:  # a long legend would lie on the curves
+        entries: dict[str, Artist] = {}
+        for axes in panels:
+            handles, labels = axes.get_legend_handles_labels()
+            entries = dict(zip(labels, handles, strict=True)) | entries
+        figure.legend(entries.values(), entries.keys(), loc="outside right upper")
+        figure.set_figheight(max(3.9, 0.19 * len(entries) + 0.4))
     return figure
+
+
+def accuracy_metrics(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """The fields that ``overlaid_curves`` draws: ``val_accuracy``, ``train_accuracy``, or both; none if none is there.
+
+    A run that measured neither has no say.
+    """
+    trained = {name for name, history in histories.items() if _series(history, "train_accuracy")[0]}
+    validated = {name for name, history in histories.items() if _series(history, "val_accuracy")[0]}
+    return ["val_accuracy"] * bool(validated) + ["train_accuracy"] * bool(trained - validated)
+
+
+def _accuracies(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> list[int]:
+    """Draw one metric of all runs that have it, and return the epochs in which they have it."""
+    drawn: list[int] = []
+    labels = fit_names(list(histories), points=170, size=8.5)
+    for i, (label, history) in enumerate(zip(labels, histories.values(), strict=True)):
+        series = _series(history, metric)
+        drawn += series[0]
+        # A run looks the same in all panels and charts; dashes help where there are too many epochs for markers.
+        style = ("-", "--", ":", "-.")[i // len(PALETTE) % 4]
+        _line(axes, series, color=run_color(i), label=label, linestyle=style, marker=run_marker(i))
+    axes.set_title(METRIC_TITLES[metric])
+    return drawn
 
 
 def _series(history: Sequence[Mapping[str, Any]], field: str) -> tuple[list[int], list[float]]:
@@ -113,12 +156,20 @@ def _series(history: Sequence[Mapping[str, Any]], field: str) -> tuple[list[int]
     return [int(line["epoch"]) for line in measured], [float(line[field]) for line in measured]
 
 
-def _line(axes: Axes, series: tuple[list[int], list[float]], *, color: str, label: str, linestyle: str = "-") -> None:
+def _line(
+    axes: Axes,
+    series: tuple[list[int], list[float]],
+    *,
+    color: str,
+    label: str,
+    linestyle: str = "-",
+    marker: str = "o",
+) -> None:
     epochs, values = series
     if epochs:  # many epochs read better as a plain line; a single one is invisible without its marker
-        marker = "o" if len(epochs) <= 30 else ""
+        shown = marker if len(epochs) <= 30 else ""
         size = 6.0 if len(epochs) == 1 else 3.5
-        axes.plot(epochs, values, color=color, label=label, linestyle=linestyle, marker=marker, markersize=size)
+        axes.plot(epochs, values, color=color, label=label, linestyle=linestyle, marker=shown, markersize=size)
 
 
 def _epoch_axis(axes: Axes, history: Sequence[Mapping[str, Any]], title: str, *, width: float) -> None:

@@ -1,5 +1,6 @@
 """What all figures share: colours, letters, and how a figure becomes a file."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.ticker import FuncFormatter
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), which colour-blind readers can tell apart, without its yellow.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+MARKERS = "osD^vP"
 INK, MUTED, FAINT = "#1f2933", "#66717e", "#e4e8ed"
 RIGHT, WRONG = "#00734f", "#c2361b"  # darker green and red than the palette's: they colour small letters
 
@@ -56,6 +58,16 @@ def png(figure: Figure, dpi: int = 160) -> bytes:
     return buffer.getvalue()
 
 
+def run_color(i: int) -> str:
+    """Colour of the i-th run, from 0, in every chart that shows several."""
+    return PALETTE[i % len(PALETTE)]
+
+
+def run_marker(i: int) -> str:
+    """Shape of its points: after one round of colours the shapes tell the runs apart."""
+    return MARKERS[i // len(PALETTE) % len(MARKERS)]
+
+
 def percent_ticks() -> FuncFormatter:
     """Ticks in per cent with as many decimals as they need."""
     return FuncFormatter(lambda value, _: f"{round(100 * value, 6):g} %")
@@ -75,3 +87,25 @@ def fit_text(name: str, *, points: float, size: float) -> str:
     while name and text_width(name + "…", size) > points:
         name = name[:-1].rstrip()
     return name + "…"
+
+
+def fit_names(names: Sequence[str], *, points: float, size: float) -> list[str]:
+    """Names that stay apart when they are cut: those that begin alike keep their ends, and if need be get a number."""
+    whole = [" ".join(str(name).split()) for name in names]
+    short = [fit_text(name, points=points, size=size) for name in whole]
+    for i, (name, cut) in enumerate(zip(whole, short, strict=True)):
+        others = whole[:i] + whole[i + 1 :]
+        if cut != name and any(other.startswith(cut.removesuffix("…")) for other in others):
+            short[i] = _without_middle(name, points, size)
+    alike = {cut for cut in short if short.count(cut) > 1}
+    return [
+        fit_text(f"{i}: {name}", points=points, size=size) if cut in alike else cut
+        for i, (name, cut) in enumerate(zip(whole, short, strict=True), start=1)
+    ]
+
+
+def _without_middle(name: str, points: float, size: float) -> str:
+    head, tail = name[: len(name) // 2], name[len(name) // 2 :]
+    while text_width(f"{head}…{tail}", size) > points and (head or tail):
+        head, tail = (head[:-1], tail) if len(head) >= len(tail) else (head, tail[1:])
+    return f"{head.rstrip()}…{tail.lstrip()}"

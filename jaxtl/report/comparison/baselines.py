@@ -1,11 +1,12 @@
-"""One run beside others: accuracies with intervals, and paired differences where the test images are the same."""
+"""One run beside its baselines: accuracies with intervals, and paired differences on the same test images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxtl.report.statistics import mcnemar, paired_difference_interval, wilson_interval
+from jaxtl.report.comparison.paired import differences
+from jaxtl.report.statistics import wilson_interval
 
 
 class Arm(NamedTuple):
@@ -30,9 +31,10 @@ def compare(arms: Sequence[Arm]) -> list[dict[str, Any]]:
     """One row an arm, the first arm being the one that the others are baselines of.
 
     Returns:
-      For each arm ``name``, ``description``, ``accuracy``, its 95 % Wilson ``interval``, ``n``, ``train_s``. If the
-      second arm was tested on the same images, the first row has ``versus`` it: {``name``, ``difference`` of the
-      accuracies, its 95 % ``interval``, ``p_value`` of McNemar's test}.
+      For each arm ``name``, ``description``, ``accuracy``, its 95 % Wilson ``interval``, ``n``, ``train_s``. Each
+      baseline that was tested on the images of the first arm has ``versus`` it: {``name`` of the first arm,
+      ``difference`` (accuracy of the baseline minus that of the first arm), its 95 % ``interval``, ``p_value`` of
+      McNemar's test, ``p_holm``: the p-value corrected for the number of baselines}.
     """
     rows: list[dict[str, Any]] = []
     for arm in arms:
@@ -47,20 +49,9 @@ def compare(arms: Sequence[Arm]) -> list[dict[str, Any]]:
                 "train_s": arm.summary["time"]["train_s"],
             }
         )
-    if len(arms) > 1 and (versus := _versus(arms[0], arms[1])):
-        rows[0]["versus"] = versus
+    images = [[(line["index"], line["true"]) for line in arm.predictions] for arm in arms]
+    right = [np.array([line["true"] == line["predicted"] for line in arm.predictions]) for arm in arms]
+    paired = [i for i in range(1, len(arms)) if images[i] == images[0]]
+    for i, found in zip(paired, differences((right[i], right[0]) for i in paired), strict=True):
+        rows[i]["versus"] = {"name": arms[0].name, **found._asdict(), "interval": list(found.interval)}
     return rows
-
-
-def _versus(arm: Arm, other: Arm) -> dict[str, Any] | None:
-    """How much better the arm is than the other, or ``None`` if they were tested on different images."""
-    tested, also_tested = ([(line["index"], line["true"]) for line in a.predictions] for a in (arm, other))
-    if tested != also_tested:
-        return None
-    right, other_right = (np.array([line["true"] == line["predicted"] for line in a.predictions]) for a in (arm, other))
-    return {
-        "name": other.name,
-        "difference": float(right.mean() - other_right.mean()),
-        "interval": list(paired_difference_interval(right, other_right)),
-        "p_value": mcnemar(right, other_right),
-    }

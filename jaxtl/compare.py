@@ -1,0 +1,66 @@
+"""``python -m jaxtl.compare RUN_DIR RUN_DIR ... [--out DIR]``: finished runs beside each other."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import rich
+
+from jaxtl.errors import UserError
+from jaxtl.find_runs import find_runs
+from jaxtl.report.comparison.files import PAGE, write
+from jaxtl.report.comparison.overview import compare_runs
+from jaxtl.report.comparison.screen import show
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags.
+
+    Raises:
+      UserError: no folder was named.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxtl.compare",
+        description="Compare finished runs: one table, paired tests, charts and a page.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("folders", nargs="*", type=Path, metavar="RUN_DIR", help="work folder of a finished run")
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/comparison"), help="folder for page, table and charts (%(default)s)"
+    )
+    parser.add_argument("--with-baselines", action="store_true", help="also the baselines inside the run folders")
+    arguments = parser.parse_args(argv)
+    if not arguments.folders:
+        raise UserError("No run was named: give work folders of finished runs, as in python -m jaxtl.compare runs/*.")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if all went well, 2 for a mistake that a person can mend."""
+    console = rich.get_console()
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        runs = find_runs(arguments.folders, with_baselines=arguments.with_baselines, ignored=arguments.out, say=say)
+        comparison = compare_runs(runs)
+        show(comparison, console)
+        try:
+            write(comparison, arguments.out)
+        except OSError as error:
+            raise UserError(
+                f"The comparison cannot be written to {arguments.out} ({error.strerror or error}); choose another "
+                "folder with --out."
+            ) from error
+    except UserError as error:
+        print(f"jaxtl: {error}", file=sys.stderr)
+        return 2
+    say(f"The page with all tables and charts: {arguments.out / PAGE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
