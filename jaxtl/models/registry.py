@@ -48,17 +48,27 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
     >>> build_model("cnn", 10).stage_names
     ('stem', 'stage1', 'hidden', 'head')
     """
-    if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(list_models())}."
-        raise UserError(f"There is no model {name!r}; {hint}")
+    known(name)
     if num_classes < 0:
         raise UserError(f"num_classes is {num_classes}, but a model has 1 class or more, or 0 for features alone.")
-    known = model_options(name)
+    there = model_options(name)
     for option in options:
-        if option not in known:
-            raise UserError(f"{name} has no option {option!r}; it has: {', '.join(known)}.")
+        if option not in there:
+            raise UserError(f"{name} has no option {option!r}; it has: {', '.join(there)}.")
     return MODELS[name](num_classes, dtype, **options)
+
+
+def known(name: str) -> str:
+    """The name itself.
+
+    Raises:
+      UserError: if there is no model of that name; it suggests the nearest.
+    """
+    if name in MODELS:
+        return name
+    near = difflib.get_close_matches(str(name), MODELS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(list_models())}."
+    raise UserError(f"There is no model {name!r}; {hint}")
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The text of ``weights/README.md``, made from the cards so that it cannot disagree with them."""
 
+from collections.abc import Iterable
+
 from jaxtl.weights.cards import CARDS, ZOO_ARCHIVE, ZOO_MIRROR, WeightCard
 
 HEADINGS = ("model", "tag", "top-1 %", "trained on", "input", "resize", "mean", "std", "licence", "file", "SHA-256")
@@ -50,10 +52,10 @@ def cells(card: WeightCard) -> tuple[str, ...]:
     )
 
 
-def readme() -> str:
-    """The whole text of ``weights/README.md``."""
+def readme(cards: Iterable[WeightCard] = CARDS) -> str:
+    """The text of ``weights/README.md``, with all cards or some."""
     rows = []
-    for card in CARDS:
+    for card in cards:
         *front, file, digest = cells(card)
         rows.append((*front, f"[{file}]({card.url})" if card.url else file, digest))
     lines = [HEADINGS, tuple("---" for _ in HEADINGS), *rows]
