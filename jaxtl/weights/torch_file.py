@@ -1,5 +1,6 @@
 """Read the tensors of a PyTorch file with numpy alone: no torch, and nothing in the file is executed."""
 
+import reprlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from jaxtl.errors import UserError
+from jaxtl.models.fit import shown
 from jaxtl.weights import torch_legacy, torch_tar, torch_zip
 from jaxtl.weights.problems import damaged
 from jaxtl.weights.safetensors_file import is_safetensors, read_safetensors
-from jaxtl.weights.torch_pickle import Content, Tensor, elements, unwrap
+from jaxtl.weights.torch_pickle import unwrap
+from jaxtl.weights.torch_tensors import Content, Tensor, check_size, elements
 
 # Under which name training scripts keep the state dict in a checkpoint that holds more, the likeliest first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights")
@@ -61,7 +64,12 @@ def _read(path: Path) -> tuple[StateDict, dict[str, str]]:
     if opener is None:
         raise UserError(f"{path} is no file of weights: {_what_else(head)}; get the file anew.")
     with opener(path) as content:
-        return _arrays(_state_dict(content.tree, str(path)), content, str(path)), {}
+        tensors = _state_dict(content.tree, str(path))
+        try:
+            check_size(tensors.values(), path.stat().st_size)
+        except ValueError as error:
+            raise damaged(str(path), str(error)) from error
+        return _arrays(tensors, content, str(path)), {}
 
 
 def _opener(head: bytes) -> Callable[[Path], AbstractContextManager[Content]] | None:
@@ -103,7 +111,7 @@ def _state_dict(tree: Any, source: str) -> Mapping[str, Tensor]:
         if inner is None:
             break
         tree = inner
-    keys = ", ".join(repr(key) for key in list(tree)[:8]) + (", …" if len(tree) > 8 else "")
+    keys = ", ".join(reprlib.repr(key) for key in list(tree)[:8]) + (", …" if len(tree) > 8 else "")
     raise UserError(
         f"{source} holds no state dict: its keys are {keys or 'none'}, and a state dict has tensors alone, or stands "
         f"under one of {', '.join(WRAPPERS)}."
@@ -127,7 +135,7 @@ def _arrays(tensors: Mapping[str, Tensor], content: Content, source: str) -> Sta
         try:
             arrays[key] = tensor.array(held[place])
         except ValueError as error:
-            raise damaged(source, f"the tensor {key} does not fit its storage: {error}") from error
+            raise damaged(source, f"the tensor {shown(key)} does not fit its storage: {error}") from error
         if last[storage.key] == key:
             del held[place]
     return arrays

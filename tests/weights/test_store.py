@@ -368,8 +368,8 @@ def test_convert_there_and_back(tmp_path, capsys, original, variables):
     assert "There is no file" in capsys.readouterr().err
     assert main(["convert", NAME, str(tmp_path)]) == 2
     assert "is a folder; name the file in it" in capsys.readouterr().err
-    assert main(["convert", "cifar_resnet2", str(path)]) == 2
-    assert "did you mean 'cifar_resnet20'?" in capsys.readouterr().err
+    assert main(["convert", "cifar_resnet21", str(path)]) == 2
+    assert "did you mean 'cifar_resnet" in capsys.readouterr().err
 
 
 def test_convert_replaces_nothing_unless_forced(tmp_path, capsys, original, variables):

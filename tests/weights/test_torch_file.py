@@ -289,6 +289,10 @@ def test_every_pickle_of_an_old_file_is_guarded(writer, tmp_path, place):
     assert not mark.exists()
 
 
+# Forty tuples, each twice the one before: 2**40 leaves to print or to hash, in 170 bytes.
+NESTED = b")" + b"q\x63h\x63\x86" * 40
+
+
 def attacks(writer) -> dict[str, bytes]:
     """Pickles that name only what is admitted, and misuse it."""
     window, storages = writer.Window("0", (2,), (1,)), {"0": np.zeros(2, np.float32)}
@@ -305,6 +309,35 @@ def attacks(writer) -> dict[str, bytes]:
     one = writer.sizes((1,))
     return {
         "state of a tensor": value(good + writer.dict_of({"offset": writer.integer(9)}) + b"b"),
+        "state of a storage": value(
+            writer.storage_id("0", storages["0"]) + writer.list_of(key, key, key, key, key) + b"b"
+        ),
+        "a state that is a storage's": value(
+            rebuild
+            + writer.tuple_of(
+                writer.storage_id("0", storages["0"]) + writer.list_of(key, writer.NONE, one, one, one) + b"b",
+                writer.integer(0),
+                one,
+                one,
+            )
+            + b"R"
+        ),
+        "a set": value(b"\x8f(" + key + b"\x90"),
+        "tuples in tuples as a key": b"}" + NESTED + writer.integer(1) + b"s",
+        "tuples in tuples as keys": b"}(" + NESTED + writer.integer(1) + b"u",
+        "tuples in tuples as keys of old": b"(" + NESTED + writer.integer(1) + b"d",
+        "tuples in tuples as keys of an ordered dictionary": writer.call(
+            "collections", "OrderedDict", writer.list_of(writer.list_of(NESTED, key))
+        ),
+        "tuples in tuples as a storage's key": value(
+            writer.tuple_of(
+                writer.text("storage"), writer.name("torch", "FloatStorage"), NESTED, key, writer.integer(2)
+            )
+            + b"Q"
+        ),
+        "tuples in tuples as an outside object": value(NESTED + b"Q"),
+        "tuples in tuples as an offset": window_of(NESTED, one, one),
+        "an unprintable name": value(writer.name("os\x1b[31m", "system")),
         "state of a function": value(rebuild + writer.dict_of({"_answer": good}) + b"b"),
         "state of a type": value(writer.name("torch", "FloatStorage") + writer.dict_of({"dtype": good}) + b"b"),
         "a type is called": value(writer.name("torch", "FloatStorage") + writer.tuple_of() + b"R"),
@@ -341,7 +374,26 @@ def test_what_is_admitted_cannot_be_misused(writer, tmp_path):
         for build in (writer.zip_file, writer.legacy_file):
             path = tmp_path / f"{build.__name__}: {attack}"
             path.write_bytes(build(body, storages))
-            refusal(path)
+            message = refusal(path)
+            assert message.isprintable()
+            assert len(message) < 1000
+
+
+def test_what_takes_far_more_memory_than_its_file_is_refused(writer, tmp_path):
+    storages = {"0": np.zeros(1000, np.float32)}
+    window = writer.tensor(writer.Window("0", (2000, 1000), (0, 1)), storages)  # each 8 MB, from 4 kB
+    for count in (1, 1000):
+        path = tmp_path / "weights.pth"
+        path.write_bytes(writer.zip_file(writer.dict_of({str(i): window for i in range(count)}), storages))
+        assert "altered or damaged: its tensors would take" in refusal(path)
+
+
+def test_ordered_dictionaries_of_python_2(writer, tmp_path):
+    windows, storages = writer.windows_of(ARRAYS)
+    pairs = [writer.list_of(writer.text(k), writer.tensor(w, storages)) for k, w in windows.items()]
+    path = tmp_path / "weights.pth"
+    path.write_bytes(writer.legacy_file(writer.call("collections", "OrderedDict", writer.list_of(*pairs)), storages))
+    assert_same(read_torch_file(path), ARRAYS)
 
 
 def test_a_large_number_in_the_memo_takes_no_memory(writer, tmp_path):
