@@ -15,8 +15,9 @@ This table is printed by `python -m jaxtl.weights list --markdown`; edit `jaxtl/
 
 downloads the publisher's file, checks its hash, converts it and keeps the result in `~/.cache/jaxtl/weights`
 (`$JAXTL_CACHE/weights`). A folder with files that are on the machine already is named by `$JAXTL_WEIGHTS` or
-`weights_dir=`. `python -m jaxtl.weights fetch NAME` does the same ahead of time, `verify NAME` compares with stored
-logits and published accuracy, `convert NAME FILE` turns a file of your own into safetensors.
+`weights_dir=`. `python -m jaxtl.weights fetch NAME` does the same ahead of time, `convert NAME FILE` turns a file of
+your own into safetensors, and `verify NAME` compares with published accuracy (`--cifar FOLDER`, or `--images FOLDER
+--synsets FILE` for ImageNet) and with stored logits (`--reference FOLDER`).
 
 {{table}}
 
