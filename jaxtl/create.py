@@ -64,7 +64,7 @@ def create_model(
     (2, 10)
     """
     model = build_model(name, num_classes, dtype, **options)
-    example = jnp.zeros((1, *image_shape))
+    example = jnp.zeros((1, *_checked_shape(image_shape)))
     if weights is None:
         return model, jax.jit(model.init)(key, example)
     source = _read(name, weights, weights_dir, options)
@@ -76,6 +76,13 @@ def create_model(
         head = jax.jit(lambda key: {kind: _stages(tree, (HEAD,)) for kind, tree in model.init(key, example).items()})
         target = {kind: {**tree, **head(key)[kind]} for kind, tree in target.items()}
     return model, transplant(target, source, new_head=fresh)
+
+
+def _checked_shape(image_shape: Any) -> tuple[int, ...]:
+    shape = tuple(image_shape) if isinstance(image_shape, tuple | list) else ()
+    if len(shape) != 3 or any(type(size) is not int or size < 1 for size in shape):
+        raise UserError(f"image_shape is {image_shape!r}, but it is (height, width, channels), each 1 or more.")
+    return shape
 
 
 def _read(

@@ -67,7 +67,11 @@ class TorchUnpickler(pickle._Unpickler):
       resolve: answers a persistent identifier; ``None`` for the one of zip and legacy files, a tuple.
     """
 
-    dispatch: ClassVar = {op: act for op, act in pickle._Unpickler.dispatch.items() if op not in _REFUSED}
+    stack: list[Any]  # these two are the parent's
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Any]] = {
+        op: act for op, act in pickle._Unpickler.dispatch.items() if op not in _REFUSED
+    }
 
     def __init__(self, file: BinaryIO, source: str, resolve: Callable[[Any], Any] | None = None) -> None:
         super().__init__(_ExactFile(file), encoding="utf-8")
