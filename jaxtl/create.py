@@ -13,7 +13,7 @@ from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.weights import transplant
-from jaxtl.weights.store import is_tag, load
+from jaxtl.weights.store import is_tag, load, read_weights
 
 
 def create_model(
@@ -49,7 +49,7 @@ def create_model(
       weights_dir: folder with downloaded files of weights; default ``$JAXTL_WEIGHTS``.
       dtype: dtype of the computation; variables are float32.
       **options: options of the architecture, ``dropout=0.3`` say. A stage that an option leaves away, such as VGG's
-        ``hidden=()``, is left behind in the weights of a card or file too.
+        ``hidden=()``, is left behind in the weights too.
 
     Returns:
       The Linen module, and ``{"params": …}`` with ``"batch_stats"`` where it has batch norm.
@@ -64,20 +64,36 @@ def create_model(
     (2, 10)
     """
     model = build_model(name, num_classes, dtype, **options)
-    example = jnp.zeros((1, *image_shape))
+    example = jnp.zeros((1, *_checked_shape(image_shape)))
     if weights is None:
         return model, jax.jit(model.init)(key, example)
-    if is_tag(name, weights) or not pathlib.Path(weights).is_dir():
-        source: Mapping[str, Any] = load(name, weights, weights_dir=weights_dir)
-        source = {kind: _stages(tree, (*model.stage_names, HEAD)) for kind, tree in source.items()}
-    else:
-        source = read_best(pathlib.Path(weights) / "checkpoints")
+    source = _read(name, weights, weights_dir, options)
+    left_away = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
+    source = {kind: _stages(tree, tree.keys() - left_away) for kind, tree in source.items()}
     target = jax.eval_shape(model.init, key, example)
-    if fresh := _starts_anew(target["params"].get(HEAD), source["params"].get(HEAD), new_head):
+    if fresh := _starts_anew(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head):
         # Nothing else is asked of the compiled function, so nothing else is drawn.
         head = jax.jit(lambda key: {kind: _stages(tree, (HEAD,)) for kind, tree in model.init(key, example).items()})
         target = {kind: {**tree, **head(key)[kind]} for kind, tree in target.items()}
     return model, transplant(target, source, new_head=fresh)
+
+
+def _checked_shape(image_shape: Any) -> tuple[int, ...]:
+    shape = tuple(image_shape) if isinstance(image_shape, tuple | list) else ()
+    if len(shape) != 3 or any(type(size) is not int or size < 1 for size in shape):
+        raise UserError(f"image_shape is {image_shape!r}, but it is (height, width, channels), each 1 or more.")
+    return shape
+
+
+def _read(
+    name: str, weights: str | pathlib.Path, weights_dir: str | pathlib.Path | None, options: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The variables that a card, a file or the folder of a run holds."""
+    if is_tag(name, weights):
+        return load(name, weights, weights_dir=weights_dir)
+    if str(weights) and (folder := pathlib.Path(weights).expanduser()).is_dir():
+        return read_best(folder / "checkpoints")
+    return read_weights(name, weights, **options)
 
 
 def _stages(tree: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -88,8 +104,12 @@ def _starts_anew(head: Mapping[str, Any] | None, source: Mapping[str, Any] | Non
     """Whether the model's head (leaves with shapes; ``None``: no head) leaves the weights' head behind.
 
     Raises:
-      UserError: if the weights' head is to be kept but has another number of classes.
+      UserError: if the weights' head is to be kept but is not there or has another number of classes.
     """
+    if head is None and new_head is False:
+        raise UserError(
+            "new_head=False keeps the weights' head, but num_classes=0 leaves it away; drop one of the two."
+        )
     if head is None or new_head:
         return True
     if new_head is None:

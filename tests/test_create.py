@@ -98,6 +98,12 @@ def test_weights_that_are_not_there_are_refused(tmp_path):
         create(weights=tmp_path)
 
 
+@pytest.mark.parametrize("shape", [32, (32, 32), (32, 0, 3), (32.0, 32, 3), "32x32"])
+def test_what_is_no_shape_of_an_image_is_refused(shape):
+    with pytest.raises(UserError, match=r"image_shape is .*, but it is \(height, width, channels\)"):
+        create(image_shape=shape)
+
+
 def test_too_small_images_are_refused_before_anything_is_computed():
     with pytest.raises(UserError, match="1 x 8 pixels"):
         create(image_shape=(1, 8, 1))

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from flax import traverse_util
+from safetensors.numpy import save_file
 
 import jaxtl
 from jaxtl.errors import UserError
@@ -111,6 +112,41 @@ def test_a_stage_that_an_option_leaves_away_is_left_behind(monkeypatch):
         "vgg11_bn", 1000, weights="imagenet1k_v1", key=jax.random.key(0), width=2, hidden=(5, 6)
     )
     assert same(kept, whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (NAME, {"width": 8, "head": {"hidden": (8,)}}),
+        ("cnn", {"blocks": ((3,),), "hidden": (4,), "image_shape": (64, 48, 3)}),
+        ("vgg11_bn", {"width": 2, "hidden": (), "bins": 1}),
+    ],
+)
+def test_variables_of_ones_own_with_options_come_back(tmp_path, name, options):
+    _, made = jaxtl.create_model(name, 5, key=jax.random.key(0), **options)
+    save(made, tmp_path / "mine.safetensors")
+    _, found = jaxtl.create_model(
+        name, 5, weights=tmp_path / "mine.safetensors", new_head=False, key=jax.random.key(1), **options
+    )
+    assert same(found, made)
+
+
+@pytest.mark.parametrize("hidden", [(), (5, 6)])
+def test_a_torch_file_with_options_comes_back(tmp_path, hidden):
+    options = {"width": 2, "hidden": hidden}
+    whole = random_variables("vgg11", 10, **options) if hidden else random_variables("vgg11", 0, **options)
+    save_file(to_torch("vgg11", whole, **options), tmp_path / "theirs.safetensors")
+    _, found = jaxtl.create_model("vgg11", 0, weights=tmp_path / "theirs.safetensors", key=jax.random.key(0), **options)
+    assert same(found, backbone(whole))
+    if hidden:
+        with pytest.raises(UserError, match=r"theirs.safetensors: .*has no place"):  # neither options nor defaults
+            jaxtl.create_model(
+                "vgg11", 0, weights=tmp_path / "theirs.safetensors", key=jax.random.key(0), width=2, hidden=()
+            )
+
+
+def test_features_alone_have_no_head_to_keep(trained):
+    assert "new_head=False keeps the weights' head, but num_classes=0" in refusal(trained[1], 0, new_head=False)
 
 
 def test_weights_of_another_architecture_are_refused(trained):

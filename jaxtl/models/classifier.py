@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxtl.errors import UserError
 
@@ -53,13 +54,13 @@ class Classifier(nn.Module):
         Args:
           images: ``[B, H, W, C]``, float, normalised.
           train: ``True`` runs every stage in training mode (dropout drops, batch norm uses and updates batch
-            statistics), ``False`` none, and a collection of stage names those stages alone.
+            statistics), ``False`` none, and a collection of names from ``stage_names`` those stages alone.
 
         Returns:
           Logits ``[B, num_classes]``, float32; features ``[B, F]`` where the model has no head.
 
         Raises:
-          UserError: if the images are smaller than the network can take.
+          UserError: if the images are smaller than the network can take, or ``train`` names what is no stage.
         """
         return self.classify(self.features(images, train=train), train=train)
 
@@ -68,7 +69,7 @@ class Classifier(nn.Module):
         if self.head_factory is None:
             return features
         head = getattr(self, HEAD)
-        return jnp.asarray(head(features, _in_training(train, HEAD)), jnp.float32)
+        return jnp.asarray(head(features, HEAD in training_stages(train, self.stage_names)), jnp.float32)
 
     def features(self, images: jax.Array, *, train: Train = False) -> jax.Array:
         """What the head sees: ``[B, F]``, pooled; arguments as in ``__call__``."""
@@ -77,6 +78,7 @@ class Classifier(nn.Module):
 
     def stages(self, images: jax.Array, *, train: Train = False) -> dict[str, jax.Array]:
         """The output of every backbone stage, by name: maps ``[B, H, W, C]``, or ``[B, F]`` of a dense stage."""
+        learning = training_stages(train, self.stage_names)
         height, width = images.shape[1:3]
         if min(height, width) < self.least_size:
             raise UserError(
@@ -86,9 +88,28 @@ class Classifier(nn.Module):
         maps: dict[str, jax.Array] = {}
         x = images
         for name, _ in self.backbone:
-            x = maps[name] = getattr(self, name)(x, _in_training(train, name))
+            x = maps[name] = getattr(self, name)(x, name in learning)
         return maps
 
 
-def _in_training(train: Train, stage: str) -> bool:
-    return train if isinstance(train, bool) else stage in train
+def training_stages(train: Train, stage_names: Collection[str]) -> frozenset[str]:
+    """The stages in training mode.
+
+    Args:
+      train: see ``Classifier.__call__``.
+      stage_names: of the model.
+
+    Raises:
+      UserError: for anything but a bool or a collection of these names: a stage that is not there would freeze all.
+
+    >>> sorted(training_stages(("head",), ("stem", "head")))
+    ['head']
+    """
+    if isinstance(train, bool | np.bool_):
+        return frozenset(stage_names if train else ())
+    if isinstance(train, Collection) and not isinstance(train, str) and all(name in stage_names for name in train):
+        return frozenset(train)
+    raise UserError(
+        f"train is {train!r}, but it is True for all stages, False for none, or a tuple of some of the model's: "
+        f"{', '.join(stage_names)}."
+    )

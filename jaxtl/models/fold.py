@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
+from jaxtl.models.fit import Shape, leaves, misfit
 from jaxtl.models.layers import BatchNorm
 
 Path = tuple[str, ...]
@@ -31,6 +33,9 @@ def fold_batch_norm(model: Classifier, variables: Mapping[str, Any]) -> tuple[Cl
       The folded model and its variables, without ``batch_stats`` where no norm is left. Training it further is
       possible and is another thing than training the model: there are no batch statistics.
 
+    Raises:
+      UserError: if the variables lack a norm or convolution of the model, or have one of another shape.
+
     >>> import jax, jaxtl
     >>> model, variables = jaxtl.create_model("cifar_resnet20", num_classes=10, key=jax.random.key(0))
     >>> folded, smaller = fold_batch_norm(model, variables)
@@ -39,10 +44,13 @@ def fold_batch_norm(model: Classifier, variables: Mapping[str, Any]) -> tuple[Cl
     """
     backbone = tuple((name, _folded(factory)) for name, factory in model.backbone)
     folded_model = model.clone(backbone=backbone)
+    source_of, wanted = _trace(model)
+    gone = source_of.keys() - _trace(folded_model)[0].keys()
+    layers = {*gone, *(source_of[norm] for norm in gone)}
+    _check(variables, {"/".join(path): shape for path, shape in wanted.items() if path[1:-1] in layers})
     params = traverse_util.flatten_dict(dict(variables["params"]))
     stats = traverse_util.flatten_dict(dict(variables.get("batch_stats", {})))
-    source_of = _trace(model)
-    for norm in source_of.keys() - _trace(folded_model).keys():
+    for norm in gone:
         conv = source_of[norm]
         scale, bias = _taken(params, norm, "scale"), _taken(params, norm, "bias")
         mean, var = _taken(stats, norm, "mean"), _taken(stats, norm, "var")
@@ -57,12 +65,19 @@ def fold_batch_norm(model: Classifier, variables: Mapping[str, Any]) -> tuple[Cl
     return folded_model, folded
 
 
+def _check(variables: Any, wanted: Mapping[str, Shape]) -> None:
+    given = {name: np.shape(leaf) for name, leaf in leaves(variables).items() if name in wanted}
+    if problems := misfit(given, wanted):
+        raise UserError(f"The variables are not those of the model to fold: {problems}; give those of this model.")
+
+
 def _folded(factory: StageFactory) -> StageFactory:
     return (lambda: factory().clone(folded=True)) if hasattr(factory(), "folded") else factory
 
 
-def _trace(model: Classifier) -> dict[Path, Path]:
-    """The path of every batch norm, and of the convolution whose output it takes as it is; ``()`` if it does not.
+def _trace(model: Classifier) -> tuple[dict[Path, Path], dict[Path, Shape]]:
+    """The path of every batch norm, with that of the convolution whose output it takes as it is (``()`` if it does
+    not), and the shapes of all leaves.
 
     Found by following the data through the initialisation, where any size of image will do; nothing is computed.
     """
@@ -79,8 +94,8 @@ def _trace(model: Classifier) -> dict[Path, Path]:
 
     size = max(model.least_size, 32)
     with nn.intercept_methods(watch):
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
-    return source_of
+        tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    return source_of, {path: leaf.shape for path, leaf in traverse_util.flatten_dict(dict(tree)).items()}
 
 
 def _taken(leaves: dict[Path, Any], norm: Path, leaf: str) -> np.ndarray:

@@ -83,7 +83,7 @@ def make_head(num_classes: int, options: HeadOptions, dtype: DTypeLike) -> Stage
     Raises:
       UserError: for a field that does not exist or a value out of range.
     """
-    if isinstance(options, str) and options != "linear":
+    if options != "linear" and not isinstance(options, Mapping):
         raise UserError(
             f"head is {options!r}, but a head is 'linear', or a mapping of its fields ({', '.join(_FIELDS)}): "
             "{'hidden': (128,), 'dropout': 0.2} is a multi-layer perceptron."
@@ -95,7 +95,7 @@ def make_head(num_classes: int, options: HeadOptions, dtype: DTypeLike) -> Stage
             hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(_FIELDS)}."
             raise UserError(f"head has no field {name!r}; {hint}")
     hidden = fields.get("hidden", ())
-    if not isinstance(hidden, tuple | list) or any(not isinstance(width, int) or width < 1 for width in hidden):
+    if not isinstance(hidden, tuple | list) or any(type(width) is not int or width < 1 for width in hidden):
         raise UserError(
             f"head.hidden is {hidden!r}, but it lists the units of each hidden layer, 1 or more: (128,) say."
         )
@@ -105,7 +105,7 @@ def make_head(num_classes: int, options: HeadOptions, dtype: DTypeLike) -> Stage
         if not isinstance(rate, int | float) or not 0 <= rate < 1:
             raise UserError(f"head.{name} is {rate!r}, but a rate lies in [0, 1): 0 switches dropout off.")
     for name in ("activation", "final_activation"):
-        if fields.get(name, "none") not in ACTIVATIONS:
+        if fields.get(name, "none") not in list(ACTIVATIONS):
             raise UserError(f"head.{name} is {fields[name]!r}, but there are: {', '.join(ACTIVATIONS)}.")
     if not fields["hidden"] and fields.get("dropout"):
         raise UserError(

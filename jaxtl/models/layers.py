@@ -90,15 +90,19 @@ def conv(
 class BatchNorm(nn.BatchNorm):
     """Batch norm with PyTorch's running statistics.
 
-    It differs from Flax's in two points. PyTorch counts momentum from the other side: its 0.1 is 0.9 here. And the
+    It differs from Flax's in three points. PyTorch counts momentum from the other side: its 0.1 is 0.9 here. The
     running variance takes the batch's variance without bias, n / (n - 1) times the one that normalises the batch,
-    which matters where n = B * H * W is small: the last stage of a ResNet at 32 pixels has n = B.
+    which matters where n = B * H * W is small: the last stage of a ResNet at 32 pixels has n = B. And the variance is
+    the mean square of deviations, where Flax by default takes E[x^2] - E[x]^2, which loses the digits that a large mean
+    takes up. A train step at batch 128 takes as long either way: 0.97 (``bn_cnn``) and 0.96 (``cifar_resnet20``) times
+    the processor time, medians of 12, two shared CPU cores, jax 0.10.2; not measured on a GPU.
 
     Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
     """
 
     momentum: float = 0.9
     epsilon: float = 1e-5
+    use_fast_variance: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]  # the mode is an attribute alone

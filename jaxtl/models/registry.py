@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
@@ -48,17 +49,76 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
     >>> build_model("cnn", 10).stage_names
     ('stem', 'stage1', 'hidden', 'head')
     """
-    if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(list_models())}."
-        raise UserError(f"There is no model {name!r}; {hint}")
-    if num_classes < 0:
-        raise UserError(f"num_classes is {num_classes}, but a model has 1 class or more, or 0 for features alone.")
-    known = model_options(name)
+    known(name)
+    if not _is_whole(num_classes) or num_classes < 0:
+        raise UserError(f"num_classes is {num_classes!r}, but a model has 1 class or more, or 0 for features alone.")
+    if not _is_float(dtype):
+        raise UserError(f"dtype is {dtype!r}, but networks compute in floating point: jnp.float32 or jnp.bfloat16 say.")
+    there = model_options(name)
     for option in options:
-        if option not in known:
-            raise UserError(f"{name} has no option {option!r}; it has: {', '.join(known)}.")
-    return MODELS[name](num_classes, dtype, **options)
+        if option not in there:
+            raise UserError(f"{name} has no option {option!r}; it has: {', '.join(there)}.")
+    return MODELS[name](int(num_classes), dtype, **{key: _checked(name, key, value) for key, value in options.items()})
+
+
+def _checked(name: str, option: str, value: Any) -> Any:
+    """The value of an option, lists as tuples.
+
+    Raises:
+      UserError: if it is not of the option's type, or counts layers or channels and is below 1.
+    """
+    what, fits = _TYPES.get(option_types(name)[option], ("", lambda value: True))
+    value = _tuples(value) if what.startswith("a tuple") else value
+    if not fits(value):
+        raise UserError(f"{option} of {name} is {value!r}, but it is {what}.")
+    if (option in ("width", "growth") and value < 1) or (option == "depths" and (not value or min(value) < 1)):
+        raise UserError(f"{option} of {name} is {value!r}, but every network has layers and channels: 1 or more.")
+    return value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _are_whole(values: Any) -> bool:
+    return isinstance(values, tuple) and all(map(_is_whole, values))
+
+
+def _is_float(dtype: Any) -> bool:
+    try:
+        return dtype is not None and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        return False
+
+
+# What an option is, by its annotation in the family's function, and whether a value is that.
+_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number", _is_whole),
+    float: ("a number", lambda value: _is_whole(value) or isinstance(value, float | np.floating)),
+    bool: ("True or False", lambda value: isinstance(value, bool | np.bool_)),
+    tuple[int, ...]: ("a tuple of whole numbers", _are_whole),
+    tuple[tuple[int, ...], ...]: (
+        "a tuple of tuples of whole numbers",
+        lambda value: isinstance(value, tuple) and all(map(_are_whole, value)),
+    ),
+}
+
+
+def known(name: str) -> str:
+    """The name itself.
+
+    Raises:
+      UserError: if there is no model of that name; it suggests the nearest.
+    """
+    if name in MODELS:
+        return name
+    near = difflib.get_close_matches(str(name), MODELS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(list_models())}."
+    raise UserError(f"There is no model {name!r}; {hint}")
 
 
 def model_options(name: str) -> dict[str, Any]:

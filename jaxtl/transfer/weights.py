@@ -1,13 +1,15 @@
-"""Starting a model from the variables of another one, strictly: whatever does not fit is named, all of it at once."""
+"""Starting a model from the variables of another one, strictly: one error says all that does not fit."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import traverse_util
 
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import HEAD
+from jaxtl.models.fit import leaves, misfit
 
 
 def transplant(variables: Mapping[str, Any], source: Mapping[str, Any], *, new_head: bool) -> dict[str, Any]:
@@ -20,30 +22,23 @@ def transplant(variables: Mapping[str, Any], source: Mapping[str, Any], *, new_h
       new_head: keep the fresh head and leave the source's behind; it may then have any number of classes.
 
     Raises:
-      UserError: if a leaf is missing, left over or of another shape; every such leaf is named.
+      UserError: if a leaf is missing, left over or of another shape.
     """
-    target, given = _leaves(variables), _leaves(source)
+    target, given = leaves(variables), leaves(source)
     if new_head:
-        given = {path: value for path, value in given.items() if path[1] != HEAD}
-        given |= {path: value for path, value in target.items() if path[1] == HEAD}
-    faults = [f"{_name(path)} is missing" for path in sorted(target.keys() - given.keys())]
-    faults += [f"{_name(path)} has no place" for path in sorted(given.keys() - target.keys())]
-    faults += [
-        f"{_name(path)} has shape {given[path].shape} where the model has {target[path].shape}"
-        for path in sorted(target.keys() & given.keys())
-        if given[path].shape != target[path].shape
-    ]
-    if faults:
+        given = {leaf: value for leaf, value in given.items() if not _of_head(leaf)}
+        given |= {leaf: value for leaf, value in target.items() if _of_head(leaf)}
+    if problems := misfit(_shapes(given), _shapes(target)):
         raise UserError(
-            f"The weights do not fit the model: {'; '.join(faults)}. Take weights of the same architecture and "
-            "options, and new_head=True if the classes differ."
+            f"The weights do not fit the model: {problems}. Take weights of the same architecture and options, and "
+            "new_head=True if the classes differ."
         )
-    return traverse_util.unflatten_dict({path: jnp.asarray(given[path]) for path in target})
+    return traverse_util.unflatten_dict({leaf: jnp.asarray(given[leaf]) for leaf in target}, sep="/")
 
 
-def _leaves(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
-    return traverse_util.flatten_dict(dict(tree))
+def _of_head(leaf: str) -> bool:
+    return leaf.split("/")[1:2] == [HEAD]
 
 
-def _name(path: tuple[str, ...]) -> str:
-    return "/".join(path)
+def _shapes(named: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {leaf: np.shape(value) for leaf, value in named.items()}

@@ -5,25 +5,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import rich
-import safetensors.numpy
+from rich.console import Console
 from rich.table import Table
 
 from jaxtl.data import load_dataset
 from jaxtl.errors import UserError
 from jaxtl.models import list_models
-from jaxtl.weights import store
+from jaxtl.models.registry import known
+from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
-from jaxtl.weights.convert import to_torch
+from jaxtl.weights.convert import check_fit, to_torch
 from jaxtl.weights.readme import HEADINGS, cells, readme
-from jaxtl.weights.verify import (
-    Check,
-    check_dataset,
-    check_imagenet_folder,
-    check_reference_logits,
-    predictor,
-)
+from jaxtl.weights.variables_file import save, save_arrays
+
+OURS, TORCH = ".jaxtl.safetensors", ".torch.safetensors"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser("list", help="the table of cards")
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern of the model's name")
-    listing.add_argument("--markdown", action="store_true", help="print weights/README.md")
+    listing.add_argument("--markdown", action="store_true", help="as a page such as weights/README.md")
     listing.set_defaults(run=_list)
 
     fetching = commands.add_parser("fetch", help="download, check, convert and keep")
@@ -45,12 +40,9 @@ def parser() -> argparse.ArgumentParser:
     converting = commands.add_parser("convert", help="a file of PyTorch to safetensors of ours, or back")
     _name(converting)
     converting.add_argument("file", type=Path, help="PyTorch file, or safetensors of PyTorch's or of our names")
-    converting.add_argument(
-        "--output", type=Path, help="file to write; default: FILE with the ending .jaxtl.safetensors"
-    )
-    converting.add_argument(
-        "--to-torch", action="store_true", help="write PyTorch's names and shapes, as .torch.safetensors"
-    )
+    converting.add_argument("--output", type=Path, help=f"file to write; default: FILE with the ending {OURS}")
+    converting.add_argument("--force", action="store_true", help="replace the file to write, even if it is FILE")
+    converting.add_argument("--to-torch", action="store_true", help=f"write PyTorch's names and shapes, as {TORCH}")
     converting.set_defaults(run=_convert)
 
     verifying = commands.add_parser("verify", help="compare with stored logits and published accuracy")
@@ -62,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     verifying.add_argument("--images", type=Path, help="folder of photographs, named or grouped by synset")
     verifying.add_argument("--synsets", type=Path, help="file with the synset of each class, one a line")
     verifying.add_argument("--cifar", type=Path, help="folder that holds CIFAR-10")
-    verifying.add_argument("--logits", type=Path, help="with --cifar: .npz with `logits` of the whole test set")
+    verifying.add_argument("--logits", type=Path, help="with --cifar: .npy or .npz (`logits`) of the test set")
     verifying.set_defaults(run=_verify)
     return whole
 
@@ -72,18 +64,19 @@ def _name(command: argparse.ArgumentParser) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    if arguments.markdown:
-        print(readme(), end="")
-        return 0
     names = list_models(arguments.pattern)
+    cards = [card for card in CARDS if card.model in names]
+    if not cards:
+        raise UserError(f"No card is of a model that matches {arguments.pattern!r}; list without a pattern shows all.")
+    if arguments.markdown:
+        print(readme(cards), end="")
+        return 0
     columns = [HEADINGS.index(heading) for heading in ("model", "tag", "top-1 %", "input", "licence", "file")]
     table = Table(*(HEADINGS[column] for column in columns), box=None)
-    for card in CARDS:
-        if card.model in names:
-            table.add_row(*(cells(card)[column] for column in columns))
-    if not table.row_count:
-        raise UserError(f"No card is of a model that matches {arguments.pattern!r}; list without a pattern shows all.")
-    rich.print(table)
+    for card in cards:
+        table.add_row(*(cells(card)[column] for column in columns))
+    # A file or a program gets whole lines; only a terminal has a width.
+    Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
     return 0
 
 
@@ -91,23 +84,37 @@ def _fetch(arguments: argparse.Namespace) -> int:
     cards = (card_for(arguments.name, arguments.tag),) if arguments.tag else _cards(arguments.name)
     for card in cards:
         store.load(card.model, card.tag, weights_dir=arguments.weights_dir)
-        print(f"{card.model} {card.tag}: {store.converted_path(card)}")
+        kept = store.converted_path(card)
+        if not kept.is_file():
+            raise UserError(f"{kept} was not written; set JAXTL_CACHE to a folder that can be.")
+        print(f"{card.model} {card.tag}: {kept}")
     return 0
 
 
 def _convert(arguments: argparse.Namespace) -> int:
-    if not arguments.file.is_file():
-        raise UserError(f"There is no file {arguments.file}.")
-    ending = ".torch.safetensors" if arguments.to_torch else ".jaxtl.safetensors"
-    output = arguments.output or arguments.file.with_name(arguments.file.name.partition(".")[0] + ending)
-    variables = store.read_weights(arguments.name, arguments.file)
-    metadata = {"model": arguments.name, "source": arguments.file.name}
+    name, file = known(arguments.name), arguments.file
+    if not file.is_file():
+        raise UserError(f"{file} is a folder; name the file in it." if file.is_dir() else f"There is no file {file}.")
+    output = arguments.output or file.with_name(_stem(file.name) + (TORCH if arguments.to_torch else OURS))
+    if output.exists() and not arguments.force:
+        raise UserError(f"There is a file {output} already; name another by --output, or replace it by --force.")
+    variables = store.read_weights(name, file)
+    check_fit(name, variables, str(file))
+    metadata = {"model": name, "source": file.name}
     if arguments.to_torch:
-        store.write_whole(output, safetensors.numpy.save(to_torch(arguments.name, variables), metadata))
+        save_arrays(to_torch(name, variables), output, metadata)
     else:
-        store.save(variables, output, metadata)
+        save(variables, output, metadata)
     print(output)
     return 0
+
+
+def _stem(name: str) -> str:
+    """A file's name without its ending, or without the whole of an ending of ours."""
+    for ending in (OURS, TORCH):
+        if name.endswith(ending):
+            return name.removesuffix(ending)
+    return Path(name).stem
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -115,33 +122,43 @@ def _verify(arguments: argparse.Namespace) -> int:
     chosen = arguments.weights or cards[0].tag
     tag = arguments.card or (chosen if store.is_tag(arguments.name, chosen) else cards[0].tag)
     card = card_for(arguments.name, tag)
+    checks = _checks(arguments, card)
     variables = store.load(arguments.name, chosen, weights_dir=arguments.weights_dir)
-    predict = predictor(arguments.name, variables, card.classes)
-    checks: list[Check] = []
+    predict = verify.predictor(card, variables, chosen)
+    outcomes = [outcome for check in checks for outcome in check(predict)]
+    for outcome in outcomes:
+        print(f"{'ok ' if outcome.passed else 'BAD'} {arguments.name}, {outcome.what}: {outcome.found}")
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+def _checks(arguments: argparse.Namespace, card: WeightCard) -> list[verify.Check]:
+    """What the flags give to compare with, read before anything is computed."""
+    for flag, needed in (("logits", "cifar"), ("synsets", "images"), ("images", "synsets")):
+        if getattr(arguments, flag) and not getattr(arguments, needed):
+            raise UserError(f"--{flag} is of use only with --{needed}: give both, or leave it away.")
+    checks = []
     if arguments.reference:
-        checks.append(check_reference_logits(card, predict, arguments.reference))
+        checks.append(verify.reference_logits(card, arguments.reference))
     if arguments.images:
-        if not arguments.synsets or not arguments.synsets.is_file():
-            raise UserError("--images needs --synsets FILE: the synset of each class, one a line in the logits' order.")
-        synsets = arguments.synsets.read_text().split()
-        checks.append(check_imagenet_folder(card, predict, arguments.images, synsets))
+        synsets = verify.read_synsets(arguments.synsets)
+        checks.append(verify.imagenet_folder(card, arguments.images, synsets))
     if arguments.cifar:
-        check, logits = check_dataset(card, predict, load_dataset("cifar10", "test", arguments.cifar, download=False))
-        checks.append(check)
-        if arguments.logits:
-            with np.load(arguments.logits) as stored:
-                difference = float(np.abs(logits - stored["logits"]).max())
-            checks.append(Check("logits of the test set", f"largest difference {difference:.1e}", difference <= 1e-3))
+        if card.data != "CIFAR-10":
+            raise UserError(f"--cifar is for weights of CIFAR-10, but {card.model} {card.tag} is of {card.data}.")
+        test = load_dataset("cifar10", "test", arguments.cifar, download=False)
+        shape = len(test), card.classes
+        stored = verify.stored_logits(arguments.logits, shape) if arguments.logits else None
+        checks.append(verify.whole_test_set(card, test, stored))
     if not checks:
-        print(f"{arguments.name}: all {len(variables['params'])} stages are there and have the right shapes; nothing")
-        print("to compare with was given: --reference, --images with --synsets, --cifar.")
-    for check in checks:
-        print(f"{'ok ' if check.passed else 'BAD'} {arguments.name}, {check.what}: {check.found}")
-    return 0 if all(check.passed for check in checks) else 1
+        raise UserError(
+            f"There is nothing to compare {card.model} with; give --cifar FOLDER, --reference FOLDER, or --images "
+            "FOLDER with --synsets FILE."
+        )
+    return checks
 
 
 def _cards(name: str) -> tuple[WeightCard, ...]:
-    cards = weights_for(name)
+    cards = weights_for(known(name))
     if not cards:
         raise UserError(f"There are no weights for {name!r}; `list` shows the models that have some.")
     return cards
@@ -152,9 +169,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments)
-    except (UserError, OSError) as error:
+    except UserError as error:
         print(f"jaxtl: {error}", file=sys.stderr)
-        return 2
+    except OSError as error:
+        where = f"{error.filename} cannot be used" if error.filename else "The system refused"
+        print(f"jaxtl: {where}: {error.strerror or error}; correct the path or its permissions.", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("jaxtl: interrupted; the same command goes on, and a download from where it broke off.", file=sys.stderr)
+        return 130
+    return 2
 
 
 if __name__ == "__main__":

@@ -20,11 +20,14 @@ from flax import traverse_util
 from jaxtl.errors import UserError
 from jaxtl.models import build_model, model_options
 from jaxtl.models.classifier import HEAD
+from jaxtl.models.fit import leaves, misfit, shown
 
 StateDict = dict[str, np.ndarray]
 Variables = dict[str, Any]
 Path = tuple[str, ...]
 Shape = tuple[int, ...]
+
+WAY_OUT = "Take weights of the same architecture, and give the options that they were made with."
 
 COUNTER = "num_batches_tracked"  # torch counts the batches that a norm has seen; only its momentum=None reads it
 
@@ -109,15 +112,16 @@ def family_of(name: str) -> Family:
     raise UserError(f"{name} has no counterpart in PyTorch: ResNets, VGGs and DenseNets are converted.")
 
 
-def from_torch(name: str, state_dict: Mapping[str, np.ndarray], **options: Any) -> Variables:
+def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> Variables:
     """Variables of a model from a PyTorch state dict.
 
-    Strict: each key finds its leaf and each leaf its key, or all that did not are named in one error. The number of
-    classes is the file's; a state dict without a last layer gives a model without a head.
+    Strict: each key finds its leaf and each leaf its key, or one error says which did not. The number of classes is
+    the file's; a state dict without a last layer gives a model without a head.
 
     Args:
       name: one of ``list_models()`` with a counterpart in PyTorch.
-      state_dict: arrays by key with PyTorch's names and shapes, as ``read_torch_file`` returns them.
+      state_dict: arrays by key with PyTorch's names and shapes, as ``read_torch_file`` returns them; anything that
+        numpy makes an array of will do, such as PyTorch's own tensors in main memory.
       **options: options of the architecture, as for ``build_model``.
 
     Returns:
@@ -127,33 +131,24 @@ def from_torch(name: str, state_dict: Mapping[str, np.ndarray], **options: Any) 
       UserError: for an unknown model, or a state dict that does not fit it.
     """
     family = family_of(name)
-    given = {_current(key, family): array for key, array in state_dict.items()}
+    given = {_current(key, family): array for key, array in _arrays(state_dict).items()}
     if len(given) < len(state_dict):
         raise UserError(f"The state dict for {name} has a layer under an old and a new name; keep one of the two.")
     weight = given.get(f"{family.head}.weight")
     shapes = skeleton(name, 0 if weight is None else len(np.atleast_1d(weight)), **options)
-    problems, leaves = [], {}
-    used: set[str] = set()
-    for path, shape in shapes.items():
-        key = _key(path, family)
-        if key is None:
-            problems.append(f"{'/'.join(path)} has no counterpart in PyTorch")
-        elif key not in given:
-            problems.append(f"{key} is missing")
-        else:
-            used.add(key)
-            expected = _torch_shape(path, shape, shapes)
-            if np.shape(given[key]) != expected:
-                problems.append(f"{key} has shape {np.shape(given[key])} where the model has {expected}")
-            elif given[key].dtype.kind not in "fV":
-                problems.append(f"{key} has type {given[key].dtype}, no floating-point numbers")
-            else:
-                leaves[path] = _to_ours(path, given[key], shapes)
-    norms = {key.removesuffix("running_mean") + COUNTER for key in used if key.endswith(".running_mean")}
-    problems += [f"{key} has no place" for key in given if key not in used and key not in norms]
-    if problems:
-        raise UserError(f"The state dict does not fit {name}: {'; '.join(problems)}.")
-    return traverse_util.unflatten_dict(leaves)
+    keys = {path: _key(path, family) for path in shapes}
+    wanted = {key: _torch_shape(path, shapes[path]) for path, key in keys.items() if key}
+    counters = {key.removesuffix("running_mean") + COUNTER for key in wanted if key.endswith(".running_mean")}
+    strange = [f"{'/'.join(path)} has no counterpart in PyTorch" for path, key in keys.items() if key is None]
+    strange += [
+        f"{key} has type {array.dtype}, no floating-point numbers"
+        for key, array in given.items()
+        if key in wanted and array.dtype.kind not in "fV"
+    ]
+    found = {key: array.shape for key, array in given.items() if key not in counters}
+    if problems := misfit(found, wanted, strange):
+        raise UserError(f"The state dict does not fit {name}: {problems}. {WAY_OUT}")
+    return traverse_util.unflatten_dict({path: _to_ours(path, given[key], shapes) for path, key in keys.items() if key})
 
 
 def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> StateDict:
@@ -168,30 +163,67 @@ def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> StateDi
       C-contiguous arrays by key, of the dtypes of ``variables``; ``num_batches_tracked`` is 0.
 
     Raises:
-      UserError: if the variables are not those of the model, or a head has no counterpart; all leaves are named.
+      UserError: if the variables are not those of the model, or a head has no counterpart.
     """
     family = family_of(name)
-    given = {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(dict(variables)).items()}
-    bias = given.get(("params", HEAD, "linear", "bias"))
-    shapes = skeleton(name, 0 if bias is None else len(np.atleast_1d(bias)), **options)
-    problems = [f"{'/'.join(path)} is missing" for path in shapes if path not in given]
-    problems += [f"{'/'.join(path)} has no counterpart in PyTorch" for path in given if path not in shapes]
+    given = {leaf: np.asarray(array) for leaf, array in leaves(variables).items()}
+    shapes = skeleton(name, classes_of(given), **options)
+    strange = [f"{'/'.join(path)} has no counterpart in PyTorch" for path in shapes if _key(path, family) is None]
+    problems = misfit(
+        {leaf: array.shape for leaf, array in given.items()},
+        {"/".join(path): shape for path, shape in shapes.items()},
+        strange,
+    )
+    if problems:
+        raise UserError(f"The variables do not fit {name}: {problems}. {WAY_OUT}")
     state_dict: StateDict = {}
-    for path, shape in shapes.items():
-        if path not in given:
-            continue
-        key = _key(path, family)
-        if key is None:
-            problems.append(f"{'/'.join(path)} has no counterpart in PyTorch")
-        elif given[path].shape != shape:
-            problems.append(f"{'/'.join(path)} has shape {given[path].shape} where the model has {shape}")
-        else:
-            state_dict[key] = _to_torch(path, given[path], shapes)
+    for path in shapes:
+        if key := _key(path, family):
+            state_dict[key] = _to_torch(path, given["/".join(path)], shapes)
             if path[-1] == "var":
                 state_dict[key.removesuffix("running_var") + COUNTER] = np.zeros((), np.int64)
-    if problems:
-        raise UserError(f"The variables do not fit {name}: {'; '.join(problems)}.")
     return state_dict
+
+
+def classes_of(given: Mapping[str, np.ndarray]) -> int:
+    """The number of classes of variables, by the name of the leaf; 0 if they have no head."""
+    bias = given.get(f"params/{HEAD}/linear/bias")
+    return 0 if bias is None else bias.size
+
+
+def check_fit(name: str, variables: Mapping[str, Any], source: str) -> None:
+    """Compare names and shapes with those of a model without options.
+
+    Raises:
+      UserError: saying which leaves are missing, left over or of another shape.
+    """
+    given = leaves(variables)
+    wanted = {"/".join(path): shape for path, shape in skeleton(name, classes_of(given)).items()}
+    if problems := misfit({leaf: array.shape for leaf, array in given.items()}, wanted):
+        raise UserError(f"{source} does not fit {name}: {problems}. {WAY_OUT}")
+
+
+def _arrays(state_dict: Any) -> StateDict:
+    """What a caller gave, as arrays by key.
+
+    Raises:
+      UserError: if it is no dictionary with names as keys, or holds something that is no array.
+    """
+    if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
+        raise UserError(
+            f"The state dict is of type {type(state_dict).__name__}, but it must have arrays by PyTorch's names, as "
+            "jaxtl.weights.read_torch_file(path) returns them."
+        )
+    arrays = {}
+    for key, value in state_dict.items():
+        try:
+            arrays[key] = np.asarray(value)
+        except Exception as error:  # whatever stands there has its own reasons to be no array
+            raise UserError(
+                f"{shown(key)} in the state dict is of type {type(value).__name__}, which is no array ({error}); turn "
+                "it into one: tensor.detach().cpu().float().numpy()."
+            ) from error
+    return arrays
 
 
 @functools.lru_cache(maxsize=64)
@@ -199,7 +231,8 @@ def _skeleton(name: str, num_classes: int, options: tuple[tuple[str, Any], ...])
     model = build_model(name, num_classes, **dict(options))
     size = max(model.least_size, 32)
     tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
-    return tuple((path, leaf.shape) for path, leaf in traverse_util.flatten_dict(dict(tree)).items())
+    shapes = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(dict(tree)).items()}
+    return tuple(sorted(shapes.items(), key=lambda item: item[0][0] != "params"))  # parameters before statistics
 
 
 def skeleton(name: str, num_classes: int, **options: Any) -> dict[Path, Shape]:
@@ -251,7 +284,7 @@ def _maps_before(path: Path, shapes: Mapping[Path, Shape]) -> Shape | None:
     return bins, bins, channels
 
 
-def _torch_shape(path: Path, shape: Shape, shapes: Mapping[Path, Shape]) -> Shape:
+def _torch_shape(path: Path, shape: Shape) -> Shape:
     """The shape of a leaf in PyTorch."""
     if path[-1] != "kernel":
         return shape

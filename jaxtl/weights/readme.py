@@ -1,5 +1,7 @@
 """The text of ``weights/README.md``, made from the cards so that it cannot disagree with them."""
 
+from collections.abc import Iterable
+
 from jaxtl.weights.cards import CARDS, ZOO_ARCHIVE, ZOO_MIRROR, WeightCard
 
 HEADINGS = ("model", "tag", "top-1 %", "trained on", "input", "resize", "mean", "std", "licence", "file", "SHA-256")
@@ -13,8 +15,9 @@ This table is printed by `python -m jaxtl.weights list --markdown`; edit `jaxtl/
 
 downloads the publisher's file, checks its hash, converts it and keeps the result in `~/.cache/jaxtl/weights`
 (`$JAXTL_CACHE/weights`). A folder with files that are on the machine already is named by `$JAXTL_WEIGHTS` or
-`weights_dir=`. `python -m jaxtl.weights fetch NAME` does the same ahead of time, `verify NAME` compares with stored
-logits and published accuracy, `convert NAME FILE` turns a file of your own into safetensors.
+`weights_dir=`. `python -m jaxtl.weights fetch NAME` does the same ahead of time, `convert NAME FILE` turns a file of
+your own into safetensors, and `verify NAME` compares with published accuracy (`--cifar FOLDER`, or `--images FOLDER
+--synsets FILE` for ImageNet) and with stored logits (`--reference FOLDER`).
 
 {{table}}
 
@@ -50,10 +53,10 @@ def cells(card: WeightCard) -> tuple[str, ...]:
     )
 
 
-def readme() -> str:
-    """The whole text of ``weights/README.md``."""
+def readme(cards: Iterable[WeightCard] = CARDS) -> str:
+    """The text of ``weights/README.md``, with all cards or some."""
     rows = []
-    for card in CARDS:
+    for card in cards:
         *front, file, digest = cells(card)
         rows.append((*front, f"[{file}]({card.url})" if card.url else file, digest))
     lines = [HEADINGS, tuple("---" for _ in HEADINGS), *rows]

@@ -1,19 +1,20 @@
 """Read the tensors of a PyTorch file with numpy alone: no torch, and nothing in the file is executed."""
 
-import json
-import struct
+import reprlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from jaxtl.errors import UserError
+from jaxtl.models.fit import shown
 from jaxtl.weights import torch_legacy, torch_tar, torch_zip
-from jaxtl.weights.torch_pickle import Content, Tensor, damaged, elements, truncated, unwrap
+from jaxtl.weights.problems import damaged
+from jaxtl.weights.safetensors_file import is_safetensors, read_safetensors
+from jaxtl.weights.torch_pickle import unwrap
+from jaxtl.weights.torch_tensors import Content, Tensor, check_size, elements
 
 # Under which name training scripts keep the state dict in a checkpoint that holds more, the likeliest first.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights")
@@ -41,23 +42,34 @@ def read_torch_file(path: str | Path) -> StateDict:
       UserError: if there is no such file; if it is truncated (with what is missing), altered, or of another format; if
         it names anything but tensors, which is then named and not run; if it holds no state dict.
     """
+    return read_with_metadata(path)[0]
+
+
+def read_with_metadata(path: str | Path) -> tuple[StateDict, dict[str, str]]:
+    """``read_torch_file``, and the metadata that a safetensors file may have."""
     path = Path(path)
     try:
-        return _without_prefix(_read(path))
+        arrays, metadata = _read(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise UserError(f"{path} cannot be read: {error.strerror or error}; name a file that can be.") from error
+    return _without_prefix(arrays), metadata
 
 
-def _read(path: Path) -> StateDict:
+def _read(path: Path) -> tuple[StateDict, dict[str, str]]:
     with path.open("rb") as file:
         head = file.read(512)
-    if _is_safetensors(head):
-        return _read_safetensors(path)
+    if is_safetensors(head):
+        return read_safetensors(path)
     opener = _opener(head)
     if opener is None:
         raise UserError(f"{path} is no file of weights: {_what_else(head)}; get the file anew.")
     with opener(path) as content:
-        return _arrays(_state_dict(content.tree, str(path)), content, str(path))
+        tensors = _state_dict(content.tree, str(path))
+        try:
+            check_size(tensors.values(), path.stat().st_size)
+        except ValueError as error:
+            raise damaged(str(path), str(error)) from error
+        return _arrays(tensors, content, str(path)), {}
 
 
 def _opener(head: bytes) -> Callable[[Path], AbstractContextManager[Content]] | None:
@@ -99,7 +111,7 @@ def _state_dict(tree: Any, source: str) -> Mapping[str, Tensor]:
         if inner is None:
             break
         tree = inner
-    keys = ", ".join(repr(key) for key in list(tree)[:8]) + (", …" if len(tree) > 8 else "")
+    keys = ", ".join(reprlib.repr(key) for key in list(tree)[:8]) + (", …" if len(tree) > 8 else "")
     raise UserError(
         f"{source} holds no state dict: its keys are {keys or 'none'}, and a state dict has tensors alone, or stands "
         f"under one of {', '.join(WRAPPERS)}."
@@ -123,7 +135,7 @@ def _arrays(tensors: Mapping[str, Tensor], content: Content, source: str) -> Sta
         try:
             arrays[key] = tensor.array(held[place])
         except ValueError as error:
-            raise damaged(source, f"the tensor {key} does not fit its storage: {error}") from error
+            raise damaged(source, f"the tensor {shown(key)} does not fit its storage: {error}") from error
         if last[storage.key] == key:
             del held[place]
     return arrays
@@ -134,41 +146,3 @@ def _without_prefix(state_dict: StateDict) -> StateDict:
         while state_dict and all(key.startswith(prefix) for key in state_dict):
             state_dict = {key.removeprefix(prefix): array for key, array in state_dict.items()}
     return state_dict
-
-
-# --- safetensors ---
-
-
-def _is_safetensors(head: bytes) -> bool:
-    """The format begins with the length of its header in eight bytes and a JSON object."""
-    return len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
-
-
-def _read_safetensors(path: Path) -> StateDict:
-    try:
-        return {key: np.array(value) for key, value in safetensors.numpy.load_file(path).items()}
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise _incomplete(path) or damaged(str(path), str(error)) from error
-
-
-def _incomplete(path: Path) -> UserError | None:
-    """The error of a safetensors file that ends too early, if that is what is wrong with it."""
-    end = path.stat().st_size
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        raw = file.read(length)
-    if len(raw) < length:
-        return truncated(str(path), f"its header lacks {length - len(raw):,} of its {length:,} bytes")
-    try:
-        entries = {key: value["data_offsets"] for key, value in json.loads(raw).items() if key != "__metadata__"}
-        first = min((k for k in entries if 8 + length + entries[k][1] > end), key=lambda k: entries[k][1], default=None)
-        if first is None:
-            return None
-        start, stop = entries[first]
-        lacking = 8 + length + stop - max(end, 8 + length + start)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return None
-    return truncated(
-        str(path),
-        f"it ends after {end:,} bytes, where the tensor {first} lacks {lacking:,} of its {stop - start:,} bytes",
-    )

@@ -5,13 +5,16 @@ elements in eight bytes and the elements, little-endian on every machine. There 
 """
 
 import contextlib
+import reprlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxtl.errors import UserError
-from jaxtl.weights.torch_pickle import Content, Storage, damaged, load, storage_of, truncated
+from jaxtl.weights.problems import damaged, truncated
+from jaxtl.weights.torch_pickle import load, storage_of
+from jaxtl.weights.torch_tensors import Content, Storage
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -31,7 +34,7 @@ def open_legacy(path: Path) -> Iterator[Content]:
             raise UserError(f"{source} is a pickle, but torch.save did not write it: its magic number is missing.")
         protocol = load(file, source, "the protocol number")
         if protocol != PROTOCOL:
-            raise damaged(source, f"its protocol is {protocol!r}, not {PROTOCOL}")
+            raise damaged(source, f"its protocol is {reprlib.repr(protocol)}, not {PROTOCOL}")
         load(file, source, "the system's description")  # the byte order in it is not that of the storages
         storages: dict[str, Storage] = {}
 
@@ -42,20 +45,27 @@ def open_legacy(path: Path) -> Iterator[Content]:
 
         tree = load(file, source, "the description of the tensors", resolve)
         keys = load(file, source, "the list of storages")
-        if not isinstance(keys, list) or len({str(key) for key in keys}) != len(keys):
-            raise damaged(source, "the list of storages is none, or names one twice")
-        places = _places(file, path.stat().st_size, [str(key) for key in keys], storages, source)
+        places = _places(file, path.stat().st_size, _order(keys, source), storages, source)
 
         def storage_bytes(storage: Storage) -> bytes:
             if storage.key not in places:
                 raise damaged(source, f"the storage {storage.key} is missing")
             start, size = places[storage.key]
-            if size != storage.size * storage.dtype.itemsize:
+            if size != storage.nbytes:
                 raise damaged(source, f"the storage {storage.key} is described in two ways")
             file.seek(start)
             return file.read(size)
 
         yield Content(tree, storage_bytes)
+
+
+def _order(keys: Any, source: str) -> list[str]:
+    """The keys of all storages in the order of the file."""
+    if isinstance(keys, list) and all(isinstance(key, str | int) for key in keys):
+        order = [str(key) for key in keys]
+        if len(set(order)) == len(order):
+            return order
+    raise damaged(source, "the list of storages is none, or names one twice")
 
 
 def _places(

@@ -7,146 +7,27 @@ nothing and calls nothing else; a file that names anything else is refused by th
 The names and the order of their arguments are those of ``torch._utils`` and ``torch.storage`` (torch 0.1 to 2.13).
 """
 
-import dataclasses
 import io
-import math
 import pickle
-from collections.abc import Callable, Hashable, Iterator
+import reprlib
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, ClassVar
 
-import ml_dtypes
 import numpy as np
 
 from jaxtl.errors import UserError
-
-# The element type behind each of torch's names. The file's bytes are little-endian unless a zip file says otherwise.
-STORAGE_DTYPES: dict[str, np.dtype] = {
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
-    "DoubleStorage": np.dtype("<f8"),
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-    "ComplexFloatStorage": np.dtype("<c8"),
-    "ComplexDoubleStorage": np.dtype("<c16"),
-    "UntypedStorage": np.dtype("u1"),
-}
-SCALAR_DTYPES: dict[str, np.dtype] = {
-    "float32": np.dtype("<f4"),
-    "float16": np.dtype("<f2"),
-    "bfloat16": np.dtype(ml_dtypes.bfloat16),
-    "float64": np.dtype("<f8"),
-    "int64": np.dtype("<i8"),
-    "int32": np.dtype("<i4"),
-    "int16": np.dtype("<i2"),
-    "int8": np.dtype("i1"),
-    "uint8": np.dtype("u1"),
-    "uint16": np.dtype("<u2"),
-    "uint32": np.dtype("<u4"),
-    "uint64": np.dtype("<u8"),
-    "bool": np.dtype("?"),
-    "complex64": np.dtype("<c8"),
-    "complex128": np.dtype("<c16"),
-    "float8_e4m3fn": np.dtype(ml_dtypes.float8_e4m3fn),
-    "float8_e5m2": np.dtype(ml_dtypes.float8_e5m2),
-}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Storage:
-    """A run of elements somewhere in the file, as the pickle describes it.
-
-    Attributes:
-      key: under which the file keeps the bytes.
-      dtype: of the elements.
-      size: number of elements of the whole storage.
-      start: first element of the part that is meant; old files have views into a storage.
-      length: number of elements of that part.
-    """
-
-    key: str
-    dtype: np.dtype
-    size: int
-    start: int
-    length: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Tensor:
-    """A window on a storage; offset and strides count elements of ``dtype``."""
-
-    storage: Storage
-    dtype: np.dtype
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def __setstate__(self, state: Any) -> None:
-        """Refuse: a pickle must not change a tensor after the fact."""
-        raise pickle.UnpicklingError("it sets the state of a tensor")
-
-    def array(self, elements: np.ndarray) -> np.ndarray:
-        """The tensor as an array of its own.
-
-        Args:
-          elements: the whole storage, ``[storage.size]``, of the storage's dtype.
-
-        Raises:
-          ValueError: if the tensor reaches outside its storage.
-        """
-        part = elements[self.storage.start : self.storage.start + self.storage.length]
-        if self.dtype != self.storage.dtype:
-            part = _as_dtype(part.view(np.uint8), self.dtype)
-        reach = sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
-        if 0 in self.shape:
-            return np.zeros(self.shape, self.dtype)
-        if self.offset + reach >= len(part):
-            raise ValueError(
-                f"it reaches to element {self.offset + reach:,} of a storage that holds {len(part):,} elements"
-            )
-        steps = [step * part.itemsize for step in self.strides]
-        raw = part.view(np.uint8)  # numpy's own tools for strides do not know every type of ml_dtypes
-        view = np.ndarray(self.shape, part.dtype, raw, self.offset * part.itemsize, steps)
-        return view.copy()  # a copy, so that shared storages do not tie arrays together
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Content:
-    """What a torch file holds, while it is open.
-
-    Attributes:
-      tree: the unpickled object, with a ``Tensor`` for each of torch's.
-      storage_bytes: reads all bytes of a storage.
-      big_endian: the byte order of those bytes.
-    """
-
-    tree: Any
-    storage_bytes: Callable[[Storage], bytes]
-    big_endian: bool = False
-
-
-def elements(raw: bytes | memoryview, dtype: np.dtype, *, big_endian: bool = False) -> np.ndarray:
-    """The bytes of a storage as ``[N]`` elements of ``dtype``.
-
-    Args:
-      raw: the bytes; their number is a multiple of the item size.
-      dtype: of the elements, named in little-endian order.
-      big_endian: whether the file was written by a big-endian machine.
-    """
-    if big_endian and dtype.itemsize > 1:
-        words = dtype.itemsize // 2 if dtype.kind == "c" else dtype.itemsize  # a complex number is two words
-        raw = np.frombuffer(raw, np.uint8).reshape(-1, words)[:, ::-1].tobytes()
-    return _as_dtype(np.frombuffer(raw, np.uint8), dtype)
-
-
-def _as_dtype(raw: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if dtype == np.bool_:
-        return raw != 0  # a byte other than 0 and 1 is no bool that numpy could hold
-    return raw[: len(raw) // dtype.itemsize * dtype.itemsize].view(dtype)
+from jaxtl.models.fit import shown
+from jaxtl.weights.problems import damaged, truncated
+from jaxtl.weights.torch_tensors import (
+    SCALAR_DTYPES,
+    STORAGE_DTYPES,
+    Storage,
+    Tensor,
+    count,
+    hashable,
+    make_tensor,
+    sizes,
+)
 
 
 class _ExactFile:
@@ -170,6 +51,11 @@ class _ExactFile:
         return line
 
 
+# No torch file has these opcodes: the first takes memory before it looks whether the file is that long, the others hash
+# whatever the file puts into a set, and a tuple of tuples of tuples that are all one takes for ever.
+_REFUSED = {op[0] for op in (pickle.BYTEARRAY8, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)}
+
+
 # pickle.Unpickler, in C, sizes its memo by the largest index in the file, so that five altered bytes could take all
 # memory; the one in Python keeps a dictionary. A file has a few thousand opcodes: a few hundredths of a second.
 class TorchUnpickler(pickle._Unpickler):
@@ -181,8 +67,11 @@ class TorchUnpickler(pickle._Unpickler):
       resolve: answers a persistent identifier; ``None`` for the one of zip and legacy files, a tuple.
     """
 
-    # No torch file has this opcode, and it takes memory before it looks whether the file is that long.
-    dispatch: ClassVar = {op: act for op, act in pickle._Unpickler.dispatch.items() if op != pickle.BYTEARRAY8[0]}
+    stack: list[Any]  # these two are the parent's
+    pop_mark: Callable[[], list[Any]]
+    dispatch: ClassVar[dict[int, Any]] = {
+        op: act for op, act in pickle._Unpickler.dispatch.items() if op not in _REFUSED
+    }
 
     def __init__(self, file: BinaryIO, source: str, resolve: Callable[[Any], Any] | None = None) -> None:
         super().__init__(_ExactFile(file), encoding="utf-8")
@@ -199,13 +88,39 @@ class TorchUnpickler(pickle._Unpickler):
         if answer := self._answers.get((module, name)):
             return answer
         raise UserError(
-            f"{self._source} asks for {module}.{name}, which is no part of a tensor and could run code: nothing was "
-            "run; take a file that holds a state dict alone, or save one with torch.save(model.state_dict(), path)"
+            f"{self._source} asks for {shown(module)}.{shown(name)}, which is no part of a tensor and could run code: "
+            "nothing was run; take a file that holds a state dict alone, or save one with "
+            "torch.save(model.state_dict(), path)."
         )
 
     def get_extension(self, code: int) -> Any:
         """Refuse: extension codes stand for names of the process that wrote the file."""
         raise pickle.UnpicklingError(f"it uses the extension code {code}")
+
+    def _fill(self, target: Any, items: list[Any]) -> None:
+        """Put keys and values in turn into a dictionary."""
+        if not isinstance(target, dict):
+            raise pickle.UnpicklingError(f"it fills {type(target).__name__} as a dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[_plain(key)] = value
+
+    def load_setitem(self) -> None:
+        """One key and its value."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self._fill(self.stack[-1], [key, value])
+
+    def load_setitems(self) -> None:
+        """All keys and values behind a mark."""
+        items = self.pop_mark()
+        self._fill(self.stack[-1], items)
+
+    def load_dict(self) -> None:
+        """A dictionary of all keys and values behind a mark."""
+        items = self.pop_mark()
+        self.stack.append({})
+        self._fill(self.stack[-1], items)
+
+    dispatch |= {pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems, pickle.DICT[0]: load_dict}
 
     def persistent_load(self, pid: Any) -> Any:
         """The storage or tensor that an identifier of the file stands for."""
@@ -232,16 +147,6 @@ def load(file: BinaryIO, source: str, part: str, resolve: Callable[[Any], Any] |
         raise truncated(source, f"{part} ends before its last byte") from error
     except Exception as error:  # garbage can raise anything: the pickle module promises no narrower type
         raise damaged(source, f"{part} cannot be unpickled ({str(error) or type(error).__name__})") from error
-
-
-def truncated(source: str, what: str) -> UserError:
-    """The error of a file that was cut short."""
-    return UserError(f"{source} is truncated: {what}; get the file anew")
-
-
-def damaged(source: str, what: str) -> UserError:
-    """The error of a file whose bytes contradict each other."""
-    return UserError(f"{source} is altered or damaged: {what}; get the file anew")
 
 
 def tensors_in(tree: Any) -> Iterator[Tensor]:
@@ -293,6 +198,9 @@ class _Function(_Name):
 class _Dict(dict):
     """Stands for ``OrderedDict``: torch hangs attributes on a state dict (``_metadata``), which are dropped here."""
 
+    def __init__(self, items: Any = ()) -> None:
+        super().__init__((_plain(key), value) for key, value in items)  # Python 2 filled it at once
+
     def __setstate__(self, state: Any) -> None:
         pass
 
@@ -310,6 +218,13 @@ class _Parameter:
             self.data = state[0]
 
 
+def _plain(key: Any) -> Any:
+    """A key of a dictionary: one whose hash takes no time."""
+    if not isinstance(key, str | int | float | bytes | None):
+        raise pickle.UnpicklingError(f"it has {type(key).__name__} as the key of a dictionary")
+    return key
+
+
 def unwrap(value: Any) -> Any:
     """The tensor inside a parameter; anything else as it is."""
     return value.data if isinstance(value, _Parameter) else value
@@ -323,7 +238,7 @@ def _stand_ins() -> dict[tuple[str, str], Any]:
     """
     answers: dict[tuple[str, str], Any] = {
         ("collections", "OrderedDict"): _Dict,
-        ("torch", "Size"): _Function(_size),
+        ("torch", "Size"): _Function(sizes),
         ("torch.nn.parameter", "Parameter"): _Parameter,
         ("torch._utils", "_rebuild_tensor"): _Function(_tensor),
         ("torch._utils", "_rebuild_tensor_v2"): _Function(lambda *values: _tensor(*values[:4])),
@@ -352,7 +267,7 @@ def dtype_of(name: Any) -> np.dtype:
 def storage_of(pid: Any) -> Storage:
     """``("storage", type, key, location, number of elements)``, in old files with a view of the storage behind."""
     if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
-        raise pickle.UnpicklingError(f"it asks for the outside object {pid!r}")
+        raise pickle.UnpicklingError(f"it asks for the outside object {reprlib.repr(pid)}")
     _, kind, key, _location, size, *view = pid
     dtype, size = dtype_of(kind), count(size)
     start, length = 0, size
@@ -361,7 +276,7 @@ def storage_of(pid: Any) -> Storage:
         start, length = count(start), count(length)
         if start + length > size:
             raise pickle.UnpicklingError(f"a view ends at element {start + length:,} of {size:,}")
-    return Storage(str(key), dtype, size, start, length)
+    return Storage(str(hashable(key)), dtype, size, start, length)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Tensor:
@@ -376,46 +291,3 @@ def _tensor_of_bytes(
     if not isinstance(storage, Storage):
         raise pickle.UnpicklingError(f"it has {type(storage).__name__} where a storage belongs")
     return make_tensor(storage, dtype_of(dtype), offset, shape, strides)
-
-
-def make_tensor(storage: Storage, dtype: np.dtype, offset: Any, shape: Any, strides: Any) -> Tensor:
-    """A tensor whose numbers have been looked at.
-
-    Raises:
-      pickle.UnpicklingError: if a size or stride is no number from 0 up, or their counts differ.
-    """
-    shape, strides = _size(shape), _size(strides)
-    if len(shape) != len(strides) or len(shape) > 32:
-        raise pickle.UnpicklingError(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
-    # Strides may repeat elements, as expand() does: a few bytes could describe an array larger than memory.
-    if math.prod(shape) > max(storage.size, 1) * 4096:
-        raise pickle.UnpicklingError(f"a tensor of shape {shape} repeats a storage of {storage.size} elements")
-    return Tensor(storage, dtype, count(offset), shape, strides)
-
-
-def count(number: Any) -> int:
-    """A number that counts something.
-
-    Raises:
-      pickle.UnpicklingError: if it is no integer from 0 to 2**63 - 1.
-    """
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < 2**63:
-        raise pickle.UnpicklingError(f"it has {number!r} where a number from 0 up belongs")
-    return number
-
-
-def _size(numbers: Any = ()) -> tuple[int, ...]:
-    if not isinstance(numbers, tuple | list):
-        raise pickle.UnpicklingError(f"it has {type(numbers).__name__} where sizes belong")
-    return tuple(count(number) for number in numbers)
-
-
-def hashable(key: Any) -> Hashable:
-    """A key of the tar format as a dictionary key.
-
-    Raises:
-      pickle.UnpicklingError: if it is neither number nor text.
-    """
-    if not isinstance(key, int | str):
-        raise pickle.UnpicklingError(f"it has {type(key).__name__} where a key belongs")
-    return int(key) if isinstance(key, str) and key.isdecimal() else key

@@ -15,18 +15,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from jaxtl.errors import UserError
-from jaxtl.weights.torch_pickle import (
-    Content,
-    Storage,
-    Tensor,
-    count,
-    damaged,
-    dtype_of,
-    hashable,
-    load,
-    make_tensor,
-    truncated,
-)
+from jaxtl.weights.problems import damaged, truncated
+from jaxtl.weights.torch_pickle import dtype_of, load
+from jaxtl.weights.torch_tensors import Content, Storage, Tensor, count, hashable, make_tensor
 
 _MEMBERS = ("pickle", "tensors", "storages")
 

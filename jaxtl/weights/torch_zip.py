@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from jaxtl.errors import UserError
-from jaxtl.weights.torch_pickle import Content, Storage, damaged, load, tensors_in, truncated
+from jaxtl.weights.problems import damaged, truncated
+from jaxtl.weights.torch_pickle import load, tensors_in
+from jaxtl.weights.torch_tensors import Content, Storage
 
 SIGNATURE = b"PK\x03\x04"
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
@@ -52,7 +54,7 @@ def open_zip(path: Path) -> Iterator[Content]:
 
         def storage_bytes(storage: Storage) -> bytes:
             raw = entry(f"data/{storage.key}")
-            needed = storage.size * storage.dtype.itemsize
+            needed = storage.nbytes
             if len(raw) != needed:
                 raise damaged(
                     source, f"the entry {root}data/{storage.key} has {len(raw):,} bytes, but its storage {needed:,}"
@@ -157,7 +159,7 @@ def _without_directory(path: Path, error: Exception) -> UserError:
                     tree = load(io.BytesIO(file.read(needed)), source, _DESCRIPTION)
                 except UserError as refusal:
                     return refusal
-                sizes = {t.storage.key: t.storage.size * t.storage.dtype.itemsize for t in tensors_in(tree)}
+                sizes = {t.storage.key: t.storage.nbytes for t in tensors_in(tree)}
             elif needed is None:
                 needed = sizes.get(entry.name.rpartition("/")[2])
             if needed is None:

@@ -1,6 +1,12 @@
-"""Check pretrained weights against what is known of them: stored logits, and accuracy on labelled images."""
+"""Check pretrained weights against what is known of them: stored logits, and accuracy on labelled images.
+
+A check reads all that it needs when it is made, so that a wrong file is named before anything is computed, and is then
+called with a network.
+"""
 
 import functools
+import re
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,15 +18,17 @@ import numpy as np
 from jaxtl.data import Dataset
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
+from jaxtl.models.fit import leaves, shown
 from jaxtl.weights.cards import WeightCard
+from jaxtl.weights.convert import classes_of
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".JPEG", ".JPG")
 # Logits of one network differ between libraries by their order of summation, ten times less than this.
 LOGIT_TOLERANCE = 1e-3
 
 
-class Check(NamedTuple):
-    """The outcome of one comparison.
+class Outcome(NamedTuple):
+    """What one comparison found.
 
     Attributes:
       what: what was compared.
@@ -33,10 +41,29 @@ class Check(NamedTuple):
     passed: bool
 
 
-def predictor(name: str, variables: Mapping[str, Any], num_classes: int) -> Callable[[np.ndarray], np.ndarray]:
-    """The compiled model: normalised float32 images ``[B, H, W, 3]`` to float32 logits ``[B, num_classes]``."""
-    model = build_model(name, num_classes)
-    apply = jax.jit(functools.partial(model.apply, train=False))
+# Normalised float32 images ``[B, H, W, 3]`` to float32 logits ``[B, classes]``.
+Predict = Callable[[np.ndarray], np.ndarray]
+Check = Callable[[Predict], list[Outcome]]
+
+
+def predictor(card: WeightCard, variables: Mapping[str, Any], source: str) -> Predict:
+    """The compiled model of a card.
+
+    Args:
+      card: of the network that the variables are to be compared with.
+      variables: of a network without options.
+      source: where they come from, for error messages.
+
+    Raises:
+      UserError: if the variables have another number of classes than the card.
+    """
+    classes = classes_of(leaves(variables))
+    if classes != card.classes:
+        raise UserError(
+            f"{source} has {classes or 'no'} classes, but the card {card.tag} of {card.model} has {card.classes}, so "
+            "that they cannot be compared; name weights of these classes, or another card by --card."
+        )
+    apply = jax.jit(functools.partial(build_model(card.model, classes).apply, train=False))
     variables = jax.tree.map(jnp.asarray, dict(variables))
     return lambda images: np.asarray(apply(variables, jnp.asarray(images, jnp.float32)))
 
@@ -71,38 +98,80 @@ def normalise(pixels: np.ndarray, card: WeightCard) -> np.ndarray:
     return (scaled - np.array(card.mean, np.float32)) / np.array(card.std, np.float32)
 
 
-def check_reference_logits(card: WeightCard, predict: Callable[[np.ndarray], np.ndarray], folder: Path) -> Check:
+def reference_logits(card: WeightCard, folder: Path) -> Check:
     """Compare with ``<model>_elefant_output_ref.npy``: logits ``[1, classes]`` of ``elefant.jpg`` at 224 x 224.
 
     The picture is squeezed to that size by Pillow with its default filter, bicubic.
 
     Raises:
-      UserError: if the folder lacks one of the two files.
+      UserError: if the folder lacks one of the two files, or one of them cannot be used.
     """
-    from PIL import Image
-
     picture, stored = folder / "elefant.jpg", folder / f"{card.model}_elefant_output_ref.npy"
     if missing := [str(path) for path in (picture, stored) if not path.is_file()]:
         raise UserError(f"There is no {' and no '.join(missing)}: give the folder of reference logits of {card.model}.")
-    expected = np.load(stored)
-    with Image.open(picture) as image:
-        found = predict(normalise(np.asarray(image.convert("RGB").resize((224, 224))), card)[None])
-    difference = float(np.abs(found - expected).max() / np.abs(expected).max())
-    same = int(found.argmax()) == int(expected.argmax())
-    words = (
-        f"largest difference {difference:.1e} of the largest logit, top-1 class {int(found.argmax())} "
-        f"{'as' if same else f'instead of {int(expected.argmax())}'} stored"
-    )
-    return Check(f"logits of {picture.name}", words, same and difference <= LOGIT_TOLERANCE)
+    expected = stored_logits(stored, (1, card.classes))
+    images = _opened(picture, lambda image: normalise(np.asarray(image.convert("RGB").resize((224, 224))), card))[None]
+
+    def check(predict: Predict) -> list[Outcome]:
+        found = predict(images)
+        difference = float(np.abs(found - expected).max() / np.abs(expected).max())
+        same = int(found.argmax()) == int(expected.argmax())
+        words = (
+            f"largest difference {difference:.1e} of the largest logit, top-1 class {int(found.argmax())} "
+            f"{'as' if same else f'instead of {int(expected.argmax())}'} stored"
+        )
+        return [Outcome(f"logits of {picture.name}", words, same and difference <= LOGIT_TOLERANCE)]
+
+    return check
 
 
-def check_imagenet_folder(
-    card: WeightCard,
-    predict: Callable[[np.ndarray], np.ndarray],
-    folder: Path,
-    synsets: Sequence[str],
-    batch_size: int = 32,
-) -> Check:
+def stored_logits(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Logits that ``numpy.save`` wrote, or ``numpy.savez`` under the name ``logits``.
+
+    Raises:
+      UserError: if there is no such file, it cannot be read, or it holds other shapes or no numbers.
+    """
+    try:
+        with path.open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            if isinstance(content, np.lib.npyio.NpzFile):
+                if "logits" not in content.files:
+                    names = ", ".join(map(shown, content.files[:8])) or "nothing"
+                    raise UserError(f"{path} holds no array `logits`, but {names}; name the array so.")
+                content = content["logits"]
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}; name a file of logits.") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        raise UserError(f"{path} is no file of numpy.save or numpy.savez, or a damaged one; get it anew.") from error
+    if content.shape != shape or content.dtype.kind != "f":
+        raise UserError(
+            f"{path} holds {content.dtype} of shape {content.shape}, but the logits are float32 of shape {shape}; name "
+            "the file of this network and data set."
+        )
+    return content
+
+
+def read_synsets(path: Path) -> list[str]:
+    """The synsets of a file, one a line, in the order of the logits.
+
+    Raises:
+      UserError: if it cannot be read, or holds anything else.
+    """
+    try:
+        synsets = path.read_text("utf-8").split()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text; name a file with the synset of each class, one a line.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}; name the file of synsets.") from error
+    for synset in synsets:
+        if not re.fullmatch(r"n\d{8}", synset):
+            raise UserError(f"{path} has {shown(synset)!r} where a synset such as n02504458 belongs; correct the line.")
+    return synsets
+
+
+def imagenet_folder(card: WeightCard, folder: Path, synsets: Sequence[str], batch_size: int = 32) -> Check:
     """Top-1 accuracy on photographs whose file or folder begins with their synset, ``n02504458_1234.JPEG``.
 
     It passes if the published accuracy lies within three standard errors: a folder of a hundred images can tell 10
@@ -110,7 +179,6 @@ def check_imagenet_folder(
 
     Args:
       card: of the weights.
-      predict: see ``predictor``.
       folder: is searched at all depths; images without a synset are left out.
       synsets: of all classes in the order of the logits.
       batch_size: images at a time.
@@ -119,62 +187,73 @@ def check_imagenet_folder(
       UserError: if the folder holds no such image, or one whose synset is not among ``synsets``.
     """
     if len(synsets) != card.classes:
-        raise UserError(f"The list has {len(synsets)} synsets, but {card.model} {card.tag} has {card.classes} classes.")
+        raise UserError(
+            f"The list has {len(synsets)} synsets, but {card.model} {card.tag} has {card.classes} classes; name "
+            "the list of these classes."
+        )
     labels = {synset: label for label, synset in enumerate(synsets)}
     files = list(_labelled(folder, labels))
     if not files:
         raise UserError(f"{folder} holds no image whose name or folder begins with a synset such as n02504458.")
-    right = 0
-    for start in range(0, len(files), batch_size):
-        batch = files[start : start + batch_size]
-        images = np.stack([_open(path, card) for path, _ in batch])
-        padding = [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]  # one size of batch, one compilation
-        guesses = predict(np.pad(images, padding))[: len(batch)].argmax(-1)
-        right += int((guesses == [label for _, label in batch]).sum())
-    return _accuracy(card, right, len(files), f"top-1 on {folder}", exact=False)
+
+    def check(predict: Predict) -> list[Outcome]:
+        right = 0
+        for start in range(0, len(files), batch_size):
+            batch = files[start : start + batch_size]
+            images = np.stack([_opened(path, lambda image: preprocess(image, card)) for path, _ in batch])
+            padding = [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]  # one size of batch, one compilation
+            guesses = predict(np.pad(images, padding))[: len(batch)].argmax(-1)
+            right += int((guesses == [label for _, label in batch]).sum())
+        return [_accuracy(card, right, len(files), f"top-1 on {folder}", exact=False)]
+
+    return check
 
 
-def check_dataset(
-    card: WeightCard, predict: Callable[[np.ndarray], np.ndarray], test: Dataset, batch_size: int = 500
-) -> tuple[Check, np.ndarray]:
+def whole_test_set(card: WeightCard, test: Dataset, stored: np.ndarray | None = None, batch_size: int = 500) -> Check:
     """Top-1 accuracy on a whole test set, against the published one to the last image.
 
     Args:
       card: of the weights.
-      predict: see ``predictor``.
       test: uint8 images ``[N, H, W, 3]`` of the card's input size.
+      stored: logits ``[N, classes]`` to compare with, each on its own.
       batch_size: images at a time.
-
-    Returns:
-      The outcome, and the logits ``[N, classes]``.
     """
-    parts = []
-    for start in range(0, len(test), batch_size):
-        images = normalise(test.images[start : start + batch_size], card)
-        count = len(images)
-        padding = [(0, min(batch_size, len(test)) - count), (0, 0), (0, 0), (0, 0)]
-        parts.append(predict(np.pad(images, padding))[:count])
-    logits = np.concatenate(parts)
-    right = int((logits.argmax(-1) == test.labels).sum())
-    return _accuracy(card, right, len(test), f"top-1 on {len(test):,} test images", exact=True), logits
+
+    def check(predict: Predict) -> list[Outcome]:
+        parts = []
+        for start in range(0, len(test), batch_size):
+            images = normalise(test.images[start : start + batch_size], card)
+            count = len(images)
+            padding = [(0, min(batch_size, len(test)) - count), (0, 0), (0, 0), (0, 0)]
+            parts.append(predict(np.pad(images, padding))[:count])
+        logits = np.concatenate(parts)
+        right = int((logits.argmax(-1) == test.labels).sum())
+        outcomes = [_accuracy(card, right, len(test), f"top-1 on {len(test):,} test images", exact=True)]
+        if stored is not None:
+            difference = float(np.abs(logits - stored).max())
+            words = f"largest difference {difference:.1e}"
+            outcomes.append(Outcome("logits of the test set", words, difference <= LOGIT_TOLERANCE))
+        return outcomes
+
+    return check
 
 
-def _accuracy(card: WeightCard, right: int, count: int, what: str, *, exact: bool) -> Check:
+def _accuracy(card: WeightCard, right: int, count: int, what: str, *, exact: bool) -> Outcome:
     found = 100 * right / count
     if card.top1 is None:
-        return Check(what, f"{found:.2f} % ({right:,} of {count:,}); nothing is published", True)
+        return Outcome(what, f"{found:.2f} % ({right:,} of {count:,}); nothing is published", True)
     share = card.top1 / 100
     # Two decimals are published, so that half of the last digit is no difference.
     exactly = 0.005 + 100 * card.top1_left_out / count
     allowed = exactly if exact else 300 * (share * (1 - share) / count) ** 0.5
     words = f"{found:.2f} % ({right:,} of {count:,}), published {card.top1:.2f} %, {allowed:.2g} allowed"
-    return Check(what, words, abs(found - card.top1) <= allowed + 1e-9)
+    return Outcome(what, words, abs(found - card.top1) <= allowed + 1e-9)
 
 
 def _labelled(folder: Path, labels: Mapping[str, int]) -> Iterator[tuple[Path, int]]:
     """The images under a folder and their labels, in the order of their names."""
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder} of images.")
+        raise UserError(f"There is no folder {folder} of images; correct --images.")
     for path in sorted(folder.rglob("*")):
         if path.suffix not in IMAGE_SUFFIXES:
             continue
@@ -187,11 +266,11 @@ def _labelled(folder: Path, labels: Mapping[str, int]) -> Iterator[tuple[Path, i
                 break
 
 
-def _open(path: Path, card: WeightCard) -> np.ndarray:
+def _opened(path: Path, use: Callable[[Any], np.ndarray]) -> np.ndarray:
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            return preprocess(image, card)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as an image: {error}.") from error
+            return use(image)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as an image: {error}; replace it or take it away.") from error

@@ -35,6 +35,15 @@ def test_training_is_torchs_down_to_the_unbiased_running_variance(n):
         np.testing.assert_allclose(found, value, rtol=2e-5, atol=2e-5)
 
 
+def test_a_large_mean_costs_the_variance_no_digits():
+    images = np.random.default_rng(0).normal(300, 0.5, size=(64, 4, 4, 5)).astype(np.float32)
+    given = variables(np.random.default_rng(1))
+    out, updates = BatchNorm(use_running_average=False).apply(given, images, mutable=["batch_stats"])
+    expected, _, var = torch_batch_norm(images, **given["params"], **given["batch_stats"])
+    np.testing.assert_allclose(out, expected, atol=2e-3)
+    np.testing.assert_allclose(updates["batch_stats"]["var"], var, rtol=1e-4)
+
+
 def test_inference_uses_the_running_statistics_and_leaves_them_bit_by_bit():
     given = variables(np.random.default_rng(1))
     out, updates = BatchNorm(use_running_average=True).apply(given, IMAGES, mutable=["batch_stats"])

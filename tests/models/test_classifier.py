@@ -84,6 +84,20 @@ def test_only_the_stages_in_training_drop(net, train):
     assert np.array_equal(logits, again) != drops
 
 
+@pytest.mark.parametrize("train", ["stem", "all", ("all",), ("stem", "stgae1"), None, 1])
+@pytest.mark.parametrize("method", [None, "features", "stages"])
+def test_stages_that_are_not_there_are_refused(net, train, method):
+    model, variables = net
+    with pytest.raises(UserError, match=r"train is .* some of the model's: stem, stage1, hidden, head") as info:
+        model.apply(variables, IMAGES, train=train, method=method, mutable=["batch_stats"])
+    assert repr(train) in str(info.value)
+
+
+@pytest.mark.parametrize(("given", "meant"), [(np.True_, True), (np.False_, False), (["stem"], ("stem",)), ({}, ())])
+def test_numpys_bools_and_any_collection_say_what_trains(net, given, meant):
+    assert not changed(trained_forward(net, given), trained_forward(net, meant))
+
+
 class DroppingHead(nn.Module):
     @nn.compact
     def __call__(self, features, train):

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, fold_batch_norm
 from jaxtl.models.layers import BatchNorm, global_avg_pool
 
@@ -63,6 +64,18 @@ def test_folding_leaves_the_variables_it_was_given():
     before = jax.tree.map(np.array, variables)
     fold_batch_norm(model, variables)
     jax.tree.map(np.testing.assert_array_equal, variables, before)
+
+
+def test_variables_of_another_model_are_refused():
+    model = build_model("resnet18", 3, depths=(1,), width=4)
+    images = jnp.zeros((1, 8, 8, 3))
+    variables = random_variables(model, images)
+    other = random_variables(build_model("resnet18", 3, depths=(1,), width=8), images)
+    for wrong in (other, {}, {"params": variables["params"]}):
+        with pytest.raises(UserError, match=r"not those of the model to fold: \d+ of 15 keys fit: .*give those"):
+            fold_batch_norm(model, wrong)
+    with pytest.raises(UserError, match="The variables are of type tuple"):
+        fold_batch_norm(model, (model, variables))
 
 
 class Strange(nn.Module):

@@ -43,6 +43,35 @@ def test_a_negative_number_of_classes_is_refused():
         build_model("cnn", -1)
 
 
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"num_classes": "10"}, "num_classes is '10'"),
+        ({"num_classes": True}, "num_classes is True"),
+        ({"num_classes": 1.0}, "num_classes is 1.0"),
+        ({"name": 18}, "There is no model 18"),
+        ({"dtype": "float33"}, "dtype is 'float33', but networks compute in floating point"),
+        ({"dtype": int}, "dtype is <class 'int'>"),
+        ({"depths": ()}, r"depths of resnet18 is \(\), but every network has layers"),
+        ({"depths": (0, 1)}, r"depths of resnet18 is \(0, 1\)"),
+        ({"depths": 2}, "depths of resnet18 is 2, but it is a tuple of whole numbers"),
+        ({"width": "64"}, "width of resnet18 is '64', but it is a whole number"),
+        ({"width": 0}, "width of resnet18 is 0"),
+        ({"small_images": 1}, "small_images of resnet18 is 1, but it is True or False"),
+        ({"head": 5}, "head is 5, but a head is 'linear', or a mapping"),
+        ({"head": {"activation": ["relu"]}}, r"head.activation is \['relu'\], but there are"),
+        ({"head": {"hidden": (True,)}}, r"head.hidden is \(True,\)"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused(options, fault):
+    with pytest.raises(UserError, match=fault):
+        build_model(**({"name": "resnet18", "num_classes": 3} | options))
+
+
+def test_lists_are_as_good_as_tuples():
+    assert build_model("cnn", 3, blocks=[[4, 5]]).backbone[0][1].args[0] == (4, 5)
+
+
 def test_options_carry_the_variants_own_defaults():
     assert model_options("cnn")["dropout"] == 0.5
     assert model_options("custom_cnn")["dropout"] == 0.0

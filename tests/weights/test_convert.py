@@ -139,7 +139,7 @@ def test_every_problem_is_named_in_one_error():
     state_dict["bn1.bias"] = np.zeros(2, np.int64)
     state_dict["aux.weight"] = np.zeros(1, np.float32)
     message = refusal(from_torch, "resnet18", state_dict, width=2)
-    assert message.startswith("The state dict does not fit resnet18: ")
+    assert message.startswith("The state dict does not fit resnet18: 100 of 102 keys fit: ")
     for problem in (
         "layer4.1.bn2.running_var is missing",
         "layer1.0.conv1.weight has shape (2, 2, 1, 1) where the model has (2, 2, 3, 3)",
@@ -156,14 +156,39 @@ def test_every_problem_is_named_in_one_error():
     for problem in (
         "params/stem/conv/kernel is missing",
         "params/stage1/block1/conv1/kernel has shape (1, 1, 2, 2) where the model has (3, 3, 2, 2)",
-        "params/stage9/kernel has no counterpart in PyTorch",
+        "params/stage9/kernel has no place",
     ):
         assert problem in message
 
 
-def test_weights_of_another_network_are_refused():
+def test_weights_of_another_network_are_refused_in_a_readable_sentence():
     state_dict = to_torch("resnet18", random_variables("resnet18", width=2), width=2)
-    assert "layer1.2.conv1.weight is missing" in refusal(from_torch, "resnet34_cifar", state_dict, width=2)
+    message = refusal(from_torch, "resnet34_cifar", state_dict, width=2)
+    assert "does not fit resnet34_cifar: 101 of 182 keys fit: layer1.2" in message
+    assert message.count("is missing") == 10
+    assert "; and 70 more of this kind" in message
+    assert message.endswith("Take weights of the same architecture, and give the options that they were made with.")
+
+
+class NoArray:
+    """As a tensor on a GPU, or one that a gradient is asked of."""
+
+    def __array__(self, *arguments, **options):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+
+def test_a_state_dict_takes_whatever_is_an_array_and_names_the_rest():
+    variables = random_variables("resnet18", width=2)
+    state_dict = to_torch("resnet18", variables, width=2)
+    lists = from_torch("resnet18", {key: array.tolist() for key, array in state_dict.items()}, width=2)
+    np.testing.assert_array_equal(
+        lists["params"]["head"]["linear"]["kernel"], variables["params"]["head"]["linear"]["kernel"]
+    )
+    message = refusal(from_torch, "resnet18", state_dict | {"bn1.bias": NoArray()}, width=2)
+    assert "bn1.bias in the state dict is of type NoArray, which is no array (Can't call numpy()" in message
+    for wrong in ("resnet18.pth", [1], {1: np.zeros(3)}):
+        assert f"The state dict is of type {type(wrong).__name__}" in refusal(from_torch, "resnet18", wrong)
+    assert "The variables are of type list" in refusal(to_torch, "resnet18", [1])
 
 
 def test_heads_and_models_without_counterpart_are_refused():

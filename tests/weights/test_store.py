@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from jaxtl.weights import cards, store
 from jaxtl.weights.__main__ import main
 from jaxtl.weights.convert import skeleton, to_torch
 from jaxtl.weights.torch_file import read_torch_file
+from jaxtl.weights.variables_file import save
 
 NAME, TAG, FILE = "cifar_resnet20", "cifar10", "resnet20-12fca82f.th"
 
@@ -101,6 +103,7 @@ def load(**options) -> dict:
 
 
 def assert_same(found, expected) -> None:
+    found, expected = ({"": tree} if isinstance(tree, np.ndarray) else tree for tree in (found, expected))
     found, expected = traverse_util.flatten_dict(found), traverse_util.flatten_dict(expected)
     assert found.keys() == expected.keys()
     for path, array in expected.items():
@@ -212,6 +215,38 @@ def test_a_damaged_conversion_is_made_anew(card, server, variables):
     assert server.requests == 3
 
 
+def test_altered_numbers_in_a_conversion_are_noticed(card, server, variables):
+    load()
+    path = store.converted_path(card)
+    raw = bytearray(path.read_bytes())
+    raw[-2] ^= 0x40  # the file is as long as it was, and its header is whole
+    path.write_bytes(raw)
+    assert_same(load(), variables)
+    assert server.requests == 2
+    path.write_bytes(raw)
+    assert "altered or damaged: its tensors do not have the SHA-256" in refusal(store.load, NAME, path)
+
+
+def test_a_file_in_a_named_folder_counts_more_than_the_cache(card, server, tmp_path, original):
+    load()
+    (tmp_path / FILE).write_bytes(original[:-1])
+    assert "is not the file of" in refusal(load, weights_dir=tmp_path)
+
+
+def test_another_file_of_weights_without_a_hash_replaces_the_conversion(
+    card, monkeypatch, tmp_path, writer, original, variables
+):
+    monkeypatch.setattr(cards, "CARDS", (dataclasses.replace(card, url=None, sha256=None, archive="all.zip"),))
+    (tmp_path / FILE).write_bytes(original)
+    assert_same(load(weights_dir=tmp_path), variables)
+    other = {key: array + 1 for key, array in to_torch(NAME, variables).items()}
+    windows, storages = writer.windows_of(other)
+    (tmp_path / FILE).write_bytes(writer.zip_file(writer.described(windows, storages), storages))
+    assert_same(to_torch(NAME, load(weights_dir=tmp_path))["conv1.weight"], other["conv1.weight"])
+    (tmp_path / FILE).unlink()
+    assert_same(to_torch(NAME, load(weights_dir=tmp_path))["conv1.weight"], other["conv1.weight"])  # from the cache
+
+
 def test_weights_without_a_published_hash_are_not_downloaded(card, server, monkeypatch, tmp_path, original, variables):
     part = dataclasses.replace(card, url=None, sha256=None, archive="https://there.example/all.zip")
     monkeypatch.setattr(cards, "CARDS", (part,))
@@ -232,7 +267,7 @@ def test_files_of_ones_own(card, tmp_path, original, variables):
     path.write_bytes(original)
     assert_same(store.load(NAME, path), variables)
     ours = tmp_path / "mine.safetensors"
-    store.save(variables, ours)
+    save(variables, ours)
     assert_same(store.load(NAME, str(ours)), variables)
     theirs = tmp_path / "theirs.safetensors"
     safetensors.numpy.save_file(to_torch(NAME, variables), theirs)
@@ -245,16 +280,48 @@ def test_files_of_another_model_and_missing_ones_are_named(card, tmp_path, origi
     message = refusal(store.load, "cifar_resnet32", path)
     assert message.startswith(f"{path}: The state dict does not fit cifar_resnet32: ")
     ours = tmp_path / "mine.safetensors"
-    store.save(variables, ours)
+    save(variables, ours)
     assert "params/stage1/block4/conv1/kernel is missing" in refusal(store.load, "cifar_resnet32", ours)
     assert "no such tag: the tags of cifar_resnet20 are: cifar10." in refusal(store.load, NAME, "imagenet1k_v1")
     assert "There is no file of weights" in refusal(store.load, NAME, tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_is_named(card, monkeypatch, tmp_path, original, variables):
+def test_a_tag_in_other_letters_and_an_empty_path_are_answered(card):
+    assert "did you mean 'cifar10'?" in refusal(store.load, NAME, "CIFAR10")
+    assert "weights is '', but it is a card's tag, a path, or None" in refusal(store.load, NAME, "")
+
+
+def test_paths_may_begin_at_home_and_be_text(card, monkeypatch, tmp_path, variables):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(variables, str(tmp_path / "mine.safetensors"))
+    assert_same(store.load(NAME, "~/mine.safetensors"), variables)
+
+
+def test_files_are_as_readable_as_any_other(tmp_path, variables):
+    before = os.umask(0o022)
+    try:
+        save(variables, tmp_path / "mine.safetensors")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "mine.safetensors").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle_to_files_that_are_here(
+    card, monkeypatch, tmp_path, original, variables
+):
     (tmp_path / FILE).write_bytes(original)
     monkeypatch.setenv("JAXTL_CACHE", str(tmp_path / FILE))
-    assert "cannot be written" in refusal(load, weights_dir=tmp_path)
+    with pytest.warns(UserWarning, match=r"converted weights are not kept: .*cannot be written.*JAXTL_CACHE") as told:
+        assert_same(load(weights_dir=tmp_path), variables)
+    assert len(told) == 1
+    message = refusal(save, variables, tmp_path / FILE / "out.safetensors")
+    assert "cannot be written" in message
+    assert "JAXTL_CACHE" not in message
+
+
+def test_a_download_that_fails_says_where_the_file_was_looked_for(card, server, tmp_path):
+    server.plan = ["404"]
+    assert refusal(load, weights_dir=tmp_path).startswith(f"{FILE} is not in {tmp_path}, and cannot download")
 
 
 # --- commands ---
@@ -265,8 +332,14 @@ def test_list(capsys):
     shown = capsys.readouterr().out
     assert "densenet161" in shown
     assert "resnet18" not in shown
-    assert main(["list", "nothing*"]) == 2
-    assert "No card is of a model that matches 'nothing*'" in capsys.readouterr().err
+    assert "densenet161-8d451a50.pth" in shown, "a pipe has no width to cut names for"
+    assert main(["list", "densenet*", "--markdown"]) == 0
+    shown = capsys.readouterr().out
+    assert "densenet161-8d451a50.pth" in shown
+    assert "resnet18" not in shown
+    for flags in ([], ["--markdown"]):
+        assert main(["list", "nothing*", *flags]) == 2
+        assert "No card is of a model that matches 'nothing*'" in capsys.readouterr().err
 
 
 def test_fetch(card, server, capsys):
@@ -293,3 +366,51 @@ def test_convert_there_and_back(tmp_path, capsys, original, variables):
         np.testing.assert_array_equal(back[key], array)
     assert main(["convert", NAME, str(tmp_path / "none")]) == 2
     assert "There is no file" in capsys.readouterr().err
+    assert main(["convert", NAME, str(tmp_path)]) == 2
+    assert "is a folder; name the file in it" in capsys.readouterr().err
+    assert main(["convert", "cifar_resnet21", str(path)]) == 2
+    assert "did you mean 'cifar_resnet" in capsys.readouterr().err
+
+
+def test_convert_replaces_nothing_unless_forced(tmp_path, capsys, original, variables):
+    for version in ("v1", "v2"):
+        path = tmp_path / f"r20.{version}.th"
+        path.write_bytes(original)
+        assert main(["convert", NAME, str(path)]) == 0
+        assert capsys.readouterr().out.strip() == str(tmp_path / f"r20.{version}.jaxtl.safetensors")
+    assert main(["convert", NAME, str(path)]) == 2
+    assert "r20.v2.jaxtl.safetensors already; name another by --output, or" in capsys.readouterr().err
+    assert main(["convert", NAME, str(path), "--output", str(path)]) == 2
+    assert path.read_bytes() == original
+    assert main(["convert", NAME, str(path), "--output", str(path), "--force"]) == 0
+    assert_same(store.read_weights(NAME, path), variables)
+    assert main(["convert", NAME, str(tmp_path / "r20.v1.jaxtl.safetensors"), "--to-torch"]) == 0
+    assert (tmp_path / "r20.v1.torch.safetensors").exists()
+
+
+def test_an_interrupted_fetch_is_no_traceback(card, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "fetch", interrupted)
+    assert main(["fetch", NAME]) == 130
+    assert capsys.readouterr().err.startswith("jaxtl: interrupted; the same command goes on")
+
+
+def test_what_the_system_refuses_is_a_sentence(card, monkeypatch, capsys):
+    def refused(*arguments, **options):
+        raise PermissionError(13, "Permission denied", "/there")
+
+    monkeypatch.setattr(store, "fetch", refused)
+    assert main(["fetch", NAME]) == 2
+    assert capsys.readouterr().err == (
+        "jaxtl: /there cannot be used: Permission denied; correct the path or its permissions.\n"
+    )
+
+
+def test_a_fetch_that_cannot_be_kept_fails(card, monkeypatch, capsys, tmp_path, original):
+    (tmp_path / FILE).write_bytes(original)
+    monkeypatch.setenv("JAXTL_CACHE", str(tmp_path / FILE))
+    with pytest.warns(UserWarning, match="not kept"):
+        assert main(["fetch", NAME, "--weights-dir", str(tmp_path)]) == 2
+    assert "was not written; set JAXTL_CACHE" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from flax import traverse_util
 from PIL import Image
 
 from jaxtl.data import Dataset
@@ -7,6 +8,8 @@ from jaxtl.errors import UserError
 from jaxtl.weights import verify
 from jaxtl.weights.__main__ import main
 from jaxtl.weights.cards import card_for
+from jaxtl.weights.convert import skeleton
+from jaxtl.weights.variables_file import save
 
 CARD = card_for("resnet18", "imagenet1k_v1")
 SYNSETS = [f"n{number:08d}" for number in range(1000)]
@@ -43,18 +46,22 @@ def test_grey_photographs_get_three_channels_and_small_images_no_resize():
 
 
 def test_reference_logits(tmp_path):
+    def compare():
+        [outcome] = verify.reference_logits(CARD, tmp_path)(by_brightness)
+        return outcome
+
     with pytest.raises(UserError, match=r"There is no .*elefant.jpg and no .*resnet18_elefant_output_ref.npy"):
-        verify.check_reference_logits(CARD, by_brightness, tmp_path)
+        compare()
     Image.new("RGB", (300, 200), (40, 40, 40)).save(tmp_path / "elefant.jpg", quality=100)
     stored = tmp_path / "resnet18_elefant_output_ref.npy"
     np.save(stored, one_hot([40]) + np.float32(0.005))
-    check = verify.check_reference_logits(CARD, by_brightness, tmp_path)
+    check = compare()
     assert check.passed
     assert "largest difference 5.0e-04 of the largest logit, top-1 class 40 as stored" in check.found
     np.save(stored, one_hot([40]) + np.float32(0.1))
-    assert not verify.check_reference_logits(CARD, by_brightness, tmp_path).passed
+    assert not compare().passed
     np.save(stored, one_hot([41]))
-    check = verify.check_reference_logits(CARD, by_brightness, tmp_path)
+    check = compare()
     assert not check.passed
     assert "top-1 class 40 instead of 41 stored" in check.found
 
@@ -67,7 +74,7 @@ def test_the_reference_picture_is_an_elephant(shared_weights):
     for model in ("resnet18", "resnet152", "vgg16", "vgg19"):
         stored = np.load(folder / f"{model}_elefant_output_ref.npy")
         card = card_for(model, "imagenet1k_v1")
-        check = verify.check_reference_logits(card, lambda images, stored=stored: stored, folder)
+        [check] = verify.reference_logits(card, folder)(lambda images, stored=stored: stored)
         assert check.passed
         assert "class 386 as stored" in check.found
 
@@ -82,10 +89,10 @@ def test_a_folder_of_photographs(tmp_path):
         add(tmp_path / SYNSETS[3] / f"{i}.png", 3 if i < 10 else 200)  # ten of them right
     add(tmp_path / "flat" / "no_label.jpg", 0)
     (tmp_path / "flat" / "notes.txt").write_text("no image")
-    check = verify.check_imagenet_folder(CARD, by_brightness, tmp_path, SYNSETS, batch_size=8)
+    [check] = verify.imagenet_folder(CARD, tmp_path, SYNSETS, batch_size=8)(by_brightness)
     assert "70.00 % (35 of 50), published 69.76 %" in check.found
     assert check.passed
-    wrong = verify.check_imagenet_folder(CARD, lambda images: one_hot([999] * len(images)), tmp_path, SYNSETS)
+    [wrong] = verify.imagenet_folder(CARD, tmp_path, SYNSETS)(lambda images: one_hot([999] * len(images)))
     assert "0.00 % (0 of 50)" in wrong.found
     assert not wrong.passed
 
@@ -93,7 +100,7 @@ def test_a_folder_of_photographs(tmp_path):
 def test_folders_that_cannot_be_used_are_named(tmp_path):
     def message(synsets=SYNSETS):
         with pytest.raises(UserError) as info:
-            verify.check_imagenet_folder(CARD, by_brightness, tmp_path / "images", synsets)
+            verify.imagenet_folder(CARD, tmp_path / "images", synsets)(by_brightness)
         return str(info.value)
 
     assert "There is no folder" in message()
@@ -117,18 +124,96 @@ def test_a_whole_test_set_must_agree_to_the_last_image():
     def predict(batch):
         return np.eye(10)[np.rint((batch[:, 0, 0, 0] * card.std[0] + card.mean[0]) * 255).astype(int) % 10]
 
-    check, logits = verify.check_dataset(card, predict, test, batch_size=768)
+    stored = np.eye(10)[images[:, 0, 0, 0]]
+    check, same = verify.whole_test_set(card, test, stored, batch_size=768)(predict)
     assert check.passed
     assert "91.73 % (9,173 of 10,000), published 91.73 %" in check.found
-    assert logits.shape == (10_000, 10)
+    assert same.passed
+    assert not verify.whole_test_set(card, test, stored + 0.002)(predict)[1].passed
     images[827, 0, 0, 0] = (labels[827] + 1) % 10
-    assert not verify.check_dataset(card, predict, test)[0].passed
+    assert not verify.whole_test_set(card, test)(predict)[0].passed
+
+
+# --- the command ---
+
+NAME = "cifar_resnet20"
+
+
+@pytest.fixture
+def attempt(tmp_path, capsys, monkeypatch):
+    """`verify` on two CIFAR-10 images and random weights, of which nothing may be computed: what it says on its way."""
+    shapes = skeleton(NAME, 10)
+    tree = traverse_util.unflatten_dict({path: np.ones(shape, np.float32) for path, shape in shapes.items()})
+    save(tree, tmp_path / "mine.safetensors")
+    two = Dataset(np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, np.int32), tuple("abcdefghij"))
+    monkeypatch.setattr("jaxtl.weights.__main__.load_dataset", lambda *arguments, **options: two)
+    monkeypatch.setattr(verify, "build_model", lambda *arguments: pytest.fail("something is computed"))
+
+    def run(*flags, name=NAME, weights="mine.safetensors"):
+        status = main(["verify", name, "--weights", str(tmp_path / weights), *map(str, flags)])
+        shown = capsys.readouterr()
+        assert status == 2
+        assert shown.out == ""
+        assert shown.err.count("\n") == 1
+        return shown.err
+
+    return run
+
+
+def test_without_anything_to_compare_with_nothing_is_verified(attempt, tmp_path):
+    assert "nothing to compare cifar_resnet20 with; give --cifar FOLDER, --reference FOLDER" in attempt()
+    assert "--logits is of use only with --cifar" in attempt("--logits", tmp_path / "x.npz", "--reference", tmp_path)
+    assert "--synsets is of use only with --images" in attempt("--synsets", tmp_path / "x", "--cifar", tmp_path)
+    assert "--images is of use only with --synsets" in attempt("--images", tmp_path)
+    assert "--cifar is for weights of CIFAR-10" in attempt("--cifar", tmp_path, name="resnet18")
+
+
+def test_weights_of_other_classes_than_the_cards_are_named(attempt, tmp_path):
+    shapes = skeleton(NAME, 5)
+    tree = traverse_util.unflatten_dict({path: np.ones(shape, np.float32) for path, shape in shapes.items()})
+    save(tree, tmp_path / "five.safetensors")
+    message = attempt("--cifar", tmp_path, weights="five.safetensors")
+    assert "five.safetensors has 5 classes, but the card cifar10 of cifar_resnet20 has 10" in message
+
+
+def test_logits_that_cannot_be_compared_are_named_before_anything_is_computed(attempt, tmp_path):
+    path = tmp_path / "logits.npz"
+
+    def message():
+        return attempt("--cifar", tmp_path, "--logits", path)
+
+    assert "logits.npz cannot be read: No such file" in message()
+    np.savez(path, other=np.zeros((2, 10), np.float32))
+    assert "holds no array `logits`, but other" in message()
+    np.savez(path, logits=np.zeros((2, 3), np.float32))
+    assert "holds float32 of shape (2, 3), but the logits are float32 of shape (2, 10)" in message()
+    for garbage in (b"", b"garbage", b"PK\x03\x04 and no more", b"\x93NUMPY\x01\x00\x10\x00garbage"):
+        path.write_bytes(garbage)
+        assert "is no file of numpy.save or numpy.savez, or a damaged one" in message()
+    path = tmp_path / "logits.npy"
+    np.save(path, np.array(["text"]))
+    assert "holds <U4 of shape (1,)" in message()
+    np.save(path, np.zeros((2, 10), np.float32))
+    assert verify.stored_logits(path, (2, 10)).shape == (2, 10)
+
+
+def test_references_and_synsets_that_cannot_be_read_are_named(attempt, tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "elefant.jpg")
+    (tmp_path / f"{NAME}_elefant_output_ref.npy").write_bytes(b"garbage")
+    assert "is no file of numpy.save" in attempt("--reference", tmp_path)
+    synsets = tmp_path / "synsets.txt"
+    for content, fault in ((b"\xff\xfe\x00", "is no text"), (b"n00000001\ncat\n", "has 'cat' where a synset")):
+        synsets.write_bytes(content)
+        assert fault in attempt("--images", tmp_path, "--synsets", synsets)
+    assert "cannot be read: Is a directory" in attempt("--images", tmp_path, "--synsets", tmp_path)
 
 
 def test_the_command_says_what_it_lacks(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("JAXTL_CACHE", str(tmp_path / "cache"))
     assert main(["verify", "bn_cnn"]) == 2
     assert "There are no weights for 'bn_cnn'" in capsys.readouterr().err
+    assert main(["verify", "cifar_resnet21"]) == 2
+    assert "did you mean 'cifar_resnet" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("depth", "digest", "error"), [(20, "12fca82f", 8.27), (32, "d509ac18", 7.37)])

@@ -1,0 +1,97 @@
+"""Variables as safetensors: keys such as ``params/stem/conv/kernel``, guarded by a hash of all tensors."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from flax import traverse_util
+
+from jaxtl.errors import UserError
+from jaxtl.models.fit import leaves
+from jaxtl.weights.problems import damaged
+
+DIGEST = "tensors_sha256"  # its name in the file's metadata
+
+
+def save(variables: Mapping[str, Any], path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write variables: a whole file or none.
+
+    Args:
+      variables: ``{"params": …, "batch_stats": …}``.
+      path: the file; missing folders are made.
+      metadata: notes that are kept in the file.
+
+    Raises:
+      UserError: if the variables are none, or the file cannot be written.
+    """
+    save_arrays(leaves(variables), path, metadata)
+
+
+def save_arrays(arrays: Mapping[str, Any], path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write arrays by name, and a hash of them, as safetensors: a whole file or none.
+
+    Raises:
+      UserError: if the file cannot be written.
+    """
+    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    noted = dict(metadata or {}) | {DIGEST: digest(arrays)}
+    _write_whole(Path(path), safetensors.numpy.save(arrays, noted))
+
+
+def is_ours(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether the names in a file are those that ``save`` gives."""
+    return bool(arrays) and all(name.startswith(("params/", "batch_stats/")) for name in arrays)
+
+
+def unflattened(
+    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], source: str
+) -> dict[str, dict[str, Any]]:
+    """The variables of a file that ``save`` wrote.
+
+    Raises:
+      UserError: if they are not those that were saved.
+    """
+    noted = metadata.get(DIGEST)
+    if noted is not None and noted != digest(arrays):
+        raise damaged(source, "its tensors do not have the SHA-256 that was saved with them")
+    return traverse_util.unflatten_dict(dict(arrays), sep="/")
+
+
+def digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of names, types, shapes and bytes, in hexadecimal."""
+    sha = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        sha.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return sha.hexdigest()
+
+
+def _write_whole(path: Path, raw: bytes) -> None:
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+        try:
+            with draft.open("xb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())  # the rename must not reach the disk before the bytes do
+            draft.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror or error}; make its folder writable, or choose another place."
+        ) from error
