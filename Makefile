@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest test-parity lint install-test clean
+.PHONY: quickstart test test-lowest test-parity test-configs lint install-test clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
@@ -22,6 +22,10 @@ install-test: $(BIN)/.test
 # Every network of the zoo against torchvision's stored answers: minutes, most of them compiling.
 test-parity: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py
+
+# The configs whose networks `make test` cuts to two layers a stage, at full depth: minutes, most of them compiling.
+test-configs: $(BIN)/.test
+	$(BIN)/python -m pytest -n 2 -m deep tests/test_config_runs.py
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

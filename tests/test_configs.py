@@ -1,4 +1,4 @@
-"""The files of configs/: each loads, is sound, says what it reproduces, and builds its network."""
+"""The files of configs/: each recipe loads, is sound, says what it reproduces, and builds its network."""
 
 import ast
 import pathlib
@@ -9,17 +9,53 @@ import jax.numpy as jnp
 import pytest
 
 from jaxtl.config import check, variants
-from jaxtl.config_flags import load_config
+from jaxtl.config_flags import load_config, override
 from jaxtl.data.catalogue import dataset_info
+from jaxtl.errors import UserError
 from jaxtl.models import build_model
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.glob("*.py"))
 STUDIES = [path for path in CONFIGS if path.stem != "quickstart"]
 
+# The pretrained rows of the five studies, as the replicas must have them: (network, weights, optimiser, learning rate,
+# epochs and stages of each phase, size of the images (0: 32), training images (0: all), batch, head, figure reported).
+# ``None``: the study is silent.
+ALL, HEAD, LATE = ("all",), ("head",), ("head", "stage3", "stage4")
+IMAGENET, ZOO = "imagenet1k_v1", "cifar10_zoo"
+MLP = {"hidden": (128,), "dropout": 0.2, "final_activation": "sigmoid"}
+REPLICAS = {
+    "resnet18": ("resnet18", IMAGENET, "adam", 1e-3, {ALL: 5}, 0, 0, 128, {}, "79 %"),
+    "densenet121": ("densenet121", IMAGENET, "adam", 1e-3, {ALL: 10}, 0, 0, 128, {}, "83 %"),
+    "densenet161": ("densenet161_cifar", ZOO, "adamax", 1e-3, {HEAD: 5}, 0, 0, 128, {}, "~93 %"),
+    "densenet161_steplr": ("densenet161_cifar", ZOO, "adamax", 1e-3, {HEAD: 15}, 0, 0, 128, {}, "~93 %"),
+    "resnet18_lightning": ("resnet18", IMAGENET, "adam", 1e-3, {ALL: 10}, None, 0, None, {}, "78 %"),
+    "resnet18_random": ("resnet18", "", "adam", 1e-3, {ALL: 10}, None, 0, None, {}, "no figure"),
+    "resnet50_gradual": ("resnet50", IMAGENET, "sgd", None, {HEAD: 2, LATE: 3}, 224, 0, None, None, "94 %, 50 s"),
+    "vgg16": ("vgg16", IMAGENET, "adam", 1e-3, {HEAD: 5}, 224, 24_000, 64, MLP, "81.87 %; 12 min 47 s"),
+    "vgg19": ("vgg19", IMAGENET, "adam", 1e-3, {HEAD: 5}, 224, 24_000, 64, MLP, "81.64 %; 20 min 1 s"),
+    "resnet50": ("resnet50", IMAGENET, "adam", 1e-3, {HEAD: 5}, 224, 24_000, 64, MLP, "80.66 %; 12 min 23 s"),
+    "resnet152": ("resnet152", IMAGENET, "adam", 1e-3, {HEAD: 5}, 224, 24_000, 64, MLP, "81.93 %; 22 min 4 s"),
+}
+STUDY_A = ("resnet18", "densenet121", "densenet161", "densenet161_steplr")
+STUDY_E = ("vgg16", "vgg19", "resnet50", "resnet152")
+
+# Every recipe of every file, as `--config` takes it.
+PLACES = [str(path) for path in CONFIGS if path.stem not in REPLICAS]
+PLACES += [f"{FOLDER / name}.py{recipe}" for name in REPLICAS for recipe in ("", ":best")]
+every_recipe = pytest.mark.parametrize("place", PLACES, ids=lambda place: pathlib.Path(place).name)
+
 
 def docstring(path):
     return ast.get_docstring(ast.parse(path.read_text())) or ""
+
+
+def replica(name):
+    return load_config(f"{FOLDER / name}.py:replica")
+
+
+def best(name):
+    return load_config(f"{FOLDER / name}.py:best")
 
 
 def test_the_main_job_has_its_configs():
@@ -28,17 +64,20 @@ def test_the_main_job_has_its_configs():
     }
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_it_is_sound(path):
-    assert check(load_config(path)) == []
+@every_recipe
+def test_it_is_sound(place):
+    assert check(load_config(place)) == []
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_it_names_its_exact_command(path):
-    assert f"python -m jaxtl.main --config configs/{path.name}" in docstring(path)
+@every_recipe
+def test_it_names_its_exact_command(place):
+    path, _, recipe = place.partition(".py")
+    name = pathlib.Path(path).name
+    command = rf"^    python -m jaxtl\.main --config configs/{name}\.py{recipe} --workdir runs/\w+$"
+    assert re.search(command, docstring(pathlib.Path(f"{path}.py")), re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in CONFIGS if path.stem not in REPLICAS], ids=lambda path: path.stem)
 def test_it_gives_our_measured_result(path):
     """The figure with seed, hardware and wall time."""
     text = docstring(path)
@@ -50,6 +89,14 @@ def test_it_gives_our_measured_result(path):
     assert re.search(r"\d ?(s|min|h)\b|seconds|minute|hour", text), "the wall time"
 
 
+@pytest.mark.parametrize("name", REPLICAS)
+def test_without_its_weights_it_says_so_and_what_to_expect(name):
+    text = docstring(FOLDER / f"{name}.py")
+    assert "\nOurs: not measured" in text
+    assert text.count("Expected: ") == 2
+    assert "not at hand" in text or not replica(name)["model"]["weights"]
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_it_names_its_study_and_the_reported_figure(path):
     text = docstring(path)
@@ -57,9 +104,9 @@ def test_it_names_its_study_and_the_reported_figure(path):
     assert re.search(r"[Rr]eported.*\d ?%", text, re.DOTALL)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_it_builds_every_network_at_its_image_size(path):
-    for where, run in variants(load_config(path)).items():
+@every_recipe
+def test_it_builds_every_network_at_its_image_size(place):
+    for where, run in variants(load_config(place)).items():
         info, data, settings = dataset_info(run["data"]["name"]), run["data"], run["model"]
         classes = len(data["classes"] or info.class_names)
         model = build_model(settings["name"], classes, **settings.get("options", {}))
@@ -68,3 +115,102 @@ def test_it_builds_every_network_at_its_image_size(path):
         images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
         logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
         assert logits.shape == (2, classes), where
+
+
+@pytest.mark.parametrize("name", REPLICAS)
+def test_a_replica_is_what_the_study_says(name):
+    config, expected = replica(name), REPLICAS[name]
+    model, phases = config["model"], config["phases"]
+    (optimizer,) = {phase["optimizer"] for phase in phases}
+    (rate,) = {phase["learning_rate"] for phase in phases}
+    found = (
+        *(model["name"], model["weights"], optimizer, rate, {phase["train"]: phase["epochs"] for phase in phases}),
+        *(config["data"]["size"], config["data"]["subset"], config["batch_size"], model["options"].get("head", {})),
+    )
+    *expected, reported = expected
+    assert [ours for ours, theirs in zip(found, expected, strict=True) if theirs is not None] == [
+        theirs for theirs in expected if theirs is not None
+    ]
+    assert config["reported"].startswith(reported)
+    assert config["data"]["name"] == "cifar10"
+    assert config["data"]["per_class"] == config["data"]["test_subset"] == 0
+    assert all(phase["weight_decay"] == phase["warmup_epochs"] == phase["label_smoothing"] == 0 for phase in phases)
+
+
+@pytest.mark.parametrize("name", STUDY_A)
+def test_study_a_augments_and_takes_the_last_epoch_of_all_images(name):
+    data, (phase,) = replica(name)["data"], replica(name)["phases"]
+    assert (data["mean"], data["std"]) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    assert data["validation"] == 0
+    assert (phase["flip"], phase["crop"], phase["keep"]) == (True, 4, "last")
+    steps = ("step", 5, 0.1) if name == "densenet161_steplr" else ("constant", 5, 0.1)
+    assert (phase["schedule"], phase["step_epochs"], phase["step_factor"]) == steps
+
+
+def test_study_b_differs_in_nothing_but_the_weights():
+    pretrained, random = replica("resnet18_lightning"), replica("resnet18_random")
+    assert pretrained["data"]["validation"] > 0
+    assert random["model"].pop("weights") == "" != pretrained["model"].pop("weights")
+    for config in (pretrained, random):
+        del config["name"], config["reported"]
+    assert pretrained == random
+
+
+def test_study_c_stops_early_with_the_best_weights_and_drops_out():
+    config = replica("resnet50_gradual")
+    assert all(phase["patience"] > 0 and phase["keep"] == "best" for phase in config["phases"])
+    assert all(phase["monitor"] == "val_loss" for phase in config["phases"])
+    assert all(phase["frozen_batch_norm"] == "frozen" for phase in config["phases"]), "as Keras has it"
+    assert 0 < config["model"]["options"]["head"]["input_dropout"] < 1
+
+
+@pytest.mark.parametrize("name", STUDY_E)
+def test_study_e_lets_batch_norm_drift_and_our_recipe_does_not(name):
+    data, (phase,) = replica(name)["data"], replica(name)["phases"]
+    assert (data["mean"], data["std"]) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (data["validation"], phase["keep"]) == (0, "last")
+    assert (phase["flip"], phase["crop"], phase["schedule"]) == (False, 0, "constant")
+    assert phase["frozen_batch_norm"] == "train"
+    (ours,) = best(name)["phases"]
+    assert ours["frozen_batch_norm"] == "frozen" and ours["cache_features"] and not ours["flip"]
+    assert "final_activation" not in best(name)["model"]["options"]["head"]
+
+
+@pytest.mark.parametrize("name", STUDY_E)
+def test_the_head_of_study_e_sees_pooled_features(name):
+    config = replica(name)
+    model = build_model(config["model"]["name"], 10, **config["model"]["options"])
+    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
+    assert "hidden" not in params
+    features = 512 if name.startswith("vgg") else 2048
+    assert params["head"]["hidden1"]["kernel"].shape == (features, 128)
+    assert params["head"]["linear"]["kernel"].shape == (128, 10)
+
+
+@pytest.mark.parametrize("name", REPLICAS)
+def test_our_recipe_has_the_network_and_no_more_epochs(name):
+    theirs, ours = replica(name), best(name)
+    assert ours["name"] == theirs["name"].replace("replica", "best")
+    assert ours["reported"] == theirs["reported"]
+    assert ours["model"]["name"] == theirs["model"]["name"]
+    assert ours["model"]["weights"] == theirs["model"]["weights"]
+    epochs = [sum(phase["epochs"] for phase in config["phases"]) for config in (theirs, ours)]
+    assert epochs[1] <= epochs[0]
+    assert ours["data"]["test_subset"] == 0
+
+
+def test_the_weights_can_be_any_file(tmp_path):
+    """Where the zoo of study A cannot be downloaded."""
+    file = tmp_path / "densenet161.pt"
+    file.touch()
+    config = replica("densenet161")
+    assert override(config, [("model.weights", str(file))]) == []
+    assert check(config) == []
+    assert override(config, [("model.weights", str(tmp_path / "nowhere.pt"))]) == []
+    assert "neither a file" in check(config)[0]
+
+
+@pytest.mark.parametrize("name", REPLICAS)
+def test_an_unknown_recipe_is_named(name):
+    with pytest.raises(UserError, match=r"no recipe 'bets'; did you mean 'best'\?"):
+        load_config(f"{FOLDER / name}.py:bets")
