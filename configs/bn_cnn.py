@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     """Study D's CNN with batch norm."""
     config = default_config()
     config.name = "bn_cnn on nine classes of CIFAR-10 (study D)"
+    config.reported = "~80 %"
     config.model.name = "bn_cnn"
     config.data.classes = NINE_CLASSES
     config.data.mean = (0.4914, 0.4822, 0.4465)

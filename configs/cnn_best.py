@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     """Study A's network by our own recipe."""
     config = default_config()
     config.name = "cnn on CIFAR-10 (study A, best)"
+    config.reported = "~75 %"
     config.model.name = "cnn"
     config.data.mean = (0.4914, 0.4822, 0.4465)
     config.data.std = (0.2470, 0.2435, 0.2616)

@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     """Study C's CNN from scratch."""
     config = default_config()
     config.name = "cnn_scratch on CIFAR-10 (study C)"
+    config.reported = "80.7 %; 765 s of training"
     config.model.name = "bn_cnn"
     config.model.options = {
         "blocks": ((32,), (64, 64), (128, 128)),

@@ -26,6 +26,7 @@ from jaxtl.report.console import RunConsole
 from jaxtl.report.figures import draw
 from jaxtl.report.statistics import classification_scores
 from jaxtl.report.tensorboard import write_events
+from jaxtl.report.text import duration
 from jaxtl.run_folder import RunFolder
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
@@ -88,7 +89,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
             name = where.removeprefix("baselines.")
             with RunFolder(workdir / "baselines" / name, baseline) as beside:
                 summary = _train_and_test(baseline, beside, start_of(baseline), console)
-                baselines.append(Arm(name, _in_words(baseline), summary, beside.history(), beside.predictions()))
+                baselines.append(_arm(name, baseline, summary, beside))
         return _train_and_test(main, folder, start_of(main), console, baselines)
 
 
@@ -177,7 +178,7 @@ def _train_and_test(
         splits.test_indices, splits.test.labels, test.predicted, test.probability, splits.test.class_names
     )
     if baselines:
-        this = Arm(config["arm"], _in_words(config), summary, fitted.history, folder.predictions())
+        this = _arm(config["arm"], config, summary, folder)
         summary["comparison"] = compare([this, *baselines])
     summary["time"]["total_s"] = spent_before + time.perf_counter() - start
     _report(config, folder, splits, fitted, test, summary, baselines)
@@ -320,12 +321,18 @@ def _report(
         figures=figures,
         comparison=comparison or None,
         notes=[ONE_DRAW] if comparison else [],
-        environment={**describe(), "seed": config["seed"], "wall time": html.duration(summary["time"]["total_s"])},
+        environment={**describe(), "seed": config["seed"], "wall time": duration(summary["time"]["total_s"])},
     )
     scores = ("accuracy", "loss", "precision", "recall", "f1")
     write_events(
         folder.tensorboard, fitted.history, figures, {f"test/{score}": summary["test"][score] for score in scores}
     )
+
+
+def _arm(name: str, config: Mapping[str, Any], summary: Summary, folder: RunFolder) -> Arm:
+    """A run as the comparison takes it."""
+    per_class = config["data"]["per_class"]
+    return Arm(name, _in_words(config), summary, folder.history(), folder.predictions(), per_class)
 
 
 def _in_words(config: Mapping[str, Any]) -> str:

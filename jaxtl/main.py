@@ -7,15 +7,13 @@ import sys
 import threading
 from collections.abc import Sequence
 
-import rich
-from rich.table import Table
-
 from jaxtl.config import check, raise_problems
 from jaxtl.config_fields import field_table
 from jaxtl.config_flags import load_config, override, split_flags, split_recipe
 from jaxtl.config_tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.experiment import run
+from jaxtl.report.console import print_fields
 from jaxtl.train.interrupt import Interrupted
 
 
@@ -38,19 +36,12 @@ def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
     assignments, others = split_flags(argv)
     arguments = parser.parse_args(others)
     if arguments.help_fields:
-        _print_fields()
+        print_fields(field_table())
         sys.exit()
     config = load_config(arguments.config)
     raise_problems(override(config, assignments) + check(config), arguments.config)
     path, recipe = split_recipe(arguments.config)
     return config, arguments.workdir or pathlib.Path("runs") / "_".join(filter(None, (path.stem, recipe)))
-
-
-def _print_fields() -> None:
-    table = Table("field", "default", "meaning")
-    for path, default, meaning in field_table():
-        table.add_row(path, repr(default), meaning)
-    rich.print(table)
 
 
 def _quiet_threads() -> None:

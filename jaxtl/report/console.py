@@ -1,7 +1,7 @@
 """What a person sees while a run goes on: parameters, compile times, a bar, a line an epoch, a table at the end."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import rich
@@ -139,3 +139,11 @@ class RunConsole:
             table.add_row(f"{row['name']}, test accuracy", percent(row["accuracy"]))
         table.add_row("report", report)
         self.console.print(table)
+
+
+def print_fields(rows: Iterable[tuple[str, Any, str]]) -> None:
+    """Print the fields of a config: (path, default, meaning) of each."""
+    table = Table("field", "default", "meaning")
+    for path, default, meaning in rows:
+        table.add_row(path, repr(default), meaning)
+    rich.print(table)

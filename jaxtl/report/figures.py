@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxtl.report import html, plots
+from jaxtl.report.comparison import by_labels
 
 
 def draw(
@@ -47,6 +48,8 @@ def draw(
             [row["accuracy"] for row in comparison],
             [row["interval"] for row in comparison],
         )
+        if series := by_labels(comparison):
+            figures[html.LABELS] = plots.accuracy_by_labels(series)
         figures[html.COMPARISON_CURVES] = plots.overlaid_curves(histories)
     figures[html.CURVES] = plots.curves(history, best_epoch=best_epoch)
     figures[html.LEARNING_RATE] = plots.learning_rate(history)

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from jaxtl.report import statistics
 from jaxtl.report.comparison.paired import Difference, in_words
 from jaxtl.report.page import picture, write_page
-from jaxtl.report.text import duration as duration  # jaxtl.experiment asks for it here
 from jaxtl.report.text import is_measured, percent
 
 # A figure with one of these captions stands in its section; any other gets a section of its own, after them.
 COMPARISON = "Comparison"
 COMPARISON_CURVES = "Comparison of curves"
+LABELS = "Comparison by labels"
 CURVES = "Learning curves"
 LEARNING_RATE = "Learning rate"
 CONFUSION = "Confusion matrix"
@@ -56,7 +56,7 @@ def write_report(
       notes: sentences for the reader, shown under the headline.
     """
     test = summary.get("test") or {}
-    sections = {COMPARISON, COMPARISON_CURVES, CURVES, LEARNING_RATE, CONFUSION, PREDICTIONS, SAMPLES}
+    sections = {COMPARISON, COMPARISON_CURVES, LABELS, CURVES, LEARNING_RATE, CONFUSION, PREDICTIONS, SAMPLES}
     write_page(
         path,
         "run.html",

@@ -158,3 +158,28 @@ def test_the_closing_table(row):
     console.summary("a run", SUMMARY, "runs/a/report/index.html")
     assert "a run" in screen.getvalue()
     assert re.search(row, screen.getvalue())
+
+
+def test_passes_whose_features_are_kept_are_told_with_the_time_they_saved():
+    console, screen = shown(terminal=False)
+    console.on_pass_start("Features of training images", 1000)
+    console.on_images(500)
+    console.on_pass_end("training", 1, 1000, 52.0)
+    console.on_pass_end("training", 8, 1000, 52.0)
+    console.on_time_saved(5, 1, 208.0)
+    console.on_time_saved(5, 8, -156.0)
+    assert screen.getvalue().splitlines() == [
+        "The backbone ran over the 1,000 training images in 52 s; their features are kept.",
+        "The backbone ran over the 1,000 training images, 8 views of each in 52 s; their features are kept.",
+        "The backbone ran 1 time over the images, not 5 times, which saved about 3 min 28 s.",
+        "The backbone ran 8 times over the images, not 5 times, which saved no time; more epochs or fewer views would.",
+    ]
+
+
+def test_a_pass_has_a_bar_on_a_terminal():
+    console, screen = shown(terminal=True)
+    console.on_pass_start("Features of training images", 1000)
+    console.on_images(100)
+    console.on_images(400)
+    console.close()
+    assert "Features of training images" in screen.getvalue()

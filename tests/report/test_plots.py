@@ -495,3 +495,35 @@ def test_drawing_leaves_matplotlib_as_it_was():
         plots.png(figure, dpi=30)
     assert isinstance(figure, Figure)
     assert dict(matplotlib.rcParams) == before
+
+
+# --- few labels ---
+
+
+def test_a_strategy_is_a_line_through_its_points_with_their_intervals():
+    figure = plots.accuracy_by_labels(
+        {
+            "probe": [(100, 0.75, (0.7, 0.8)), (10, 0.5, (0.4, 0.6))],
+            "scratch": [(10, 0.3, (0.2, 0.4)), (100, 0.7, (0.6, 0.8))],
+        }
+    )
+    (axes,) = figure.axes
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert list(lines["probe"].get_ydata()) == [0.5, 0.75], "in the order of the labels"
+    assert list(lines["scratch"].get_ydata()) == [0.3, 0.7]
+    assert list(lines["probe"].get_xdata() / lines["scratch"].get_xdata()) != [1, 1], (
+        "side by side, not one upon another"
+    )
+    assert all(abs(x / labels - 1) < 0.1 for x, labels in zip(lines["probe"].get_xdata(), (10, 100), strict=True))
+    whiskers = sorted(
+        tuple(line.get_ydata()) for line in axes.lines if len(set(line.get_xdata())) == 1 < len(line.get_xdata())
+    )
+    assert whiskers == [(0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.7, 0.8)]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["probe", "scratch"]
+    assert axes.xaxis.get_major_formatter()(10, 0) == "10"
+
+
+def test_no_points_and_no_labels_are_refused():
+    for series in ({}, {"probe": []}, {"probe": [(0, 0.5, (0.4, 0.6))]}):
+        with pytest.raises(ValueError, match="1 label a class or more"):
+            plots.accuracy_by_labels(series)

@@ -3,6 +3,6 @@
 ``paired`` tests two runs on the same images. ``baselines`` compares a run with its baselines.
 """
 
-from jaxtl.report.comparison.baselines import Arm, compare
+from jaxtl.report.comparison.baselines import Arm, by_labels, compare
 
-__all__ = ["Arm", "compare"]
+__all__ = ["Arm", "by_labels", "compare"]

@@ -7,6 +7,7 @@ sized in the same inches-per-font scale; side by side on a page their letters ar
 from jaxtl.report.plots.accuracies import accuracy_comparison
 from jaxtl.report.plots.confusion import confusion_grid, confusion_matrix
 from jaxtl.report.plots.curves import accuracy_metrics, curves, learning_rate, overlaid_curves
+from jaxtl.report.plots.few_labels import accuracy_by_labels
 from jaxtl.report.plots.pictures import choose_predictions, class_samples, prediction_grid
 from jaxtl.report.plots.style import RIGHT, WRONG, png
 from jaxtl.report.plots.time_accuracy import time_accuracy
@@ -14,6 +15,7 @@ from jaxtl.report.plots.time_accuracy import time_accuracy
 __all__ = [
     "RIGHT",
     "WRONG",
+    "accuracy_by_labels",
     "accuracy_comparison",
     "accuracy_metrics",
     "choose_predictions",
