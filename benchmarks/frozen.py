@@ -17,7 +17,6 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 from rich.console import Console
 
@@ -125,7 +124,7 @@ def main() -> None:
     if arguments.json:
         settings = {name: value for name, value in vars(arguments).items() if name != "json"}
         record = {"settings": settings, "environment": describe(), **found}
-        arguments.json.write_text(json.dumps(record, indent=2, default=np.ndarray.tolist) + "\n")
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":

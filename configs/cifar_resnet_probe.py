@@ -1,7 +1,9 @@
 """Study A's frozen experiment on weights that are at hand: ResNet-32 trained on CIFAR-10, frozen, one new linear.
 
 Reported: about 93 % with a frozen DenseNet-161 of 94.07 %; ResNet-32 itself reaches 92.63 %.
-Ours: TODO
+Ours: 92.71 % (95 % interval 92.18 to 93.20) by both recipes; seed 0, AMD EPYC, 2 cores. 53 s to train, of which the
+five epochs take 0.2 s and the fifteen 0.6 s: all the rest is one pass of the backbone. 11 s to test 10,000 images.
+Training and test together are 1.003 times one forward pass over the training and the test images.
 
 The recipe of `densenet161`: new 10-way linear on a frozen backbone, Adamax at 1e-3, cross-entropy, batches of 128, all
 50,000 training images, 5 epochs; `:steplr` is `densenet161_steplr`, 15 epochs, the rate times 0.1 every 5. Two things

@@ -31,8 +31,9 @@ from jaxtl.config_tree import Tree, assign, leaves, merge, plain, without
 from jaxtl.data.catalogue import dataset_info
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, model_options, option_types
-from jaxtl.transfer.layers import count_layers, last_layers
-from jaxtl.transfer.phases import Phase, phase_faults, settle
+from jaxtl.models.classifier import HEAD
+from jaxtl.transfer.layers import count_layers
+from jaxtl.transfer.phases import ALL, Phase, phase_faults, settle, trained_stages
 from jaxtl.weights import weights_for
 from jaxtl.weights.cards import card_for
 from jaxtl.weights.store import is_tag
@@ -148,6 +149,9 @@ def _with_defaults(tree: Mapping[str, Any]) -> Tree:
     return complete
 
 
+_A_MAPPING = re.compile(r"phases\.\d+(\.multipliers)?")
+
+
 # --- checks ----------------------------------------------------------------------------------------------------------
 
 
@@ -170,7 +174,7 @@ def _field_faults(part: Tree) -> Iterator[tuple[str, str]]:
 
 
 def _is_group(path: str) -> bool:
-    return path == OPTIONS or any(name.startswith(f"{path}.") for name in FIELDS) or path.startswith("phases.")
+    return path == OPTIONS or any(name.startswith(f"{path}.") for name in FIELDS) or bool(_A_MAPPING.fullmatch(path))
 
 
 def _phase_faults(run: Tree) -> Iterator[str]:
@@ -247,10 +251,15 @@ def _plan_faults(phases: Sequence[Tree], model: Classifier, image_shape: tuple[i
     for i, changes in enumerate(phases):
         phase = Phase(**changes)
         try:
-            if last_layers(phase.train) and not layers:
-                shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape)))
+            # A head has parameters in any case; to count those of other stages takes seconds for a deep network.
+            if not layers and not {ALL, HEAD} & set(phase.train):
+                image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+                shapes = jax.eval_shape(model.init, jax.random.key(0), image)
                 layers = count_layers(shapes["params"], model.stage_names)
             settled, _ = settle(phase, layers)
+            trained = trained_stages(settled, model.stage_names)
+            if layers and not sum(layers[stage] for stage in trained):
+                raise UserError(f"nothing would change, because {', '.join(trained)} has no parameters; train more.")
         except UserError as error:
             yield f"phases.{i}.train: {error}"
             continue
@@ -284,7 +293,7 @@ def _source_faults(runs: Mapping[str, Tree]) -> Iterator[str]:
 
 def _weights_faults(run: Tree, start: str) -> Iterator[str]:
     """What is wrong with a tag, a file or a run folder to start from, as far as a look at its description tells."""
-    name, path = run["model"]["name"], pathlib.Path(start)
+    name, path = run["model"]["name"], pathlib.Path(start).expanduser()
     if is_tag(name, start):
         card = card_for(name, start)
         yield from _head_faults(run, card.classes, f"the weights {start!r}")

@@ -5,7 +5,7 @@ import math
 import pathlib
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -81,6 +81,8 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
             console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
             console.summary(main["name"], finished, str(folder.report))
             return finished
+        if source or runs:
+            _look_at_weights([tree for tree in (source, *runs.values(), main) if tree], start_of)
         if source:
             with RunFolder(workdir / SOURCE, source) as beside:
                 _train_and_test(source, beside, start_of(source), console)
@@ -204,7 +206,7 @@ def _test(
     mesh: Mesh,
     features: FeatureCache,
 ) -> Evaluation:
-    """One pass over the test images; where the last phase kept features, by the program that is compiled already."""
+    """One pass over the test images; where the last phase kept features, the backbone's first and then the head's."""
     if not caches_features(last, model.stage_names, variables["batch_stats"]):
         images = place(test, mesh)
         return make_evaluator(model, images, preprocess, batch_size=batch_size, mesh=mesh)(variables)
@@ -212,6 +214,18 @@ def _test(
     evaluate = make_evaluator(model, kept.examples, compose(), batch_size=batch_size, mesh=mesh, method="classify")
     found = evaluate(head_alone(variables))
     return found._replace(seconds=kept.seconds + found.seconds, compile_s=kept.compile_s + found.compile_s)
+
+
+def _look_at_weights(
+    trees: Sequence[Mapping[str, Any]], start_of: Callable[[Mapping[str, Any]], str | pathlib.Path | None]
+) -> None:
+    """Let weights that do not fit be told before the first of several runs trains, not when their turn comes."""
+    seen: list[Mapping[str, Any]] = []
+    for tree in trees:
+        described = {"model": tree["model"], "classes": tree["data"]["classes"], "size": tree["data"]["size"]}
+        if tree["model"]["weights"] not in ("", SOURCE) and described not in seen:
+            seen.append(described)
+            _create(tree, start_of(tree))
 
 
 def _load(data: Mapping[str, Any]) -> Splits:

@@ -22,7 +22,7 @@ except ImportError:  # Windows has no POSIX file locks
 _PRODUCTS = ("metrics.jsonl", "summary.json", "predictions.csv", "split.npz", "checkpoints", "tensorboard", "report")
 
 
-_INCIDENTAL = ("data.dir", "data.download", "checkpoint_every_s")
+_INCIDENTAL = ("data.dir", "data.download", "checkpoint_every_s", "reported")
 
 
 class RunFolder:

@@ -373,7 +373,7 @@ def test_bad_multipliers(multipliers, words):
 def test_the_last_layers_are_counted_in_the_model_of_the_config():
     assert check(digits(phases=(phase(train=("last:3",)),))) == []
     assert check(digits(phases=(phase(train=("last:99",)),))) == [
-        "phases.0.train: train is last:99, but the model has 4 layers with parameters; name fewer, or 'all'."
+        "phases.0.train: last:99 is asked for, but the model has 4 layers with parameters; name fewer, or 'all'."
     ]
 
 
@@ -464,3 +464,19 @@ def test_a_run_folder_whose_config_is_damaged(run_folder):
     (run_folder / "config.json").write_text("{")
     (fault,) = transfer_from(run_folder)
     assert "a run folder whose config.json cannot be read" in fault
+
+
+def test_a_phase_after_which_nothing_changes():
+    config = digits(phases=(phase(train=("stage1",)),))
+    config.model.options = {"blocks": ((4,), ()), "hidden": ()}
+    assert check(config) == ["phases.0.train: nothing would change, because stage1 has no parameters; train more."]
+
+
+def test_an_empty_mapping_is_no_value_of_a_field():
+    (fault,) = check(digits(phases=(phase(epochs={}),)))
+    assert fault.startswith("phases.0.epochs is {} (dict), but must be a whole number")
+
+
+def test_all_stands_alone():
+    (fault,) = check(digits(phases=(phase(train=("all", "head")),)))
+    assert "'all' stands alone" in fault

@@ -16,7 +16,7 @@ from jaxtl.models import build_model
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 CONFIGS = sorted(FOLDER.glob("*.py"))
-STUDIES = [path for path in CONFIGS if path.stem != "quickstart"]
+STUDIES = [path for path in CONFIGS if path.stem not in ("quickstart", "half_to_half")]
 
 # The pretrained rows of the five studies, as the replicas must have them: (network, weights, optimiser, learning rate,
 # epochs and stages of each phase, size of the images (0: 32), training images (0: all), batch, head, figure reported).
@@ -43,6 +43,7 @@ STUDY_E = ("vgg16", "vgg19", "resnet50", "resnet152")
 # Every recipe of every file, as `--config` takes it.
 PLACES = [str(path) for path in CONFIGS if path.stem not in REPLICAS]
 PLACES += [f"{FOLDER / name}.py{recipe}" for name in REPLICAS for recipe in ("", ":best")]
+PLACES += [f"{FOLDER / 'cifar_resnet_probe'}.py:steplr"]
 every_recipe = pytest.mark.parametrize("place", PLACES, ids=lambda place: pathlib.Path(place).name)
 
 

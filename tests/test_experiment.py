@@ -13,6 +13,7 @@ from jaxtl.config import default_config, phase
 from jaxtl.config_flags import load_config
 from jaxtl.create import create_model
 from jaxtl.train.checkpoint import read_best
+from jaxtl.weights import save
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -178,3 +179,13 @@ def test_real_cifar10(cifar10_dir, command, tmp_path, request):
     assert summary["test"]["accuracy"] > 0.2  # chance is 0.1, with a standard deviation of 0.013
     assert summary["test"]["per_class"][0]["class"] == "airplane"
     assert (tmp_path / "report" / "index.html").stat().st_size > 100_000
+
+
+def test_weights_that_do_not_fit_are_told_before_the_source_trains(transfer_config, tmp_path):
+    config = load_config(transfer_config)
+    config["baselines"]["other"] = {"model": {"weights": str(tmp_path / "other.safetensors")}}
+    stranger = {"params": {"stem": {"conv1": {"kernel": np.zeros((3, 3, 1, 7), np.float32)}}}}
+    save(stranger, tmp_path / "other.safetensors")
+    with pytest.raises(jaxtl.UserError, match="do not fit"):
+        jaxtl.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "source").exists()

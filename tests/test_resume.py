@@ -20,7 +20,7 @@ from jaxtl.report.console import RunConsole
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
 
 # The loop looks up, and saves, after every step: a process can be met in the middle of any save and any epoch.
-EVERY_STEP = "import sys, jaxtl.main, jaxtl.experiment, jaxtl.train.loop; jaxtl.train.loop._SYNC_S = 0.0; "
+EVERY_STEP = "import sys, jaxtl.main, jaxtl.experiment, jaxtl.train.phase; jaxtl.train.phase.SYNC_S = 0.0; "
 NO_PICTURES = "jaxtl.experiment.draw = lambda **kwargs: {}; "
 RUN = "sys.exit(jaxtl.main.main(sys.argv[1:]))"
 TIMES = ("seconds", "images_per_s")
@@ -170,7 +170,18 @@ def test_a_second_ctrl_c_ends_at_once_and_without_traceback(command, tiny_config
 
 # --- full disk -------------------------------------------------------------------------------------------------------
 
-LIMIT = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0})); "
+# Room for no checkpoint, from the Nth save on.
+FULL_FROM = """
+import resource
+from jaxtl.train.checkpoint import Checkpoints
+saves, save_last = [], Checkpoints.save_last
+def save(*arguments):
+    saves.append(1)
+    if len(saves) == {0}:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    save_last(*arguments)
+Checkpoints.save_last = save
+"""
 
 
 def test_a_disk_that_is_full(command, tiny_config, tmp_path):
@@ -178,8 +189,8 @@ def test_a_disk_that_is_full(command, tiny_config, tmp_path):
     arguments = ("--config", tiny_config, *OFTEN)
     assert command(*arguments, "--workdir", tmp_path / "straight").status == 0
     broken = tmp_path / "broken"
-    for limit in (2_000, 7_500):  # in the first save, and after some of them
-        process = start(*arguments, "--workdir", broken, prelude=LIMIT.format(limit))
+    for full_from in (1, 3):
+        process = start(*arguments, "--workdir", broken, prelude=FULL_FROM.format(full_from))
         said = process.communicate()[0]
         assert process.returncode == 2, said
         assert "Traceback" not in said
@@ -187,7 +198,7 @@ def test_a_disk_that_is_full(command, tiny_config, tmp_path):
         assert last.startswith(f"jaxtl: The checkpoint in {broken / 'checkpoints'} cannot be written")
         assert os.strerror(errno.EFBIG) in last
         assert "free some space or mend the folder and run the same command again" in last
-        assert (last_step(broken) > 0) == (limit > 2_000)
+        assert (last_step(broken) > 0) == (full_from > 1)
 
     assert command(*arguments, "--workdir", broken).status == 0
     assert results(broken) == results(tmp_path / "straight")

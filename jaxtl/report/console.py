@@ -63,13 +63,14 @@ class RunConsole:
 
     def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
         """Say what the kept features were good for, or that they were not."""
-        ran = f"The backbone ran {passes} time{'s' * (passes > 1)} over the images, not {epochs} times"
+        ran = f"The backbone ran {passes} time{'s' * (passes != 1)} over the images, not {epochs} times"
         if seconds > 0:
             self.say(f"{ran}, which saved about {duration(seconds)}.")
         else:
             self.say(f"{ran}, which saved no time; more epochs or fewer views would.")
 
     def _show_bar(self, text: str, images: int) -> None:
+        self.close()  # a terminal has room for one live display
         self._started, self._done_before = time.perf_counter(), None
         if not self.console.is_terminal:
             return

@@ -136,7 +136,7 @@ class FeatureCache:
                     jax.block_until_ready(features)
                     synced = time.perf_counter()
                     self._observer.on_images(min(view * N + (i + 1) * batch_size, views * N))
-                    check_stop(self._stop, "while features were computed")
+                    check_stop(self._stop, "while features were computed, which will be done again")
         jax.block_until_ready(kept)
         seconds = time.perf_counter() - start - compile_s
         labels: Any = np.tile(dataset.labels, views)

@@ -100,9 +100,14 @@ class PhaseUnderWay:
         trained = trained_stages(phase, stage_names)
         moving, self.frozen = split_variables(variables, trained=trained, in_training=self.in_training)
         num_classes = setting.train.num_classes
-        # The step donates its state, and what the phase starts from must survive that.
-        self.state = _copy(init_state(moving["params"], moving["batch_stats"], self.optimizer, num_classes))
-        self.state = jax.device_put(self.state, replicated(setting.mesh))
+
+        def first_state(params: dict[str, Any], batch_stats: dict[str, Any]) -> TrainState:
+            # The step donates its state, and what the phase starts from must survive that.
+            return _copy(init_state(params, batch_stats, self.optimizer, num_classes))
+
+        # One program instead of one for each shape of the optimiser's zeros.
+        everywhere = replicated(setting.mesh)
+        self.state = jax.jit(first_state, out_shardings=everywhere)(moving["params"], moving["batch_stats"])
         if resume:
             self.state = setting.checkpoints.restore_last(self.state)
             self.frozen = setting.checkpoints.restore_frozen(progress.phase, self.frozen)
@@ -138,7 +143,7 @@ class PhaseUnderWay:
         """The rest of the epoch that `progress` stands in, its validation and its line."""
         setting, progress = self.setting, self.progress
         done_epochs, number, images = len(progress.lines()), len(progress.history) + 1, len(setting.train)
-        examples = self._examples
+        examples, evaluate = self._examples, self._evaluate  # their features first, before the epoch's own bar
         shuffle = (setting.seed, progress.phase, done_epochs)
         first = progress.step - done_epochs * self.steps_per_epoch
         feed = batches(examples, setting.batch_size, shuffle, setting.mesh, first)
@@ -171,7 +176,7 @@ class PhaseUnderWay:
         measured = self.state.metrics.compute()
         train_s = before + time.perf_counter() - start
 
-        validation = self._validate()
+        validation = self._validate(evaluate)
         if validation and not np.isfinite(validation.loss):
             raise _diverged(self.phase, number, setting.checkpoints)
         line: Line = {
@@ -191,7 +196,7 @@ class PhaseUnderWay:
         no_sums = jax.device_put(empty_metrics(setting.train.num_classes), replicated(setting.mesh))
         self.state = self.state.replace(metrics=no_sums)
         if self._best_epoch() == number:
-            self.best = (number, _copy(self._variables()))
+            self.best = (number, merge_variables(_copy(self._moving()), self.frozen))
         setting.observer.on_epoch_end(line)
 
     # --- what an epoch trains and validates on ---
@@ -234,10 +239,10 @@ class PhaseUnderWay:
         )
         return lambda variables: evaluate(head_alone(variables))
 
-    def _validate(self) -> Evaluation | None:
-        if self._evaluate is None:
+    def _validate(self, evaluate: Callable[[Variables], Evaluation] | None) -> Evaluation | None:
+        if evaluate is None:
             return None
-        validation = self._evaluate(self._variables())
+        validation = evaluate(self._variables())
         if validation.compile_s:
             self.progress.compile_s += validation.compile_s
             self.setting.observer.on_compile("validation step", validation.compile_s)
@@ -246,8 +251,10 @@ class PhaseUnderWay:
     def _tell_time_saved(self, epochs: int) -> None:
         """What the passes over images would have cost beyond those that were made: each costs the same."""
         training, validation = self._training_features, self._validation_features
-        passes = training.examples.views
-        saved = (epochs - passes) * training.pass_s + ((epochs - 1) * validation.pass_s if validation else 0.0)
+        saved = epochs * training.pass_s - training.seconds
+        if validation:
+            saved += epochs * validation.pass_s - validation.seconds
+        passes = training.examples.views if training.seconds else 0  # an earlier phase may have kept them
         self.setting.observer.on_time_saved(epochs, passes, saved)
 
     # --- the step ---
@@ -280,9 +287,11 @@ class PhaseUnderWay:
         self.progress.compile_s += seconds
         setting.observer.on_compile("train step", seconds)
 
+    def _moving(self) -> Variables:
+        return {"params": self.state.trained, "batch_stats": self.state.batch_stats}
+
     def _variables(self) -> Variables:
-        moving = {"params": self.state.trained, "batch_stats": self.state.batch_stats}
-        return merge_variables(moving, self.frozen)
+        return merge_variables(self._moving(), self.frozen)
 
     def _best_epoch(self) -> int | None:
         if self.phase.keep == "last":
@@ -331,4 +340,4 @@ def _copy(tree: Any) -> Any:
 
 @jax.jit
 def _all_finite(tree: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)], bool).all()

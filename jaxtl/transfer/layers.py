@@ -22,7 +22,9 @@ def last_layers(train: tuple[str, ...]) -> int | None:
         return None
     found = _LAST.fullmatch(train[0]) if len(train) == 1 else None
     if not found or int(found[1]) < 1:
-        raise UserError(f"train is {','.join(train)}, but the last N layers are said as last:N alone, last:90 say.")
+        raise UserError(
+            f"{','.join(train)} will not do; the last N layers, 1 or more, are said as last:N alone: last:90."
+        )
     return int(found[1])
 
 
@@ -63,7 +65,7 @@ def stages_of_last(count: int, layers: Mapping[str, int]) -> tuple[str, ...]:
     total = sum(layers.values())
     if count > total:
         raise UserError(
-            f"train is last:{count}, but the model has {total} layers with parameters; name fewer, or 'all'."
+            f"last:{count} is asked for, but the model has {total} layers with parameters; name fewer, or 'all'."
         )
     chosen: list[str] = []
     held = 0

@@ -108,7 +108,8 @@ def trained_stages(phase: Phase, stage_names: Sequence[str]) -> tuple[str, ...]:
         if name not in stage_names:
             near = difflib.get_close_matches(name, stage_names, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(f"The model has no stage {name!r}; {hint}It has: {', '.join(stage_names)}, or 'all'.")
+            alone = "'all' stands alone; " if name == ALL else ""
+            raise UserError(f"The model has no stage {name!r}; {alone}{hint}It has: {', '.join(stage_names)}.")
     if not phase.train:
         raise UserError(f"A phase trains no stage; name some of: {', '.join(stage_names)}, or 'all'.")
     return tuple(name for name in stage_names if name in phase.train)
@@ -146,7 +147,9 @@ def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
             faults.append(f"multipliers names {stage!r}, but the model's stages are: {', '.join(stage_names)}.")
         elif stage not in trained:
             faults.append(f"multipliers names {stage!r}, which the phase does not train; add it to train, or drop it.")
-    if phase.cached_views and not phase.augments:
+    if phase.cached_views and len(stage_names) == 1:
+        faults.append("cached_views keeps features of a backbone, but the model is a head alone; set it to 0.")
+    elif phase.cached_views and not phase.augments:
         faults.append(
             f"cached_views is {phase.cached_views}, but without flip or crop every view is the same; "
             "set it to 0, or augment."

@@ -54,7 +54,8 @@ def lp_ft(probe_epochs: int, epochs: int, *, probe: Mapping[str, Any] | None = N
     >>> [(phase.name, phase.learning_rate) for phase in lp_ft(2, 8, probe={"learning_rate": 0.1}, learning_rate=0.01)]
     [('head', 0.1), ('all', 0.01)]
     """
-    return linear_probe(probe_epochs, **{**recipe, **(probe or {})}) + fine_tune(epochs, **recipe)
+    of_probe = _for_stages((HEAD,), {**recipe, **(probe or {})})
+    return linear_probe(probe_epochs, **of_probe) + fine_tune(epochs, **{**recipe, "cached_views": 0})
 
 
 def gradual(
@@ -68,10 +69,10 @@ def gradual(
       epochs: length of the phase after each group.
       factor: what the learning rate is multiplied by from one phase to the next.
       learning_rate: of the first phase.
-      **recipe: of all phases.
+      **recipe: of all phases; ``multipliers`` count for the stages that train, ``cached_views`` for the head alone.
 
     Raises:
-      UserError: if there are not as many groups as lengths.
+      UserError: if there are not as many groups as lengths, or a group is empty.
 
     >>> [phase.name for phase in gradual([("head",), ("stage4",)], (1, 2), learning_rate=0.1)]
     ['head', 'head+stage4']
@@ -82,10 +83,24 @@ def gradual(
     free: tuple[str, ...] = ()
     for i, (group, length) in enumerate(zip(groups, epochs, strict=True)):
         names = (group,) if isinstance(group, str) else tuple(group)
+        if not names:
+            raise UserError(f"Group {i} of gradual names no stage; name the stages that it sets free.")
         alone = names == (ALL,) or names[0].startswith("last:")
         free = names if alone else (*free, *names)
-        plan += (Phase(train=free, epochs=length, learning_rate=learning_rate * factor**i, **recipe),)
+        plan += (
+            Phase(train=free, epochs=length, learning_rate=learning_rate * factor**i, **_for_stages(free, recipe)),
+        )
     return plan
+
+
+def _for_stages(free: tuple[str, ...], recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a recipe for all phases that means something where these stages train."""
+    fitted = dict(recipe)
+    if "multipliers" in recipe and free != (ALL,) and not free[0].startswith("last:"):
+        fitted["multipliers"] = {stage: rate for stage, rate in recipe["multipliers"].items() if stage in free}
+    if free != (HEAD,):
+        fitted["cached_views"] = 0
+    return fitted
 
 
 def discriminative_rates(stage_names: Sequence[str], factor: float = 2.6) -> dict[str, float]:

@@ -183,3 +183,11 @@ def test_a_pass_has_a_bar_on_a_terminal():
     console.on_images(400)
     console.close()
     assert "Features of training images" in screen.getvalue()
+
+
+def test_a_pass_amid_an_epoch_leaves_no_bar_behind():
+    console, _ = shown(terminal=True)
+    console.on_epoch_start("head", 1, 5, 1000)
+    console.on_pass_start("Features of validation images", 100)
+    console.close()
+    assert console.console._live_stack == []

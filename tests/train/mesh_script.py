@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from outcomes import Recorder
 
 from jaxtl.data.augment import compose, horizontal_flip, normalise, pad_and_crop
 from jaxtl.data.dataset import Dataset
@@ -15,6 +16,8 @@ from jaxtl.models import build_model
 from jaxtl.train.checkpoint import flatten
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
+from jaxtl.train.features import FeatureCache
+from jaxtl.train.interrupt import StopFlag
 from jaxtl.train.mesh import data_mesh, put_order, replicated
 from jaxtl.train.optimizer import make_optimizer, make_schedule
 from jaxtl.train.state import init_state
@@ -38,6 +41,8 @@ def compute(mesh: Mesh) -> dict[str, Any]:
     preprocess = normalise([0.5], [0.5])
     transform = compose(horizontal_flip(), pad_and_crop(1), preprocess)
     step = make_train_step(model, optimizer, transform, train=TRAINED, label_smoothing=0.1, mesh=mesh)
+    cache = FeatureCache(model, preprocess, batch_size=BATCH, mesh=mesh, observer=Recorder(), stop=StopFlag())
+    kept = cache.of(variables, "training", data, flip=True, crop=1, views=2).examples
     everywhere = replicated(mesh)
     state = jax.device_put(init_state(moving["params"], moving["batch_stats"], optimizer, 3), everywhere)
     frozen, pixels, labels = jax.device_put((frozen, data.images, data.labels), everywhere)
@@ -51,6 +56,7 @@ def compute(mesh: Mesh) -> dict[str, Any]:
     )
     return {
         "devices": mesh.size,
+        "features": np.asarray(kept.inputs)[: 2 * len(data)],
         "train_loss": state.metrics.compute()["loss"],
         "train_confusion": state.metrics.compute()["confusion"],
         "loss": found.loss,

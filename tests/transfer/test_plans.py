@@ -2,6 +2,7 @@ import pytest
 
 from jaxtl.errors import UserError
 from jaxtl.transfer import Phase, discriminative_rates, fine_tune, from_scratch, gradual, linear_probe, lp_ft
+from jaxtl.transfer.phases import phase_faults
 
 
 def test_a_linear_probe_trains_the_head():
@@ -51,3 +52,21 @@ def test_rates_grow_towards_the_head():
 
 def test_plans_add_up():
     assert [phase.name for phase in linear_probe(1) + fine_tune(2)] == ["head", "all"]
+
+
+def test_a_recipe_for_all_phases_counts_where_it_means_something():
+    rates = {"stem": 0.1, "stage1": 0.5, "head": 1.0}
+    plan = gradual(
+        [("head",), ("stage1",), "all"], (1, 1, 1), learning_rate=0.1, multipliers=rates, cached_views=4, flip=True
+    )
+    assert [dict(phase.multipliers) for phase in plan] == [{"head": 1.0}, {"stage1": 0.5, "head": 1.0}, rates]
+    assert [phase.cached_views for phase in plan] == [4, 0, 0]
+    probe, fine = lp_ft(1, 2, multipliers=rates, cached_views=4, flip=True)
+    assert (dict(probe.multipliers), probe.cached_views) == ({"head": 1.0}, 4)
+    assert (dict(fine.multipliers), fine.cached_views) == (rates, 0)
+    assert [phase_faults(phase, ("stem", "stage1", "head")) for phase in (*plan, probe, fine)] == [[]] * 5
+
+
+def test_an_empty_group_is_refused():
+    with pytest.raises(UserError, match="Group 1 of gradual names no stage"):
+        gradual([("head",), ()], (1, 1), learning_rate=0.1)
