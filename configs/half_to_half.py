@@ -63,8 +63,8 @@ def plans(epochs: int) -> dict[str, Plan]:
 def get_config() -> ConfigDict:
     """LP-FT with 100 labels a class, and beside it every other strategy and number of labels."""
     config = default_config()
-    config.name = "The second half of CIFAR-10 after the first: LP-FT from 100 labels a class"
     config.arm = "lp-ft 100"
+    config.name = f"Half to half, {config.arm}"
     config.model.name = "bn_cnn"
     config.model.weights = "source"
     config.data.classes = SECOND_HALF
@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 50
     config.phases = plans(EPOCHS[100])["lp-ft"]
 
-    config.source.name = "The first half of CIFAR-10"
+    config.source.name = "Half to half, source"
     config.source.batch_size = 128
     config.source.data = {"classes": FIRST_HALF, "per_class": 0, "validation": 0.1}
     config.source.phases = from_scratch(25, **{**RECIPE, "keep": "best"}, learning_rate=2e-3, warmup_epochs=2)
@@ -84,7 +84,12 @@ def get_config() -> ConfigDict:
             name = f"{strategy} {labels}"
             if name == config.arm:
                 continue
-            changes: dict[str, Any] = {"arm": name, "data": {"per_class": labels}, "phases": plan}
+            changes: dict[str, Any] = {
+                "name": f"Half to half, {name}",
+                "arm": name,
+                "data": {"per_class": labels},
+                "phases": plan,
+            }
             if strategy == "scratch":
                 changes["model"] = {"weights": ""}
             config.baselines[name] = changes
