@@ -56,6 +56,7 @@ class FeatureCache:
         self._model, self._preprocess, self._batch_size, self._mesh = model, preprocess, batch_size, mesh
         self._observer, self._stop = observer, stop
         self._kept: dict[tuple[Any, ...], Kept] = {}
+        self._compiled: dict[tuple[Any, ...], Callable[..., jax.Array]] = {}
 
     def forget(self) -> None:
         """Let go of all features: they are those of a backbone that is about to change."""
@@ -92,13 +93,20 @@ class FeatureCache:
         augment = random_augmentation(flip=flip, crop=crop) if views else compose()
         transform = compose(augment, self._preprocess)
         self._observer.on_pass_start(f"Features of {what} images", max(views, 1) * len(dataset))
-        kept = self._extract(_backbone(variables), dataset, transform, max(views, 1), seed)
+        program = (flip, crop) if views else ()
+        kept = self._extract(_backbone(variables), dataset, transform, max(views, 1), seed, program)
         self._observer.on_pass_end(what, max(views, 1), len(dataset), kept.seconds)
         self._kept[name] = kept
         return kept
 
     def _extract(
-        self, variables: dict[str, Any], dataset: Dataset, transform: Transform, views: int, seed: int
+        self,
+        variables: dict[str, Any],
+        dataset: Dataset,
+        transform: Transform,
+        views: int,
+        seed: int,
+        program: tuple[Any, ...],
     ) -> Kept:
         everywhere, batch_size, N = replicated(self._mesh), self._batch_size, len(dataset)
         images = place(dataset, self._mesh)
@@ -111,8 +119,7 @@ class FeatureCache:
             if on_device
             else np.zeros((rows, width), np.float32)
         )
-        step = make_feature_step(self._model, transform, self._mesh)
-        compiled: Callable[..., jax.Array] | None = None
+        program = (*program, dataset.image_shape)  # one for all data sets whose images are alike and treated alike
         key = jax.random.key(seed)
         compile_s, start = 0.0, time.perf_counter()
         synced = start
@@ -120,13 +127,14 @@ class FeatureCache:
         for view in range(views):
             view_key = jax.random.fold_in(key, view)
             for i, (inputs, _, order, row) in enumerate(batches(images, batch_size, None, self._mesh)):
-                arguments = (variables, inputs, order, np.int32(row), jax.random.fold_in(view_key, i))
-                if compiled is None:
+                arguments = (variables, _gather(inputs, order, np.int32(row)), jax.random.fold_in(view_key, i))
+                if program not in self._compiled:
                     began = time.perf_counter()
-                    compiled = step.lower(*arguments).compile()
+                    step = make_feature_step(self._model, transform, self._mesh)
+                    self._compiled[program] = step.lower(*arguments).compile()
                     compile_s = time.perf_counter() - began
                     self._observer.on_compile("feature extraction", compile_s)
-                features = compiled(*arguments)
+                features = self._compiled[program](*arguments)
                 at = view * N + i * batch_size
                 if on_device:
                     kept = write(kept, features, at)
@@ -156,7 +164,7 @@ class FeatureCache:
 
 
 def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> jax.stages.Wrapped:
-    """The jitted step ``(variables, images, order, row, key) -> features``, float32 ``[B, F]``.
+    """The jitted step ``(variables, images, key) -> features``, ``[B, H, W, C]`` to float32 ``[B, F]``.
 
     Args:
       model: the classifier, its backbone run in inference mode.
@@ -164,10 +172,8 @@ def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> ja
       mesh: devices to run on.
     """
 
-    def feature_step(
-        variables: dict[str, Any], images: jax.Array, order: Order, row: jax.Array, key: jax.Array
-    ) -> jax.Array:
-        batch = transform(key, images[order.indices[row]])
+    def feature_step(variables: dict[str, Any], images: jax.Array, key: jax.Array) -> jax.Array:
+        batch = transform(key, images)
         return jnp.asarray(model.apply(variables, batch, train=False, method="features"), jnp.float32)
 
     return jax.jit(feature_step, out_shardings=replicated(mesh))
@@ -180,6 +186,12 @@ def head_alone(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def _backbone(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {kind: {stage: tree for stage, tree in trees.items() if stage != HEAD} for kind, trees in variables.items()}
+
+
+@jax.jit
+def _gather(images: jax.Array, order: Order, row: jax.Array) -> jax.Array:
+    """The batch ``order[row]``: apart from the backbone, whose program then serves data sets of any length."""
+    return images[order.indices[row]]
 
 
 def _write(kept: jax.Array, features: jax.Array, at: jax.Array) -> jax.Array:

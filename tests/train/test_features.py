@@ -181,3 +181,13 @@ def test_a_finished_probe_computes_no_features_again(world, tmp_path):
     recorder = Recorder()
     assert_same_outcome(world.run(tmp_path, [PROBE], observer=recorder), whole)
     assert recorder.events == []
+
+
+def test_the_backbone_is_compiled_once_for_data_sets_of_any_length(world, train_set, validation_set):
+    recorder = Recorder()
+    cache = world.cache(recorder)
+    for what, dataset in (("training", train_set), ("validation", validation_set)):
+        cache.of(world.variables, what, dataset)
+    assert [what for what, _ in recorder.of("compile")] == ["feature extraction"]
+    cache.of(world.variables, "training", train_set, flip=True, views=2)  # other images, another program
+    assert len(recorder.of("compile")) == 2
