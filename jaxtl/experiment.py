@@ -59,8 +59,9 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
 
     Returns:
       The content of ``summary.json``: ``test`` {accuracy, loss, precision, recall, f1, n, confusion_matrix,
-      per_class}, ``time`` {compile_s, train_s, inference_s, total_s} in seconds, ``params`` {total, trainable},
-      ``best_epoch``, ``epochs_run``, and ``comparison`` where the config names baselines.
+      per_class}, ``time`` {compile_s, train_s, features_s, inference_s, total_s} in seconds, of which
+      ``features_s`` is the part of ``train_s`` that kept features took; ``params`` {total, trainable}, ``best_epoch``,
+      ``epochs_run``, and ``comparison`` where the config names baselines.
 
     Raises:
       UserError: for a mistake in the config, the data or the folder.

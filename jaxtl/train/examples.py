@@ -79,17 +79,17 @@ def batches(
     order = epoch_order(examples.total, batch_size, key, views=examples.views)
     rows = range(first, len(order.indices))
     if isinstance(examples.inputs, jax.Array):
-        on_device = put_order(order, mesh)
+        on_device, labels = put_order(order, mesh), jnp.asarray(examples.labels)
         for row in rows:
-            yield examples.inputs, jnp.asarray(examples.labels), on_device, row
+            yield examples.inputs, labels, on_device, row
         return
     split = NamedSharding(mesh, PartitionSpec("data"))
     in_turn = np.arange(batch_size, dtype=np.int32)[None]
     ahead: list[Batch] = []
     for row in rows:
         chosen = order.indices[row]
-        inputs, labels = jax.device_put((examples.inputs[chosen], np.asarray(examples.labels)[chosen]), split)
-        ahead.append((inputs, labels, put_order(Order(in_turn, order.mask[row][None]), mesh), 0))
+        batch = jax.device_put((examples.inputs[chosen], np.asarray(examples.labels)[chosen]), split)
+        ahead.append((*batch, put_order(Order(in_turn, order.mask[row][None]), mesh), 0))
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes
             yield ahead.pop(0)
     yield from ahead

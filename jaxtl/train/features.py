@@ -110,15 +110,9 @@ class FeatureCache:
     ) -> Kept:
         everywhere, batch_size, N = replicated(self._mesh), self._batch_size, len(dataset)
         images = place(dataset, self._mesh)
-        width = self._width(variables, dataset, transform)
         # The last batch is filled up, so that it reaches beyond the last image: the next view writes over that.
         rows = (views - 1) * N + -(-N // batch_size) * batch_size
-        on_device = fits(rows * width * 4, self._mesh)
-        kept: Any = (
-            jnp.zeros((rows, width), jnp.float32, device=everywhere)
-            if on_device
-            else np.zeros((rows, width), np.float32)
-        )
+        kept: Any = None
         program = (*program, dataset.image_shape)  # one for all data sets whose images are alike and treated alike
         key = jax.random.key(seed)
         compile_s, start = 0.0, time.perf_counter()
@@ -135,6 +129,10 @@ class FeatureCache:
                     compile_s = time.perf_counter() - began
                     self._observer.on_compile("feature extraction", compile_s)
                 features = self._compiled[program](*arguments)
+                if kept is None:  # the first batch shows how wide the features are
+                    shape = (rows, features.shape[1])
+                    on_device = fits(rows * features.shape[1] * features.itemsize, self._mesh)
+                    kept = jnp.zeros(shape, device=everywhere) if on_device else np.zeros(shape, np.float32)
                 at = view * N + i * batch_size
                 if on_device:
                     kept = write(kept, features, at)
@@ -152,15 +150,6 @@ class FeatureCache:
             labels = jax.device_put(labels, everywhere)
         examples = Examples(kept, labels, dataset.num_classes, N, views)
         return Kept(examples, seconds / views, seconds, compile_s)
-
-    def _width(self, variables: dict[str, Any], dataset: Dataset, transform: Transform) -> int:
-        batch = jax.ShapeDtypeStruct((1, *dataset.image_shape), dataset.images.dtype)
-
-        def features(images: jax.Array) -> jax.Array:
-            images = transform(jax.random.key(0), images)
-            return jnp.asarray(self._model.apply(variables, images, train=False, method="features"))
-
-        return int(jax.eval_shape(features, batch).shape[1])
 
 
 def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> jax.stages.Wrapped:
