@@ -1,6 +1,6 @@
 """Whether variables fit a model: names and shapes compared, and the differences in words."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flax import traverse_util
@@ -8,8 +8,6 @@ from flax import traverse_util
 from jaxtl.errors import UserError
 
 Shape = tuple[int, ...]
-
-MOST = 10  # of each kind of difference are named, and the others counted
 
 
 def leaves(variables: Any) -> dict[str, Any]:
@@ -29,7 +27,7 @@ def leaves(variables: Any) -> dict[str, Any]:
 
 
 def misfit(given: Mapping[str, Shape], wanted: Mapping[str, Shape], others: Iterable[str] = ()) -> str | None:
-    """How names and shapes differ from those of a model, in words; ``None`` if they do not.
+    """How names and shapes differ from those of a model, every difference in words; ``None`` if they do not.
 
     Args:
       given: the shape of each leaf that there is.
@@ -53,15 +51,10 @@ def misfit(given: Mapping[str, Shape], wanted: Mapping[str, Shape], others: Iter
     if not any(kinds):
         return None
     fitting = sum(given[name] == wanted[name] for name in both)
-    return f"{fitting} of {len(wanted)} keys fit: {'; '.join(_shortened(kind) for kind in kinds if kind)}"
+    return f"{fitting} of {len(wanted)} keys fit: {'; '.join(fault for kind in kinds for fault in kind)}"
 
 
 def shown(text: str, most: int = 120) -> str:
     """Text from a file as a message shows it: on one line, and not endless."""
     short = text if len(text) <= most else f"{text[: most - 20]} … {text[-10:]}"
     return short if short.isprintable() else short.encode("unicode_escape").decode()
-
-
-def _shortened(faults: Sequence[str]) -> str:
-    more = len(faults) - MOST
-    return "; ".join(faults[:MOST]) + (f"; and {more} more of this kind" if more > 0 else "")

@@ -161,12 +161,11 @@ def test_every_problem_is_named_in_one_error():
         assert problem in message
 
 
-def test_weights_of_another_network_are_refused_in_a_readable_sentence():
+def test_weights_of_another_network_are_refused_with_every_problem_named():
     state_dict = to_torch("resnet18", random_variables("resnet18", width=2), width=2)
     message = refusal(from_torch, "resnet34_cifar", state_dict, width=2)
     assert "does not fit resnet34_cifar: 101 of 182 keys fit: layer1.2" in message
-    assert message.count("is missing") == 10
-    assert "; and 70 more of this kind" in message
+    assert message.count("is missing") == 80
     assert message.endswith("Take weights of the same architecture, and give the options that they were made with.")
 
 
