@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from jaxtl.config_data import data_info
 from jaxtl.config_fields import (
     BASELINES,
     FIELDS,
@@ -28,7 +29,6 @@ from jaxtl.config_fields import (
     wrong_type,
 )
 from jaxtl.config_tree import Tree, assign, leaves, merge, plain, without
-from jaxtl.data.catalogue import dataset_info
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, model_options, option_types
 from jaxtl.models.classifier import HEAD
@@ -128,7 +128,7 @@ def _parts(tree: Tree) -> dict[str, Any]:
 
 
 def _resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
-    main = _with_defaults(parts[""])
+    main = with_defaults(parts[""])
     runs = {"": main}
     for where, changes in parts.items():
         if where == SOURCE:
@@ -136,10 +136,11 @@ def _resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
             runs[where] = merge(merge(main, {"name": f"{main['name']}: source", "model": {"weights": ""}}), changes)
         elif where:
             runs[where] = merge(merge(main, {"name": f"{main['name']}: {where.split('.', 1)[1]}"}), changes)
-    return {where: _with_defaults(run) for where, run in runs.items()}
+    return {where: with_defaults(run) for where, run in runs.items()}
 
 
-def _with_defaults(tree: Mapping[str, Any]) -> Tree:
+def with_defaults(tree: Mapping[str, Any]) -> Tree:
+    """The config of one run, complete: what it does not set has its default."""
     complete: Tree = {}
     for path, field in FIELDS.items():
         assign(complete, path, field.default)
@@ -196,7 +197,7 @@ def _phase_faults(run: Tree) -> Iterator[str]:
 
 def _data_faults(run: Tree) -> Iterator[str]:
     data = run["data"]
-    info = dataset_info(data["name"])
+    info = data_info(data)
     channels, sizes = info.image_shape[-1], info.sizes
     for name in ("mean", "std"):
         if len(data[name]) not in (1, channels):
@@ -231,7 +232,7 @@ def _model_faults(run: Tree) -> Iterator[str]:
     yield from faults
     if faults:
         return
-    info = dataset_info(data["name"])
+    info = data_info(data)
     try:
         built = build_model(model["name"], _class_count(run), **model.get("options", {}))
     except UserError as error:
@@ -300,7 +301,7 @@ def _weights_faults(run: Tree, start: str) -> Iterator[str]:
     elif (path / "summary.json").is_file():
         try:
             described = json.loads((path / "config.json").read_text())["config"]
-            yield from _start_faults(run, _with_defaults(described), f"the run in {start}")
+            yield from _start_faults(run, with_defaults(described), f"the run in {start}")
         except (OSError, ValueError, KeyError, TypeError):
             yield f"model.weights is {start!r}, a run folder whose config.json cannot be read; give another."
     elif not path.is_file():
@@ -331,4 +332,4 @@ def _head_faults(run: Tree, classes: int, what: str) -> Iterator[str]:
 
 
 def _class_count(run: Tree) -> int:
-    return len(run["data"]["classes"] or dataset_info(run["data"]["name"]).class_names)
+    return len(run["data"]["classes"] or data_info(run["data"]).class_names)

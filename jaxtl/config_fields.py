@@ -7,9 +7,11 @@ import math
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jaxtl.data.catalogue import list_datasets
+from jaxtl.data.decode import Fit
+from jaxtl.data.reading import Stream
 from jaxtl.models import list_models
 from jaxtl.train.optimizer import OPTIMIZERS, SCHEDULES
 from jaxtl.transfer.phases import Phase
@@ -81,7 +83,7 @@ FIELDS: dict[str, Field] = {
     "reported": Field("", "what the study reports, to stand beside our figures; empty: nothing"),
     "seed": Field(0, "seed of initialisation, shuffling, augmentation and dropout", within(0, 2**31 - 1)),
     "data.name": Field("cifar10", "data set", one_of(*list_datasets())),
-    "data.dir": Field("", "folder of the data set; empty: $JAXTL_DATA, else the cache folder"),
+    "data.dir": Field("", "folder of the data set or of your images; empty: $JAXTL_DATA, else the cache folder"),
     "data.download": Field(True, "fetch the data set if the folder lacks it"),
     "data.classes": Field((), "names of the classes to keep, in the order of their new labels; empty: all"),
     "data.subset": Field(0, "use the first N training images, before the validation split; 0: all", within(0)),
@@ -89,7 +91,24 @@ FIELDS: dict[str, Field] = {
     "data.per_class": Field(0, "train on N images a class, drawn by data.split_seed; 0: all", within(0)),
     "data.validation": Field(0.1, "share of the training images held out, stratified", within(0, 1, open_high=True)),
     "data.split_seed": Field(0, "seed of the validation split and of per_class", within(0, 2**31 - 1)),
-    "data.size": Field(0, "resize images to N x N pixels on the device; 0: as they are", within(0, 4096)),
+    "data.size": Field(0, "resize images to N x N pixels; 0: as they are", within(0, 4096)),
+    "data.fit": Field(
+        "crop", "how other proportions come to a square: cropped to the middle, or stretched", one_of(*get_args(Fit))
+    ),
+    "data.test": Field(
+        0.2,
+        "share of a folder's images held out for the test, where it has no test folder",
+        within(0, 1, open_low=True, open_high=True),
+    ),
+    "data.undecodable": Field(
+        0.05, "share of a folder's files that may be undecodable; they are skipped", within(0, 1)
+    ),
+    "data.stream": Field(
+        "auto",
+        "decode images as they are needed: 'auto' where they would fill half the memory",
+        one_of(*get_args(Stream)),
+    ),
+    "data.workers": Field(0, "processes that decode streamed images; 0: one a core", within(0, 1024)),
     "data.mean": Field((0.5,), "normalisation mean, images in [0, 1]", a_channel()),
     "data.std": Field(
         (0.5,), "normalisation standard deviation, images in [0, 1]", a_channel(within(0, open_low=True))

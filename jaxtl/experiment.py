@@ -12,11 +12,11 @@ import jax
 from jax.sharding import Mesh
 
 from jaxtl.config import SOURCE, check, raise_problems, variants
+from jaxtl.config_data import data_info, load_splits, preprocessing
 from jaxtl.create import create_model
-from jaxtl.data.augment import Transform, compose, normalise, resize
-from jaxtl.data.catalogue import dataset_info
+from jaxtl.data.augment import Transform, compose
 from jaxtl.data.dataset import Dataset
-from jaxtl.data.prepare import Splits, prepare
+from jaxtl.data.prepare import Splits
 from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier
@@ -125,19 +125,22 @@ def _train_and_test(
     plan = tuple(Phase(**phase) for phase in config["phases"])
     model, variables = _create(config, weights)  # first: a mistake in the weights shows before any data is fetched
     plan, remarks = _settle(plan, model, variables["params"])
-    splits = _load(config["data"])
+    splits = load_splits(config["data"], console.on_decoded)
     if splits.validation is None and any(phase.needs_validation for phase in plan):
         raise UserError(
             f"data.validation={config['data']['validation']} holds out none of the {len(splits.train)} training "
             "images, but a phase needs some; take more images, or set keep='last' and patience=0."
         )
-    folder.begin(describe())  # not before: a mistake so far leaves the folder free for the command that mends it
-    folder.write_split(splits.train_indices, splits.validation_indices)
+    # Not before: a mistake so far leaves the folder free for the command that mends it.
+    folder.begin(describe(), {"image_shape": splits.train.image_shape, "class_names": splits.train.class_names})
+    folder.write_split(splits.train.ids, splits.validation.ids if splits.validation else splits.train.ids[:0])
+    folder.write_remarks(splits.remarks)
+    console.remarks(splits.remarks, str(folder.remarks))
     console.parameters(variables["params"])
     for remark in remarks:
         console.say(remark)
 
-    preprocess, batch_size = _preprocess(config["data"]), config["batch_size"]
+    preprocess, batch_size = preprocessing(config["data"]), config["batch_size"]
     mesh = data_mesh(batch_size)
     if mesh.size < jax.device_count():
         console.say(f"Batches of {batch_size} are shared evenly by {mesh.size} of {jax.device_count()} devices.")
@@ -178,7 +181,7 @@ def _train_and_test(
         )
     summary = _summarise(config["name"], model, plan, fitted, test, splits.test.class_names)
     folder.write_predictions(
-        splits.test_indices, splits.test.labels, test.predicted, test.probability, splits.test.class_names
+        splits.test.ids, splits.test.labels, test.predicted, test.probability, splits.test.class_names
     )
     if baselines:
         this = _arm(config["arm"], config, summary, folder)
@@ -229,23 +232,9 @@ def _look_at_weights(
             _create(tree, start_of(tree))
 
 
-def _load(data: Mapping[str, Any]) -> Splits:
-    return prepare(
-        data["name"],
-        data["dir"] or None,
-        download=data["download"],
-        classes=data["classes"],
-        subset=data["subset"],
-        test_subset=data["test_subset"],
-        per_class=data["per_class"],
-        validation=data["validation"],
-        split_seed=data["split_seed"],
-    )
-
-
 def _create(config: Mapping[str, Any], weights: str | pathlib.Path | None) -> tuple[Classifier, dict[str, Any]]:
     settings, size = config["model"], config["data"]["size"]
-    info = dataset_info(config["data"]["name"])
+    info = data_info(config["data"])
     height, width, channels = info.image_shape
     return create_model(
         settings["name"],
@@ -257,11 +246,6 @@ def _create(config: Mapping[str, Any], weights: str | pathlib.Path | None) -> tu
         dtype=settings["dtype"],
         **settings.get("options", {}),
     )
-
-
-def _preprocess(data: Mapping[str, Any]) -> Transform:
-    resizing = [resize(data["size"], data["size"])] if data["size"] else []
-    return compose(*resizing, normalise(data["mean"], data["std"]))
 
 
 def _summarise(

@@ -4,7 +4,7 @@ import csv
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,20 @@ except ImportError:  # Windows has no POSIX file locks
 
 
 # What a run leaves beside config.json.
-_PRODUCTS = ("metrics.jsonl", "summary.json", "predictions.csv", "split.npz", "checkpoints", "tensorboard", "report")
+_PRODUCTS = (
+    "metrics.jsonl",
+    "summary.json",
+    "predictions.csv",
+    "remarks.csv",
+    "split.npz",
+    "checkpoints",
+    "tensorboard",
+    "report",
+)
 
 
-_INCIDENTAL = ("data.dir", "data.download", "checkpoint_every_s", "reported")
+# Fields that no figure depends on. Which images a folder holds is seen by their names, in split.npz.
+_INCIDENTAL = ("data.dir", "data.download", "data.stream", "data.workers", "checkpoint_every_s", "reported")
 
 
 class RunFolder:
@@ -65,12 +75,17 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
-    def begin(self, environment: Mapping[str, str]) -> None:
+    def begin(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
         """Write ``config.json``: from here on the folder belongs to this config.
 
         Written again when a run continues: the environment is that of the process that ends it.
+
+        Args:
+          environment: versions, device, commit.
+          data: what others need to know of the images: ``image_shape`` and ``class_names``.
         """
-        self._write("config.json", json.dumps({"config": self._config, "environment": environment}, indent=2) + "\n")
+        content = {"config": self._config, "data": data, "environment": environment}
+        self._write("config.json", json.dumps(content, indent=2) + "\n")
 
     def _refuse_another(self) -> None:
         if not (self.path / "config.json").exists():
@@ -106,6 +121,11 @@ class RunFolder:
         """The report's page."""
         return self.path / "report" / "index.html"
 
+    @property
+    def remarks(self) -> pathlib.Path:
+        """The table of what was noticed about the images."""
+        return self.path / "remarks.csv"
+
     def summary(self) -> dict[str, Any] | None:
         """``summary.json``, or ``None`` while the run is not finished."""
         return self._read("summary.json") if (self.path / "summary.json").exists() else None
@@ -128,14 +148,34 @@ class RunFolder:
         return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
 
     def write_split(self, train: np.ndarray, validation: np.ndarray) -> None:
-        """Write ``split.npz``: which images of the official training split train, and which validate."""
+        """Write ``split.npz``: which images of the official training split train, and which validate, by their ids.
+
+        Raises:
+          UserError: the run was begun with other images.
+        """
+        if (self.path / "split.npz").exists():
+            with np.load(self.path / "split.npz") as before:
+                same = np.array_equal(before["train"], train) and np.array_equal(before["validation"], validation)
+            if not same:
+                raise UserError(
+                    f"The run in {self.path} was begun with other images: files have come or gone since; restore them, "
+                    "or start over in another work folder with --workdir."
+                )
+            return
         draft = self.path / ".split.npz"
         np.savez_compressed(draft, train=train, validation=validation)
         draft.replace(self.path / "split.npz")
 
+    def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:
+        """Write ``remarks.csv``, what was noticed about the images: (place, problem, consequence); none: no file."""
+        if remarks:
+            self._write_table(self.remarks, (("place", "problem", "consequence"), *remarks))
+        else:
+            self.remarks.unlink(missing_ok=True)
+
     def write_predictions(
         self,
-        indices: np.ndarray,
+        ids: np.ndarray,
         labels: np.ndarray,
         predicted: np.ndarray,
         probability: np.ndarray,
@@ -144,23 +184,22 @@ class RunFolder:
         """Write ``predictions.csv``.
 
         Args:
-          indices: int ``[N]``, positions in the official test split.
+          ids: ``[N]``, positions in the official test split, or paths.
           labels: int ``[N]``.
           predicted: int ``[N]``.
           probability: float ``[N]``, of the predicted class.
           class_names: K names.
         """
-        draft = self.path / ".predictions.csv"
-        with draft.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(("index", "true", "predicted", "probability"))
-            for index, label, guess, p in zip(indices, labels, predicted, probability, strict=True):
-                writer.writerow((index, class_names[label], class_names[guess], f"{p:.6f}"))
-        draft.replace(self.path / "predictions.csv")
+        what = "path" if ids.dtype.kind == "U" else "index"
+        rows = (
+            (name, class_names[label], class_names[guess], f"{p:.6f}")
+            for name, label, guess, p in zip(ids, labels, predicted, probability, strict=True)
+        )
+        self._write_table(self.path / "predictions.csv", ((what, "true", "predicted", "probability"), *rows))
 
     def predictions(self) -> list[dict[str, str]]:
         """The lines of ``predictions.csv``."""
-        with (self.path / "predictions.csv").open(newline="") as file:
+        with (self.path / "predictions.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -172,6 +211,12 @@ class RunFolder:
         if not isinstance(content, dict):
             raise UserError(f"{path} is not a file of a run; choose another folder with --workdir.")
         return content
+
+    def _write_table(self, path: pathlib.Path, rows: Iterable[Sequence[Any]]) -> None:
+        draft = path.with_name(f".{path.name}")
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+        draft.replace(path)
 
     def _write(self, name: str, text: str) -> None:
         """Write a file whole or not at all, also on a disk that fills up in the middle."""

@@ -190,7 +190,7 @@ def _write_run(
     }
     curve = scores["accuracy"] * (1 - 0.5 * np.exp(-np.arange(1, epochs + 1) / 3))
     with RunFolder(folder, {"name": name, "model": {"name": "cnn"}, "reported": reported}) as run:
-        run.begin({"device": device})
+        run.begin({"device": device}, {})
         run.write_history(
             [
                 {

@@ -14,7 +14,7 @@ CONFIG = {"seed": 0, "data": {"name": "digits", "mean": (0.5,)}, "phases": ({"ep
 
 def begun(path, config=CONFIG):
     with RunFolder(path, config) as folder:
-        folder.begin({"jax": "1.0"})
+        folder.begin({"jax": "1.0"}, {"image_shape": (8, 8, 1)})
     return path
 
 

@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jaxtl.cache import cache_dir
-from jaxtl.data import cifar, digits
+from jaxtl.data import cifar, digits, folder
 from jaxtl.data.dataset import Dataset, unknown_name
+from jaxtl.data.reading import Reading
+from jaxtl.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,7 @@ class DatasetInfo:
       image_shape: (H, W, C) of every image.
       class_names: the K names; label ``k`` means ``class_names[k]``.
       sizes: for each split the number of images.
-      load: reads a split: ``load(split, data_dir, download=…)``.
+      load: reads a split: ``load(split, data_dir, download=…, progress=…)``.
     """
 
     description: str
@@ -65,38 +67,53 @@ DATASETS: Mapping[str, DatasetInfo] = {
         image_shape=(8, 8, 1),
         class_names=digits.CLASS_NAMES,
         sizes={"train": 899, "test": 898},
-        load=lambda split, data_dir, download: digits.load_digits(split),
+        load=lambda split, data_dir, download, progress: digits.load_digits(split),
     ),
 }
 
 
 def list_datasets() -> tuple[str, ...]:
     """The names that ``load_dataset`` knows."""
-    return tuple(DATASETS)
+    return (*DATASETS, folder.NAME)
 
 
-def dataset_info(name: str) -> DatasetInfo:
-    """What is known about the data set ``name``, without reading it.
+def dataset_info(name: str, data_dir: str | Path | None = None, reading: Reading = Reading()) -> DatasetInfo:
+    """What is known about the data set ``name``, without decoding an image of it.
+
+    Args:
+      name: one of ``list_datasets()``.
+      data_dir: the folder of images, where ``name`` is ``"folder"``.
+      reading: how images of any size are read.
 
     Raises:
-      UserError: there is no such data set.
+      UserError: there is no such data set, or the folder does not hold what it should.
     """
+    if name == folder.NAME:
+        return _folder_info(data_dir, reading)
     if name not in DATASETS:
         raise unknown_name("data set", name, list_datasets())
     return DATASETS[name]
 
 
 def load_dataset(
-    name: str, split: str = "train", data_dir: str | Path | None = None, *, download: bool = True
+    name: str,
+    split: str = "train",
+    data_dir: str | Path | None = None,
+    *,
+    download: bool = True,
+    reading: Reading = Reading(),
+    progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Load one split of a data set into memory.
+    """Load one split of a data set.
 
     Args:
       name: one of ``list_datasets()``.
-      split: one of ``dataset_info(name).sizes``: ``"train"`` or ``"test"``.
+      split: one of ``dataset_info(name).sizes``: ``"train"``, ``"test"`` and sometimes ``"val"``.
       data_dir: where the files lie or shall be downloaded to; default ``$JAXTL_DATA``, else ``data`` in the cache
-        folder.
+        folder. The folder of one's own images, where ``name`` is ``"folder"``.
       download: whether to download what ``data_dir`` lacks.
+      reading: how images of any size are read: ``Reading(size=224)``, say.
+      progress: is told (images done, images in all) while files are decoded.
 
     Returns:
       Images uint8 [N, H, W, C] in the official order, labels int32 [N], class names.
@@ -104,9 +121,24 @@ def load_dataset(
     Raises:
       UserError: the name or the split is unknown; the files are missing, truncated or altered; the download fails.
     """
-    info = dataset_info(name)
+    info = dataset_info(name, data_dir, reading)
     if split not in info.sizes:
         raise unknown_name(f"split of {name}", split, tuple(info.sizes))
     if data_dir is None:
         data_dir = os.environ.get("JAXTL_DATA") or cache_dir() / "data"
-    return info.load(split, Path(data_dir).expanduser(), download=download)
+    return info.load(split, Path(data_dir).expanduser(), download=download, progress=progress)
+
+
+def _folder_info(data_dir: str | Path | None, reading: Reading) -> DatasetInfo:
+    if not data_dir:
+        raise UserError("data.dir is empty, but data.name='folder' needs it: name the folder that holds your images.")
+    found = folder.scan(Path(data_dir).expanduser(), reading)
+    return DatasetInfo(
+        description=f"the images in {found.root}",
+        url="",
+        licence="the owner's",
+        image_shape=folder.image_shape(found, reading),
+        class_names=found.class_names,
+        sizes={split: len(files.paths) for split, files in found.splits.items()},
+        load=lambda split, data_dir, download, progress: folder.load(found, split, reading, progress),
+    )

@@ -54,7 +54,15 @@ class Cifar:
     editions: tuple[Edition, ...]
 
 
-def load_cifar(cifar: Cifar, split: str, data_dir: Path, *, download: bool, md5: Mapping[str, str] | None) -> Dataset:
+def load_cifar(
+    cifar: Cifar,
+    split: str,
+    data_dir: Path,
+    *,
+    download: bool,
+    progress: object = None,
+    md5: Mapping[str, str] | None,
+) -> Dataset:
     """Find the set in or under ``data_dir``, or download it to there, and read one split.
 
     Args:
@@ -62,6 +70,7 @@ def load_cifar(cifar: Cifar, split: str, data_dir: Path, *, download: bool, md5:
       split: ``"train"`` or ``"test"``.
       data_dir: the folder of batch files, or the folder that holds it or the archive.
       download: whether to fetch the archive when nothing is found.
+      progress: not needed, reading takes a second.
       md5: see ``read_cifar``.
 
     Raises:

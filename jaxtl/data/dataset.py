@@ -3,40 +3,63 @@
 import dataclasses
 import difflib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+from jaxtl.data.stored import StoredImages
 from jaxtl.errors import UserError
+
+
+class Remark(NamedTuple):
+    """Something about a data set that a person should know.
+
+    Attributes:
+      place: what it is about: a file, relative to the folder of the data set, or the number of an image.
+      problem: what is the matter with it.
+      consequence: what became of it: "skipped", "kept", ...
+    """
+
+    place: str
+    problem: str
+    consequence: str
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images with their labels, in memory.
+    """Images with their labels.
 
     Attributes:
-      images: uint8 [N, H, W, C].
+      images: uint8 [N, H, W, C], in memory, or files that are decoded when they are asked for.
       labels: int32 [N], each within 0..K-1.
       class_names: the K names; label ``k`` means ``class_names[k]``.
+      ids: [N], what each image is called: its place in the official split, int64, or its file, str; the places by
+        default.
+      remarks: what was noticed while the images were read.
 
     Raises:
       UserError: a dtype, a shape, a label or a name breaks these rules.
     """
 
-    images: np.ndarray
+    images: np.ndarray | StoredImages
     labels: np.ndarray
     class_names: tuple[str, ...]
+    ids: np.ndarray = None  # type: ignore[assignment]
+    remarks: tuple[Remark, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.ids is None:
+            object.__setattr__(self, "ids", np.arange(len(self.images)))
         for name, array, dtype, rank in (("images", self.images, np.uint8, 4), ("labels", self.labels, np.int32, 1)):
             if array.dtype != dtype or array.ndim != rank:
                 raise UserError(
                     f"the {name} of a data set must be {np.dtype(dtype)} of rank {rank}, not {array.dtype} of shape "
                     f"{array.shape}: convert them first"
                 )
-        if len(self.images) != len(self.labels):
+        if not len(self.images) == len(self.labels) == len(self.ids):
             raise UserError(
-                f"a data set needs one label for every image, not {len(self.images)} images and "
-                f"{len(self.labels)} labels: drop what has no partner"
+                f"a data set needs one label and one id for every image, not {len(self.images)} images, "
+                f"{len(self.labels)} labels and {len(self.ids)} ids: drop what has no partner"
             )
         repeated = [name for index, name in enumerate(self.class_names) if name in self.class_names[:index]]
         if repeated:
@@ -68,7 +91,9 @@ class Dataset:
 
 def take(dataset: Dataset, indices: np.ndarray) -> Dataset:
     """The images at ``indices`` (integers [M], in that order), as a data set of M images with the same classes."""
-    return dataclasses.replace(dataset, images=dataset.images[indices], labels=dataset.labels[indices])
+    return dataclasses.replace(
+        dataset, images=dataset.images[indices], labels=dataset.labels[indices], ids=dataset.ids[indices]
+    )
 
 
 def first(dataset: Dataset, n: int) -> Dataset:
@@ -79,7 +104,7 @@ def first(dataset: Dataset, n: int) -> Dataset:
     """
     if not 0 <= n <= len(dataset):
         raise UserError(f"cannot take the first {n} of {len(dataset)} images: choose a number from 0 to {len(dataset)}")
-    return dataclasses.replace(dataset, images=dataset.images[:n], labels=dataset.labels[:n])
+    return dataclasses.replace(dataset, images=dataset.images[:n], labels=dataset.labels[:n], ids=dataset.ids[:n])
 
 
 def select_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
@@ -97,7 +122,9 @@ def select_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
     new_label[[dataset.class_names.index(name) for name in names]] = np.arange(len(names))
     labels = new_label[dataset.labels]
     kept = labels >= 0
-    return Dataset(dataset.images[kept], labels[kept], tuple(names))
+    return dataclasses.replace(
+        dataset, images=dataset.images[kept], labels=labels[kept], class_names=tuple(names), ids=dataset.ids[kept]
+    )
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> UserError:

@@ -1,7 +1,7 @@
 """What a person sees while a run goes on: parameters, compile times, a bar, a line an epoch, a table at the end."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import rich
@@ -30,6 +30,7 @@ class RunConsole:
         self._started = 0.0
         self._done_before: int | None = None
         self._epochs = 0
+        self._loading = ""
 
     def say(self, text: str) -> None:
         """Print a line."""
@@ -38,6 +39,30 @@ class RunConsole:
     def parameters(self, params: Mapping[str, Any]) -> None:
         """Print shape, size, mean and standard deviation of every parameter, and their total number."""
         self.say(parameter_overview.get_parameter_overview(params))
+
+    def on_decoded(self, split: str, done: int, images: int) -> None:
+        """Show how far the decoding of image files is."""
+        if self._loading != split:
+            self._loading = split
+            self._show_bar(f"Decoding the {split} images", images)
+        self.on_images(done)
+        if done == images:
+            self._loading = ""
+            self.close()
+
+    def remarks(self, remarks: Sequence[tuple[str, str, str]], path: str) -> None:
+        """Say how much of the images was remarkable, with an example of each kind: (place, problem, consequence)."""
+        if not remarks:
+            return
+        kinds: dict[str, list[tuple[str, str, str]]] = {}
+        for remark in remarks:
+            kinds.setdefault(remark[2], []).append(remark)
+        told = [
+            f"{len(kind)} {consequence} ({place}: {problem}{', ...' if len(kind) > 1 else ''})"
+            for consequence, kind in kinds.items()
+            for place, problem, _ in kind[:1]
+        ]
+        self.say(f"Remarks on the images, all in {path}: {'; '.join(told)}.")
 
     def on_compile(self, what: str, seconds: float) -> None:
         """A step was compiled."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxtl.data.stored import StoredImages
 from jaxtl.report import html, plots
 from jaxtl.report.comparison import by_labels
 
@@ -15,9 +16,9 @@ def draw(
     history: Sequence[Mapping[str, Any]],
     best_epoch: int,
     class_names: Sequence[str],
-    train_images: np.ndarray,
+    train_images: np.ndarray | StoredImages,
     train_labels: np.ndarray,
-    test_images: np.ndarray,
+    test_images: np.ndarray | StoredImages,
     test_labels: np.ndarray,
     predicted: np.ndarray,
     probability: np.ndarray,
@@ -56,7 +57,7 @@ def draw(
     figures[html.CONFUSION] = plots.confusion_matrix(confusion, class_names)
     shown = plots.choose_predictions(test_labels, predicted, probability, 20)
     figures[html.PREDICTIONS] = plots.prediction_grid(
-        test_images[shown], test_labels[shown], predicted[shown], probability[shown], class_names
+        np.asarray(test_images[shown]), test_labels[shown], predicted[shown], probability[shown], class_names
     )
     figures[html.SAMPLES] = plots.class_samples(train_images, train_labels, class_names)
     return figures

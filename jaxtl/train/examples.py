@@ -1,7 +1,7 @@
-"""What an epoch is made of: inputs and labels, on the device or, when they outgrow it, in host memory.
+"""What an epoch is made of: inputs and labels, on the device or, as they outgrow it, in host memory or in files.
 
-Either way a step is given ``(inputs, labels, order, row)`` and takes the batch ``order[row]`` inside jit: from all
-inputs where they lie on the device, from one batch that the host has gathered where they do not.
+In any case a step is given ``(inputs, labels, order, row)`` and takes the batch ``order[row]`` inside jit: from all
+inputs where they lie on the device, from one batch that the host has gathered or decoded where they do not.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order, epoch_order
+from jaxtl.data.stored import StoredImages
+from jaxtl.data.stream import stream
 from jaxtl.train.mesh import put_order, replicated
 
 # Share of the free device memory that inputs may take: activations and gradients need the rest.
@@ -33,7 +35,7 @@ class Examples(NamedTuple):
       views: how many versions of each input there are; an epoch draws one of them for each.
     """
 
-    inputs: jax.Array | np.ndarray
+    inputs: jax.Array | np.ndarray | StoredImages
     labels: jax.Array | np.ndarray
     num_classes: int
     total: int
@@ -43,7 +45,7 @@ class Examples(NamedTuple):
 def place(dataset: Dataset, mesh: Mesh) -> Examples:
     """The images of a data set, on every device if they fit."""
     examples = Examples(dataset.images, dataset.labels, dataset.num_classes, len(dataset))
-    if not fits(dataset.images.nbytes, mesh):
+    if isinstance(dataset.images, StoredImages) or not fits(dataset.images.nbytes, mesh):
         return examples
     inputs, labels = jax.device_put((examples.inputs, examples.labels), replicated(mesh))
     return examples._replace(inputs=inputs, labels=labels)
@@ -86,10 +88,18 @@ def batches(
     split = NamedSharding(mesh, PartitionSpec("data"))
     in_turn = np.arange(batch_size, dtype=np.int32)[None]
     ahead: list[Batch] = []
-    for row in rows:
-        chosen = order.indices[row]
-        batch = jax.device_put((examples.inputs[chosen], np.asarray(examples.labels)[chosen]), split)
+    all_labels = np.asarray(examples.labels)
+    for row, gathered in zip(rows, _gathered(examples.inputs, order.indices[first:]), strict=True):
+        batch = jax.device_put((gathered, all_labels[order.indices[row]]), split)
         ahead.append((*batch, put_order(Order(in_turn, order.mask[row][None]), mesh), 0))
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes
             yield ahead.pop(0)
     yield from ahead
+
+
+def _gathered(inputs: np.ndarray | StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The inputs of one row of indices after another."""
+    if isinstance(inputs, StoredImages):
+        yield from stream(inputs, rows)
+    else:
+        yield from (inputs[row] for row in rows)

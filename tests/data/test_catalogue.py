@@ -10,7 +10,7 @@ from jaxtl.errors import UserError
 
 
 def test_the_names_are_listed():
-    assert list_datasets() == ("cifar10", "cifar100", "digits")
+    assert list_datasets() == ("cifar10", "cifar100", "digits", "folder")
 
 
 def test_a_split_is_loaded_by_name():
@@ -75,7 +75,7 @@ def test_where_the_data_lie_by_default(tmp_path, monkeypatch, variables, expecte
         monkeypatch.setenv(name, str(tmp_path / folder))
     asked = []
     spy = dataclasses.replace(
-        DATASETS["digits"], load=lambda split, data_dir, download: asked.append((split, data_dir, download))
+        DATASETS["digits"], load=lambda split, data_dir, download, progress: asked.append((split, data_dir, download))
     )
     monkeypatch.setitem(DATASETS, "digits", spy)
     load_dataset("digits", "test", download=False)

@@ -44,7 +44,7 @@ def test_an_empty_dataset_is_one():
         ({"images": np.zeros((6, 4, 5), np.uint8)}, r"rank 4, not uint8 of shape \(6, 4, 5\)"),
         ({"labels": np.zeros(6, np.int64)}, "labels of a data set must be int32 of rank 1, not int64"),
         ({"labels": np.zeros((6, 1), np.int32)}, r"rank 1, not int32 of shape \(6, 1\)"),
-        ({"labels": np.zeros(5, np.int32)}, "not 6 images and 5 labels"),
+        ({"labels": np.zeros(5, np.int32)}, "not 6 images, 5 labels and 6 ids"),
         ({"labels": np.array([0, 1, 2, 3, 1, 7], np.int32)}, r"label 3 at index 3 is outside 0\.\.2"),
         ({"labels": np.array([0, -1, 2, 3, 1, 2], np.int32)}, r"label -1 at index 1 is outside 0\.\.2"),
         ({"class_names": ("cat", "dog", "cat")}, "'cat' appears more than once"),

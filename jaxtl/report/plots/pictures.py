@@ -6,12 +6,18 @@ from math import ceil
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxtl.data.stored import StoredImages
 from jaxtl.report.plots.style import INK, RIGHT, WRONG, fit_text, styled, text_width
 
 
 @styled
 def class_samples(
-    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], *, per_class: int = 8, seed: int = 0
+    images: np.ndarray | StoredImages,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    *,
+    per_class: int = 8,
+    seed: int = 0,
 ) -> Figure:
     """Sample images of every class, one row a class; of more than 20 classes the first 20.
 
@@ -143,6 +149,6 @@ def rgb(image: np.ndarray) -> np.ndarray:
     return np.broadcast_to(image, (*image.shape[:2], 3))
 
 
-def interpolation(images: np.ndarray) -> str:
+def interpolation(images: np.ndarray | StoredImages) -> str:
     """Small pictures keep their pixels; large ones are averaged when they shrink."""
     return "nearest" if max(images.shape[1:3]) <= 64 else "antialiased"

@@ -1,0 +1,62 @@
+"""What the data fields of a config mean: the data set, its three parts, and the preprocessing of its images."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtl.data.augment import Transform, compose, normalise, resize
+from jaxtl.data.catalogue import DatasetInfo, dataset_info
+from jaxtl.data.prepare import Splits, prepare
+from jaxtl.data.reading import Reading
+
+
+def data_info(data: Mapping[str, Any]) -> DatasetInfo:
+    """What is known about the data set before an image is decoded.
+
+    Raises:
+      UserError: there is no such data set, or its folder does not hold what it should.
+    """
+    return dataset_info(data["name"], data["dir"] or None, reading(data))
+
+
+def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], None] | None = None) -> Splits:
+    """The images that train, validate and test.
+
+    Args:
+      data: the fields.
+      progress: see ``jaxtl.data.prepare.prepare``.
+
+    Raises:
+      UserError: see ``jaxtl.data.prepare.prepare``.
+    """
+    return prepare(
+        data["name"],
+        data["dir"] or None,
+        download=data["download"],
+        reading=reading(data),
+        classes=data["classes"],
+        subset=data["subset"],
+        test_subset=data["test_subset"],
+        per_class=data["per_class"],
+        validation=data["validation"],
+        split_seed=data["split_seed"],
+        progress=progress,
+    )
+
+
+def reading(data: Mapping[str, Any]) -> Reading:
+    """How images of any size are read."""
+    return Reading(
+        size=data["size"],
+        fit=data["fit"],
+        test=data["test"],
+        split_seed=data["split_seed"],
+        undecodable=data["undecodable"],
+        stream=data["stream"],
+        workers=data["workers"],
+    )
+
+
+def preprocessing(data: Mapping[str, Any]) -> Transform:
+    """Resize and normalisation, uint8 images in, float32 out."""
+    resizing = [resize(data["size"], data["size"])] if data["size"] else []
+    return compose(*resizing, normalise(data["mean"], data["std"]))

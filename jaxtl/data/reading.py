@@ -1,0 +1,32 @@
+"""How a collection of images of any size becomes a data set of one size."""
+
+import dataclasses
+from typing import Literal
+
+from jaxtl.data.decode import Fit
+
+Stream = Literal["auto", "always", "never"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How images of any size are read; data sets of one size leave it all alone.
+
+    Attributes:
+      size: height and width to decode to, in pixels; 0: as they are, which must then be the same for all.
+      fit: how other proportions come to a square, see ``jaxtl.data.decode.read_image``.
+      test: share of the images held out for the test where the collection has no test split, in (0, 1).
+      split_seed: seed of that split.
+      undecodable: share of the files that may be undecodable and are skipped; more are refused, in [0, 1].
+      stream: decode images when they are needed, epoch after epoch, instead of once into memory: ``"auto"`` where
+        they would take more than half of the memory.
+      workers: processes that decode streamed images; 0: one a core.
+    """
+
+    size: int = 0
+    fit: Fit = "crop"
+    test: float = 0.2
+    split_seed: int = 0
+    undecodable: float = 0.05
+    stream: Stream = "auto"
+    workers: int = 0

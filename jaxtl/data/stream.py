@@ -1,0 +1,58 @@
+"""Batches of stored images, decoded ahead by worker processes of Grain while the device computes.
+
+Source: Grain, https://github.com/google/grain. An element of its pipeline is a whole batch, given by its row of
+indices; batches come in the order of the rows whatever the number of workers, so that an epoch can be begun at any
+row and gives the same batches again.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import grain
+import numpy as np
+from absl import flags
+
+from jaxtl.data.stored import StoredImages
+from jaxtl.errors import UserError
+
+_BATCHES_AHEAD = 2  # a worker
+
+
+class _Rows:
+    """Batch i of an epoch, as Grain asks for it."""
+
+    def __init__(self, images: StoredImages, rows: np.ndarray) -> None:
+        self._images, self._rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> np.ndarray | str:
+        try:
+            return np.asarray(self._images[self._rows[i]])
+        except UserError as error:  # as a value: other processes wrap exceptions into long ones of their own
+            return str(error)
+
+
+def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """The images of one row after another, uint8 ``[B, H, W, C]``.
+
+    Args:
+      images: N images; their ``workers`` says how many processes decode.
+      rows: int ``[steps, B]``, indices into the images.
+
+    Raises:
+      UserError: a file cannot be decoded any more.
+    """
+    if not flags.FLAGS.is_parsed():  # Grain reads flags of its own, in whatever program it runs
+        flags.FLAGS.mark_as_parsed()
+    workers = min(images.workers or os.cpu_count() or 1, len(rows))
+    reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+    pipeline = grain.MapDataset.source(_Rows(images, rows)).to_iter_dataset(reading)
+    pipeline = pipeline.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=_BATCHES_AHEAD))
+    with contextlib.closing(iter(pipeline)) as batches:
+        for batch in batches:
+            if isinstance(batch, str):
+                raise UserError(batch)
+            yield batch
