@@ -84,6 +84,10 @@ def check(config: Mapping[str, Any]) -> list[str]:
         unsound_groups |= {path.split(".")[0] for path in faults}
         sound[where] = without(part, faults)
     runs = _resolve(sound)
+    if "data" not in unsound_groups:
+        unread = dict.fromkeys(fault for run in runs.values() for fault in _unknown_data(run))
+        if unread:  # nothing else can be said about runs on images that are not there
+            return [*problems, *unread]
     # What fields say together is worth a look where each of them is right by itself.
     together = [look for look, groups in _TOGETHER.items() if not unsound_groups & groups]
     inherited = {fault for look in together for fault in look(runs[""])}
@@ -193,6 +197,13 @@ def _phase_faults(run: Tree) -> Iterator[str]:
                 f"phases.{i}.warmup_epochs is {changes['warmup_epochs']}, but the phase has {changes['epochs']} "
                 "epoch(s); warm up for less."
             )
+
+
+def _unknown_data(run: Tree) -> Iterator[str]:
+    try:
+        data_info(run["data"])
+    except UserError as error:
+        yield str(error)
 
 
 def _data_faults(run: Tree) -> Iterator[str]:

@@ -244,6 +244,13 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
 def _has_images(folder: Path) -> bool:
     return any(entry.suffix.lower() in SUFFIXES and entry.is_file() for entry in folder.iterdir())
 
@@ -256,8 +263,10 @@ def _classes(split: Path, root: Path, remarks: list[Remark]) -> dict[str, list[s
     except OSError as error:
         raise UserError(f"The folder {split} cannot be read ({error.strerror}); mend its permissions.") from error
     for name in loose:
-        place = _shown(os.path.relpath(split / name, root))
-        remarks.append(Remark(place, "it lies in no class folder", _PASSED_OVER))
+        remarks.append(Remark(_shown(os.path.relpath(split / name, root)), "it lies in no class folder", _PASSED_OVER))
+    for entry in sorted(split.iterdir()):
+        if entry.is_dir() and entry not in folders:
+            remarks.append(Remark(_shown(os.path.relpath(entry, root)), "a hidden folder is no class", _PASSED_OVER))
     classes: dict[str, list[str]] = {}
     for folder in folders:
         name = unicodedata.normalize("NFC", _shown(folder.name))
@@ -281,7 +290,7 @@ def _walk(folder: Path, root: Path, remarks: list[Remark], above: set[Path]) -> 
         return
     for entry in entries:
         relative = os.path.relpath(entry.path, root)
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(Path(entry.path), root, remarks, above | {real})
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - a hundred thousand times
             yield relative
@@ -300,14 +309,14 @@ def _choose(files: Files, indices: np.ndarray) -> Files:
 
 
 def _refuse(folder: ImageFolder, files: Files, faults: Sequence[str], good: np.ndarray, reading: Reading) -> None:
-    """Refuse a split of which too much cannot be decoded."""
-    bad = np.flatnonzero(~good)
-    if len(bad) <= reading.undecodable * len(good) and len(bad) < len(good):
+    """Refuse a split if too much cannot be decoded; measured by all files, lest one condemn a small split."""
+    bad, count = np.flatnonzero(~good), sum(len(files.paths) for files in folder.splits.values())
+    if len(bad) <= reading.undecodable * count and len(bad) < len(good):
         return
     examples = ", ".join(f"{_shown(files.paths[i])} ({faults[i]})" for i in bad[:3])
     more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
     raise UserError(
-        f"{len(bad)} of {len(good)} image files under {folder.root} cannot be decoded, a larger share than "
+        f"{len(bad)} of the {count} image files under {folder.root} cannot be decoded, a larger share than "
         f"data.undecodable={reading.undecodable:g}: {examples}{more}; mend or remove them, or allow more."
     )
 

@@ -17,7 +17,8 @@ class Reading:
       fit: how other proportions come to a square, see ``jaxtl.data.decode.read_image``.
       test: share of the images held out for the test where the collection has no test split, in (0, 1).
       split_seed: seed of that split.
-      undecodable: share of the files that may be undecodable and are skipped; more are refused, in [0, 1].
+      undecodable: share of all files that a split may have of undecodable ones, which are then skipped; more are
+        refused; in [0, 1].
       stream: decode images when they are needed, epoch after epoch, instead of once into memory: ``"auto"`` where
         they would take more than half of the memory.
       workers: processes that decode streamed images; 0: one a core.

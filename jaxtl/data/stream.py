@@ -55,4 +55,4 @@ def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
         for batch in batches:
             if isinstance(batch, str):
                 raise UserError(batch)
-            yield batch
+            yield np.array(batch)  # out of the memory that is shared with the worker, which it wants back

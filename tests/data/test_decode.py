@@ -1,0 +1,124 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxtl.data.decode import MOST_PIXELS, Undecodable, image_size, read_image
+
+H, W = 30, 40
+
+
+def encoded(image, kind, **options):
+    content = io.BytesIO()
+    image.save(content, kind, **options)
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A smooth picture with a different colour in every corner, uint8 [30, 40, 3]."""
+    y, x = np.mgrid[0:H, 0:W]
+    return np.stack([6 * x, 8 * y, 255 - 3 * (x + y)], -1).astype(np.uint8)
+
+
+def test_an_rgb_image_keeps_its_pixels(photo):
+    assert np.array_equal(read_image(encoded(Image.fromarray(photo), "PNG")), photo)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_undone(photo, orientation, tmp_path):
+    # What a camera stores that was held so: the inverse of what a viewer must do.
+    stored = {
+        1: photo,
+        2: photo[:, ::-1],
+        3: photo[::-1, ::-1],
+        4: photo[::-1],
+        5: photo.transpose(1, 0, 2),
+        6: np.rot90(photo, 1),
+        7: photo[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(photo, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
+    assert np.array_equal(read_image(content), photo)
+    (tmp_path / "x.png").write_bytes(content)
+    assert image_size(tmp_path / "x.png") == (H, W)
+
+
+GREY = np.linspace(0, 255, H * W).reshape(H, W).astype(np.uint8)
+MODES = {
+    "grey": (Image.fromarray(GREY), "PNG", GREY),
+    "bilevel": (Image.fromarray(GREY > 99), "PNG", np.where(GREY > 99, 255, 0)),
+    "16 bits": (Image.fromarray(GREY.astype(np.uint16) << 8 | 7), "PNG", GREY),
+    "cmyk": (Image.fromarray(np.stack([GREY, GREY, GREY, 0 * GREY], -1), "CMYK"), "TIFF", 255 - GREY),
+    "palette": (Image.fromarray(GREY).quantize(256), "PNG", GREY),
+    "transparent": (Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (W, H), 0)]), "PNG", 0 * GREY + 255),
+    "opaque": (Image.merge("LA", [Image.fromarray(GREY), Image.new("L", (W, H), 255)]), "PNG", GREY),
+}
+
+
+@pytest.mark.filterwarnings("ignore:'mode' parameter:DeprecationWarning")
+@pytest.mark.parametrize("name", MODES)
+def test_every_mode_becomes_rgb(name):
+    image, kind, expected = MODES[name]
+    pixels = read_image(encoded(image, kind))
+    assert pixels.shape == (H, W, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels.astype(int) - expected[..., np.newaxis]).max() <= 1
+
+
+def test_an_animation_gives_its_first_frame():
+    frames = [Image.new("RGB", (W, H), colour) for colour in ("red", "blue")]
+    pixels = read_image(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert np.array_equal(pixels, np.broadcast_to(np.array([255, 0, 0], np.uint8), (H, W, 3)))
+
+
+def test_one_channel_is_the_luma(photo):
+    pixels = read_image(encoded(Image.fromarray(photo), "PNG"), channels=1)
+    luma = photo @ np.array([0.299, 0.587, 0.114])
+    assert pixels.shape == (H, W, 1)
+    assert np.abs(pixels[..., 0] - luma).max() < 1
+
+
+def test_crop_takes_the_middle_and_stretch_takes_all(photo):
+    content = encoded(Image.fromarray(photo), "PNG")
+    middle = np.asarray(Image.fromarray(photo[:, 5:35]).resize((15, 15), Image.Resampling.BILINEAR))
+    assert np.abs(read_image(content, (15, 15)).astype(int) - middle).max() <= 3  # the crop's filter sees the edge
+    whole = np.asarray(Image.fromarray(photo).resize((15, 15), Image.Resampling.BILINEAR))
+    assert np.array_equal(read_image(content, (15, 15), fit="stretch"), whole)
+
+
+def test_a_large_jpeg_is_decoded_small_and_hardly_differs():
+    y, x = np.mgrid[0:960, 0:1280] / 960
+    picture = np.stack([127 + 120 * np.sin(9 * x), 127 + 120 * np.cos(7 * y), 200 * y], -1).astype(np.uint8)
+    reduced = read_image(encoded(Image.fromarray(picture), "JPEG", quality=95), (96, 96))
+    exact = read_image(encoded(Image.fromarray(picture), "PNG"), (96, 96))
+    assert np.abs(reduced.astype(int) - exact).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"no picture at all", "known format"),
+        (encoded(Image.fromarray(GREY), "JPEG")[:400], "damaged"),
+        (encoded(Image.new("1", (10_001, 10_000)), "PNG"), "pixels"),
+        (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "pixels"),
+        (encoded(Image.new("F", (3, 3)), "TIFF"), "floating"),
+    ],
+)
+def test_what_cannot_be_decoded_says_why(content, reason):
+    with pytest.raises(Undecodable, match=reason):
+        read_image(content)
+
+
+def test_a_missing_file_says_why(tmp_path):
+    with pytest.raises(Undecodable, match="No such file"):
+        read_image(tmp_path / "none.jpg")
+    with pytest.raises(Undecodable):
+        image_size(tmp_path / "none.jpg")
+
+
+def test_the_limit_is_on_pixels_alone():
+    assert read_image(encoded(Image.new("1", (MOST_PIXELS // 1000, 1)), "PNG")).shape == (1, MOST_PIXELS // 1000, 3)

@@ -1,0 +1,205 @@
+import io
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxtl.data import Reading, load_dataset
+from jaxtl.data.catalogue import dataset_info
+from jaxtl.data.folder import load, scan
+from jaxtl.data.prepare import prepare
+from jaxtl.data.stored import StoredImages
+from jaxtl.errors import UserError
+
+
+def picture(seed, size=(9, 7)):
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def fill(root, per_class=10, classes=("cat", "dog"), seed=0):
+    for k, name in enumerate(classes):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(per_class):
+            (root / name / f"{i}.png").write_bytes(picture((seed, k, i)))
+    return root
+
+
+def remarks_on(dataset):
+    return {remark.place: remark.problem for remark in dataset.remarks}
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXTL_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_folder_of_classes_is_split_stratified_by_seed(tmp_path):
+    root = fill(tmp_path)
+    train, test = (load_dataset("folder", split, root) for split in ("train", "test"))
+    assert train.class_names == ("cat", "dog")
+    assert np.bincount(train.labels).tolist() == [8, 8] and np.bincount(test.labels).tolist() == [2, 2]
+    assert sorted([*train.ids, *test.ids]) == sorted(f"{name}/{i}.png" for name in ("cat", "dog") for i in range(10))
+    assert all(
+        name.split("/")[0] == train.class_names[label] for name, label in zip(train.ids, train.labels, strict=True)
+    )
+    assert list(load_dataset("folder", "test", root).ids) == list(test.ids)
+    assert list(load_dataset("folder", "test", root, reading=Reading(split_seed=1)).ids) != list(test.ids)
+    assert len(load_dataset("folder", "test", root, reading=Reading(test=0.5))) == 10
+
+
+def test_the_images_are_those_of_the_files(tmp_path):
+    root = fill(tmp_path)
+    train = load_dataset("folder", "train", root)
+    for i in (0, 7, 15):
+        assert np.array_equal(train.images[i], np.asarray(Image.open(root / train.ids[i])))
+
+
+def test_split_folders_are_taken_as_they_are(tmp_path):
+    for split, count in (("Train", 6), ("valid", 2), ("test", 3)):
+        fill(tmp_path / split, count, seed=count)
+    splits = prepare("folder", tmp_path, validation=0.5)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [12, 4, 6]
+    assert splits.validation.ids[0] == "valid/cat/0.png"
+
+
+def test_without_a_test_folder_the_validation_folder_is_the_test_and_that_is_told(tmp_path):
+    for split, count in (("train", 6), ("val", 2)):
+        fill(tmp_path / split, count, seed=count)
+    splits = prepare("folder", tmp_path, validation=0.5)
+    assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [6, 6, 4]
+    assert any("test" in remark.consequence for remark in splits.remarks)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    assert load_dataset("folder", "train", fill(tmp_path, classes=("bus", "train"))).class_names == ("bus", "train")
+
+
+def test_the_size_is_reached_for_all_proportions(tmp_path):
+    root = fill(tmp_path)
+    (root / "cat" / "wide.png").write_bytes(picture(99, (5, 50)))
+    info = dataset_info("folder", root, Reading(size=6))
+    assert info.image_shape == (6, 6, 3) and info.sizes == {"train": 17, "test": 4}
+    assert load_dataset("folder", "train", root, reading=Reading(size=6)).images.shape == (17, 6, 6, 3)
+    with pytest.raises(UserError, match=r"different sizes.*data\.size"):
+        [load_dataset("folder", split, root) for split in ("train", "test")]
+
+
+def test_what_is_odd_is_told_and_the_rest_is_read(tmp_path, cache):
+    root = fill(tmp_path / "images")
+    (root / "cat" / "empty.jpg").write_bytes(b"")
+    (root / "cat" / "cut.png").write_bytes(picture(1)[:60])
+    (root / "dog" / "text.jpg").write_text("no picture")
+    (root / "dog" / "notes.txt").write_text("no picture")
+    (root / "dog" / "self.png").symlink_to("self.png")
+    (root / "cat" / "loop").symlink_to("..")
+    (root / "empty class").mkdir()
+    (root / ".hidden").mkdir()
+    (root / "loose.png").write_bytes(picture(2))
+    (root / "dog" / "Ä花.png").write_bytes(picture(3))
+    (root / "cat" / os.fsdecode(b"\xff.png")).write_bytes(picture(4))
+    for stream in ("never", "always"):
+        reading = Reading(undecodable=0.2, stream=stream)
+        train, test = (load_dataset("folder", split, root, reading=reading) for split in ("train", "test"))
+        told = {**remarks_on(train), **remarks_on(test)}
+        assert set(told) == {
+            "cat/empty.jpg",
+            "cat/cut.png",
+            "dog/text.jpg",
+            "dog/notes.txt",
+            "dog/self.png",
+            "cat/loop",
+            "empty class",
+            ".hidden",
+            "loose.png",
+        }
+        assert told["cat/empty.jpg"] == "it is empty"
+        ids = [*train.ids, *test.ids]
+        assert len(ids) == 22 and "dog/Ä花.png" in ids and r"cat/\xff.png" in ids
+        assert len(train) == len(train.images) == len(train.labels)
+
+
+def test_too_many_undecodable_files_are_refused_with_examples(tmp_path):
+    root = fill(tmp_path)
+    for i in range(4):
+        (root / "cat" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"4 of the 20 image files .*data\.undecodable=0\.05: .*\(it is empty\).* and 1 more"
+    ):
+        [load_dataset("folder", split, root) for split in ("train", "test")]
+
+
+def test_a_class_of_which_nothing_can_be_decoded_is_refused(tmp_path):
+    root = fill(tmp_path)
+    (root / "cow").mkdir()
+    for i in range(3):
+        (root / "cow" / f"{i}.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"'cow'.*can be decoded"):
+        load_dataset("folder", "train", root, reading=Reading(undecodable=0.9))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "does not exist"),
+        (lambda root: fill(root, classes=("cat",)), "two classes"),
+        (lambda root: root.mkdir(), "0 folder"),
+        (lambda root: fill(root / "train") and fill(root / "test", classes=("cat", "cow")), "'cow'.*no image to train"),
+        (lambda root: fill(root, per_class=1), "holds out none"),
+        (lambda root: fill(root / "train") and (root / "test" / "cat").mkdir(parents=True), "test folder.*no image"),
+    ],
+)
+def test_a_folder_that_will_not_do_is_refused_in_a_sentence(tmp_path, make, message):
+    make(tmp_path / "images")
+    with pytest.raises(UserError, match=message):
+        load_dataset("folder", "train", tmp_path / "images")
+
+
+def test_a_link_to_a_folder_elsewhere_is_followed(tmp_path):
+    root, elsewhere = fill(tmp_path / "images"), fill(tmp_path / "elsewhere", classes=("more",), seed=5)
+    (root / "dog" / "more").symlink_to(elsewhere / "more")
+    assert sum(dataset_info("folder", root).sizes.values()) == 30
+
+
+def test_duplicates_across_the_parts_are_told(tmp_path):
+    for split in ("train", "test"):
+        fill(tmp_path / split, 4, seed=len(split))
+    (tmp_path / "test" / "dog" / "copy.png").write_bytes((tmp_path / "train" / "cat" / "1.png").read_bytes())
+    told = [remark for remark in prepare("folder", tmp_path, validation=0).remarks if remark.consequence == "kept"]
+    assert [remark.place for remark in told] == ["test image test/dog/copy.png"]
+    assert "train/cat/1.png" in told[0].problem
+
+
+def test_streamed_images_are_the_same_images(tmp_path, cache):
+    root = fill(tmp_path / "images")
+    in_memory = load_dataset("folder", "train", root)
+    streamed = load_dataset("folder", "train", root, reading=Reading(stream="always"))
+    assert isinstance(streamed.images, StoredImages)
+    assert streamed.images.nbytes == in_memory.images.nbytes and streamed.image_shape == in_memory.image_shape
+    assert np.array_equal(np.asarray(streamed.images), in_memory.images)
+    chosen = streamed.images[np.array([5, 2])]
+    assert np.array_equal(np.asarray(chosen), in_memory.images[[5, 2]])
+    assert np.array_equal(streamed.images[-1], in_memory.images[-1])
+
+
+def test_a_streamed_folder_is_checked_once_and_again_where_a_file_changed(tmp_path, cache, monkeypatch):
+    root = fill(tmp_path / "images")
+    folder, reading = scan(root, Reading(stream="always")), Reading(stream="always")
+    decoded = []
+
+    def counting(reader, content, position, *, sized, original=load.__globals__["FileReader"].decode):
+        decoded.append(position)
+        return original(reader, content, position, sized=sized)
+
+    monkeypatch.setattr("jaxtl.data.folder.FileReader.decode", counting)
+    first = load(folder, "train", reading)
+    assert len(decoded) == 16
+    again = load(folder, "train", reading)
+    assert len(decoded) == 16
+    assert np.array_equal(first.images.digests, again.images.digests)
+    (root / first.ids[3]).write_bytes(b"")
+    after = load(folder, "train", Reading(stream="always", undecodable=0.5))
+    assert len(decoded) == 17 and len(after) == 15 and remarks_on(after)[first.ids[3]] == "it is empty"

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from jaxtl.data.dataset import Dataset, take
+from jaxtl.data.stored import StoredImages
+from jaxtl.data.stream import stream
+from jaxtl.errors import UserError
+from jaxtl.train.examples import batches, place
+from jaxtl.train.mesh import data_mesh
+
+N = 20
+
+
+class Numbered:
+    """Image i is filled with i; a class, so that worker processes can be handed it."""
+
+    def __call__(self, position):
+        if position == 99:
+            raise UserError("x.jpg could be decoded when the run began, but no more.")
+        return np.full((4, 5, 3), position, np.uint8)
+
+
+def stored(positions=range(N), workers=2):
+    return StoredImages(Numbered(), np.array(positions), (4, 5, 3), np.zeros(len(positions), "S1"), workers)
+
+
+def test_batches_come_in_the_order_of_the_rows():
+    rows = np.random.default_rng(0).permutation(N).reshape(5, 4)
+    streamed = list(stream(stored(), rows))
+    assert np.array_equal(np.stack(streamed)[..., 0, 0, 0], rows)
+    assert all(type(batch) is np.ndarray and batch.shape == (4, 4, 5, 3) for batch in streamed)
+
+
+def test_a_file_that_has_gone_is_told_in_its_sentence():
+    with pytest.raises(UserError, match=r"^x\.jpg could be decoded"):
+        list(stream(stored([*range(7), 99], workers=1), np.arange(8).reshape(2, 4)))
+
+
+def test_an_epoch_goes_on_in_the_middle_with_the_batches_it_would_have_had():
+    labels, mesh = np.arange(N, dtype=np.int32) % 3, data_mesh(6)
+    whole = Dataset(stored(), labels, ("a", "b", "c"))
+    chosen = take(whole, np.arange(1, N))
+    in_memory = Dataset(np.asarray(chosen.images), chosen.labels, chosen.class_names)
+
+    def seen(dataset, first):
+        for inputs, labels, order, row in batches(place(dataset, mesh), 6, (1, 2), mesh, first):
+            at = np.asarray(order.indices)[row]
+            yield np.asarray(inputs)[at, 0, 0, 0], np.asarray(labels)[at], np.asarray(order.mask)[row]
+
+    from_memory, streamed = list(seen(in_memory, 0)), list(seen(chosen, 2))
+    assert len(from_memory) == 4 and len(streamed) == 2
+    for expected, found in zip(from_memory[2:], streamed, strict=True):
+        for a, b in zip(expected, found, strict=True):
+            assert np.array_equal(a, b)
