@@ -183,8 +183,11 @@ def _is_group(path: str) -> bool:
 
 
 def _phase_faults(run: Tree) -> Iterator[str]:
-    if not run["phases"]:
-        yield "phases is empty, so nothing would train; give at least one phase."
+    if not run["phases"] and (not run["model"]["weights"] or run["model"]["new_head"]):
+        yield (
+            "phases is empty, which tests weights as they are, but the head would be new; give a phase, or "
+            "model.weights with model.new_head=False."
+        )
     for i, changes in enumerate(run["phases"]):
         if Phase(**changes).needs_validation and run["data"]["validation"] == 0:
             what = "patience" if changes["patience"] else "keep='best'"
@@ -280,7 +283,7 @@ def _plan_faults(phases: Sequence[Tree], model: Classifier, image_shape: tuple[i
 
 # What looks at several fields together, and the groups of fields that it reads.
 _TOGETHER = {
-    _phase_faults: {"phases", "data"},
+    _phase_faults: {"phases", "data", "model"},
     _data_faults: {"data", "batch_size"},
     _model_faults: {"model", "data", "phases"},
 }

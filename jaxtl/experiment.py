@@ -172,7 +172,7 @@ def _train_and_test(
                 observer=console,
                 stop=stop,
             )
-            test = _test(model, fitted.variables, plan[-1], splits.test, preprocess, batch_size, mesh, features)
+            test = _test(model, fitted.variables, plan, splits.test, preprocess, batch_size, mesh, features)
 
     if not math.isfinite(test.loss):
         raise UserError(
@@ -196,14 +196,14 @@ def _train_and_test(
 def _settle(plan: Sequence[Phase], model: Classifier, params: Mapping[str, Any]) -> tuple[tuple[Phase, ...], list[str]]:
     """The plan with its stages named, and what was rounded for it."""
     layers = count_layers(params, model.stage_names)
-    phases, remarks = zip(*(settle(phase, layers) for phase in plan), strict=True)
-    return phases, [remark for remark in remarks if remark]
+    settled = [settle(phase, layers) for phase in plan]
+    return tuple(phase for phase, _ in settled), [remark for _, remark in settled if remark]
 
 
 def _test(
     model: Classifier,
     variables: Variables,
-    last: Phase,
+    plan: Sequence[Phase],
     test: Dataset,
     preprocess: Transform,
     batch_size: int,
@@ -211,7 +211,7 @@ def _test(
     features: FeatureCache,
 ) -> Evaluation:
     """One pass over the test images; where the last phase kept features, the backbone's first and then the head's."""
-    if not caches_features(last, model.stage_names, variables["batch_stats"]):
+    if not plan or not caches_features(plan[-1], model.stage_names, variables["batch_stats"]):
         images = place(test, mesh)
         return make_evaluator(model, images, preprocess, batch_size=batch_size, mesh=mesh)(variables)
     kept = features.of(variables, "test", test)
@@ -338,4 +338,5 @@ def _in_words(config: Mapping[str, Any]) -> str:
     """How a run was trained, in one line."""
     start = {"": "random weights", SOURCE: "weights of the source"}
     steps = [f"{phase['epochs']} epochs of {'+'.join(phase['train'])}" for phase in config["phases"]]
-    return f"from {start.get(config['model']['weights'], config['model']['weights'])}: {', then '.join(steps)}"
+    how = ", then ".join(steps) or "as they are"
+    return f"from {start.get(config['model']['weights'], config['model']['weights'])}: {how}"

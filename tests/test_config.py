@@ -95,7 +95,12 @@ def test_every_field_has_a_meaning_and_every_option_of_a_phase_is_a_field():
         ("model.options", {"dropout": 2.0}, "model.options do not fit: dropout is 2.0"),
         ("model.options", {"hidden": (8, 8.5)}, "model.options.hidden is (8, 8.5) (tuple), but must be a tuple"),
         ("model.options", {"norm": "later"}, "must be one of 'none', 'after_conv', 'after_pool'"),
-        ("phases", (), "phases is empty, so nothing would train; give at least one phase."),
+        (
+            "phases",
+            (),
+            "phases is empty, which tests weights as they are, but the head would be new; give a phase, or "
+            "model.weights with model.new_head=False.",
+        ),
         ("phases", 3, "phases must be a tuple of phases"),
         ("phases", phase(epochs=3), "phases must be a tuple of phases"),  # the comma forgotten
         ("phases.0.epochs", 0, "phases.0.epochs is 0, but must be at least 1."),

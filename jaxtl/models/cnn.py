@@ -1,6 +1,13 @@
-"""The studies' small networks: convolutional blocks, hidden dense layers, a linear head."""
+"""The studies' small networks: convolutional blocks, hidden dense layers, a linear head.
+
+A dense layer on flattened maps fits one image size alone: its weights count the cells of the map. The rule by which such
+a network is used at another size is explicit: ``grid=N`` averages the last maps to N x N cells, whatever their size, as
+VGG does (`jaxtl.models.layers.adaptive_avg_pool`). Where the maps have N x N cells already this changes nothing, so that
+weights trained without it, at a size whose maps are N x N, are the same function there and can be used at any size.
+"""
 
 import functools
+import math
 from typing import Literal
 
 import flax.linen as nn
@@ -11,7 +18,7 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import BatchNorm, conv3x3, flatten, linear, max_pool_2x2
+from jaxtl.models.layers import BatchNorm, adaptive_avg_pool, conv3x3, flatten, linear, max_pool_2x2
 
 Norm = Literal["none", "after_conv", "after_pool"]
 
@@ -55,20 +62,40 @@ class Hidden(nn.Module):
       widths: units of each layer.
       dropout: rate of the dropout after each layer.
       dtype: dtype of the computation; parameters are float32.
+      grid: cells a side that the maps are averaged to; 0: they are flattened as they are.
     """
 
     widths: tuple[int, ...]
     dropout: float = 0.0
     dtype: DTypeLike = jnp.float32
+    grid: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, ...]`` to ``[B, widths[-1]]``."""
-        x = flatten(x)
+        """``[B, H, W, C]`` to ``[B, widths[-1]]``.
+
+        Raises:
+          UserError: the weights are those of another image size, and there is no ``grid``.
+        """
+        maps, x = x, flatten(on_grid(x, self.grid))
+        if self.has_variable("params", "linear1"):
+            known = self.get_variable("params", "linear1")["kernel"].shape[0]
+            if known != x.shape[1]:
+                side = math.isqrt(known // maps.shape[-1])
+                raise UserError(
+                    f"The dense layer was made for {known} inputs, but maps of {maps.shape[1]} x {maps.shape[2]} cells "
+                    f"give {x.shape[1]}, because the images have another size; set the option grid={side}, which "
+                    "averages maps of any size to the cells it knows, or resize the images."
+                )
         for i, width in enumerate(self.widths, start=1):
             x = nn.relu(linear(width, x.shape[-1], dtype=self.dtype, name=f"linear{i}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return x
+
+
+def on_grid(maps: jax.Array, grid: int) -> jax.Array:
+    """The maps ``[B, H, W, C]`` averaged to ``[B, grid, grid, C]``; as they are where ``grid`` is 0."""
+    return adaptive_avg_pool(maps, grid) if grid else maps
 
 
 def small_cnn(
@@ -80,6 +107,7 @@ def small_cnn(
     norm: Norm = "none",
     block_dropout: float = 0.0,
     dropout: float = 0.0,
+    grid: int = 0,
     head: HeadOptions = "linear",
 ) -> Classifier:
     """A network of the family.
@@ -92,6 +120,8 @@ def small_cnn(
       norm: place of batch norm in the blocks, see ``ConvBlock``.
       block_dropout: dropout rate after each block, in [0, 1).
       dropout: dropout rate after each dense layer, in [0, 1).
+      grid: cells a side that the last maps are averaged to before they are flattened, for images of any size; 0: they
+        are flattened as they are, for one size.
       head: see ``jaxtl.models.heads.make_head``.
 
     Raises:
@@ -102,6 +132,8 @@ def small_cnn(
     for field, rate in (("dropout", dropout), ("block_dropout", block_dropout)):
         if not 0 <= rate < 1:
             raise UserError(f"{field} is {rate}, but a rate lies in [0, 1): 0 switches dropout off.")
+    if grid < 0:
+        raise UserError(f"grid is {grid}, but maps are averaged to 1 x 1 cells or more, or left as they are: 0.")
     if any(width < 1 for widths in (*blocks, hidden) for width in widths):
         raise UserError(f"blocks={blocks} and hidden={hidden} name a width below 1: every layer needs a channel.")
     stages: list[tuple[str, StageFactory]] = [
@@ -109,10 +141,15 @@ def small_cnn(
         for i, widths in enumerate(blocks)
     ]
     if hidden:
-        stages.append(("hidden", functools.partial(Hidden, hidden, dropout, dtype)))
+        stages.append(("hidden", functools.partial(Hidden, hidden, dropout, dtype, grid)))
     head_factory = make_head(num_classes, head, dtype)
+    pool = flatten if hidden or not grid else functools.partial(_flatten_grid, grid=grid)
     # Each block halves the maps, and the last one must still have a window to pool.
-    return Classifier(tuple(stages), pool=flatten, head_factory=head_factory, least_size=2 ** len(blocks))
+    return Classifier(tuple(stages), pool=pool, head_factory=head_factory, least_size=2 ** len(blocks))
+
+
+def _flatten_grid(maps: jax.Array, grid: int) -> jax.Array:
+    return flatten(on_grid(maps, grid))
 
 
 # Study A's network is given to the last number; B and D leave the sizes open, and these are ours.

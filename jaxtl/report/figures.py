@@ -51,9 +51,11 @@ def draw(
         )
         if series := by_labels(comparison):
             figures[html.LABELS] = plots.accuracy_by_labels(series)
-        figures[html.COMPARISON_CURVES] = plots.overlaid_curves(histories)
-    figures[html.CURVES] = plots.curves(history, best_epoch=best_epoch)
-    figures[html.LEARNING_RATE] = plots.learning_rate(history)
+        if any(histories.values()):
+            figures[html.COMPARISON_CURVES] = plots.overlaid_curves(histories)
+    if history:
+        figures[html.CURVES] = plots.curves(history, best_epoch=best_epoch)
+        figures[html.LEARNING_RATE] = plots.learning_rate(history)
     figures[html.CONFUSION] = plots.confusion_matrix(confusion, class_names)
     shown = plots.choose_predictions(test_labels, predicted, probability, 20)
     figures[html.PREDICTIONS] = plots.prediction_grid(

@@ -64,7 +64,7 @@ def fit(
     Args:
       model: the classifier.
       variables: ``params`` and, where the model has any, ``batch_stats``, float32; what the first phase starts from.
-      plan: the phases, in order, which name their stages.
+      plan: the phases, in order, which name their stages; none leaves the variables as they are.
       train: images to train on; they lie on the device as uint8, or in host memory if they outgrow it.
       validation: images for early stopping and the choice of the best epoch, or ``None``.
       preprocess: resize and normalisation, after augmentation in training and alone in validation.
@@ -108,4 +108,6 @@ def fit(
         if not resume:
             progress.phase, progress.step, progress.seconds = index, 0, 0.0
         kept_variables, kept_epoch = PhaseUnderWay(setting, plan[index], kept_variables, progress, resume).run()
+    if not plan:  # nothing trains: the weights are tested, and kept, as they are
+        checkpoints.save_best(0, kept_variables)
     return Fitted(kept_variables, kept_epoch, progress.history, progress.compile_s, progress.features_s)
