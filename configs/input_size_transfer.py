@@ -2,9 +2,10 @@
 
 Reported: four attempts to apply the CIFAR-10 network to STL-10 at its native size, none of which worked.
 
-What stands in the way is the dense layer on flattened maps, whose weights count the cells of a map of one size. The rule
-here is explicit: `grid=2` averages the last maps to 2 x 2 cells, whatever their size. At 32 pixels the maps have 2 x 2
-cells anyway, so the source is the network of `bn_cnn.py` to the last bit; at 64 or 96 the same weights run as they are.
+What stands in the way is the dense layer on flattened maps, whose weights count the cells of a map of one size. The
+rule here is explicit: `grid=2` averages the last maps to 2 x 2 cells, whatever their size. At 32 pixels the maps have
+2 x 2 cells anyway, so the source is the network of `bn_cnn.py` to the last bit; at 64 or 96 the same weights run as
+they are.
 
 The source learns the nine shared classes from CIFAR-10 at 32 pixels. Each arm then has 500 labelled images a class, as
 STL-10 has: native-size reuse and resizing back to 32 pixels, each with the weights as they are and fine-tuned, and the

@@ -189,3 +189,15 @@ def test_weights_that_do_not_fit_are_told_before_the_source_trains(transfer_conf
     with pytest.raises(jaxtl.UserError, match="do not fit"):
         jaxtl.run(config, tmp_path / "run")
     assert not (tmp_path / "run" / "source").exists()
+
+
+def test_without_phases_the_weights_are_tested_and_kept_as_they_are(finished, tmp_path):
+    before, trained = finished
+    config = default_config()
+    config.update(json.loads((before / "config.json").read_text())["config"])
+    config.model.weights, config.model.new_head, config.phases = str(before), False, ()
+    summary = jaxtl.run(config, tmp_path / "as_they_are")
+    assert summary["test"] == trained["test"]
+    assert (summary["epochs_run"], summary["params"]["trainable"]) == (0, 0)
+    kept, again = (read_best(folder / "checkpoints") for folder in (before, tmp_path / "as_they_are"))
+    assert jax.tree.all(jax.tree.map(np.array_equal, kept, again))

@@ -1,9 +1,10 @@
 """The studies' small networks: convolutional blocks, hidden dense layers, a linear head.
 
-A dense layer on flattened maps fits one image size alone: its weights count the cells of the map. The rule by which such
-a network is used at another size is explicit: ``grid=N`` averages the last maps to N x N cells, whatever their size, as
-VGG does (`jaxtl.models.layers.adaptive_avg_pool`). Where the maps have N x N cells already this changes nothing, so that
-weights trained without it, at a size whose maps are N x N, are the same function there and can be used at any size.
+A dense layer on flattened maps fits one image size alone: its weights count the cells of the map. The rule by which
+such a network is used at another size is explicit: ``grid=N`` averages the last maps to N x N cells, whatever their
+size, as VGG does (`jaxtl.models.layers.adaptive_avg_pool`). Where the maps have N x N cells already this changes
+nothing, so that weights trained without it, at a size whose maps are N x N, are the same function there and can be
+used at any size.
 """
 
 import functools
@@ -79,7 +80,7 @@ class Hidden(nn.Module):
         """
         maps, x = x, flatten(on_grid(x, self.grid))
         if self.has_variable("params", "linear1"):
-            known = self.get_variable("params", "linear1")["kernel"].shape[0]
+            known: int = self.get_variable("params", "linear1")["kernel"].shape[0]
             if known != x.shape[1]:
                 side = math.isqrt(known // maps.shape[-1])
                 raise UserError(

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxtl.create import create_model
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.models.layers import conv3x3, linear, max_pool_2x2
@@ -118,3 +119,27 @@ def test_dropout_zeroes_its_share_and_scales_the_rest(where, random_variables):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(UserError, match=message):
         build_model("cnn", 10, **options)
+
+
+def test_grid_changes_nothing_at_the_size_it_was_made_for_and_takes_any_other():
+    images = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+    plain, variables = create_model("bn_cnn", 10, key=jax.random.key(0))
+    gridded = build_model("bn_cnn", 10, grid=2)
+    assert np.array_equal(plain.apply(variables, images), gridded.apply(variables, images))
+    assert gridded.apply(variables, jnp.zeros((2, 96, 64, 3))).shape == (2, 10)
+
+
+def test_grid_averages_over_cells():
+    model = build_model("logistic_regression", 0, grid=2)
+    images = jnp.arange(2 * 4 * 6 * 3, dtype=jnp.float32).reshape(2, 4, 6, 3)
+    features = model.apply({}, images)
+    by_hand = images.reshape(2, 2, 2, 2, 3, 3).mean((2, 4)).reshape(2, 12)
+    assert np.allclose(features, by_hand, rtol=1e-6)
+
+
+def test_another_image_size_without_grid_is_refused_with_the_grid_to_set():
+    model, variables = create_model("bn_cnn", 10, key=jax.random.key(0))
+    with pytest.raises(UserError, match=r"grid=2"):
+        model.apply(variables, jnp.zeros((1, 96, 96, 3)))
+    with pytest.raises(UserError, match="grid is -1"):
+        build_model("bn_cnn", 10, grid=-1)
