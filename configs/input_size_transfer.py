@@ -53,9 +53,9 @@ def arms(natives: Sequence[int]) -> dict[str, tuple[int, Plan, bool]]:
         how = "resized to" if size == SOURCE_SIZE else "native"
         crop = size // 8  # shifts by as much of the image as 4 pixels do at 32
         found[f"{how} {size} as it is"] = size, (), True
-        found[f"{how} {size} tuned"] = size, fine_tune(10, **RECIPE, learning_rate=5e-4, crop=crop), True
+        found[f"{how} {size} tuned"] = size, fine_tune(8, **RECIPE, learning_rate=5e-4, crop=crop), True
         if size != SOURCE_SIZE:
-            found[f"scratch {size}"] = size, from_scratch(20, **RECIPE, learning_rate=2e-3, crop=crop), False
+            found[f"scratch {size}"] = size, from_scratch(15, **RECIPE, learning_rate=2e-3, crop=crop), False
     return found
 
 
@@ -85,7 +85,7 @@ def get_config(recipe: str = "enlarged") -> ConfigDict:
     config.source.name = "Input sizes, source"
     config.source.batch_size = 128
     config.source.data = {"name": "cifar10", "classes": CIFAR10_CLASSES, "size": SOURCE_SIZE, "per_class": 0}
-    config.source.phases = from_scratch(15, **{**RECIPE, "warmup_epochs": 2}, learning_rate=2e-3, crop=4)
+    config.source.phases = from_scratch(8, **{**RECIPE, "warmup_epochs": 2}, learning_rate=2e-3, crop=4)
     for name, (size, plan, reuses) in arms(natives).items():
         if name == config.arm:
             config.data.size, config.phases = size, plan

@@ -1,0 +1,81 @@
+"""Your own images: a folder with one folder of photographs a class, or with train, val and test folders of them.
+
+    python -m jaxtl.main --config configs/my_images.py --config.data.dir=photographs --workdir runs/my_images
+
+transfer, the default: a ResNet-18 trained on ImageNet (45 MB to download), its new head first on kept features, then
+everything with a small rate (LP-FT), at 224 pixels. A few hundred photographs are enough. Not measured: the ImageNet
+weights were not at hand.
+
+scratch: a CNN with batch norm from random weights at 64 pixels, for thousands of photographs and no download.
+
+    python -m jaxtl.main --config configs/my_images.py:scratch --config.data.dir=photographs --workdir runs/scratch
+
+Without a test folder a fifth of every class is held out for the test, and a tenth of the rest to choose the epoch by.
+Photographs are scaled until they cover the size and cropped to the middle; files that cannot be decoded are skipped and
+listed in `remarks.csv`, up to a twentieth of all (`data.undecodable`). What does not fit into memory is decoded by
+worker processes as it is needed.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxtl.config import choose, default_config
+from jaxtl.transfer.plans import from_scratch, lp_ft
+
+
+def get_config(recipe: str = "transfer") -> ConfigDict:
+    """A classifier of one's own photographs."""
+    config = default_config()
+    config.name = f"my images ({recipe})"
+    config.data.name = "folder"
+    config.data.validation = 0.1
+    config.data.mean = (0.485, 0.456, 0.406)
+    config.data.std = (0.229, 0.224, 0.225)
+    config.batch_size = 32
+    choose(recipe, {"transfer": transfer, "scratch": scratch})(config)
+    return config
+
+
+def transfer(config: ConfigDict) -> None:
+    """LP-FT of a pretrained network."""
+    config.model.name, config.model.weights = "resnet18", "imagenet1k_v1"
+    config.data.size = 224
+    probe: dict[str, Any] = {
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+        "schedule": "constant",
+        "flip": False,
+        "crop": 0,
+    }
+    config.phases = lp_ft(
+        3,
+        7,
+        probe={**probe, "warmup_epochs": 0},
+        optimizer="sgd",
+        nesterov=True,
+        learning_rate=5e-3,
+        schedule="cosine",
+        warmup_epochs=1,
+        weight_decay=1e-4,
+        batch_norm="frozen",  # statistics of a few hundred photographs are worse than ImageNet's
+        flip=True,
+        crop=16,
+    )
+
+
+def scratch(config: ConfigDict) -> None:
+    """A small network from random weights."""
+    config.model.name = "bn_cnn"
+    config.model.options = {"blocks": ((32,), (64,), (128,), (256,), (256,))}
+    config.data.size = 64
+    config.phases = from_scratch(
+        25,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        schedule="cosine",
+        warmup_epochs=2,
+        weight_decay=0.05,
+        flip=True,
+        crop=8,
+    )
