@@ -73,6 +73,8 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
         new_head = (f"model.{_attribute(family.head)} = torch.nn.Sequential({built})",)
     unusual = {option: value for option, value in backbone.items() if option not in _WITHOUT_WEIGHTS}
     build, fits = _network(name, unusual, np.size(params["linear"]["bias"]))
+    if new_head:
+        fits += " with another head"
     load = (*build, *new_head, f'model.load_state_dict(torch.load("{file}", weights_only=True))', "model.eval()")
     return ForTorch(state_dict, fits, ("import torch", *load))
 
