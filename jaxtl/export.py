@@ -7,7 +7,7 @@ from pathlib import Path
 
 import rich
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.table import Column, Table
 
 from jaxtl.errors import UserError
 from jaxtl.export_files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"jaxtl: {error}", file=sys.stderr)
         return 2
     console = rich.get_console()
-    table = Table("file", "size", "", box=SIMPLE_HEAD)
+    table = Table("file", Column("size", justify="right"), Column("", overflow="fold"), box=SIMPLE_HEAD)
     for line in written:
         size = "not possible" if line.size is None else f"{line.size / 1e6:,.1f} MB"
         table.add_row(line.file, size, line.remark)

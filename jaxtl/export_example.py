@@ -29,8 +29,9 @@ def read(path: str, height: int, width: int, channels: int, fit: str) -> np.ndar
 
 if __name__ == "__main__":
     about = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
+    height, width, channels = about["input"]["image_shape"]
     program = export.deserialize(bytearray((FOLDER / "model.stablehlo").read_bytes()))
     for path in sys.argv[1:]:
-        images = read(path, *about["input"]["image_shape"], about["input"]["fit"])
+        images = read(path, height, width, channels, about["input"]["fit"])
         for row in np.asarray(program.call(images)):
             print(f"{path}: {about['class_names'][row.argmax()]} {row.max():.2%}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.environment import describe
@@ -167,8 +168,9 @@ def _write_program(run: LoadedRun, folder: Path) -> Entry:
 def _largest_difference(run: LoadedRun, program: bytes) -> float:
     """How far the program's probabilities are from those of the run's own model on this device, on two noisy images."""
     images = np.random.default_rng(0).integers(0, 256, (2, *run.image_shape), np.uint8)
-    logits = run.model.apply(run.variables, run.preprocess(jax.random.key(0), images), train=False)
-    return float(np.abs(call_program(program, images) - np.asarray(jax.nn.softmax(logits))).max())
+    ready = run.preprocess(jax.random.key(0), jnp.asarray(images))
+    expected = jax.nn.softmax(jnp.asarray(run.model.apply(run.variables, ready, train=False)))
+    return float(np.abs(call_program(program, images) - np.asarray(expected)).max())
 
 
 class Format(NamedTuple):

@@ -57,7 +57,7 @@ def export_program(
         # program for it, and these would stand in ours, unused.
         with jax.ensure_compile_time_eval():
             ready = preprocess(jax.random.key(0), images)
-        return jax.nn.softmax(model.apply(constants, ready, train=False))
+        return jax.nn.softmax(jnp.asarray(model.apply(constants, ready, train=False)))
 
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
