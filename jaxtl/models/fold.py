@@ -17,7 +17,9 @@ from jaxtl.models.layers import BatchNorm
 Path = tuple[str, ...]
 
 
-def fold_batch_norm(model: Classifier, variables: Mapping[str, Any]) -> tuple[Classifier, dict[str, Any]]:
+def fold_batch_norm(
+    model: Classifier, variables: Mapping[str, Any], *, channels: int = 3
+) -> tuple[Classifier, dict[str, Any]]:
     """The same function of images in inference mode, with batch norm folded away where that is exact.
 
     A norm in inference mode scales and shifts each channel, ``s * y + (bias - s * mean)`` with
@@ -28,6 +30,7 @@ def fold_batch_norm(model: Classifier, variables: Mapping[str, Any]) -> tuple[Cl
     Args:
       model: from ``build_model`` or ``create_model``; a stage with an attribute ``folded`` says by it which norms go.
       variables: its ``params`` and ``batch_stats``.
+      channels: of the images that it takes.
 
     Returns:
       The folded model and its variables, without ``batch_stats`` where no norm is left. Training it further is
@@ -44,8 +47,8 @@ def fold_batch_norm(model: Classifier, variables: Mapping[str, Any]) -> tuple[Cl
     """
     backbone = tuple((name, _folded(factory)) for name, factory in model.backbone)
     folded_model = model.clone(backbone=backbone)
-    source_of, wanted = _trace(model)
-    gone = source_of.keys() - _trace(folded_model)[0].keys()
+    source_of, wanted = _trace(model, channels)
+    gone = source_of.keys() - _trace(folded_model, channels)[0].keys()
     layers = {*gone, *(source_of[norm] for norm in gone)}
     _check(variables, {"/".join(path): shape for path, shape in wanted.items() if path[1:-1] in layers})
     params = traverse_util.flatten_dict(dict(variables["params"]))
@@ -75,7 +78,7 @@ def _folded(factory: StageFactory) -> StageFactory:
     return (lambda: factory().clone(folded=True)) if hasattr(factory(), "folded") else factory
 
 
-def _trace(model: Classifier) -> tuple[dict[Path, Path], dict[Path, Shape]]:
+def _trace(model: Classifier, channels: int) -> tuple[dict[Path, Path], dict[Path, Shape]]:
     """The path of every batch norm, with that of the convolution whose output it takes as it is (``()`` if it does
     not), and the shapes of all leaves.
 
@@ -94,7 +97,7 @@ def _trace(model: Classifier) -> tuple[dict[Path, Path], dict[Path, Shape]]:
 
     size = max(model.least_size, 32)
     with nn.intercept_methods(watch):
-        tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+        tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, channels)))
     return source_of, {path: leaf.shape for path, leaf in traverse_util.flatten_dict(dict(tree)).items()}
 
 

@@ -41,7 +41,7 @@ def save_arrays(arrays: Mapping[str, Any], path: str | Path, metadata: Mapping[s
     """
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     noted = dict(metadata or {}) | {DIGEST: digest(arrays)}
-    _write_whole(Path(path), safetensors.numpy.save(arrays, noted))
+    write_whole(Path(path), safetensors.numpy.save(arrays, noted))
 
 
 def is_ours(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -72,7 +72,12 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def _write_whole(path: Path, raw: bytes) -> None:
+def write_whole(path: Path, raw: bytes) -> None:
+    """Write bytes to the disk: a whole file or none; missing folders are made.
+
+    Raises:
+      UserError: if the file cannot be written.
+    """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")

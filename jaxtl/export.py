@@ -1,0 +1,90 @@
+"""``python -m jaxtl.export --run DIR [--out DIR] [--format ...]``: a finished run in formats that others load."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import rich
+from rich.box import SIMPLE_HEAD
+from rich.table import Column, Table
+
+from jaxtl.errors import UserError
+from jaxtl.export_files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
+from jaxtl.load_run import load_run
+from jaxtl.replace_folder import check_replaceable, replaced
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags: ``run`` and ``out``, both paths, and ``format``, a list of names.
+
+    Raises:
+      UserError: for a format that does not exist.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxtl.export",
+        description="Write a finished run for jaxtl (safetensors), PyTorch (torch) and jax alone (stablehlo).",
+        epilog=f"{DESCRIPTION} tells classes, preprocessing and how to load each file. An earlier export is replaced.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="work folder of a finished run")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the export; default: RUN/export")
+    parser.add_argument(
+        "--format", default=",".join(FORMATS), metavar="NAMES", help="separated by commas (%(default)s)"
+    )
+    arguments = parser.parse_args(argv)
+    arguments.format = list(dict.fromkeys(name.strip() for name in arguments.format.split(",")))
+    for name in arguments.format:
+        if name not in FORMATS:
+            raise UserError(f"--format names {name!r}, but there are: {', '.join(FORMATS)}; separate them by commas.")
+    return arguments
+
+
+def export(run: Path, out: Path, formats: Sequence[str]) -> list[Written]:
+    """Export a finished run; see ``write_export``.
+
+    Args:
+      run: its work folder.
+      out: folder of the export, which appears whole or not at all; an earlier export there is replaced as a whole.
+      formats: names in ``FORMATS``.
+
+    Raises:
+      UserError: the run cannot be read, none of the formats is possible, or ``out`` holds anything else or cannot be
+        written.
+    """
+    check_replaceable(out, DESCRIPTION, NAMES, "an export")
+    loaded = load_run(run)
+    with replaced(out) as folder:
+        written = write_export(loaded, formats, folder)
+        if all(line.size is None for line in written):
+            raise UserError(" ".join(line.remark for line in written))
+    return written
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if a file was written, 2 for a mistake that a person can mend."""
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        out = arguments.out or arguments.run / "export"
+        written = export(arguments.run, out, arguments.format)
+    except UserError as error:
+        print(f"jaxtl: {error}", file=sys.stderr)
+        return 2
+    console = rich.get_console()
+    table = Table("file", Column("size", justify="right"), Column("", overflow="fold"), box=SIMPLE_HEAD)
+    for line in written:
+        size = "not possible" if line.size is None else f"{line.size / 1e6:,.1f} MB"
+        table.add_row(line.file, size, line.remark)
+    console.print(table, markup=False)
+    example = f"; {EXAMPLE} asks the program about images" if (out / EXAMPLE).exists() else ""
+    console.print(
+        f"Written to {out}: {DESCRIPTION} tells how to load each file{example}.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

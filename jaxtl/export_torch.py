@@ -1,0 +1,119 @@
+"""A finished run for PyTorch: a state dict, and the lines of Python that load it.
+
+torchvision's networks end in one linear layer. A head with hidden layers or an activation on the logits becomes the
+``torch.nn.Sequential`` that people put into its place, and the lines say which.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxtl.errors import UserError
+from jaxtl.models.classifier import HEAD
+from jaxtl.weights.convert import StateDict, family_of, to_torch
+
+# jaxtl.models.heads.ACTIVATIONS in PyTorch's words; Flax's gelu is the approximation by tanh.
+_ACTIVATIONS = {
+    "relu": "ReLU()",
+    "gelu": "GELU(approximate='tanh')",
+    "silu": "SiLU()",
+    "tanh": "Tanh()",
+    "sigmoid": "Sigmoid()",
+}
+_WITHOUT_WEIGHTS = ("head", "dropout")  # options that leave the backbone as torchvision has it
+
+
+class ForTorch(NamedTuple):
+    """What a PyTorch user needs.
+
+    Attributes:
+      state_dict: arrays by PyTorch's keys.
+      fits: the network it belongs to, in words.
+      load: lines of Python that build the network, where torchvision has it, and load the file.
+    """
+
+    state_dict: StateDict
+    fits: str
+    load: tuple[str, ...]
+
+
+def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any], file: str) -> ForTorch:
+    """Convert a run's variables.
+
+    Args:
+      name: one of ``list_models()``.
+      variables: ``params`` and ``batch_stats`` of the model, with its head.
+      options: those of the model.
+      file: name of the file that the lines load.
+
+    Raises:
+      UserError: if PyTorch's libraries have no such network, or theirs takes another number of channels.
+    """
+    family = family_of(name)
+    stem = variables["params"]["stem"]
+    channels = np.shape(stem["conv" if "conv" in stem else "conv1"]["kernel"])[2]
+    if channels != 3:
+        raise UserError(
+            f"This {name} takes images of {channels} channel{'s' * (channels != 1)}, and PyTorch's takes 3; use "
+            "another format, or train on RGB images."
+        )
+    backbone = {option: value for option, value in options.items() if option != "head"}
+    head = options.get("head", "linear")
+    params = variables["params"][HEAD]
+    layers = _layers({} if isinstance(head, str) else head, params)
+    new_head: tuple[str, ...] = ()
+    if len(layers) == 1:
+        state_dict = to_torch(name, variables, **backbone)
+    else:
+        state_dict = to_torch(name, _without_head(variables), **backbone)
+        for i, (_, arrays) in enumerate(layers):
+            state_dict |= {f"{family.head}.{i}.{leaf}": array for leaf, array in arrays.items()}
+        built = ", ".join(f"torch.nn.{layer}" for layer, _ in layers)
+        new_head = (f"model.{_attribute(family.head)} = torch.nn.Sequential({built})",)
+    unusual = {option: value for option, value in backbone.items() if option not in _WITHOUT_WEIGHTS}
+    build, fits = _network(name, unusual, np.size(params["linear"]["bias"]))
+    if new_head:
+        fits += " with another head"
+    load = (*build, *new_head, f'model.load_state_dict(torch.load("{file}", weights_only=True))', "model.eval()")
+    return ForTorch(state_dict, fits, ("import torch", *load))
+
+
+def _without_head(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {kind: {stage: leaf for stage, leaf in tree.items() if stage != HEAD} for kind, tree in variables.items()}
+
+
+def _layers(head: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, StateDict]]:
+    """The head's layers in PyTorch's words, each with its arrays; dropout rests in inference and is left away."""
+    linears = [f"hidden{i}" for i, _ in enumerate(head.get("hidden", ()), start=1)] + ["linear"]
+    activations = [head.get("activation", "relu")] * (len(linears) - 1) + [head.get("final_activation", "none")]
+    layers: list[tuple[str, StateDict]] = []
+    for linear, activation in zip(linears, activations, strict=True):
+        kernel, bias = (np.asarray(params[linear][leaf]) for leaf in ("kernel", "bias"))
+        weight = np.ascontiguousarray(kernel.T)
+        layers.append((f"Linear({kernel.shape[0]}, {kernel.shape[1]})", {"weight": weight, "bias": bias}))
+        if activation != "none":
+            layers.append((_ACTIVATIONS[activation], {}))
+    return layers
+
+
+def _attribute(key: str) -> str:
+    """PyTorch's name of a layer as Python: ``classifier.6`` is ``classifier[6]``."""
+    layer, _, index = key.partition(".")
+    return f"{layer}[{index}]" if index else layer
+
+
+def _network(name: str, unusual: Mapping[str, Any], num_classes: int) -> tuple[tuple[str, ...], str]:
+    """The lines that build a network, and its name in words."""
+    if name.startswith("cifar_resnet"):
+        source = f"{name.removeprefix('cifar_')}() of https://github.com/akamaster/pytorch_resnet_cifar10"
+    elif name.endswith("_cifar"):
+        source = f"{name.removesuffix('_cifar')}() of https://github.com/huyvnphan/PyTorch_CIFAR10"
+    elif not unusual:
+        call = f"torchvision.models.{name}(num_classes={num_classes})"
+        return ("import torchvision", f"model = {call}"), call
+    else:
+        source = f"torchvision.models.{name}()"
+    changed = ", ".join(f"{option}={value!r}" for option, value in unusual.items())
+    fits = f"{source} for {num_classes} classes" + (f", changed to {changed}" if changed else "")
+    return (f"model = ...  # {fits}",), fits

@@ -1,0 +1,259 @@
+"""``python -m jaxtl.export`` on a run that was trained: each format is loaded back as its user would, and compared."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+from PIL import Image
+
+import jaxtl
+from jaxtl import export
+from jaxtl.config_flags import load_config
+from jaxtl.errors import UserError
+from jaxtl.export_torch import for_torch
+from jaxtl.load_run import load_run
+from jaxtl.weights import from_torch, read_torch_file, write_torch_file
+from jaxtl.weights.convert import skeleton
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
+ALL = {"model.safetensors", "model.stablehlo", "model.json", "load_example.py"}  # no PyTorch: it has no such network
+
+
+@pytest.fixture(scope="module")
+def workdir(tiny_config, tmp_path_factory, compiled_once):
+    """A finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxtl.experiment.draw", lambda **kwargs: {})  # no pictures
+        folder = tmp_path_factory.mktemp("run")
+        jaxtl.run(load_config(tiny_config), folder)
+    return folder
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """``call(*arguments)`` gives (status, printed, complained)."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = export.main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def logits_of(run, images=IMAGES):
+    ready = run.preprocess(jax.random.key(0), jnp.asarray(images))
+    return np.asarray(run.model.apply(run.variables, ready, train=False))
+
+
+def sentence(complained):
+    """The one line of a complaint."""
+    assert complained.startswith("jaxtl: ") and complained.endswith(".\n") and complained.count("\n") == 1
+    return complained
+
+
+def test_an_export_and_another_in_its_place(call, workdir):
+    pytest.importorskip("flatbuffers")
+    status, printed, complained = call("--run", workdir)
+    assert (status, complained) == (0, "")
+    assert {path.name for path in (workdir / "export").iterdir()} == ALL
+    assert "model.pth" in printed and "not possible" in printed and "cnn has no counterpart in PyTorch" in printed
+    about = json.loads((workdir / "export" / "model.json").read_text())
+    assert about["class_names"] == list("0123456789") and about["input"]["image_shape"] == [8, 8, 1]
+    assert about["files"].keys() == {"model.safetensors", "model.stablehlo"}
+    assert about["files"]["model.stablehlo"]["largest_difference"] < 1e-5
+    status, _, _ = call("--run", workdir, "--format", "safetensors")
+    assert status == 0
+    assert {path.name for path in (workdir / "export").iterdir()} == {"model.safetensors", "model.json"}
+    assert not list(workdir.glob(".export*")), "no draft is left"
+    assert load_run(workdir).name == "tiny", "the run is as it was"
+
+
+def test_safetensors_by_the_line_in_the_description(call, workdir, tmp_path, monkeypatch):
+    assert call("--run", workdir, "--out", tmp_path / "out", "--format", "safetensors")[0] == 0
+    about = json.loads((tmp_path / "out" / "model.json").read_text())
+    monkeypatch.chdir(tmp_path / "out")
+    scope = {}
+    for line in about["files"]["model.safetensors"]["load"]:
+        exec(line, scope)
+    run = load_run(workdir)
+    ready = run.preprocess(jax.random.key(0), jnp.asarray(IMAGES))
+    found = scope["model"].apply(scope["variables"], ready, train=False)
+    np.testing.assert_array_equal(found, logits_of(run))
+
+
+# What imports jaxtl fails there, wherever it is installed.
+STRANGER = """
+import runpy, sys
+import numpy as np
+sys.modules["jaxtl"] = None
+sys.argv = ["load_example.py", *sys.argv[1:]]
+scope = runpy.run_path("load_example.py", run_name="__main__")
+images = np.load(sys.argv[1])
+np.savez("answers.npz", five=scope["program"].call(images), one=scope["program"].call(images[:1]))
+assert not [name for name in sys.modules if name.startswith(("jaxtl.", "flax", "optax", "orbax"))]
+"""
+
+
+def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
+    export_module = pytest.importorskip("jax.export")
+    pytest.importorskip("flatbuffers")
+    out = tmp_path / "out"
+    assert call("--run", workdir, "--out", out, "--format", "stablehlo")[0] == 0
+    run = load_run(workdir)
+    expected = np.asarray(jax.nn.softmax(logits_of(run)))
+    np.save(out / "images.npy", IMAGES)
+    Image.fromarray(IMAGES[2, ..., 0]).save(out / "two.png")
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, "images.npy", "two.png"], cwd=out, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answers = np.load(out / "answers.npz")
+    np.testing.assert_allclose(answers["five"], expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(answers["one"], expected[:1], atol=1e-5, rtol=0)
+    lines = [f"{row.argmax()} {row.max():.2%}" for row in (*expected, expected[2])]
+    assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == lines
+
+    program = export_module.deserialize(bytearray((out / "model.stablehlo").read_bytes()))
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    text = program.mlir_module()
+    calls = {part.split("(")[0] for part in text.split("custom_call ")[1:]}
+    assert calls == {"@shape_assertion"}, "jax's own check of the batch, and nothing of this machine"
+    with pytest.raises(ValueError, match="batch"):
+        program.call(IMAGES[:0])
+
+
+def test_without_flatbuffers_the_others_are_written(call, workdir, tmp_path, monkeypatch):
+    def missing(self):
+        raise ImportError("Please install 'flatbuffers'")
+
+    monkeypatch.setattr("jax.export.Exported.serialize", missing)
+    status, printed, _ = call("--run", workdir, "--out", tmp_path / "out")
+    assert status == 0 and "pip install flatbuffers" in printed
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.safetensors", "model.json"}
+
+
+def test_mistakes_are_one_sentence_and_leave_nothing_behind(call, workdir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "thesis.tex").write_text("all my work")
+    (tmp_path / "file").touch()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    for arguments, expected in (
+        (("--run", "nowhere"), "nowhere does not exist"),
+        (("--run", empty), "it is no run folder"),
+        (("--run", workdir, "--out", "out", "--format", "torch"), "cnn has no counterpart in PyTorch"),
+        (("--run", workdir, "--out", "out", "--format", "onnx"), "--format names 'onnx'"),
+        (("--run", workdir, "--out", theirs), "holds thesis.tex, which is no part of an export"),
+        (("--run", workdir, "--out", workdir), "is no part of an export"),
+        (("--run", workdir, "--out", "file", "--format", "safetensors"), "file is no folder"),
+        (("--run", workdir, "--out", "file/below", "--format", "safetensors"), "file/below"),
+    ):
+        status, _, complained = call(*arguments)
+        assert status == 2 and expected in sentence(complained), (arguments, complained)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_export_that_fails_leaves_the_earlier_one(call, workdir, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert call("--run", workdir, "--out", out, "--format", "safetensors")[0] == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jaxtl.export_files.save", full)
+    status, _, complained = call("--run", workdir, "--out", out, "--format", "safetensors")
+    assert status == 2 and "No space left on device" in sentence(complained)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# --- PyTorch ---
+
+
+def random_variables(name, **options):
+    """Variables of three classes that nobody trained, and no initialiser either."""
+    draw = np.random.default_rng(0).uniform
+    shapes = skeleton(name, 3, **options)
+    flat = {path: draw(0.5, 1.5, shape).astype(np.float32) * 0.1 for path, shape in shapes.items()}
+    return traverse_util.unflatten_dict(flat)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "fits"),
+    [
+        ("resnet18", {}, "torchvision.models.resnet18(num_classes=3)"),
+        ("vgg11", {"width": 2, "hidden": (8, 8), "dropout": 0.1}, "torchvision.models.vgg11() for 3 classes, changed"),
+        ("cifar_resnet20", {}, "resnet20() of https://github.com/akamaster/pytorch_resnet_cifar10 for 3 classes"),
+        ("densenet121_cifar", {"depths": (1, 1, 1, 1), "width": 4}, "densenet121() of https://github.com/huyvnphan"),
+    ],
+)
+def test_a_state_dict_holds_the_run_bit_by_bit(name, options, fits, tmp_path):
+    variables = random_variables(name, **options)
+    converted = for_torch(name, variables, options, "model.pth")
+    assert converted.fits.startswith(fits)
+    write_torch_file(converted.state_dict, tmp_path / "model.pth")
+    back = from_torch(name, read_torch_file(tmp_path / "model.pth"), **options)
+    jax.tree.map(np.testing.assert_array_equal, back, variables)
+
+
+HEAD = {"hidden": (4,), "activation": "gelu", "dropout": 0.2, "final_activation": "sigmoid"}
+
+
+def test_a_head_of_several_layers_becomes_a_sequential():
+    variables = random_variables("vgg11", width=2, hidden=(8, 8), head=HEAD)
+    converted = for_torch("vgg11", variables, {"width": 2, "hidden": (8, 8), "head": HEAD}, "model.pth")
+    head = [key for key in converted.state_dict if key.startswith("classifier.6.")]
+    assert head == [f"classifier.6.{layer}" for layer in ("0.weight", "0.bias", "2.weight", "2.bias")]
+    assert any(
+        line == "model.classifier[6] = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.GELU(approximate='tanh'), "
+        "torch.nn.Linear(4, 3), torch.nn.Sigmoid())"
+        for line in converted.load
+    )
+
+
+@pytest.mark.parametrize("name", ["cnn", "logistic_regression"])
+def test_networks_that_pytorch_does_not_have(name):
+    with pytest.raises(UserError, match=f"{name} has no counterpart in PyTorch"):
+        for_torch(name, random_variables(name), {}, "model.pth")
+
+
+def test_grey_images_are_none_of_torchvisions():
+    variables = random_variables("resnet18", width=2)
+    variables["params"]["stem"]["conv"]["kernel"] = np.zeros((7, 7, 1, 2), np.float32)
+    with pytest.raises(UserError, match="takes images of 1 channel, and PyTorch's takes 3"):
+        for_torch("resnet18", variables, {"width": 2}, "model.pth")
+
+
+@pytest.mark.parametrize("options", [{}, {"head": HEAD}])
+def test_torchvision_answers_as_we_do(options, tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    # Its import asks for two operators, which a wheel for another torch does not bring.
+    for operator in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, operator):
+            signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            torch.library.define(f"torchvision::{operator}", signature)
+    pytest.importorskip("torchvision")
+    model, variables = jaxtl.create_model("resnet18", 3, key=jax.random.key(0), **options)
+    converted = for_torch("resnet18", variables, options, "model.pth")
+    write_torch_file(converted.state_dict, tmp_path / "model.pth")
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    for line in converted.load:
+        exec(line, scope)
+    images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    with torch.no_grad():
+        found = scope["model"](torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
+    np.testing.assert_allclose(found, model.apply(variables, images, train=False), atol=1e-5)
