@@ -16,6 +16,7 @@ from rich.console import Console
 from jaxtl.command import at_least_one, exit_status, put, tell, write_result
 from jaxtl.data.catalogue import list_datasets
 from jaxtl.data.dataset import first
+from jaxtl.data.folder import SKIPPED
 from jaxtl.data.match_classes import match_classes
 from jaxtl.environment import describe
 from jaxtl.errors import UserError
@@ -88,6 +89,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         remarks.append(f"The images were turned from {_kind(dataset.image_shape)} to {_kind(run.image_shape)}.")
     for remark in dataset.remarks:
         tell(f"{remark.place}: {remark.problem} ({remark.consequence})")
+    if skipped := sum(remark.consequence == SKIPPED for remark in dataset.remarks):
+        tell(f"{skipped} of {skipped + len(chosen.dataset)} images could not be read.")
     found = evaluate(dataset)
     test = scores(found.confusion, found.loss, run.class_names, matched.present)
     times = {

@@ -67,7 +67,8 @@ def choose_images(
         raise UserError(f"The images cannot be read: {what}; name the folder that holds them with --data-dir.")
     is_own = named == data["name"] and (named != folder.NAME or _same(where, Path(data["dir"])))
     square = image_size[0] == image_size[1]
-    how = reading({**data, "size": image_size[0] if square else 0})
+    # What cannot be read is told with the figures; a run's limit on its share guards a training, not a look at others.
+    how = reading({**data, "size": image_size[0] if square else 0, "undecodable": 1.0})
     if split == ALL:  # the parts are joined, which images that are decoded when needed are not
         how = dataclasses.replace(how, stream="never")
     sizes = dataset_info(named, where, how).sizes
