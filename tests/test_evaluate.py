@@ -16,9 +16,11 @@ from jaxtl.data.match_classes import match_classes
 from jaxtl.errors import UserError
 from jaxtl.load_run import load_run
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
 
 @pytest.fixture(scope="module")
-def run_dir(tiny_config, tmp_path_factory):
+def run_dir(tiny_config, tmp_path_factory, compiled_once):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jaxtl.experiment.draw", lambda **kwargs: {})
         workdir = tmp_path_factory.mktemp("runs") / "tiny"

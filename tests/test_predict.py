@@ -25,25 +25,31 @@ from jaxtl.predict_files import predict
 DIGITS = "0123456789"
 
 
-@pytest.fixture(scope="module")
-def run_dir(tiny_config, tmp_path_factory, compiled_once):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxtl.experiment.draw", lambda **kwargs: {})
-        workdir = tmp_path_factory.mktemp("runs") / "tiny"
-        jaxtl.run(load_config(tiny_config), workdir)
-    return workdir
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def other_dir(tiny_config, tmp_path_factory, compiled_once):
-    """A run of the same name, with other weights."""
+def runs(tiny_config, tmp_path_factory, compiled_once):
+    """Two runs of the same name, with other weights; a linear model compiles fastest."""
+    workdirs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("jaxtl.experiment.draw", lambda **kwargs: {})
-        workdir = tmp_path_factory.mktemp("runs") / "other"
-        config = load_config(tiny_config)
-        config["seed"] = 7
-        jaxtl.run(config, workdir)
-    return workdir
+        for seed, name in ((0, "tiny"), (7, "other")):
+            config = load_config(tiny_config)
+            config["seed"], config["model"]["name"], config["model"]["options"] = seed, "logistic_regression", {}
+            workdirs.append(tmp_path_factory.mktemp("runs") / name)
+            jaxtl.run(config, workdirs[-1])
+    return workdirs
+
+
+@pytest.fixture(scope="module")
+def run_dir(runs):
+    return runs[0]
+
+
+@pytest.fixture(scope="module")
+def other_dir(runs):
+    return runs[1]
 
 
 @pytest.fixture(scope="module")
