@@ -21,7 +21,7 @@ from jaxtl.data.match_classes import match_classes
 from jaxtl.environment import describe
 from jaxtl.errors import UserError
 from jaxtl.evaluate_run import make_evaluation
-from jaxtl.evaluation_data import SPLITS, choose_images
+from jaxtl.evaluation_data import ALL, SPLITS, choose_images
 from jaxtl.load_run import load_run
 from jaxtl.report.console import RunConsole
 from jaxtl.report.evaluation import scores, show
@@ -60,7 +60,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     run = load_run(arguments.run)
     load_s = time.perf_counter() - start
-    name, split = arguments.data or run.config["data"]["name"], arguments.split
+    split = arguments.split
     size = (arguments.size, arguments.size) if arguments.size else (run.image_shape[0], run.image_shape[1])
     evaluate = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
     with contextlib.closing(RunConsole(Console(stderr=True))) as bar:
@@ -81,7 +81,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if subset:
         dataset = first(dataset, subset)
     if not len(dataset):
-        raise UserError(f"The {split} split of {name} has no image of the run's classes; choose another --split.")
+        raise UserError(
+            f"The {split} split of {chosen.source} has no image of the run's classes; choose another --split."
+        )
     if dataset.image_shape[:2] != size:
         H, W, _ = dataset.image_shape
         remarks.append(f"The images are {H} x {W} pixels and were resized to {size[0]} x {size[1]} on the device.")
@@ -99,15 +101,15 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         "inference_s": found.seconds,
         "total_s": time.perf_counter() - start,
     }
-    title = f"{run.name}, on the {split} split of {name}" if split != "all" else f"{run.name}, on all of {name}"
+    title = f"{run.name}, on {'all' if split == ALL else f'the {split} split'} of {chosen.source}"
     _print(title, test, times, remarks)
     if arguments.out:
         tree = {
             "name": run.name,
             "run": str(run.folder),
             "data": {
-                "name": name,
-                "dir": str(arguments.data_dir or ""),
+                "name": arguments.data or run.config["data"]["name"],
+                "source": chosen.source,
                 "split": split,
                 "image_shape": list(dataset.image_shape),
                 "image_size": list(size),

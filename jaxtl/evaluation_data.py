@@ -25,11 +25,13 @@ class Chosen(NamedTuple):
 
     Attributes:
       dataset: with its own classes.
+      source: what the data set is called: its name, or its folder where it is one of images.
       is_own_test: whether they are the test images of the run's own data set.
       remarks: what a person should know of the choice, a sentence each.
     """
 
     dataset: Dataset
+    source: str
     is_own_test: bool
     remarks: tuple[str, ...]
 
@@ -65,6 +67,7 @@ def choose_images(
     if named == folder.NAME and not (where and where.expanduser().is_dir()):
         what = f"there is no folder {where}" if where else "no folder was named"
         raise UserError(f"The images cannot be read: {what}; name the folder that holds them with --data-dir.")
+    source = str(where) if named == folder.NAME else named
     is_own = named == data["name"] and (named != folder.NAME or _same(where, Path(data["dir"])))
     square = image_size[0] == image_size[1]
     # What cannot be read is told with the figures; a run's limit on its share guards a training, not a look at others.
@@ -80,7 +83,8 @@ def choose_images(
         return load_dataset(named, split, where, download=data["download"], reading=how, progress=progress)
 
     if of_the_run:
-        return Chosen(*_held_by(run, load("train"), split))
+        part, remark = _held_by(run, load("train"), split)
+        return Chosen(part, source, False, (remark,))
     dataset = _joined([load(each) for each in sizes]) if split == ALL else load(split)
     remark = ""
     if is_own and split == ALL:
@@ -92,7 +96,7 @@ def choose_images(
     elif named == folder.NAME and split != ALL:
         images = sum(sizes.values())
         remark = f"{sizes[split]:,} of the folder's {images:,} images are its {split} split; --split all takes all."
-    return Chosen(dataset, is_own and split == "test", (remark,) if remark else ())
+    return Chosen(dataset, source, is_own and split == "test", (remark,) if remark else ())
 
 
 def _same(a: Path | None, b: Path) -> bool:
@@ -107,8 +111,8 @@ def _joined(parts: Sequence[Dataset]) -> Dataset:
     return Dataset(images, labels, parts[0].class_names, ids, tuple(remarks))
 
 
-def _held_by(run: LoadedRun, dataset: Dataset, split: str) -> tuple[Dataset, bool, tuple[str, ...]]:
-    """Of the training images those that trained the run, or those that it held out of them."""
+def _held_by(run: LoadedRun, dataset: Dataset, split: str) -> tuple[Dataset, str]:
+    """Of the training images those that trained the run, or those that it held out of them; and what to know of it."""
     path = run.folder / SPLIT
     with damage_explained(path), np.load(path) as kept:
         wanted = kept["train" if split == "train" else "validation"]
@@ -124,4 +128,4 @@ def _held_by(run: LoadedRun, dataset: Dataset, split: str) -> tuple[Dataset, boo
         said = "These images trained the run: the figures say how well it fits them, not what it makes of new ones."
     else:
         said = "These images were held out of the training split by the run, and may have chosen its weights."
-    return take(dataset, indices), False, (said,)
+    return take(dataset, indices), said

@@ -14,6 +14,7 @@ from jaxtl.data.augment import channels
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.match_classes import match_classes
 from jaxtl.errors import UserError
+from jaxtl.evaluate_run import make_evaluation
 from jaxtl.load_run import load_run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -190,3 +191,14 @@ def test_mistakes_are_one_sentence(call, run_dir, tmp_path):
         assert (status, out) == (2, "")
         assert err.startswith("jaxtl: ") and err.count("\n") == 1 and words in err
     assert call("--run", tmp_path / "none")[0] == 2
+
+
+def test_images_of_another_size_are_resized_on_the_device(run):
+    """As a data set of one fixed size is that is not the run's."""
+    test = jaxtl.load_dataset("digits", "test")
+    twice = np.repeat(np.repeat(test.images[:100], 2, axis=1), 2, axis=2)
+    dataset = Dataset(np.repeat(twice, 3, axis=-1), test.labels[:100], test.class_names)
+    found = make_evaluation(run, (8, 8), batch_size=64)(dataset)
+    shrunk = jax.image.resize(twice.astype(np.float32), (100, 8, 8, 1), "bilinear", antialias=True)
+    np.testing.assert_array_equal(found.predicted, by_hand(run, np.asarray(shrunk)))
+    assert found.confusion.sum() == 100
