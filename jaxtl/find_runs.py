@@ -40,7 +40,7 @@ def find_runs(
             "python -m jaxtl.main writes."
         )
     runs = [read_run(folder) for folder in found.values()]
-    names = _distinct([run.name for run in runs], [*found])
+    names = distinct_names([run.name for run in runs], [*found])
     return [run._replace(name=name) for run, name in zip(runs, names, strict=True)]
 
 
@@ -64,7 +64,7 @@ def _no_finished_run(folder: Path) -> str:
     return ""
 
 
-def _distinct(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
+def distinct_names(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
     """The names; those that come twice with as much of their folder's path as tells them apart."""
     distinct = list(names)
     for name in dict.fromkeys(names):

@@ -86,3 +86,21 @@ def normalise(mean: Sequence[float], std: Sequence[float]) -> Transform:
         return images.astype(jnp.float32) * scale - shift
 
     return apply
+
+
+def channels(count: int) -> Transform:
+    """Grey to RGB (``count`` 3) by repeating, RGB to grey (1) by ITU-R 601 luma; float32 out, range kept.
+
+    Images that have ``count`` channels already are left as they are, dtype and all.
+    """
+
+    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
+        del key
+        if images.shape[-1] == count:
+            return images
+        images = images.astype(jnp.float32)
+        if count == 1:
+            return images @ jnp.array([[0.299], [0.587], [0.114]], jnp.float32)
+        return jnp.repeat(images, count, axis=-1)
+
+    return apply

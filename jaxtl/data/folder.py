@@ -27,7 +27,7 @@ NAME = "folder"
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 _PASSED_OVER = "passed over"
-_SKIPPED = "skipped"
+SKIPPED = "skipped"  # what became of a file that cannot be decoded
 
 # Called with (images done, images in all) while images are decoded.
 Progress = Callable[[int, int], None]
@@ -173,7 +173,7 @@ def load(folder: ImageFolder, split: str, reading: Reading, progress: Progress |
         decoded = StoredImages(reader, kept, shape, digests[kept], reading.workers)
     else:
         decoded = images if good.all() else images[kept]
-    skipped = [Remark(_shown(files.paths[i]), faults[i], _SKIPPED) for i in np.flatnonzero(~good)]
+    skipped = [Remark(_shown(files.paths[i]), faults[i], SKIPPED) for i in np.flatnonzero(~good)]
     return Dataset(
         decoded,
         files.labels[kept],

@@ -1,0 +1,222 @@
+"""``python -m jaxtl.predict``: files of all kinds in, tables, CSV, JSON and sheets out."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxtl
+from jaxtl import contact_sheets
+from jaxtl import predict as command_line
+from jaxtl.config_flags import load_config
+from jaxtl.data.image_files import image_files
+from jaxtl.load_run import load_run
+from jaxtl.predict_files import predict
+
+DIGITS = "0123456789"
+
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_config, tmp_path_factory, compiled_once):
+    """Two runs of the same name, with other weights; a linear model compiles fastest."""
+    workdirs = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxtl.experiment.draw", lambda **kwargs: {})
+        for seed, name in ((0, "tiny"), (7, "other")):
+            config = load_config(tiny_config)
+            config["seed"], config["model"]["name"], config["model"]["options"] = seed, "logistic_regression", {}
+            workdirs.append(tmp_path_factory.mktemp("runs") / name)
+            jaxtl.run(config, workdirs[-1])
+    return workdirs
+
+
+@pytest.fixture(scope="module")
+def run_dir(runs):
+    return runs[0]
+
+
+@pytest.fixture(scope="module")
+def other_dir(runs):
+    return runs[1]
+
+
+@pytest.fixture(scope="module")
+def run(run_dir):
+    return load_run(run_dir)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Seven digits of the test split, uint8 [7, 8, 8, 1]."""
+    return jaxtl.load_dataset("digits", "test").images[:7]
+
+
+@pytest.fixture(scope="module")
+def folder(images, tmp_path_factory):
+    """Seven digits, in files that must all decode to their pixels, and other things."""
+    root = tmp_path_factory.mktemp("pictures")
+    (root / "deep").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(root / ("deep" if i >= 5 else "") / f"{i}.png")
+    (root / "notes.txt").write_text("no image")
+    (root / ".hidden.png").write_bytes(b"no image either")
+    return root
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """``call(*arguments, stdin=…)`` in a folder of its own gives (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(stdin)))
+        capsys.readouterr()
+        status = command_line.main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def by_hand(run, images):
+    """Softmax probabilities of uint8 images, [N, 10]."""
+    logits = run.model.apply(run.variables, (images / np.float32(255) - 0.5) / 0.5, train=False)
+    return np.asarray(jax.nn.softmax(logits))
+
+
+def test_csv_of_a_folder_agrees_with_the_model(call, run, run_dir, folder, images):
+    status, out, err = call("--run", run_dir, folder, "--format", "csv", "--top", 3, "--batch", 4)
+    assert (status, err) == (0, "")
+    assert out.startswith("file,class_1,probability_1,class_2,")
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert [os.path.relpath(line["file"], folder) for line in lines] == [
+        *("0.png", "1.png", "2.png", "3.png", "4.png"),
+        *("deep/5.png", "deep/6.png"),
+    ]
+    for line, expected in zip(lines, by_hand(run, images), strict=True):
+        best = np.argsort(-expected)[:3]
+        assert [line[f"class_{rank}"] for rank in (1, 2, 3)] == [DIGITS[k] for k in best]
+        assert [float(line[f"probability_{rank}"]) for rank in (1, 2, 3)] == pytest.approx(expected[best], abs=2e-6)
+
+
+def test_the_batch_size_changes_nothing(run, folder):
+    files, faults = image_files([str(folder)])
+    assert not faults
+    files.insert(3, folder / "gone.png")
+    told = []
+    one = predict(run, files, batch_size=3, top=99, progress=lambda *done: told.append(done))
+    other = predict(run, files, batch_size=100, top=10)
+    assert one.classes.shape == (8, 10) and told == [(3, 8), (6, 8), (8, 8)]
+    assert (one.classes[3] == -1).all() and np.isnan(one.probability[3]).all()
+    assert [bool(fault) for fault in one.faults] == [i == 3 for i in range(8)] and "No such file" in one.faults[3]
+    np.testing.assert_array_equal(one.classes, other.classes)
+    np.testing.assert_allclose(one.probability, other.probability, rtol=1e-5)
+    np.testing.assert_allclose(np.delete(one.probability, 3, axis=0).sum(-1), 1, rtol=1e-5)
+
+
+def test_one_compilation_for_all_batches(run, folder):
+    traced = []
+
+    def counted(key, images):
+        traced.append(images.shape)
+        return run.preprocess(key, images)
+
+    predict(run._replace(preprocess=counted), image_files([str(folder)])[0], batch_size=2)
+    assert traced == [(2, 8, 8, 1)]
+
+
+def test_nothing_to_predict(run):
+    none = predict(run, [])
+    assert none.classes.shape == (0, 5) and none.faults == ()
+    with pytest.raises(ValueError, match="at least 1"):
+        predict(run, [], top=0)
+
+
+def test_kinds_of_files_a_list_on_stdin_and_what_cannot_be_read(call, run_dir, images, tmp_path):
+    grey = Image.fromarray(images[0][..., 0])
+    Image.merge("RGBA", [grey, grey, grey, Image.new("L", grey.size, 255)]).save(tmp_path / "rgba.png")
+    grey.resize((80, 80), Image.Resampling.NEAREST).save(tmp_path / "large.png")
+    grey.save(tmp_path / "plain.image", format="PNG")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "large.png").read_bytes()[:90])
+    (tmp_path / "empty").mkdir()
+    listed = b"rgba.png\n\nlarge.png\r\nempty\nbroken.png\n"
+    status, out, err = call("--run", run_dir, "-", "plain.image", "gone.png", "--format", "json", stdin=listed)
+    assert status == 0
+    tree = json.loads(out)
+    assert [image["file"] for image in tree["images"]] == ["rgba.png", "large.png", "plain.image"]
+    rgba, large, plain = (image["predictions"]["tiny"] for image in tree["images"])
+    assert len(plain) == 5 and rgba == plain, "opaque, so the same pixels"
+    assert large[0]["class"] == plain[0]["class"]
+    assert {entry["file"] for entry in tree["unread"]} == {"empty", "broken.png", "gone.png"}
+    lines = err.splitlines()
+    assert len(lines) == 4 and lines[-1] == "3 of 6 images could not be read."
+    assert "empty: no image lies in this folder" in lines and "broken.png: it is damaged" in err
+
+
+def test_several_runs_side_by_side_and_on_a_sheet(call, run, run_dir, other_dir, folder, images, monkeypatch):
+    monkeypatch.setattr(contact_sheets, "PER_PAGE", 5)
+    arguments = ["--run", run_dir, "--run", other_dir, folder]
+    status, out, err = call(*arguments, "--out", "made/table.csv", "--sheet", "sheet.png")
+    assert (status, out) == (0, "")
+    assert "sheet.png and 1 more pages, up to sheet-2.png" in err
+    with Path("made/table.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    expected = {f"tiny ({path.name})": by_hand(load_run(path), images) for path in (run_dir, other_dir)}
+    assert list(lines[0]) == ["file", *(key for name in expected for key in (name, f"{name} probability"))]
+    for name, probability in expected.items():
+        assert [line[name] for line in lines] == [DIGITS[k] for k in probability.argmax(-1)]
+        assert [float(line[f"{name} probability"]) for line in lines] == pytest.approx(probability.max(-1), abs=2e-6)
+    for page, rows in (("sheet.png", 1), ("sheet-2.png", 1)):
+        with Image.open(page) as image:
+            assert image.format == "PNG" and 800 < image.width < 1700 and 200 * rows < image.height < 800
+            assert len(image.convert("RGB").getcolors(1 << 24)) > 50, "it shows something"
+
+    status, out, _ = call(*arguments)
+    assert status == 0 and "tiny (other)" in out
+    row = next(line for line in out.splitlines() if "5.png" in line)
+    assert row.split()[1::3] == [DIGITS[probability[5].argmax()] for probability in expected.values()]
+
+
+def test_mistakes_are_one_sentence(call, run_dir, folder, tmp_path):
+    for arguments, words in (
+        ([folder], "No run was named"),
+        (["--run", run_dir], "No image was named"),
+        (["--run", tmp_path / "none", folder], "does not exist"),
+        (["--run", run_dir, folder, "--sheet", "a.jpg"], "ends in .png"),
+        (["--run", run_dir, folder, "--out", tmp_path], "cannot be written"),
+    ):
+        status, out, err = call(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("jaxtl: ") and err.count("\n") == 1 and words in err
+    status, out, err = call("--run", run_dir, "gone.png")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[0].startswith("gone.png: it cannot be read")
+    assert err.splitlines()[1].startswith("jaxtl: Nothing could be predicted")
+
+
+def test_ctrl_c(call, run_dir, folder, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "predict", interrupted)
+    assert call("--run", run_dir, folder) == (130, "", "Stopped.\n")
+
+
+def test_a_reader_that_leaves_early(run_dir, folder):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "jaxtl.predict", "--run", str(run_dir), str(folder), "--format", "csv"]
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (141, "")
