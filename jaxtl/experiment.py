@@ -11,6 +11,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from jaxtl.compile_cache import keep_compiled
 from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.config_data import data_info, load_splits, preprocessing
 from jaxtl.create import create_model
@@ -68,6 +69,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
       jaxtl.train.interrupt.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     raise_problems(check(config), "The config")
+    keep_compiled()
     console, workdir = console or RunConsole(), pathlib.Path(workdir)
     runs = variants(config)
     main, source = runs.pop(""), runs.pop(SOURCE, None)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxtl.compile_cache import keep_compiled
 from jaxtl.config import with_defaults
 from jaxtl.config_data import data_info, preprocessing
 from jaxtl.config_tree import plain
@@ -65,6 +66,7 @@ def load_run(folder: str | Path) -> LoadedRun:
         described = content.get("data") or {"image_shape": data_info(data).image_shape}  # older runs: data by name
         height, width, channels = described["image_shape"]
         size = data["size"]
+    keep_compiled()
     variables = jax.device_put(read_best(folder / CHECKPOINTS))
     name = str(summary.get("name") or folder.name)
     shape = (size or height, size or width, channels)

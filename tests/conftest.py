@@ -19,6 +19,17 @@ from jaxtl.report.statistics import classification_scores
 from jaxtl.run_folder import RunFolder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_session(tmp_path_factory):
+    """Files of the tests' own in the place of the person's cache; compiled programs too, which all workers share."""
+    before = os.environ.get("JAXTL_CACHE")
+    os.environ["JAXTL_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "cache")
+    yield
+    os.environ.pop("JAXTL_CACHE")
+    if before:
+        os.environ["JAXTL_CACHE"] = before
+
+
 @pytest.fixture(scope="session")
 def cifar10_dir() -> Path:
     """The folder that holds the real ``cifar-10-batches-py``: ``$JAXTL_DATA``, else ``data`` in the repository."""
