@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jaxtl.cache import cache_dir
-from jaxtl.data import cifar, digits, folder
+from jaxtl.data import cifar, digits, folder, stl10
 from jaxtl.data.dataset import Dataset, unknown_name
 from jaxtl.data.reading import Reading
 from jaxtl.errors import UserError
@@ -59,6 +59,15 @@ DATASETS: Mapping[str, DatasetInfo] = {
         class_names=cifar.CIFAR100.class_names,
         sizes={"train": 50_000, "test": 10_000},
         load=functools.partial(cifar.load_cifar, cifar.CIFAR100, md5=cifar.OFFICIAL_MD5),
+    ),
+    "stl10": DatasetInfo(
+        description="13,000 colour photographs of 10 kinds of animals and vehicles, from ImageNet",
+        url=stl10.HOME_PAGE,
+        licence="none stated; cite Coates, Lee and Ng, An Analysis of Single Layer Networks, 2011",
+        image_shape=stl10.IMAGE_SHAPE,
+        class_names=stl10.CLASS_NAMES,
+        sizes={"train": 5_000, "test": 8_000},
+        load=functools.partial(stl10.load_stl10, md5=stl10.OFFICIAL_MD5),
     ),
     "digits": DatasetInfo(
         description="1,797 handwritten digits that come with scikit-learn; the split is jaxtl's own",
