@@ -266,9 +266,8 @@ def _features(name: str, info: Any) -> tuple[str, str]:
     if len(keys) >= 2 and keys[0] in images and keys[1] in labels:
         images, labels = [keys[0]], [keys[1]]
     if len(images) != 1 or len(labels) != 1:
-        found = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in sorted(by_name.items())) or str(
-            features
-        )
+        kinds = sorted(f"{key} ({type(feature).__name__})" for key, feature in by_name.items())
+        found = ", ".join(kinds) or str(features)
         raise UserError(
             f"{name} is no data set of image classification, which has one Image and one ClassLabel; it has {found}: "
             "choose another one."
