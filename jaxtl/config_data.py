@@ -15,7 +15,7 @@ def data_info(data: Mapping[str, Any]) -> DatasetInfo:
     Raises:
       UserError: there is no such data set, or its folder does not hold what it should.
     """
-    return dataset_info(data["name"], data["dir"] or None, reading(data))
+    return dataset_info(data["name"], data["dir"] or None, reading(data), download=data["download"])
 
 
 def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], None] | None = None) -> Splits:

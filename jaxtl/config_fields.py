@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, get_args
 
+from jaxtl.data import tfds
 from jaxtl.data.catalogue import list_datasets
 from jaxtl.data.decode import Fit
 from jaxtl.data.reading import Stream
@@ -53,6 +54,11 @@ def one_of(*choices: str) -> Check:
     return check
 
 
+def a_dataset(name: str) -> str | None:
+    """The name is that of a data set, or has the form of one of tensorflow-datasets."""
+    return tfds.name_fault(name) if name.startswith(tfds.PREFIX) else one_of(*list_datasets())(name)
+
+
 def within(low: float, high: float = math.inf, *, open_low: bool = False, open_high: bool = False) -> Check:
     """The value lies between the bounds."""
 
@@ -82,7 +88,7 @@ FIELDS: dict[str, Field] = {
     "arm": Field("this run", "what a comparison with the baselines calls the run"),
     "reported": Field("", "what the study reports, to stand beside our figures; empty: nothing"),
     "seed": Field(0, "seed of initialisation, shuffling, augmentation and dropout", within(0, 2**31 - 1)),
-    "data.name": Field("cifar10", "data set", one_of(*list_datasets())),
+    "data.name": Field("cifar10", "data set; tfds:NAME for those of tensorflow-datasets", a_dataset),
     "data.dir": Field("", "folder of the data set or of your images; empty: $JAXTL_DATA, else the cache folder"),
     "data.download": Field(True, "fetch the data set if the folder lacks it"),
     "data.classes": Field((), "names of the classes to keep, in the order of their new labels; empty: all"),

@@ -16,7 +16,7 @@ from rich.console import Console
 from jaxtl.command import at_least_one, exit_status, put, tell, write_result
 from jaxtl.data.catalogue import list_datasets
 from jaxtl.data.dataset import first
-from jaxtl.data.folder import SKIPPED
+from jaxtl.data.decode_all import SKIPPED
 from jaxtl.data.match_classes import match_classes
 from jaxtl.environment import describe
 from jaxtl.errors import UserError

@@ -180,7 +180,7 @@ def test_classes_that_do_not_match(names, played_by, words):
 def test_mistakes_are_one_sentence(call, run_dir, tmp_path):
     for arguments, words in (
         (["--size", 1], "needs at least 2 x 2"),
-        (["--size", 16], "its weights are made for 8 x 8"),
+        (["--size", 16], "The dense layer was made for 64 inputs"),
         (["--data", "digit"], "did you mean 'digits'"),
         (["--data", "folder"], "--data-dir"),
         (["--data", "folder", "--data-dir", tmp_path / "none"], "there is no folder"),

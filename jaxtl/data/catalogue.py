@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jaxtl.cache import cache_dir
-from jaxtl.data import cifar, digits, folder
+from jaxtl.data import cifar, digits, folder, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
 from jaxtl.data.reading import Reading
 from jaxtl.errors import UserError
@@ -60,6 +60,15 @@ DATASETS: Mapping[str, DatasetInfo] = {
         sizes={"train": 50_000, "test": 10_000},
         load=functools.partial(cifar.load_cifar, cifar.CIFAR100, md5=cifar.OFFICIAL_MD5),
     ),
+    "stl10": DatasetInfo(
+        description="13,000 colour photographs of 10 kinds of animals and vehicles, from ImageNet",
+        url=stl10.HOME_PAGE,
+        licence="none stated; cite Coates, Lee and Ng, An Analysis of Single Layer Networks, 2011",
+        image_shape=stl10.IMAGE_SHAPE,
+        class_names=stl10.CLASS_NAMES,
+        sizes={"train": 5_000, "test": 8_000},
+        load=functools.partial(stl10.load_stl10, md5=stl10.OFFICIAL_MD5),
+    ),
     "digits": DatasetInfo(
         description="1,797 handwritten digits that come with scikit-learn; the split is jaxtl's own",
         url="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
@@ -73,25 +82,31 @@ DATASETS: Mapping[str, DatasetInfo] = {
 
 
 def list_datasets() -> tuple[str, ...]:
-    """The names that ``load_dataset`` knows."""
+    """The names that ``load_dataset`` knows, beside ``tfds:NAME`` for the data sets of tensorflow-datasets."""
     return (*DATASETS, folder.NAME)
 
 
-def dataset_info(name: str, data_dir: str | Path | None = None, reading: Reading = Reading()) -> DatasetInfo:
-    """What is known about the data set ``name``, without decoding an image of it.
+def dataset_info(
+    name: str, data_dir: str | Path | None = None, reading: Reading = Reading(), *, download: bool = True
+) -> DatasetInfo:
+    """What is known about the data set ``name``, without decoding its images.
 
     Args:
-      name: one of ``list_datasets()``.
-      data_dir: the folder of images, where ``name`` is ``"folder"``.
+      name: one of ``list_datasets()``, or ``tfds:NAME``, ``tfds:NAME:VERSION``, ``tfds:NAME/CONFIG:VERSION``.
+      data_dir: the folder of images, where ``name`` is ``"folder"``; that of prepared data sets, where it is of
+        tensorflow-datasets, whose own default it has.
       reading: how images of any size are read.
+      download: whether a data set of tensorflow-datasets is prepared where it is not: nothing is known of it before.
 
     Raises:
       UserError: there is no such data set, or the folder does not hold what it should.
     """
+    if name.startswith(tfds.PREFIX):
+        return _tfds_info(name, data_dir, reading, download)
     if name == folder.NAME:
         return _folder_info(data_dir, reading)
     if name not in DATASETS:
-        raise unknown_name("data set", name, list_datasets())
+        raise unknown_name("data set", name, (*list_datasets(), tfds.FORM))
     return DATASETS[name]
 
 
@@ -107,10 +122,10 @@ def load_dataset(
     """Load one split of a data set.
 
     Args:
-      name: one of ``list_datasets()``.
+      name: one of ``list_datasets()``, or ``tfds:NAME``, see ``dataset_info``.
       split: one of ``dataset_info(name).sizes``: ``"train"``, ``"test"`` and sometimes ``"val"``.
       data_dir: where the files lie or shall be downloaded to; default ``$JAXTL_DATA``, else ``data`` in the cache
-        folder. The folder of one's own images, where ``name`` is ``"folder"``.
+        folder. See ``dataset_info`` for ``"folder"`` and ``"tfds:NAME"``.
       download: whether to download what ``data_dir`` lacks.
       reading: how images of any size are read: ``Reading(size=224)``, say.
       progress: is told (images done, images in all) while files are decoded.
@@ -121,7 +136,7 @@ def load_dataset(
     Raises:
       UserError: the name or the split is unknown; the files are missing, truncated or altered; the download fails.
     """
-    info = dataset_info(name, data_dir, reading)
+    info = dataset_info(name, data_dir, reading, download=download)
     if split not in info.sizes:
         raise unknown_name(f"split of {name}", split, tuple(info.sizes))
     if data_dir is None:
@@ -141,4 +156,18 @@ def _folder_info(data_dir: str | Path | None, reading: Reading) -> DatasetInfo:
         class_names=found.class_names,
         sizes={split: len(files.paths) for split, files in found.splits.items()},
         load=lambda split, data_dir, download, progress: folder.load(found, split, reading, progress),
+    )
+
+
+def _tfds_info(name: str, data_dir: str | Path | None, reading: Reading, download: bool) -> DatasetInfo:
+    found = tfds.find(name, Path(data_dir).expanduser() if data_dir else None, reading, download=download)
+    about = found.builder.info
+    return DatasetInfo(
+        description=next(iter(about.description.strip().splitlines()), found.name),
+        url=about.homepage,
+        licence=about.redistribution_info.license or "see its home page",
+        image_shape=tfds.image_shape(found, reading),
+        class_names=found.class_names,
+        sizes={split: len(part.positions) for split, part in found.parts.items()},
+        load=lambda split, data_dir, download, progress: tfds.load(found, split, reading, progress),
     )

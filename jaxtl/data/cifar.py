@@ -2,46 +2,34 @@
 
 Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009,
 https://www.cs.toronto.edu/~kriz/cifar.html.
-
-Archives are read in memory, member by member: nothing is ever unpacked onto the disk.
 """
 
 import dataclasses
 import functools
-import hashlib
-import tarfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxtl.data.dataset import Dataset
+from jaxtl.data.official_files import OfficialFiles, damaged, find, find_or_fetch, read_files
 from jaxtl.data.pickles import read_pickled_dict
 from jaxtl.errors import UserError
-from jaxtl.fetch import fetch, file_hash
 
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 IMAGE_SHAPE = (32, 32, 3)
 PIXEL_BYTES = 3 * 32 * 32
-LARGEST_FILE_BYTES = 200_000_000  # the largest official batch file has 155 MB
 
 
 @dataclasses.dataclass(frozen=True)
-class Edition:
-    """One form in which a CIFAR set is published.
+class Edition(OfficialFiles):
+    """One form in which a CIFAR set is published, as batch files.
 
     Attributes:
-      folder: the folder of batch files.
-      archive: the compressed archive of that folder.
-      files: for each split the batch files, in the order of their images.
       decode: turns the content of a batch file, with its place for error messages, into uint8 images [N, 32, 32, 3]
         and a sequence of N labels.
     """
 
-    folder: str
-    archive: str
-    files: Mapping[str, tuple[str, ...]]
     decode: Callable[[bytes, str], tuple[np.ndarray, Sequence[int]]]
 
 
@@ -76,30 +64,21 @@ def load_cifar(
     Raises:
       UserError: nothing is found, the download fails, or a file is missing, truncated or altered.
     """
-    found = find_cifar(cifar, data_dir)
-    if found is None:
-        edition = cifar.editions[0]
-        url = f"{HOME_PAGE.rpartition('/')[0]}/{edition.archive}"
-        if not download:
-            accepted = " or ".join(name for each in cifar.editions for name in (each.folder, each.archive))
-            raise UserError(
-                f"{cifar.name} is not in {data_dir}: put {accepted} there, for example from {url}, or allow downloads"
-            )
-        found = edition, fetch(url, data_dir / edition.archive, md5=None if md5 is None else md5[edition.archive])
+    archive = cifar.editions[0].archive
+    found = find_or_fetch(
+        cifar.name,
+        cifar.editions,
+        data_dir,
+        archive_url=f"{HOME_PAGE.rpartition('/')[0]}/{archive}",
+        download=download,
+        archive_md5=None if md5 is None else md5.get(archive),
+    )
     return read_cifar(cifar, split, *found, md5=md5)
 
 
 def find_cifar(cifar: Cifar, data_dir: Path) -> tuple[Edition, Path] | None:
     """Look for a folder of batch files, then for an archive: the edition and its place, or ``None``."""
-    for edition in cifar.editions:
-        batch_files = [name for names in edition.files.values() for name in names]
-        for folder in (data_dir / edition.folder, data_dir):
-            if any((folder / name).is_file() for name in batch_files):
-                return edition, folder
-    for edition in cifar.editions:
-        if (data_dir / edition.archive).is_file():
-            return edition, data_dir / edition.archive
-    return None
+    return find(cifar.editions, data_dir)
 
 
 def read_cifar(cifar: Cifar, split: str, edition: Edition, place: Path, *, md5: Mapping[str, str] | None) -> Dataset:
@@ -120,16 +99,8 @@ def read_cifar(cifar: Cifar, split: str, edition: Edition, place: Path, *, md5: 
       UserError: a file is missing, truncated or altered.
     """
     names = edition.files[split]
-    if place.is_dir():
-        files = _files_of_folder(place, names)
-    else:
-        if md5 is not None:
-            _check_md5(str(place), file_hash(place, "md5"), md5[edition.archive])
-        files = _files_of_archive(place, edition.folder, names)
     parts = {}
-    for name, source, raw in files:
-        if md5 is not None:
-            _check_md5(source, hashlib.md5(raw, usedforsecurity=False).hexdigest(), md5[name])
+    for name, source, raw in read_files(edition, split, place, home_page=HOME_PAGE, md5=md5):
         images, labels = edition.decode(raw, source)
         for index, label in enumerate(labels):
             if not 0 <= label < len(cifar.class_names):
@@ -169,46 +140,8 @@ def _images(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels.reshape(-1, channels, height, width).transpose(0, 2, 3, 1))
 
 
-def _files_of_folder(folder: Path, names: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield name, place for error messages and content of each file."""
-    for name in names:
-        try:
-            raw = (folder / name).read_bytes()
-        except OSError as error:
-            raise UserError(
-                f"cannot read {folder / name} ({error.strerror}): complete the folder from {HOME_PAGE}"
-            ) from error
-        yield name, str(folder / name), raw
-
-
-def _files_of_archive(archive: Path, folder: str, names: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield name, place for error messages and content of each file, in the order of the archive."""
-    missing = {f"{folder}/{name}": name for name in names}
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:
-                # Links are refused with everything else that is no plain file, and a small archive may claim terabytes.
-                if member.name not in missing or not member.isfile() or member.size > LARGEST_FILE_BYTES:
-                    continue
-                content = tar.extractfile(member)
-                assert content is not None  # a plain file has a content
-                yield missing.pop(member.name), f"{archive}:{member.name}", content.read()
-                if not missing:
-                    return
-    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise _damaged(str(archive), str(error) or type(error).__name__) from error
-    raise _damaged(str(archive), f"it lacks {', '.join(missing)}")
-
-
-def _check_md5(source: str, found: str, expected: str) -> None:
-    if found != expected:
-        raise _damaged(source, f"its MD5 is {found} instead of {expected}")
-
-
 def _damaged(source: str, reason: str) -> UserError:
-    return UserError(
-        f"{source} is truncated or altered: {reason}; delete it and get the official file again from {HOME_PAGE}"
-    )
+    return damaged(source, reason, HOME_PAGE)
 
 
 _CIFAR10_TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxtl.cache import cache_dir
@@ -14,15 +15,21 @@ class DecodedBefore:
     A lost or damaged record costs a pass over the files and nothing else.
     """
 
-    def __init__(self, root: Path, how: str) -> None:
-        """The record of the folder ``root``, whose images are decoded as ``how`` says."""
+    def __init__(self, root: Path, how: str, file_of: Callable[[str], str] = str) -> None:
+        """The record of the folder ``root``, whose images are decoded as ``how`` says.
+
+        Args:
+          root: the folder.
+          how: what a verdict depends on beside the file.
+          file_of: gives the file, relative to the root, in which the image of a name lies; the name itself by default.
+        """
         name = hashlib.sha256(f"{root.resolve()}\n{how}".encode(errors="surrogateescape")).hexdigest()[:32]
         self._root, self._path = root, cache_dir() / "folders" / f"{name}.json"
         try:
             self._verdicts = json.loads(self._path.read_text())
         except (OSError, ValueError):
             self._verdicts = {}
-        self._changed = False
+        self._file_of, self._changed = file_of, False
 
     def get(self, path: str) -> tuple[bytes, str] | None:
         """(digest, fault) of a file, or ``None`` where it must be looked at."""
@@ -51,7 +58,7 @@ class DecodedBefore:
     def _stamp(self, path: str) -> str:
         """What changes when a file does."""
         try:
-            status = (self._root / path).stat()
+            status = (self._root / self._file_of(path)).stat()
         except OSError:
             return ""
         return f"{status.st_size} {status.st_mtime_ns}"

@@ -3,11 +3,10 @@
 Nothing is passed over silently: what is left out or looks wrong becomes a `Remark` of the data set.
 """
 
-import concurrent.futures
-import hashlib
+import functools
 import os
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +14,10 @@ import numpy as np
 
 from jaxtl.data.dataset import Dataset, Remark
 from jaxtl.data.decode import SUFFIXES, Fit, Undecodable, image_size, read_image
+from jaxtl.data.decode_all import Progress, decode_all
 from jaxtl.data.decoded_before import DecodedBefore
 from jaxtl.data.reading import Reading
 from jaxtl.data.split import stratified_split
-from jaxtl.data.stored import StoredImages
 from jaxtl.errors import UserError
 
 NAME = "folder"
@@ -27,10 +26,6 @@ NAME = "folder"
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 _PASSED_OVER = "passed over"
-SKIPPED = "skipped"  # what became of a file that cannot be decoded
-
-# Called with (images done, images in all) while images are decoded.
-Progress = Callable[[int, int], None]
 
 
 class Files(NamedTuple):
@@ -127,55 +122,27 @@ def load(folder: ImageFolder, split: str, reading: Reading, progress: Progress |
         images have different ones.
     """
     files, shape = folder.splits[split], image_shape(folder, reading)
-    N, reader = len(files.paths), FileReader(str(folder.root), files.paths, shape[:2], reading.fit)
-    streamed = reading.stream == "always" or (reading.stream == "auto" and N * np.prod(shape) > _memory() / 2)
-    images = None if streamed else np.empty((N, *shape), np.uint8)
-    faults: list[str] = [""] * N
-    digests = np.zeros(N, "S16")
-    known = DecodedBefore(folder.root, reader.description) if streamed else None
-
-    def decode(i: int) -> None:
-        path = folder.root / files.paths[i]
-        if known and (before := known.get(files.paths[i])):
-            digests[i], faults[i] = before
-            return
-        try:
-            content = path.read_bytes()
-            image = reader.decode(content, i, sized=bool(reading.size))
-        except Undecodable as error:
-            faults[i] = str(error)
-        except OSError as error:
-            faults[i] = f"it cannot be read ({error.strerror or error})"
-        else:
-            digests[i] = hashlib.blake2b(content, digest_size=16).digest()
-            if images is not None:
-                images[i] = image
-        if known:
-            known.put(files.paths[i], digests[i], faults[i])
-
-    # Threads suffice: Pillow lets go of the interpreter while it decodes.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, _ in enumerate(pool.map(decode, range(N)), start=1):
-            if progress and (done % 100 == 0 or done == N):
-                progress(done, N)
-    if known:
-        known.save()
-    good = np.array([not fault for fault in faults], bool)
-    _refuse(folder, files, faults, good, reading)
-    kept = np.flatnonzero(good)
+    reader = FileReader(str(folder.root), files.paths, shape[:2], reading.fit)
+    images, kept, skipped = decode_all(
+        files.paths,
+        shape,
+        what=f"image files under {folder.root}",
+        in_all=sum(len(each.paths) for each in folder.splits.values()),
+        content=lambda i: (folder.root / files.paths[i]).read_bytes(),
+        decode=functools.partial(reader.decode, sized=bool(reading.size)),
+        read=reader,
+        decoded_before=lambda: DecodedBefore(folder.root, reader.description),
+        shown=_shown,
+        reading=reading,
+        progress=progress,
+    )
     if split == "train" and (lost := sorted({*files.labels} - {*files.labels[kept]})):
         raise UserError(
             f"None of the training images of the class {folder.class_names[lost[0]]!r} in {folder.root} can be "
             "decoded; add some, or remove the class."
         )
-    decoded: np.ndarray | StoredImages
-    if images is None:
-        decoded = StoredImages(reader, kept, shape, digests[kept], reading.workers)
-    else:
-        decoded = images if good.all() else images[kept]
-    skipped = [Remark(_shown(files.paths[i]), faults[i], SKIPPED) for i in np.flatnonzero(~good)]
     return Dataset(
-        decoded,
+        images,
         files.labels[kept],
         folder.class_names,
         ids=np.array([_shown(files.paths[i]) for i in kept]),
@@ -308,27 +275,6 @@ def _choose(files: Files, indices: np.ndarray) -> Files:
     return Files(tuple(files.paths[i] for i in indices), files.labels[indices])
 
 
-def _refuse(folder: ImageFolder, files: Files, faults: Sequence[str], good: np.ndarray, reading: Reading) -> None:
-    """Refuse a split if too much cannot be decoded; measured by all files, lest one condemn a small split."""
-    bad, count = np.flatnonzero(~good), sum(len(files.paths) for files in folder.splits.values())
-    if len(bad) <= reading.undecodable * count and len(bad) < len(good):
-        return
-    examples = ", ".join(f"{_shown(files.paths[i])} ({faults[i]})" for i in bad[:3])
-    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-    raise UserError(
-        f"{len(bad)} of the {count} image files under {folder.root} cannot be decoded, a larger share than "
-        f"data.undecodable={reading.undecodable:g}: {examples}{more}; mend or remove them, or allow more."
-    )
-
-
 def _shown(path: str) -> str:
     """A path as text that can be printed and written, whatever bytes its name has."""
     return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
-
-
-def _memory() -> float:
-    """Bytes of main memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):  # a system that does not tell
-        return 8e9

@@ -10,7 +10,7 @@ from jaxtl.errors import UserError
 
 
 def test_the_names_are_listed():
-    assert list_datasets() == ("cifar10", "cifar100", "digits", "folder")
+    assert list_datasets() == ("cifar10", "cifar100", "stl10", "digits", "folder")
 
 
 def test_a_split_is_loaded_by_name():
@@ -42,7 +42,7 @@ def test_the_info_on_cifar10_is_true(cifar10_dir):
 
 def test_an_unknown_name_gets_a_suggestion():
     for function in (load_dataset, dataset_info):
-        with pytest.raises(UserError, match=r"no data set 'cifar-10': did you mean 'cifar10'.* cifar100, digits"):
+        with pytest.raises(UserError, match=r"no data set 'cifar-10': did you mean 'cifar10'.*cifar100, stl10, digits"):
             function("cifar-10")
 
 

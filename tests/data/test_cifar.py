@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxtl.data import cifar
+from jaxtl.data import official_files
 from jaxtl.data.cifar import CIFAR10, CIFAR100, OFFICIAL_MD5, Cifar, Edition, find_cifar, load_cifar
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.pickles import read_pickled_dict
@@ -119,7 +119,7 @@ def test_what_is_missing_is_downloaded(tmp_path, monkeypatch):
         assert md5 == hashes["cifar-10-python.tar.gz"]
         return published.rename(destination)
 
-    monkeypatch.setattr(cifar, "fetch", fetch)
+    monkeypatch.setattr(official_files, "fetch", fetch)
     assert len(load_cifar(CIFAR10, "test", tmp_path, download=True, md5=hashes)) == N
     assert find_cifar(CIFAR10, tmp_path) == (edition, tmp_path / "cifar-10-python.tar.gz")
 
@@ -268,7 +268,7 @@ def test_a_hostile_archive_changes_nothing_on_the_disk(tmp_path):
 
 
 def test_a_member_of_absurd_size_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "LARGEST_FILE_BYTES", 1000)
+    monkeypatch.setattr(official_files, "LARGEST_FILE_BYTES", 1000)
     edition = CIFAR10.editions[1]
     write_archive(tmp_path, edition, contents(CIFAR10, edition))
     with pytest.raises(UserError, match=r"lacks .*test_batch\.bin"):

@@ -1,0 +1,152 @@
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxtl.data import official_files
+from jaxtl.data.catalogue import dataset_info
+from jaxtl.data.dataset import Dataset
+from jaxtl.data.stl10 import ARCHIVE_MD5, ARCHIVE_URL, BINARY, CLASS_NAMES, OFFICIAL_MD5, load_stl10
+from jaxtl.errors import UserError
+
+N = {"train": 4, "test": 3}
+
+
+def pictures(split: str) -> np.ndarray:
+    """uint8 [N, 96, 96, 3], other in every split."""
+    return np.random.default_rng(N[split]).integers(0, 256, (N[split], 96, 96, 3), np.uint8)
+
+
+def official_labels(split: str) -> list[int]:
+    return [1, 10, 3, 7][: N[split]]
+
+
+def encoded(images: np.ndarray) -> bytes:
+    """Pixel by pixel as the format says it: image, plane, column, row."""
+    return b"".join(bytes(image[:, column, plane]) for image in images for plane in range(3) for column in range(96))
+
+
+def contents() -> dict[str, bytes]:
+    files = {"unlabeled_X.bin": b"never looked at"}
+    for split in N:
+        files |= {f"{split}_X.bin": encoded(pictures(split)), f"{split}_y.bin": bytes(official_labels(split))}
+    return files
+
+
+def write_folder(data_dir: Path, files: dict[str, bytes]) -> None:
+    (data_dir / BINARY.folder).mkdir()
+    for name, raw in files.items():
+        (data_dir / BINARY.folder / name).write_bytes(raw)
+
+
+def write_archive(data_dir: Path, files: dict[str, bytes]) -> None:
+    with tarfile.open(data_dir / BINARY.archive, "w:gz") as tar:
+        for name, raw in sorted(files.items()):
+            member = tarfile.TarInfo(f"{BINARY.folder}/{name}")
+            member.size = len(raw)
+            tar.addfile(member, io.BytesIO(raw))
+
+
+def read(split: str, data_dir: Path, **options: object) -> Dataset:
+    return load_stl10(split, data_dir, **{"download": False, "md5": None, **options})
+
+
+@pytest.mark.parametrize("write", [write_folder, write_archive])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_folder_and_archive_give_the_official_images(tmp_path, split, write):
+    write(tmp_path, contents())
+    dataset = read(split, tmp_path)
+    assert np.array_equal(dataset.images, pictures(split))
+    assert dataset.images.flags.c_contiguous
+    assert dataset.labels.tolist() == [label - 1 for label in official_labels(split)]
+    assert dataset.class_names == CLASS_NAMES
+
+
+def test_a_plane_is_stored_column_by_column(tmp_path):
+    """One bright pixel, which no symmetry hides: red, in row 0, column 2."""
+    raw = bytearray(3 * 96 * 96)
+    raw[2 * 96] = 255
+    write_folder(tmp_path, {"train_X.bin": bytes(raw), "train_y.bin": b"\x01"})
+    assert np.argwhere(read("train", tmp_path).images).tolist() == [[0, 0, 2, 0]]
+
+
+def test_the_folder_may_be_given_itself(tmp_path):
+    write_folder(tmp_path, contents())
+    assert len(read("test", tmp_path / BINARY.folder)) == N["test"]
+
+
+def test_an_archive_is_read_no_further_than_the_split_reaches(tmp_path):
+    """The unlabelled images come last; here they are lost."""
+    files = contents() | {"unlabeled_X.bin": np.random.default_rng(0).bytes(300_000)}
+    write_archive(tmp_path, files)
+    archive = tmp_path / BINARY.archive
+    archive.write_bytes(archive.read_bytes()[:-200_000])
+    assert [len(read(split, tmp_path)) for split in N] == list(N.values())
+
+
+def test_what_is_missing_is_downloaded(tmp_path, monkeypatch):
+    def fetch(url: str, destination: Path, *, md5: str | None) -> Path:
+        assert (url, md5) == (ARCHIVE_URL, ARCHIVE_MD5)
+        write_archive(tmp_path, contents())
+        return destination
+
+    monkeypatch.setattr(official_files, "fetch", fetch)
+    hashes = {name: hashlib.md5(raw).hexdigest() for name, raw in contents().items()}
+    assert len(read("test", tmp_path, download=True, md5=hashes)) == N["test"]
+
+
+def test_nothing_found_says_where_and_what(tmp_path):
+    with pytest.raises(UserError, match=r"STL-10 is not in .*: put stl10_binary or stl10_binary\.tar\.gz there"):
+        read("test", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"train_X.bin": encoded(pictures("train"))[:-1]}, r"train_X\.bin is truncated or altered: its 110,591 bytes"),
+        ({"train_X.bin": b""}, r"train_X\.bin is truncated or altered: its 0 bytes are no whole number of images"),
+        ({"train_y.bin": bytes([1, 2, 3])}, r"train_y\.bin is truncated or altered: it has 3 labels for 4 images"),
+        ({"train_y.bin": bytes([1, 0, 3, 4])}, r"train_y\.bin .*label 0 of image 1 is outside 1\.\.10"),
+        ({"train_y.bin": bytes([1, 2, 11, 4])}, r"train_y\.bin .*label 11 of image 2 is outside 1\.\.10"),
+    ],
+)
+@pytest.mark.parametrize("write", [write_folder, write_archive])
+def test_a_damaged_file_is_named(tmp_path, write, change, message):
+    write(tmp_path, contents() | change)
+    with pytest.raises(UserError, match=message):
+        read("train", tmp_path)
+    assert len(read("test", tmp_path)) == N["test"]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    write_folder(tmp_path, contents())
+    (tmp_path / BINARY.folder / "train_y.bin").unlink()
+    with pytest.raises(UserError, match=r"cannot read .*train_y\.bin \(No such file.*https://cs\.stanford\.edu"):
+        read("train", tmp_path)
+
+
+def test_a_member_that_the_archive_lacks_is_named(tmp_path):
+    files = contents()
+    del files["test_X.bin"]
+    write_archive(tmp_path, files)
+    with pytest.raises(UserError, match=r"stl10_binary\.tar\.gz is truncated or altered: it lacks .*test_X\.bin"):
+        read("test", tmp_path)
+
+
+@pytest.mark.parametrize("write", [write_folder, write_archive])
+def test_a_hash_betrays_other_files(tmp_path, write):
+    write(tmp_path, contents())
+    with pytest.raises(UserError, match=r"test_[Xy]\.bin is truncated or altered: its MD5 is"):
+        read("test", tmp_path, md5=OFFICIAL_MD5)
+
+
+def test_every_file_has_a_hash():
+    assert {name for names in BINARY.files.values() for name in names} == set(OFFICIAL_MD5)
+
+
+def test_an_official_file_is_small_enough_to_be_read():
+    most = max(dataset_info("stl10").sizes.values())
+    assert most * 3 * 96 * 96 < official_files.LARGEST_FILE_BYTES
