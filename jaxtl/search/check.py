@@ -71,7 +71,7 @@ def space_faults(config: Mapping[str, Any], space: Space, *, draws: bool = True)
         if fault := _parameter_fault(main, space, name, distribution):
             faults.append(fault)
     for path, value in space.final.items():
-        if fault := _value_fault(main, path, plain(value)):
+        if fault := _value_fault(main, space, path, plain(value)):
             faults.append(f"final: {fault}")
     return faults or ([*_drawn_faults(config, space)] if draws else [])
 
@@ -104,11 +104,11 @@ def _parameter_fault(main: Tree, space: Space, name: str, distribution: Any) -> 
         return f"{name} changes no figure of a trial, so there is nothing to search; leave it away."
     if not is_field(name):
         return None if space.apply and "." not in name else no_field(name)
-    found = (_value_fault(main, name, value) for value in distribution.ends())
+    found = (_value_fault(main, space, name, value) for value in distribution.ends())
     return next((fault for fault in found if fault), None)
 
 
-def _value_fault(main: Tree, path: str, value: Any) -> str | None:
+def _value_fault(main: Tree, space: Space, path: str, value: Any) -> str | None:
     """What is wrong with one value of a field, whatever the others are."""
     model = main["model"]["name"]
     if path.startswith(f"{OPTIONS}."):
@@ -116,8 +116,9 @@ def _value_fault(main: Tree, path: str, value: Any) -> str | None:
         known = option_types(model)
         if option in known:
             return wrong_type(path, value, known[option], model_options(model)[option])
-        # Another network of the space may have it, which the draws will tell.
-        if any(option in option_types(name) for name in list_models()):
+        # Another network of the space may have it: a trial whose network does not is refused when its turn comes.
+        others = list_models() if space.apply or "model.name" in space.parameters else ()
+        if any(option in option_types(name) for name in others):
             return None
         return f"{path} does not exist; {model} has the options {', '.join(known)}."
     field = find_field(path)

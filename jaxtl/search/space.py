@@ -183,9 +183,8 @@ def configure(
       Exception: whatever ``apply`` raises.
     """
     tree: Tree = plain(config)
-    for path, value in params.items():
-        if is_field(path):
-            assign(tree, path, plain(value))
+    for path in filter(is_field, space.parameters):
+        assign(tree, path, plain(params[path]))
     if space.apply:
         open_tree = ConfigDict({key: value for key, value in tree.items() if key != "phases"}, type_safe=False)
         open_tree.phases = tuple(ConfigDict(phase, type_safe=False) for phase in tree.get("phases", ()))

@@ -100,9 +100,10 @@ def run_trial(
             claim.complete(value, **_cost(fitted.history, fitted.features_s), best_epoch=fitted.best_epoch)
         except PrunedError:
             lines = folder.history()
-            claim.prune(f"no better than others after epoch {len(lines)}", **_cost(lines))
-        except DivergedError as error:
-            claim.prune(str(error).partition(",")[0] + ".", **_cost(_history(folder)))
+            claim.prune(f"It was behind other trials after epoch {len(lines)}.", **_cost(lines))
+        except DivergedError:
+            lines = _history(folder)
+            claim.prune(f"The loss was not a number any more in epoch {len(lines) + 1}.", **_cost(lines))
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise

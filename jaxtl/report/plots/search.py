@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, fit_names, percent_ticks, styled
@@ -76,7 +77,7 @@ def search_parameters(
         raise ValueError("search_parameters needs a parameter, and as many params, values and states, at least one")
     columns = min(COLUMNS, len(space))
     rows = -(-len(space) // columns)
-    figure = Figure(figsize=(10, 2.9 * rows + 0.2), layout="constrained")
+    figure = Figure(figsize=(10, 2.9 * rows + 0.2), layout=ConstrainedLayoutEngine(h_pad=0.09))
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(space) :]:
         axes.remove()
@@ -90,10 +91,13 @@ def search_parameters(
             _name_options(axes, described["options"], room=430 / columns)
         else:
             _number_axis(axes, described)
+            if described["distribution"] == "Integers" and len(set(x)) <= 6 and not described.get("log"):
+                x = _spread(x, described["step"])
+                axes.set_xlim(described["low"] - 0.4 * described["step"], described["high"] + 0.4 * described["step"])
         _points(axes, x, values, complete)
         if best is not None:
             axes.plot([x[best]], [values[best]], "o", ms=10, mfc="none", mec=VERMILION, mew=1.6, zorder=4)
-        axes.set_title(fit_names([name], points=600 / columns, size=10.5)[0])
+        axes.set_title(fit_names([name], points=600 / columns, size=10.5)[0], pad=10)
     return figure
 
 
@@ -172,11 +176,12 @@ def _name_options(axes: Axes, options: Sequence[str], room: float) -> None:
     axes.grid(visible=False, axis="x")
 
 
-def _spread(x: Sequence[float]) -> list[float]:
-    """Points of one option side by side, so that none hides another."""
+def _spread(x: Sequence[float], step: float = 1.0) -> list[float]:
+    """Points at one place side by side, so that none hides another; places are ``step`` apart or more."""
+    met: dict[float, int] = {}
     places = []
-    for i, place in enumerate(x):
-        count, before = x.count(place) if isinstance(x, list) else 1, list(x[:i]).count(place)
-        step = min(0.12, 0.5 / max(count - 1, 1))
-        places.append(place + step * (before - (count - 1) / 2))
+    for place in x:
+        count, before = list(x).count(place), met.get(place, 0)
+        met[place] = before + 1
+        places.append(place + step * min(0.08, 0.36 / max(count - 1, 1)) * (before - (count - 1) / 2))
     return places
