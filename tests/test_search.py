@@ -19,10 +19,12 @@ import jaxtl.experiment
 import jaxtl.search.search
 import jaxtl.search.trial
 from jaxtl.data.dataset import take
+from jaxtl.report import plots
 from jaxtl.report.search import files
+from jaxtl.report.search.outcome import Outcome, State, TrialLine
 from jaxtl.search import Choice, Integers, LogUniform, Space, Uniform
 from jaxtl.search.__main__ import main
-from jaxtl.search.space import draw
+from jaxtl.search.space import described, draw
 from jaxtl.search.study import Journal, Pruner, Sampler
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly", "compiled_once", "no_pictures")
@@ -185,6 +187,47 @@ def test_a_trial_whose_loss_is_no_number_is_pruned(call, configs, tmp_path):
         *((1e-2, "complete"), (1e38, "pruned"))
     }
     assert "The loss was not a number any more in epoch 1" in printed
+
+
+def test_a_search_in_which_no_trial_comes_to_its_end(call, configs, tmp_path):
+    status, printed, complained = call(
+        *("--config", configs[1], "--space", "phases.0.learning_rate=1e37,1e38", "--trials", 2, "--workdir", tmp_path),
+    )
+    assert status == 2 and "No trial of the search" in complained and complained.count("\n") == 1
+    assert printed.count("was pruned: The loss was not a number") == 4, "as it happens, and below the table"
+    assert [trial["state"] for trial in table(tmp_path)] == ["pruned", "pruned"]
+    assert "The space" not in (tmp_path / "search.html").read_text() and not (tmp_path / "best").exists()
+
+
+@pytest.mark.parametrize("measure", ["val_loss", "val_accuracy"])
+def test_charts(measure):
+    space = {**KINDS.parameters, "other.rate": LogUniform(1.0, 9.0)}
+    lines = [
+        TrialLine(
+            number=number,
+            state=State.PRUNED if number in (1, 2) else State.COMPLETE,
+            value=None if number == 2 else [0.5, 0.4, 0.0, 0.3, 0.6, 0.45, 99.0][number],
+            params=draw(Space(space), 0, number),
+            epochs=1,
+            seconds=1.0,
+        )
+        for number in range(7)
+    ]
+    method = {"sampler": "random", "pruner": "none", "seed": 0}
+    outcome = Outcome("n", "f", measure, lines, described(Space(space)), method, {}, None, "", {})
+    assert outcome.best.number == (3 if measure == "val_loss" else 6)
+    charts = files.draw(outcome)
+    (history,), panels = charts["history"].axes, charts["parameters"].axes
+    (line,) = (line for line in history.lines if line.get_label() == "best so far")
+    # The pruned trials are never the best, whatever their value.
+    expected = [0.5, 0.3, 0.3, 0.3, 0.3, 0.3] if measure == "val_loss" else [0.5, 0.5, 0.6, 0.6, 99.0, 99.0]
+    assert list(line.get_ydata()) == expected
+    assert (history.get_ylim()[1] < 10) == (measure == "val_loss"), "one that went astray does not squeeze the others"
+    assert [axes.get_title(loc="left") for axes in panels] == [*KINDS.parameters, "other.rate"]
+    assert [axes.get_xscale() for axes in panels] == ["log", "linear", "linear", "log", "linear", "log"]
+    assert [label.get_text() for label in panels[4].get_xticklabels()][:4] == ["()", "(8,)", "(8, 8)", "None"]
+    assert all(figure.get_size_inches()[0] == 10 and plots.png(figure) for figure in charts.values())
+    assert files.draw(outcome._replace(lines=lines[2:3])) == {}
 
 
 # --- processes that die, and processes side by side -------------------------------------------------------------------

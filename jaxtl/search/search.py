@@ -94,6 +94,7 @@ class Search:
         self.config, self.space, self.folder, self.console = config, space, folder, console
         self.method: dict[str, Any] = {"sampler": str(sampler), "pruner": str(pruner), "seed": seed}
         self.monitor = monitor_of(config)
+        self.environment = describe()
         self._journal: Journal | None = None
 
     @property
@@ -139,7 +140,7 @@ class Search:
                 f"The search in {self.folder} ended with {done} trials and its best one was handed on to be tested, so "
                 f"{trials} trials would choose again after the test; start a new search in another folder."
             )
-        if done:
+        if 0 < done < trials:
             self.say(f"Going on with the search in {self.folder}: {done} of {trials} trials were begun before.")
 
     def _refuse_another(self) -> None:
@@ -257,7 +258,7 @@ class Search:
             final=dict(self.space.final),
             summary=summary,
             reported=main["reported"],
-            environment=describe(),
+            environment=self.environment,
         )
 
 

@@ -11,6 +11,7 @@ from jaxtl.config_data import load_splits
 from jaxtl.config_tree import Tree
 from jaxtl.data.dataset import first
 from jaxtl.data.prepare import Splits
+from jaxtl.errors import UserError
 from jaxtl.experiment import train
 from jaxtl.report.console import RunConsole
 from jaxtl.run_folder import RunFolder
@@ -48,10 +49,19 @@ class SplitsWithoutTest:
         self._kept: tuple[Mapping[str, Any], Splits] | None = None
 
     def __call__(self, data: Mapping[str, Any]) -> Splits:
-        """The images, of the test split none."""
+        """The images, of the test split none.
+
+        Raises:
+          UserError: the data cannot be had, or hold out no image for validation.
+        """
         if self._kept is None or self._kept[0] != data:
             self._kept = None  # before the next is loaded: there may be room for one alone
             splits = load_splits(data)
+            if splits.validation is None:
+                raise UserError(
+                    f"data.validation={data['validation']} holds out none of the {len(splits.train)} training images, "
+                    "but trials are judged by such images; hold out a larger share, or take more images."
+                )
             self._kept = data, splits._replace(test=first(splits.test, 0))
         return self._kept[1]
 
