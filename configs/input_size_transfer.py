@@ -28,11 +28,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxtl.config import choose, default_config
+from jaxtl.data.shared_classes import SHARED_CLASSES
 from jaxtl.transfer.plans import Plan, fine_tune, from_scratch
 
-# The nine classes that both data sets have, in one order: label k means the same in both.
-CIFAR10_CLASSES = ("airplane", "bird", "automobile", "cat", "deer", "dog", "horse", "ship", "truck")
-STL10_CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "ship", "truck")
 SOURCE_SIZE = 32
 # Side of the last maps of `bn_cnn` at 32 pixels.
 GRID = 2
@@ -61,13 +59,7 @@ def arms(natives: Sequence[int]) -> dict[str, tuple[int, Plan, bool]]:
 
 def get_config(recipe: str = "enlarged") -> ConfigDict:
     """The fine-tuned native-size reuse, and beside it every other arm."""
-    data, natives = choose(
-        recipe,
-        {
-            "enlarged": ({"name": "cifar10", "classes": CIFAR10_CLASSES}, (64, 96)),
-            "stl10": ({"name": "stl10", "classes": STL10_CLASSES}, (96,)),
-        },
-    )
+    name, natives = choose(recipe, {"enlarged": ("cifar10", (64, 96)), "stl10": ("stl10", (96,))})
     config = default_config()
     config.model.name = "bn_cnn"
     config.model.options = {"grid": GRID}
@@ -79,20 +71,21 @@ def get_config(recipe: str = "enlarged") -> ConfigDict:
     config.name = f"Input sizes, {config.arm}"
     config.reported = "failed"
     config.model.weights = "source"
-    config.data.update(data)
+    config.data.name = name
+    config.data.classes = SHARED_CLASSES[name]
     config.data.per_class = 500
 
     config.source.name = "Input sizes, source"
     config.source.batch_size = 128
-    config.source.data = {"name": "cifar10", "classes": CIFAR10_CLASSES, "size": SOURCE_SIZE, "per_class": 0}
+    config.source.data = {"name": "cifar10", "classes": SHARED_CLASSES["cifar10"], "size": SOURCE_SIZE, "per_class": 0}
     config.source.phases = from_scratch(8, **{**RECIPE, "warmup_epochs": 2}, learning_rate=2e-3, crop=4)
-    for name, (size, plan, reuses) in arms(natives).items():
-        if name == config.arm:
+    for arm, (size, plan, reuses) in arms(natives).items():
+        if arm == config.arm:
             config.data.size, config.phases = size, plan
             continue
-        changes: dict[str, Any] = {"name": f"Input sizes, {name}", "arm": name, "phases": plan}
+        changes: dict[str, Any] = {"name": f"Input sizes, {arm}", "arm": arm, "phases": plan}
         changes["data"] = {"size": size}
         if not reuses:
             changes["model"] = {"weights": "", "new_head": True}
-        config.baselines[name] = changes
+        config.baselines[arm] = changes
     return config

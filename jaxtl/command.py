@@ -5,36 +5,47 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jaxtl.errors import UserError
 from jaxtl.report.page import write_whole
+from jaxtl.train.interrupt import Interrupted
 
 _MISTAKE = 2
 _AFTER_SIGNAL = 128  # a shell's status of a process that a signal ended is this plus the signal's number
 
 
-def exit_status(work: Callable[[], int]) -> int:
+def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
     """Do the work of a command.
 
     Args:
       work: gives the exit status; it may raise what is listed below.
+      resumes: whether the same command goes on where it was stopped.
 
     Returns:
-      The status that ``work`` gave; 2 after a ``UserError``, whose sentence goes to stderr; 130 after Ctrl-C; 141
-      where the reader of stdout has gone, as after ``| head``.
+      The status that ``work`` gave; 2 after a ``UserError``, whose sentence goes to stderr; 128 + N after signal N;
+      141 where the reader of stdout has gone, as after ``| head``.
     """
-    for name in ("absl", "orbax"):  # what matters of it arrives as an exception too
+    # What libraries say of their own threads stays off the screen: what matters of it arrives as an exception too.
+    for name in ("absl", "orbax", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    if resumes:
+        sys.unraisablehook = lambda error: None
+        threading.excepthook = lambda error: None
     try:
         status = work()
         sys.stdout.flush()  # here, where a broken pipe is still caught
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return _AFTER_SIGNAL + (stopped.stop.signal or 0)
     except UserError as error:
         print(f"jaxtl: {error}", file=sys.stderr)
         return _MISTAKE
     except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
+        goes_on = " at once; the same command goes on from the last checkpoint" if resumes else ""
+        print(f"Stopped{goes_on}.", file=sys.stderr)
         return _AFTER_SIGNAL + signal.SIGINT
     except BrokenPipeError:
         # Python flushes stdout once more when it ends, and would complain of the same pipe.

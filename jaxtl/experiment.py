@@ -6,7 +6,7 @@ import pathlib
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -79,7 +79,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
         weights = tree["model"]["weights"]
         return workdir / SOURCE if weights == SOURCE else weights or None
 
-    with _disk_errors_explained(workdir), RunFolder(workdir, whole) as folder, contextlib.closing(console):
+    with disk_errors_explained(workdir), RunFolder(workdir, whole) as folder, contextlib.closing(console):
         if finished := folder.summary():
             console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
             console.summary(main["name"], finished, str(folder.report))
@@ -99,7 +99,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
 
 
 @contextlib.contextmanager
-def _disk_errors_explained(workdir: pathlib.Path) -> Iterator[None]:
+def disk_errors_explained(workdir: pathlib.Path) -> Iterator[None]:
     """Turn a full or failing disk into a sentence, wherever it shows."""
     try:
         yield
@@ -123,11 +123,91 @@ def _train_and_test(
     if finished := folder.summary():
         return finished
     start = time.perf_counter()
+    with train(config, folder, weights, console) as trained:
+        model, plan, splits, fitted = trained.model, trained.plan, trained.splits, trained.fitted
+        test = _test(
+            model,
+            fitted.variables,
+            plan,
+            splits.test,
+            trained.preprocess,
+            config["batch_size"],
+            trained.mesh,
+            trained.features,
+        )
+
+    if not math.isfinite(test.loss):
+        raise UserError(
+            f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing; "
+            "lower the learning rate or set clip_norm, and start in a new work folder."
+        )
+    summary = _summarise(config["name"], model, plan, fitted, test, splits.test.class_names)
+    folder.write_predictions(
+        splits.test.ids, splits.test.labels, test.predicted, test.probability, splits.test.class_names
+    )
+    if baselines:
+        this = _arm(config["arm"], config, summary, folder)
+        summary["comparison"] = compare([this, *baselines])
+    summary["time"]["total_s"] = trained.spent_before + time.perf_counter() - start
+    _report(config, folder, splits, fitted, test, summary, baselines)
+    folder.write_summary(summary)  # last of all: this file says that the run is finished
+    console.summary(config["name"], summary, str(folder.report))
+    return summary
+
+
+class Trained(NamedTuple):
+    """What training leaves for the test.
+
+    Attributes:
+      model: the network.
+      plan: the phases, their stages named.
+      splits: the images; training saw ``train`` and ``validation`` alone.
+      fitted: the variables to test, and how they came about.
+      preprocess: resize and normalisation.
+      mesh: the devices that it ran on.
+      features: those that were kept, and may be of use again.
+      spent_before: seconds that earlier processes of the same run took.
+    """
+
+    model: Classifier
+    plan: tuple[Phase, ...]
+    splits: Splits
+    fitted: Fitted
+    preprocess: Transform
+    mesh: Mesh
+    features: FeatureCache
+    spent_before: float
+
+
+@contextlib.contextmanager
+def train(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    weights: str | pathlib.Path | None,
+    console: RunConsole,
+    load: Callable[[Mapping[str, Any]], Splits] | None = None,
+) -> Iterator[Trained]:
+    """Data -> model -> phases: one run up to its test, or the rest of it where the folder was left.
+
+    A context, in which a signal still lets what is under way come to its end.
+
+    Args:
+      config: of one run, complete: one of ``jaxtl.config.variants``.
+      folder: where checkpoints and history go.
+      weights: what the network starts from; ``None``: random variables.
+      console: is told of everything, epoch by epoch.
+      load: gives the images of the config's data fields; by default they are loaded anew.
+
+    Raises:
+      UserError: for a mistake in the weights or the data.
+      jaxtl.train.phase.DivergedError: the loss is not a number any more.
+      jaxtl.train.interrupt.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
+    """
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
     model, variables = _create(config, weights)  # first: a mistake in the weights shows before any data is fetched
     plan, remarks = _settle(plan, model, variables["params"])
-    splits = load_splits(config["data"], console.on_decoded)
+    splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
     if splits.validation is None and any(phase.needs_validation for phase in plan):
         raise UserError(
             f"data.validation={config['data']['validation']} holds out none of the {len(splits.train)} training "
@@ -174,25 +254,7 @@ def _train_and_test(
                 observer=console,
                 stop=stop,
             )
-            test = _test(model, fitted.variables, plan, splits.test, preprocess, batch_size, mesh, features)
-
-    if not math.isfinite(test.loss):
-        raise UserError(
-            f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing; "
-            "lower the learning rate or set clip_norm, and start in a new work folder."
-        )
-    summary = _summarise(config["name"], model, plan, fitted, test, splits.test.class_names)
-    folder.write_predictions(
-        splits.test.ids, splits.test.labels, test.predicted, test.probability, splits.test.class_names
-    )
-    if baselines:
-        this = _arm(config["arm"], config, summary, folder)
-        summary["comparison"] = compare([this, *baselines])
-    summary["time"]["total_s"] = spent_before + time.perf_counter() - start
-    _report(config, folder, splits, fitted, test, summary, baselines)
-    folder.write_summary(summary)  # last of all: this file says that the run is finished
-    console.summary(config["name"], summary, str(folder.report))
-    return summary
+            yield Trained(model, plan, splits, fitted, preprocess, mesh, features, spent_before)
 
 
 def _settle(plan: Sequence[Phase], model: Classifier, params: Mapping[str, Any]) -> tuple[tuple[Phase, ...], list[str]]:

@@ -1,20 +1,17 @@
 """``python -m jaxtl.main --config configs/X.py --workdir DIR [--config.FIELD=VALUE ...]``: train, test, report."""
 
 import argparse
-import logging
 import pathlib
 import sys
-import threading
 from collections.abc import Sequence
 
+from jaxtl.command import exit_status
 from jaxtl.config import check, raise_problems
 from jaxtl.config_fields import field_table
 from jaxtl.config_flags import load_config, override, split_flags, split_recipe
 from jaxtl.config_tree import Tree
-from jaxtl.errors import UserError
 from jaxtl.experiment import run
 from jaxtl.report.console import print_fields
-from jaxtl.train.interrupt import Interrupted
 
 
 def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
@@ -44,29 +41,13 @@ def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
     return config, arguments.workdir or pathlib.Path("runs") / "_".join(filter(None, (path.stem, recipe)))
 
 
-def _quiet_threads() -> None:
-    """Keep what libraries say of their own threads off the screen: what matters of it arrives as an exception too."""
-    for name in ("absl", "orbax", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda error: None
-    threading.excepthook = lambda error: None
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 if all went well, 2 for a mistake that a person can mend, 128 + N after signal N."""
-    _quiet_threads()
-    try:
-        config, workdir = parse(sys.argv[1:] if argv is None else argv)
-        run(config, workdir)
-    except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
-        return 128 + (stopped.stop.signal or 0)
-    except KeyboardInterrupt:
-        print("Stopped at once; the same command goes on from the last checkpoint.", file=sys.stderr)
-        return 130
-    except UserError as error:
-        print(f"jaxtl: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _run(sys.argv[1:] if argv is None else argv), resumes=True)
+
+
+def _run(argv: Sequence[str]) -> int:
+    run(*parse(argv))
     return 0
 
 

@@ -100,7 +100,7 @@ class RunFolder:
             raise UserError(
                 f"{self.path / 'config.json'} is not the config of a run; choose another folder with --workdir."
             )
-        if changed := differences(*(_identity(config) for config in (before, self._config))):
+        if changed := differences(*(identity(config) for config in (before, self._config))):
             raise UserError(
                 f"The work folder {self.path} holds another run, which differs in {'; '.join(changed)}: "
                 "choose another with --workdir, or remove it to start over."
@@ -228,7 +228,7 @@ class RunFolder:
             draft.unlink(missing_ok=True)
 
 
-def _identity(config: Mapping[str, Any]) -> Any:
+def identity(config: Mapping[str, Any]) -> Any:
     """The config without the fields that no figure depends on: these may change while a run is going on."""
     tree = plain(config)
     return without(tree, {path for path, _ in leaves(tree) if path.endswith(_INCIDENTAL)})

@@ -19,7 +19,7 @@ def content(path):
 @pytest.fixture
 def no_data(monkeypatch):
     """A run that gets as far as reading data fails the test."""
-    monkeypatch.setattr(jaxtl.experiment, "prepare", lambda *args, **kwargs: pytest.fail("data were read"))
+    monkeypatch.setattr(jaxtl.experiment, "load_splits", lambda *args, **kwargs: pytest.fail("data were read"))
 
 
 def refused(outcome):

@@ -81,7 +81,7 @@ def fit(
       The variables to test, the epoch they come from and the history.
 
     Raises:
-      UserError: if the loss stops being a number; the last good checkpoint is kept.
+      jaxtl.train.phase.DivergedError: if the loss stops being a number; the last good checkpoint is kept.
       Interrupted: if ``stop`` was raised.
     """
     setting = Setting(

@@ -30,6 +30,11 @@ from jaxtl.train.step import make_train_step
 from jaxtl.transfer.partition import Variables, merge_variables, split_variables
 from jaxtl.transfer.phases import Phase, caches_features, stages_in_training_mode, trained_stages
 
+
+class DivergedError(UserError):
+    """The loss is not a number any more; the last good checkpoint is kept."""
+
+
 _NOTHING: Variables = {"params": {}, "batch_stats": {}}
 
 
@@ -324,10 +329,10 @@ class PhaseUnderWay:
         self.saved_at = time.monotonic()
 
 
-def _diverged(phase: Phase, epoch: int, checkpoints: Checkpoints) -> UserError:
+def _diverged(phase: Phase, epoch: int, checkpoints: Checkpoints) -> DivergedError:
     saved = checkpoints.last_progress() is not None
     kept = f"the last good checkpoint in {checkpoints.folder} stays" if saved else "nothing had been saved yet"
-    return UserError(
+    return DivergedError(
         f"The loss is not a number any more in epoch {epoch} (phase {phase.name!r}, learning rate "
         f"{phase.learning_rate:g}), so training stopped and {kept}; "
         "lower the learning rate or set clip_norm, and start in a new work folder."

@@ -12,15 +12,16 @@ from jaxtl.report.comparison.tables import Table, behind_the_best, correction, r
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table of the runs, who is how far behind the best, and the notes."""
-    _print(runs_table(comparison), console)
+    print_table(runs_table(comparison), console)
     for table in behind_the_best(comparison):
-        _print(table, console)
+        print_table(table, console)
     for sentence in (correction(comparison), *comparison.notes):
         if sentence:
             console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
-def _print(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
+    """Print a table as wide as its figures need."""
     shown = RichTable(title=Text(table.title, "bold"), title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
     for heading, *cells in zip(table.headings, *table.rows, strict=True):
         if not shown.columns:

@@ -9,6 +9,7 @@ from jaxtl.report.plots.confusion import confusion_grid, confusion_matrix
 from jaxtl.report.plots.curves import accuracy_metrics, curves, learning_rate, overlaid_curves
 from jaxtl.report.plots.few_labels import accuracy_by_labels
 from jaxtl.report.plots.pictures import choose_predictions, class_samples, prediction_grid
+from jaxtl.report.plots.search import search_history, search_parameters
 from jaxtl.report.plots.style import RIGHT, WRONG, png
 from jaxtl.report.plots.time_accuracy import time_accuracy
 
@@ -27,5 +28,7 @@ __all__ = [
     "overlaid_curves",
     "png",
     "prediction_grid",
+    "search_history",
+    "search_parameters",
     "time_accuracy",
 ]

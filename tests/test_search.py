@@ -1,0 +1,466 @@
+"""``python -m jaxtl.search``: what it finds, what it leaves behind, and that it goes on wherever it was ended."""
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import jaxtl.experiment
+import jaxtl.search.search
+import jaxtl.search.trial
+from jaxtl.data.dataset import take
+from jaxtl.report import plots
+from jaxtl.report.search import files
+from jaxtl.report.search.outcome import Outcome, State, TrialLine
+from jaxtl.search import Choice, Integers, LogUniform, Space, Uniform
+from jaxtl.search.__main__ import main
+from jaxtl.search.space import described, draw
+from jaxtl.search.study import Journal, Pruner, Sampler
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly", "compiled_once", "no_pictures")
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """Compile in half the time, by leaving away optimisations that programs of a few calls cannot earn back."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+CONFIG = """
+from jaxtl.config import default_config, phase
+from jaxtl.search import Choice, LogUniform, Space
+
+def get_config():
+    config = default_config()
+    config.name = "tiny search"
+    config.data.name = "digits"
+    config.data.subset = 200
+    config.data.test_subset = 100
+    config.model.name = "custom_cnn"
+    config.batch_size = 40
+    config.phases = (phase(epochs=2, optimizer="sgd"),)
+    layers(config, {"blocks": 0})
+    return config
+
+def layers(config, params):
+    config.model.options = {"blocks": ((2,),) * params["blocks"], "hidden": ()}
+
+def get_space():
+    rates = LogUniform(1e-3, 1e-1)
+    return Space({"phases.0.learning_rate": rates, "blocks": Choice((0, 5))}, apply=layers, final={"batch_size": 50})
+"""
+RATES = """
+from jaxtl.config import default_config, phase
+
+def get_config():
+    config = default_config()
+    config.data.name = "digits"
+    config.data.subset = 200
+    config.data.test_subset = 100
+    config.model.name = "logistic_regression"
+    config.batch_size = 40
+    config.phases = (phase(epochs=2, optimizer="sgd"),)
+    return config
+"""
+SPACE = ("--space", "phases.0.learning_rate=log:1e-3..1e-1")
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory):
+    """(a config with a space, one without)."""
+    folder = tmp_path_factory.mktemp("configs")
+    for name, text in (("space", CONFIG), ("rates", RATES)):
+        (folder / f"{name}.py").write_text(text)
+    return folder / "space.py", folder / "rates.py"
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """``call(*arguments)`` gives (status, printed, complained)."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr("threading.excepthook", lambda error: None)
+    monkeypatch.setattr(files, "draw", lambda outcome: {})
+
+    def run(*arguments):
+        capsys.readouterr()
+        status = main([str(argument) for argument in arguments])
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def table(folder):
+    """Every trial as ``trials.json`` has it, without its seconds."""
+    trials = json.loads((folder / "trials.json").read_text())["trials"]
+    return [{field: value for field, value in trial.items() if field != "seconds"} for trial in trials]
+
+
+def test_from_the_space_to_the_tested_best(call, configs, tmp_path, monkeypatch):
+    tests = []
+    test = jaxtl.experiment._test
+    monkeypatch.setattr(jaxtl.experiment, "_test", lambda *args: tests.append(args) or test(*args))
+    arguments = ("--config", configs[0], "--workdir", tmp_path / "s", "--trials", 4)
+    status, _, complained = call(*arguments)
+    assert (status, complained) == (0, "")
+    assert len(tests) == 1, "the best trial is tested, once, and no other"
+    trials, values = table(tmp_path / "s"), {}
+    assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
+    for trial in trials:
+        if trial["params"]["blocks"] == 5:  # five pools for images of 8 x 8
+            assert (trial["state"], trial["value"], trial["epochs"]) == ("pruned", None, 0)
+            assert "needs 32 x 32 or more" in trial["reason"]
+        else:
+            lines = (tmp_path / "s/trials" / f"{trial['number']:04d}/metrics.jsonl").read_text().splitlines()
+            losses = [json.loads(line)["val_loss"] for line in lines]
+            assert (trial["state"], trial["value"], len(losses)) == ("complete", min(losses), 2)
+            values[trial["number"]] = trial["value"]
+    assert 1 < len(values) < 4, "the seed draws both"
+    best = min(values, key=values.get)
+    assert json.loads((tmp_path / "s/trials.json").read_text())["best"] == best
+    config = json.loads((tmp_path / "s/best/config.json").read_text())["config"]
+    assert config["phases"][0]["learning_rate"] == trials[best]["params"]["phases.0.learning_rate"]
+    assert (config["model"]["options"]["blocks"], config["batch_size"]) == ([], 50)
+    rows = list(csv.DictReader((tmp_path / "s/trials.csv").open()))
+    assert [row["val_loss"] for row in rows] == ["" if t["value"] is None else str(t["value"]) for t in trials]
+    page, summary = (tmp_path / "s/search.html").read_text(), json.loads((tmp_path / "s/best/summary.json").read_text())
+    assert f"{100 * summary['test']['accuracy']:.2f} %" in page and "batch_size 50" in page
+    assert not list((tmp_path / "s/trials").glob("*/checkpoints")) and not list(
+        (tmp_path / "s").glob("trials/*/report")
+    )
+
+    monkeypatch.setattr(jaxtl.search.search, "run_trial", None)
+    monkeypatch.setattr(jaxtl.experiment, "train", None)
+    assert call(*arguments)[0] == 0, "the same command again trains nothing"
+    status, _, complained = call(*arguments[:-1], 5)
+    assert status == 2 and "would choose again after the test" in complained
+    status, _, complained = call(*arguments, "--seed", 1, "--config.batch_size=20", "--space", "blocks=0,1")
+    assert status == 2 and complained.count("\n") == 1
+    assert all(field in complained for field in ("config.batch_size: 40 -> 20", "seed: 0 -> 1", "space.blocks.options"))
+
+
+def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch):
+    """With test images that are noise, and a test that fails, trials come out the same."""
+    arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir")
+    assert call(*arguments, tmp_path / "honest")[0] == 0
+    load, seen = jaxtl.search.trial.load_splits, []
+
+    def with_noise(data):
+        splits = load(data)
+        test = take(splits.test, np.arange(10))
+        test.images[:] = np.random.default_rng(0).integers(0, 256, test.images.shape)
+        return splits._replace(test=test)
+
+    def watched(*args):
+        seen.append(args[-1](args[0]["data"]))
+        return train(*args)
+
+    train = jaxtl.search.trial.train
+    monkeypatch.setattr(jaxtl.search.trial, "load_splits", with_noise)
+    monkeypatch.setattr(jaxtl.experiment, "load_splits", None)
+    monkeypatch.setattr(jaxtl.experiment, "_test", None)
+    monkeypatch.setattr(jaxtl.search.trial, "train", lambda config, *args: watched(config, *args))
+    assert call(*arguments, tmp_path / "noise")[0] == 0
+    assert table(tmp_path / "noise") == table(tmp_path / "honest")
+    assert len(seen) == 2 and all(len(splits.test) == 0 < len(splits.validation) for splits in seen)
+    assert not (tmp_path / "noise/best").exists()
+
+
+def test_a_trial_whose_loss_is_no_number_is_pruned(call, configs, tmp_path):
+    status, printed, complained = call(
+        *("--config", configs[1], "--space", "phases.0.learning_rate=1e-2,1e38", "--trials", 4, "--no-final"),
+        *("--workdir", tmp_path, "--seed", 1),
+    )
+    assert (status, complained) == (0, "")
+    assert {(t["params"]["phases.0.learning_rate"], t["state"]) for t in table(tmp_path)} == {
+        *((1e-2, "complete"), (1e38, "pruned"))
+    }
+    assert "The loss was not a number any more in epoch 1" in printed
+
+
+def test_a_search_in_which_no_trial_comes_to_its_end(call, configs, tmp_path):
+    status, printed, complained = call(
+        *("--config", configs[1], "--space", "phases.0.learning_rate=1e37,1e38", "--trials", 2, "--workdir", tmp_path),
+    )
+    assert status == 2 and "No trial of the search" in complained and complained.count("\n") == 1
+    assert printed.count("was pruned: The loss was not a number") == 4, "as it happens, and below the table"
+    assert [trial["state"] for trial in table(tmp_path)] == ["pruned", "pruned"]
+    assert "The space" not in (tmp_path / "search.html").read_text() and not (tmp_path / "best").exists()
+
+
+@pytest.mark.parametrize("measure", ["val_loss", "val_accuracy"])
+def test_charts(measure):
+    space = {**KINDS.parameters, "other.rate": LogUniform(1.0, 9.0)}
+    lines = [
+        TrialLine(
+            number=number,
+            state=State.PRUNED if number in (1, 2) else State.COMPLETE,
+            value=None if number == 2 else [0.5, 0.4, 0.0, 0.3, 0.6, 0.45, 99.0][number],
+            params=draw(Space(space), 0, number),
+            epochs=1,
+            seconds=1.0,
+        )
+        for number in range(7)
+    ]
+    method = {"sampler": "random", "pruner": "none", "seed": 0}
+    outcome = Outcome("n", "f", measure, lines, described(Space(space)), method, {}, None, "", {})
+    assert outcome.best.number == (3 if measure == "val_loss" else 6)
+    charts = files.draw(outcome)
+    (history,), panels = charts["history"].axes, charts["parameters"].axes
+    (line,) = (line for line in history.lines if line.get_label() == "best so far")
+    # The pruned trials are never the best, whatever their value.
+    expected = [0.5, 0.3, 0.3, 0.3, 0.3, 0.3] if measure == "val_loss" else [0.5, 0.5, 0.6, 0.6, 99.0, 99.0]
+    assert list(line.get_ydata()) == expected
+    assert (history.get_ylim()[1] < 10) == (measure == "val_loss"), "one that went astray does not squeeze the others"
+    assert [axes.get_title(loc="left") for axes in panels] == [*KINDS.parameters, "other.rate"]
+    assert [axes.get_xscale() for axes in panels] == ["log", "linear", "linear", "log", "linear", "log"]
+    assert [label.get_text() for label in panels[4].get_xticklabels()][:4] == ["()", "(8,)", "(8, 8)", "None"]
+    assert all(figure.get_size_inches()[0] == 10 and plots.png(figure) for figure in charts.values())
+    assert files.draw(outcome._replace(lines=lines[2:3])) == {}
+
+
+# --- processes that die, and processes side by side -------------------------------------------------------------------
+
+# Saves after every step and takes its time, so that it can be met in the middle of a trial.
+SLOWLY = """
+import sys, time
+import jaxtl.train.phase
+from jaxtl.search.__main__ import main
+from jaxtl.search.trial import TrialConsole
+jaxtl.train.phase.SYNC_S = 0.0
+on_line = TrialConsole.on_epoch_end
+TrialConsole.on_epoch_end = lambda self, line: (on_line(self, line), time.sleep(2))
+main(sys.argv[1:])
+"""
+
+
+def start(*arguments):
+    cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
+    cache |= {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | cache,
+    )
+
+
+def test_two_processes_one_killed_give_the_table_of_an_unbroken_search(call, configs, tmp_path):
+    arguments = ("--config", configs[1], *SPACE, "--trials", 3, "--no-final", "--config.phases.0.epochs=3", "--workdir")
+    assert call(*arguments, tmp_path / "straight")[0] == 0
+    trials = tmp_path / "broken/trials"
+    killed = start(*arguments, tmp_path / "broken", "--config.checkpoint_every_s=0")
+
+    def has(path):
+        while not list(trials.glob(path)):
+            assert killed.poll() is None, killed.communicate()[0]
+            time.sleep(0.005)
+
+    def kill():
+        has("0000/checkpoints/last/[0-9]*")
+        has("0001/lock")
+        killed.kill()
+
+    has("0000/lock")
+    killer = threading.Thread(target=kill)
+    killer.start()
+    status, printed, _ = call(*arguments, tmp_path / "broken")
+    killer.join()
+    assert killed.wait() == -signal.SIGKILL and "val_loss" not in killed.communicate()[0]
+    begun = re.findall(r"^Trial (\d): learning_rate", printed, re.MULTILINE)
+    assert status == 0 and begun[0] == "1", "trial 0 was running elsewhere"
+    assert sorted(begun) == ["0", "1", "2"], "its process died, and this one went on with it"
+    assert table(tmp_path / "broken") == table(tmp_path / "straight")
+
+
+def test_a_signal_in_the_middle_of_a_trial(call, configs, tmp_path, monkeypatch):
+    arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir")
+    assert call(*arguments, tmp_path / "straight")[0] == 0
+    on_line = jaxtl.search.trial.TrialConsole.on_epoch_end
+
+    def then_signal(self, line):
+        on_line(self, line)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jaxtl.search.trial.TrialConsole, "on_epoch_end", then_signal)
+        status, _, complained = call(*arguments, tmp_path / "broken")
+    assert status == 128 + signal.SIGTERM and "all is saved" in complained
+    assert len((tmp_path / "broken/trials/0000/metrics.jsonl").read_text().splitlines()) == 1
+    assert call(*arguments, tmp_path / "broken")[0] == 0
+    assert table(tmp_path / "broken") == table(tmp_path / "straight")
+
+
+# --- the journal, without training ------------------------------------------------------------------------------------
+
+KINDS = Space(
+    {
+        "rate": LogUniform(1e-4, 1e-1),
+        "share": Uniform(0.0, 0.5),
+        "size": Integers(16, 70, step=16),
+        "width": Integers(1, 100, log=True),
+        "shape": Choice(((), (8,), (8, 8), None, 1, 1.0, "1")),
+    }
+)
+
+
+def journal(folder, *, sampler=Sampler.RANDOM, pruner=Pruner.NONE, seed=0, space=KINDS):
+    return Journal(folder, space, maximise=False, sampler=sampler, pruner=pruner, seed=seed)
+
+
+def test_parameters_depend_on_seed_and_number_alone(tmp_path):
+    processes = [journal(tmp_path / "shared") for _ in range(2)]
+    claims = [processes[number % 2].claim(6) for number in range(6)]
+    assert [claim.number for claim in claims] == list(range(6)), "while the trials before are running"
+    assert processes[0].claim(6) is None
+    assert [claim.params for claim in claims] == [draw(KINDS, 0, number) for number in range(6)]
+    assert draw(KINDS, 0, 0) != draw(KINDS, 1, 0)
+    claims[3].release()  # as if its process had died
+    again = processes[0].claim(6)
+    assert (again.number, again.params) == (3, claims[3].params)
+    again.complete(0.5, epochs=1, seconds=1.0)
+    again.release()
+    assert [line.value for line in processes[1].lines()] == [None, None, None, 0.5, None, None]
+    assert processes[1].claim(6) is None
+    reread = journal(tmp_path / "shared").lines()[3].params["shape"]
+    assert repr(reread) == repr(again.params["shape"]), "tuples, and 1 beside 1.0, survive the journal"
+
+
+def test_draws_stay_within_their_distributions():
+    drawn = [draw(KINDS, 7, number) for number in range(400)]
+    assert {line["size"] for line in drawn} == {16, 32, 48, 64}
+    assert {repr(line["shape"]) for line in drawn} == {"()", "(8,)", "(8, 8)", "None", "1", "1.0", "'1'"}
+    assert all(1e-4 <= line["rate"] <= 1e-1 and 0 <= line["share"] <= 0.5 for line in drawn)
+    rates, widths = np.array([line["rate"] for line in drawn]), np.array([line["width"] for line in drawn])
+    assert abs((rates < 10**-2.5).mean() - 0.5) < 0.1 and abs((widths <= 10).mean() - 0.57) < 0.1
+    assert {type(line["width"]) for line in drawn} == {int} and widths.min() == 1 and widths.max() > 80
+
+
+def test_tpe_learns_from_what_was_found(tmp_path):
+    space = Space({"x": Uniform(0.0, 1.0)})
+    found = journal(tmp_path, sampler=Sampler.TPE, space=space)
+    for _ in range(30):
+        claim = found.claim(30)
+        claim.complete((claim.params["x"] - 0.8) ** 2, epochs=1, seconds=0.0)
+        claim.release()
+    drawn = [line.params["x"] for line in found.lines()]
+    assert np.abs(np.array(drawn[20:]) - 0.8).mean() < 0.5 * np.abs(np.array(drawn[:10]) - 0.8).mean()
+
+
+@pytest.mark.parametrize("pruner", [Pruner.MEDIAN, Pruner.HALVING])
+def test_a_bad_trial_is_to_be_pruned_and_a_good_one_is_not(tmp_path, pruner):
+    found = journal(tmp_path, pruner=pruner)
+    for number in range(8):
+        claim = found.claim(8)
+        for epoch in range(1, 5):
+            claim.report(epoch, 9.0 if number == 7 else 0.1 * (8 - number))
+            claim.report(epoch, 1e9)  # told again after a resumption: the first counts
+            if number < 5 and pruner == Pruner.MEDIAN:
+                assert not claim.should_prune()
+        assert claim.should_prune() == (number == 7)
+        claim.complete(0.1, epochs=4, seconds=1.0)
+        claim.release()
+
+
+def test_pruning_ends_a_trial_in_the_middle(call, configs, tmp_path, monkeypatch):
+    monkeypatch.setattr("optuna.pruners.MedianPruner.prune", lambda self, study, trial: trial.number == 1)
+    status, printed, _ = call(
+        *("--config", configs[1], *SPACE, "--trials", 2, "--pruner", "median", "--no-final", "--workdir", tmp_path),
+    )
+    assert status == 0 and "Trial 1 was pruned: It was behind other trials after epoch 1." in printed
+    complete, pruned = table(tmp_path)
+    line = json.loads((tmp_path / "trials/0001/metrics.jsonl").read_text())
+    assert (pruned["state"], pruned["epochs"], pruned["value"]) == ("pruned", 1, line["val_loss"])
+    assert (complete["state"], complete["epochs"]) == ("complete", 2)
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
+    status, _, complained = call(
+        *("--config", configs[1], "--workdir", tmp_path / "s"),
+        *("--space", "phases.0.learning_rte=0..1", "--space", "phases.0.epochs=0.5..2.5", "--space", "batch_size=9..3"),
+        *("--space", "phases.0.momentum=0.5..2.0", "--space", "phases.1.momentum=0..0.5", "--space", "seed=log:0..3"),
+        *("--space", "phases.0.monitor=val_loss,val_accuracy", "--space", "model.options.depth=1..3"),
+        *("--space", "phases.0.optimizer=adm,sgd", "--space=layers=1..3", "--final", "phases.0.epochs=0"),
+    )
+    assert status == 2 and not (tmp_path / "s").exists()
+    lines = complained.splitlines()
+    for line, expected in zip(
+        lines,
+        (
+            "has 11 problems",
+            "phases.0.learning_rte does not exist; did you mean phases.0.learning_rate?",
+            "phases.0.epochs is 0.5 (float), but must be a whole number",
+            "batch_size has an empty range, 9 to 3",
+            "phases.0.momentum is 2.0, but must lie in [0, 1)",
+            "phases.1.momentum does not exist: the config has 1 phase(s)",
+            "seed starts at 0, but a logarithmic scale",
+            "phases.0.monitor decides what a trial is judged by",
+            "model.options.depth does not exist",
+            "'adm', which does not exist; did you mean 'adam'?",
+            "layers does not exist",
+            "final: phases.0.epochs is 0, but must be at least 1",
+        ),
+        strict=True,
+    ):
+        assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("--space", "blocks=0,1", "--space", "layers=1..3"), "apply of the space never reads it"),
+        (("--space", "blocks=a,b"), "The function apply of the space fails for"),
+        (("--space", "blocks=5,6"), "None of 64 configs drawn from the space will do"),
+        (("--space", "blocks=1.."), "is no range and no choice"),
+        (("--config.data.validation=0", "--config.phases.0.keep=last"), "judged by validation images"),
+        (("--config.batch_size=0",), "batch_size is 0"),
+    ],
+)
+def test_one_mistake_is_one_sentence(call, configs, tmp_path, change, expected):
+    status, _, complained = call("--config", configs[0], "--workdir", tmp_path / "s", *change)
+    assert status == 2 and expected in complained
+    assert complained.count("\n") == 1 and not (tmp_path / "s").exists()
+
+
+def test_folders_that_hold_something_else(call, configs, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text("{}")
+    (tmp_path / "file").touch()
+    (tmp_path / "torn/trials").mkdir(parents=True)
+    arguments = ("--config", configs[1], *SPACE, "--no-final", "--trials", 1, "--workdir")
+    assert "holds a run" in call(*arguments, tmp_path / "run")[2]
+    assert "cannot be made" in call(*arguments, tmp_path / "file")[2]
+    assert call(*arguments, tmp_path / "torn")[0] == 0
+    with (tmp_path / "torn/journal.log").open("a") as file:
+        file.write("{\n{\n")
+    status, _, complained = call(*arguments, tmp_path / "torn")
+    assert status == 2 and "journal.log cannot be used" in complained
+
+
+def test_without_optuna(call, configs, tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.delitem(sys.modules, "optuna")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *args: None if name == "optuna" else find(name, *args)
+    )
+    status, _, complained = call("--config", configs[1], *SPACE, "--workdir", tmp_path / "s")
+    assert status == 2 and "pip install 'jaxtl[search]'" in complained and complained.count("\n") == 1
