@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxtl.config import SOURCE, check, raise_problems, variants
@@ -20,6 +21,7 @@ from jaxtl.data.prepare import Splits
 from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier
+from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import html
 from jaxtl.report.comparison import Arm, compare
 from jaxtl.report.console import RunConsole
@@ -29,6 +31,7 @@ from jaxtl.report.tensorboard import write_events
 from jaxtl.report.text import duration
 from jaxtl.run_folder import RunFolder
 from jaxtl.train.checkpoint import Checkpoints
+from jaxtl.train.class_maps import class_maps
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.features import FeatureCache, head_alone
@@ -187,7 +190,7 @@ def _train_and_test(
         this = _arm(config["arm"], config, summary, folder)
         summary["comparison"] = compare([this, *baselines])
     summary["time"]["total_s"] = spent_before + time.perf_counter() - start
-    _report(config, folder, splits, fitted, test, summary, baselines)
+    _report(config, folder, splits, model, preprocess, fitted, test, summary, baselines)
     folder.write_summary(summary)  # last of all: this file says that the run is finished
     console.summary(config["name"], summary, str(folder.report))
     return summary
@@ -289,6 +292,8 @@ def _report(
     config: Mapping[str, Any],
     folder: RunFolder,
     splits: Splits,
+    model: Classifier,
+    preprocess: Transform,
     fitted: Fitted,
     test: Evaluation,
     summary: Summary,
@@ -296,6 +301,11 @@ def _report(
 ) -> None:
     """Pictures, page and event files."""
     comparison = summary.get("comparison", [])
+
+    def explain(shown: np.ndarray) -> ClassMaps | None:
+        images, labels = np.asarray(splits.test.images[shown]), splits.test.labels[shown]
+        return class_maps(model, fitted.variables, images, test.predicted[shown], labels, preprocess)
+
     figures = draw(
         history=fitted.history,
         best_epoch=fitted.best_epoch,
@@ -306,9 +316,11 @@ def _report(
         test_labels=splits.test.labels,
         predicted=test.predicted,
         probability=test.probability,
+        losses=test.losses,
         confusion=test.confusion,
         comparison=comparison,
         histories={config["arm"]: fitted.history, **{arm.name: arm.history for arm in baselines}},
+        explain=explain,
     )
     html.write_report(
         folder.report,
