@@ -95,4 +95,6 @@ def spatial_stages(model: Classifier, variables: Mapping[str, Any], shape: tuple
         return model.apply(variables, images, train=False, method="stages")
 
     found = jax.eval_shape(run, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
-    return tuple(name for name, maps in found.items() if maps.ndim == 4 and maps.shape[1] * maps.shape[2] > 1)
+    shapes = {name: maps.shape for name, maps in found.items()}  # sorted by name, as jax leaves any dictionary
+    in_order = [name for name in model.stage_names if name in shapes]
+    return tuple(name for name in in_order if len(shapes[name]) == 4 and shapes[name][1] * shapes[name][2] > 1)

@@ -44,7 +44,7 @@ def frame(axes: Axes, picture: np.ndarray, *, interpolation: str, color: str, ti
     axes.imshow(picture, interpolation=interpolation)
     axes.grid(visible=False)
     axes.spines[:].set(visible=True, color=color, linewidth=2)
-    axes.set_title(title, loc="center", color=color, fontsize=LETTERS, fontweight="normal", linespacing=1.35, pad=5)
+    axes.set_title(title, loc="center", color=color, fontsize=LETTERS, fontweight="normal", linespacing=1.35, pad=6)
 
 
 def class_line(what: str, name: str, certainty: float | None = None, *, side: float) -> str:
