@@ -13,8 +13,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxtl.config import SOURCE, check, raise_problems, variants
-from jaxtl.config_data import data_info, load_splits, preprocessing
-from jaxtl.create import create_model
+from jaxtl.config_data import load_splits, preprocessing
+from jaxtl.config_model import create, settled_plan
 from jaxtl.data.augment import Transform, compose
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.prepare import Splits
@@ -39,9 +39,8 @@ from jaxtl.train.interrupt import stop_on_signals
 from jaxtl.train.loop import Fitted, fit
 from jaxtl.train.mesh import data_mesh
 from jaxtl.train.progress import Progress
-from jaxtl.transfer.layers import count_layers
 from jaxtl.transfer.partition import Variables
-from jaxtl.transfer.phases import Phase, caches_features, settle, trained_stages
+from jaxtl.transfer.phases import Phase, caches_features, trained_stages
 
 Summary = dict[str, Any]
 
@@ -126,8 +125,8 @@ def _train_and_test(
     start = time.perf_counter()
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
-    model, variables = _create(config, weights)  # first: a mistake in the weights shows before any data is fetched
-    plan, remarks = _settle(plan, model, variables["params"])
+    model, variables = create(config, weights)  # first: a mistake in the weights shows before any data is fetched
+    plan, remarks = settled_plan(plan, model, variables["params"])
     splits = load_splits(config["data"], console.on_decoded)
     if splits.validation is None and any(phase.needs_validation for phase in plan):
         raise UserError(
@@ -196,13 +195,6 @@ def _train_and_test(
     return summary
 
 
-def _settle(plan: Sequence[Phase], model: Classifier, params: Mapping[str, Any]) -> tuple[tuple[Phase, ...], list[str]]:
-    """The plan with its stages named, and what was rounded for it."""
-    layers = count_layers(params, model.stage_names)
-    phases, remarks = zip(*(settle(phase, layers) for phase in plan), strict=True)
-    return phases, [remark for remark in remarks if remark]
-
-
 def _test(
     model: Classifier,
     variables: Variables,
@@ -232,23 +224,7 @@ def _look_at_weights(
         described = {"model": tree["model"], "classes": tree["data"]["classes"], "size": tree["data"]["size"]}
         if tree["model"]["weights"] not in ("", SOURCE) and described not in seen:
             seen.append(described)
-            _create(tree, start_of(tree))
-
-
-def _create(config: Mapping[str, Any], weights: str | pathlib.Path | None) -> tuple[Classifier, dict[str, Any]]:
-    settings, size = config["model"], config["data"]["size"]
-    info = data_info(config["data"])
-    height, width, channels = info.image_shape
-    return create_model(
-        settings["name"],
-        len(config["data"]["classes"] or info.class_names),
-        weights=weights,
-        key=jax.random.key(config["seed"]),
-        image_shape=(size or height, size or width, channels),
-        new_head=settings["new_head"],
-        dtype=settings["dtype"],
-        **settings.get("options", {}),
-    )
+            create(tree, start_of(tree))
 
 
 def _summarise(

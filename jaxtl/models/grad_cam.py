@@ -66,7 +66,8 @@ def grad_cam(
             f"Stage {stage!r} has no maps of more than one pixel for these images; choose of: "
             f"{', '.join(spatial) or 'none'}."
         )
-    maps = model.apply(variables, images, train=False, method="stages")[stage]  # type: ignore[call-overload, index]
+    stages: Any = model.apply(variables, images, train=False, method="stages")
+    maps = stages[stage]
 
     def score(maps: jax.Array) -> jax.Array:
         logits = jnp.asarray(model.apply(variables, maps, stage, train=False, method="from_stage"))
