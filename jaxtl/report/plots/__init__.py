@@ -9,6 +9,7 @@ from jaxtl.report.plots.class_maps import class_map_grid
 from jaxtl.report.plots.confusion import confusion_grid, confusion_matrix
 from jaxtl.report.plots.curves import accuracy_metrics, curves, learning_rate, overlaid_curves
 from jaxtl.report.plots.few_labels import accuracy_by_labels
+from jaxtl.report.plots.loss_by_rate import loss_by_rate
 from jaxtl.report.plots.losses import largest_losses, loss_grid
 from jaxtl.report.plots.pictures import choose_predictions, class_samples, prediction_grid
 from jaxtl.report.plots.style import RIGHT, WRONG, png
@@ -28,6 +29,7 @@ __all__ = [
     "curves",
     "largest_losses",
     "learning_rate",
+    "loss_by_rate",
     "loss_grid",
     "overlaid_curves",
     "png",
