@@ -83,10 +83,10 @@ def find(config: Tree, arguments: argparse.Namespace) -> tuple[RangeTest, Sugges
 
     weights: str | Path | None = config["model"]["weights"] or None
     if weights == SOURCE:
-        weights = arguments.workdir / SOURCE
-        if not (weights / "summary.json").is_file():
+        weights = source = Path(arguments.workdir, SOURCE)
+        if not (source / "summary.json").is_file():
             raise UserError(
-                f"The weights to start from are those of the config's source, which is not trained in {weights}; run "
+                f"The weights to start from are those of the config's source, which is not trained in {source}; run "
                 "python -m jaxtl.main first, or give the folder of its run with --workdir."
             )
     model, variables = create(config, weights)

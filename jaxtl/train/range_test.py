@@ -166,10 +166,11 @@ def smooth(losses: Any, beta: float = BETA) -> np.ndarray:
 def suggest(found: RangeTest) -> Suggestion | None:
     """Rates to try, or ``None`` where the smoothed loss never fell.
 
-    The first tenth of the steps, in which the average has hardly begun, and what comes after the smallest loss have no
-    say in the steepest descent.
+    The first tenth of the steps, in which the average is that of a few batches, has no say, and what comes after the
+    smallest loss none in the steepest descent.
     """
-    first, least = len(found.rates) // 10, int(found.smoothed.argmin())
+    first = len(found.rates) // 10
+    least = first + int(found.smoothed[first:].argmin())
     if least - first < 2:
         return None
     part = slice(first, least + 1)

@@ -16,7 +16,7 @@ def loss_by_rate(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, ma
     Args:
       rates: float [S], > 0, growing.
       losses: float [S], of each batch; drawn faintly.
-      smoothed: float [S]; the axis is chosen for these, which leaves out where the loss has blown up.
+      smoothed: float [S]; the axis ends a little above where these begin, and leaves out where the loss has blown up.
       marks: name -> rate.
 
     Raises:
@@ -33,9 +33,9 @@ def loss_by_rate(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, ma
         height = float(np.interp(np.log(rate), np.log(rates), smoothed))
         axes.axvline(rate, color=color, linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
         axes.plot([rate], [height], "o", color=color, ms=8, mec="white", mew=1.2, zorder=3, label=f"{name}: {rate:.2g}")
-    low, start = float(smoothed.min()), float(np.median(smoothed[: max(len(smoothed) // 4, 1)]))
+    low, start = float(min(losses.min(), smoothed.min())), float(np.median(smoothed[: max(len(smoothed) // 4, 1)]))
     rise = max(start - low, 0.05 * abs(start), 1e-6)
-    axes.set_ylim(low - 0.25 * rise, start + 0.6 * rise)
+    axes.set_ylim(low - 0.08 * rise, start + 0.5 * rise)
     axes.set(xlabel="Learning rate (logarithmic)", ylabel="Training loss", title="Learning-rate range test")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.tick_params(axis="x", which="minor", length=0)
