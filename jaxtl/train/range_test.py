@@ -153,7 +153,7 @@ def range_test(
 def smooth(losses: Any, beta: float = BETA) -> np.ndarray:
     """The exponential average of a sequence, corrected for its start at 0: float64 ``[S]``.
 
-    >>> smooth([2.0, 2.0, 2.0]).tolist()
+    >>> smooth([2.0, 2.0, 2.0]).round(6).tolist()
     [2.0, 2.0, 2.0]
     """
     average, averages = 0.0, []
