@@ -3,24 +3,20 @@
 import contextlib
 import math
 import pathlib
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-from jax.sharding import Mesh
+import numpy as np
 
 from jaxtl.compile_cache import keep_compiled
 from jaxtl.config import SOURCE, check, raise_problems, variants
-from jaxtl.config_data import data_info, load_splits, preprocessing
-from jaxtl.create import create_model
-from jaxtl.data.augment import Transform, compose
-from jaxtl.data.dataset import Dataset
-from jaxtl.data.prepare import Splits
-from jaxtl.environment import describe, device
+from jaxtl.config_model import create
+from jaxtl.data.augment import compose
+from jaxtl.environment import describe
 from jaxtl.errors import UserError
-from jaxtl.models import Classifier
+from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import html
 from jaxtl.report.comparison import Arm, compare
 from jaxtl.report.console import RunConsole
@@ -29,17 +25,12 @@ from jaxtl.report.statistics import classification_scores
 from jaxtl.report.tensorboard import write_events
 from jaxtl.report.text import duration
 from jaxtl.run_folder import RunFolder
-from jaxtl.train.checkpoint import Checkpoints
+from jaxtl.train.class_maps import class_maps
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import place
-from jaxtl.train.features import FeatureCache, head_alone
-from jaxtl.train.interrupt import stop_on_signals
-from jaxtl.train.loop import Fitted, fit
-from jaxtl.train.mesh import data_mesh
-from jaxtl.train.progress import Progress
-from jaxtl.transfer.layers import count_layers
-from jaxtl.transfer.partition import Variables
-from jaxtl.transfer.phases import Phase, caches_features, settle, trained_stages
+from jaxtl.train.features import head_alone
+from jaxtl.training import Trained, train
+from jaxtl.transfer.phases import caches_features, trained_stages
 
 Summary = dict[str, Any]
 
@@ -124,161 +115,33 @@ def _train_and_test(
         return finished
     start = time.perf_counter()
     with train(config, folder, weights, console) as trained:
-        model, plan, splits, fitted = trained.model, trained.plan, trained.splits, trained.fitted
-        test = _test(
-            model,
-            fitted.variables,
-            plan,
-            splits.test,
-            trained.preprocess,
-            config["batch_size"],
-            trained.mesh,
-            trained.features,
-        )
-
+        test = _test(trained, config["batch_size"])
     if not math.isfinite(test.loss):
         raise UserError(
             f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing; "
             "lower the learning rate or set clip_norm, and start in a new work folder."
         )
-    summary = _summarise(config["name"], model, plan, fitted, test, splits.test.class_names)
-    folder.write_predictions(
-        splits.test.ids, splits.test.labels, test.predicted, test.probability, splits.test.class_names
-    )
+    summary = _summarise(config["name"], trained, test)
+    images = trained.splits.test
+    folder.write_predictions(images.ids, images.labels, test.predicted, test.probability, images.class_names)
     if baselines:
         this = _arm(config["arm"], config, summary, folder)
         summary["comparison"] = compare([this, *baselines])
     summary["time"]["total_s"] = trained.spent_before + time.perf_counter() - start
-    _report(config, folder, splits, fitted, test, summary, baselines)
+    _report(config, folder, trained, test, summary, baselines)
     folder.write_summary(summary)  # last of all: this file says that the run is finished
     console.summary(config["name"], summary, str(folder.report))
     return summary
 
 
-class Trained(NamedTuple):
-    """What training leaves for the test.
-
-    Attributes:
-      model: the network.
-      plan: the phases, their stages named.
-      splits: the images; training saw ``train`` and ``validation`` alone.
-      fitted: the variables to test, and how they came about.
-      preprocess: resize and normalisation.
-      mesh: the devices that it ran on.
-      features: those that were kept, and may be of use again.
-      spent_before: seconds that earlier processes of the same run took.
-    """
-
-    model: Classifier
-    plan: tuple[Phase, ...]
-    splits: Splits
-    fitted: Fitted
-    preprocess: Transform
-    mesh: Mesh
-    features: FeatureCache
-    spent_before: float
-
-
-@contextlib.contextmanager
-def train(
-    config: Mapping[str, Any],
-    folder: RunFolder,
-    weights: str | pathlib.Path | None,
-    console: RunConsole,
-    load: Callable[[Mapping[str, Any]], Splits] | None = None,
-) -> Iterator[Trained]:
-    """Data -> model -> phases: one run up to its test, or the rest of it where the folder was left.
-
-    A context, in which a signal still lets what is under way come to its end.
-
-    Args:
-      config: of one run, complete: one of ``jaxtl.config.variants``.
-      folder: where checkpoints and history go.
-      weights: what the network starts from; ``None``: random variables.
-      console: is told of everything, epoch by epoch.
-      load: gives the images of the config's data fields; by default they are loaded anew.
-
-    Raises:
-      UserError: for a mistake in the weights or the data.
-      jaxtl.train.phase.DivergedError: the loss is not a number any more.
-      jaxtl.train.interrupt.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
-    """
-    console.say(f"\n{config['name']}, on {device()}")
-    plan = tuple(Phase(**phase) for phase in config["phases"])
-    model, variables = _create(config, weights)  # first: a mistake in the weights shows before any data is fetched
-    plan, remarks = _settle(plan, model, variables["params"])
-    splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
-    if splits.validation is None and any(phase.needs_validation for phase in plan):
-        raise UserError(
-            f"data.validation={config['data']['validation']} holds out none of the {len(splits.train)} training "
-            "images, but a phase needs some; take more images, or set keep='last' and patience=0."
-        )
-    # Not before: a mistake so far leaves the folder free for the command that mends it.
-    folder.begin(describe(), {"image_shape": splits.train.image_shape, "class_names": splits.train.class_names})
-    folder.write_split(splits.train.ids, splits.validation.ids if splits.validation else splits.train.ids[:0])
-    folder.write_remarks(splits.remarks)
-    console.remarks(splits.remarks, str(folder.remarks))
-    console.parameters(variables["params"])
-    for remark in remarks:
-        console.say(remark)
-
-    preprocess, batch_size = preprocessing(config["data"]), config["batch_size"]
-    mesh = data_mesh(batch_size)
-    if mesh.size < jax.device_count():
-        console.say(f"Batches of {batch_size} are shared evenly by {mesh.size} of {jax.device_count()} devices.")
-    with contextlib.closing(Checkpoints(folder.checkpoints)) as checkpoints:
-        # The checkpoint is what counts: lines written after it belong to epochs that will be run again.
-        saved = Progress(**(checkpoints.last_progress() or {}))
-        spent_before = saved.compile_s + saved.features_s + saved.seconds
-        spent_before += sum(line["seconds"] for line in saved.history)
-        folder.write_history(saved.history)
-        if saved.total_step:
-            console.say(f"Going on after epoch {len(saved.history)}, from step {saved.total_step}.")
-        console.keep_line = folder.append_line
-        # Elsewhere the signals keep their usual effect: whatever else is written appears whole or not at all.
-        with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
-            features = FeatureCache(model, preprocess, batch_size=batch_size, mesh=mesh, observer=console, stop=stop)
-            fitted = fit(
-                model,
-                variables,
-                plan,
-                splits.train,
-                splits.validation,
-                preprocess=preprocess,
-                batch_size=batch_size,
-                seed=config["seed"],
-                mesh=mesh,
-                features=features,
-                checkpoints=checkpoints,
-                checkpoint_every_s=config["checkpoint_every_s"],
-                observer=console,
-                stop=stop,
-            )
-            yield Trained(model, plan, splits, fitted, preprocess, mesh, features, spent_before)
-
-
-def _settle(plan: Sequence[Phase], model: Classifier, params: Mapping[str, Any]) -> tuple[tuple[Phase, ...], list[str]]:
-    """The plan with its stages named, and what was rounded for it."""
-    layers = count_layers(params, model.stage_names)
-    settled = [settle(phase, layers) for phase in plan]
-    return tuple(phase for phase, _ in settled), [remark for _, remark in settled if remark]
-
-
-def _test(
-    model: Classifier,
-    variables: Variables,
-    plan: Sequence[Phase],
-    test: Dataset,
-    preprocess: Transform,
-    batch_size: int,
-    mesh: Mesh,
-    features: FeatureCache,
-) -> Evaluation:
+def _test(trained: Trained, batch_size: int) -> Evaluation:
     """One pass over the test images; where the last phase kept features, the backbone's first and then the head's."""
-    if not plan or not caches_features(plan[-1], model.stage_names, variables["batch_stats"]):
-        images = place(test, mesh)
-        return make_evaluator(model, images, preprocess, batch_size=batch_size, mesh=mesh)(variables)
-    kept = features.of(variables, "test", test)
+    model, variables, mesh, images = trained.model, trained.fitted.variables, trained.mesh, trained.splits.test
+    last = trained.plan[-1:]
+    if not last or not caches_features(last[0], model.stage_names, variables["batch_stats"]):
+        examples = place(images, mesh)
+        return make_evaluator(model, examples, trained.preprocess, batch_size=batch_size, mesh=mesh)(variables)
+    kept = trained.features.of(variables, "test", images)
     evaluate = make_evaluator(model, kept.examples, compose(), batch_size=batch_size, mesh=mesh, method="classify")
     found = evaluate(head_alone(variables))
     return found._replace(seconds=kept.seconds + found.seconds, compile_s=kept.compile_s + found.compile_s)
@@ -293,33 +156,16 @@ def _look_at_weights(
         described = {"model": tree["model"], "classes": tree["data"]["classes"], "size": tree["data"]["size"]}
         if tree["model"]["weights"] not in ("", SOURCE) and described not in seen:
             seen.append(described)
-            _create(tree, start_of(tree))
+            create(tree, start_of(tree))
 
 
-def _create(config: Mapping[str, Any], weights: str | pathlib.Path | None) -> tuple[Classifier, dict[str, Any]]:
-    settings, size = config["model"], config["data"]["size"]
-    info = data_info(config["data"])
-    height, width, channels = info.image_shape
-    return create_model(
-        settings["name"],
-        len(config["data"]["classes"] or info.class_names),
-        weights=weights,
-        key=jax.random.key(config["seed"]),
-        image_shape=(size or height, size or width, channels),
-        new_head=settings["new_head"],
-        dtype=settings["dtype"],
-        **settings.get("options", {}),
-    )
-
-
-def _summarise(
-    name: str, model: Classifier, plan: Sequence[Phase], fitted: Fitted, test: Evaluation, class_names: Sequence[str]
-) -> Summary:
+def _summarise(name: str, trained: Trained, test: Evaluation) -> Summary:
     """Everything of ``summary.json`` but the comparison and the total time."""
+    fitted, class_names = trained.fitted, trained.splits.test.class_names
     scores = classification_scores(test.confusion)
     per_class = [{"class": name, **line} for name, line in zip(class_names, scores["per_class"], strict=True)]
     params = fitted.variables["params"]
-    trained = {stage for phase in plan for stage in trained_stages(phase, model.stage_names)}
+    stages = {stage for phase in trained.plan for stage in trained_stages(phase, trained.model.stage_names)}
     return {
         "name": name,
         "test": {
@@ -338,7 +184,7 @@ def _summarise(
         },
         "params": {
             "total": _count(params),
-            "trainable": _count({stage: leaves for stage, leaves in params.items() if stage in trained}),
+            "trainable": _count({stage: leaves for stage, leaves in params.items() if stage in stages}),
         },
         "best_epoch": fitted.best_epoch,
         "epochs_run": len(fitted.history),
@@ -352,14 +198,18 @@ def _count(params: Mapping[str, Any]) -> int:
 def _report(
     config: Mapping[str, Any],
     folder: RunFolder,
-    splits: Splits,
-    fitted: Fitted,
+    trained: Trained,
     test: Evaluation,
     summary: Summary,
     baselines: Sequence[Arm],
 ) -> None:
     """Pictures, page and event files."""
-    comparison = summary.get("comparison", [])
+    comparison, splits, fitted = summary.get("comparison", []), trained.splits, trained.fitted
+
+    def explain(shown: np.ndarray) -> ClassMaps | None:
+        images, labels = np.asarray(splits.test.images[shown]), splits.test.labels[shown]
+        return class_maps(trained.model, fitted.variables, images, test.predicted[shown], labels, trained.preprocess)
+
     figures = draw(
         history=fitted.history,
         best_epoch=fitted.best_epoch,
@@ -370,9 +220,11 @@ def _report(
         test_labels=splits.test.labels,
         predicted=test.predicted,
         probability=test.probability,
+        losses=test.losses,
         confusion=test.confusion,
         comparison=comparison,
         histories={config["arm"]: fitted.history, **{arm.name: arm.history for arm in baselines}},
+        explain=explain,
     )
     html.write_report(
         folder.report,

@@ -18,6 +18,7 @@ import pytest
 import jaxtl.experiment
 import jaxtl.search.search
 import jaxtl.search.trial
+import jaxtl.training
 from jaxtl.data.dataset import take
 from jaxtl.report import plots
 from jaxtl.report.search import files
@@ -168,7 +169,7 @@ def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch)
 
     train = jaxtl.search.trial.train
     monkeypatch.setattr(jaxtl.search.trial, "load_splits", with_noise)
-    monkeypatch.setattr(jaxtl.experiment, "load_splits", None)
+    monkeypatch.setattr(jaxtl.training, "load_splits", None)
     monkeypatch.setattr(jaxtl.experiment, "_test", None)
     monkeypatch.setattr(jaxtl.search.trial, "train", lambda config, *args: watched(config, *args))
     assert call(*arguments, tmp_path / "noise")[0] == 0

@@ -91,6 +91,27 @@ class Classifier(nn.Module):
             x = maps[name] = getattr(self, name)(x, name in learning)
         return maps
 
+    def from_stage(self, maps: jax.Array, stage: str, *, train: Train = False) -> jax.Array:
+        """The rest of the network: class scores from what a stage gave, as of ``__call__``.
+
+        For stages that are looked at or changed on the way, as class-activation maps do.
+
+        Args:
+          maps: the stage's output, as ``stages`` returns it.
+          stage: name of a backbone stage.
+          train: as in ``__call__``; stages up to this one are not run.
+
+        Raises:
+          UserError: the backbone has no such stage, or ``train`` names what is no stage.
+        """
+        names = [name for name, _ in self.backbone]
+        if stage not in names:
+            raise UserError(f"The backbone has no stage {stage!r} to go on from; it has: {', '.join(names) or 'none'}.")
+        learning = training_stages(train, self.stage_names)
+        for name in names[names.index(stage) + 1 :]:
+            maps = getattr(self, name)(maps, name in learning)
+        return self.classify(self.pool(maps), train=train)
+
 
 def training_stages(train: Train, stage_names: Collection[str]) -> frozenset[str]:
     """The stages in training mode.

@@ -20,6 +20,9 @@ CURVES = "Learning curves"
 LEARNING_RATE = "Learning rate"
 CONFUSION = "Confusion matrix"
 PREDICTIONS = "Predictions"
+LOSSES = "Top losses"
+UNSURE = "Right but unsure"
+CLASS_MAPS = "Class-activation maps"
 SAMPLES = "Sample images"
 
 
@@ -56,7 +59,8 @@ def write_report(
       notes: sentences for the reader, shown under the headline.
     """
     test = summary.get("test") or {}
-    sections = {COMPARISON, COMPARISON_CURVES, LABELS, CURVES, LEARNING_RATE, CONFUSION, PREDICTIONS, SAMPLES}
+    sections = {COMPARISON, COMPARISON_CURVES, LABELS, CURVES, LEARNING_RATE, CONFUSION, PREDICTIONS}
+    sections |= {LOSSES, UNSURE, CLASS_MAPS, SAMPLES}
     write_page(
         path,
         "run.html",
@@ -106,16 +110,28 @@ def _per_class(test: Mapping[str, Any], class_names: Sequence[str]) -> list[dict
 
 
 def _frequent_confusions(
-    matrix: Sequence[Sequence[int]] | None, class_names: Sequence[str], most: int = 5
+    matrix: Sequence[Sequence[int]] | None, class_names: Sequence[str], most: int = 10
 ) -> list[dict[str, Any]]:
-    """The largest cells off the diagonal, as {"true", "predicted", "count", "share"} (of the true class)."""
+    """The largest cells off the diagonal: {"true", "predicted", "count", "share" of the true class, "back"}.
+
+    "back" counts the other direction: images of the predicted class that were taken for the true one. Of equal counts
+    the larger share comes first.
+    """
+    if matrix is None:
+        return []
     cells: list[dict[str, Any]] = [
-        {"true": class_names[i], "predicted": class_names[j], "count": int(cell), "share": cell / sum(row)}
-        for i, row in enumerate(matrix if matrix is not None else ())
+        {
+            "true": class_names[i],
+            "predicted": class_names[j],
+            "count": int(cell),
+            "share": cell / sum(row),
+            "back": int(matrix[j][i]),
+        }
+        for i, row in enumerate(matrix)
         for j, cell in enumerate(row)
         if i != j and cell > 0
     ]
-    return sorted(cells, key=lambda cell: -cell["count"])[:most]
+    return sorted(cells, key=lambda cell: (-cell["count"], -cell["share"]))[:most]
 
 
 def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:

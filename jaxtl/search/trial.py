@@ -12,11 +12,11 @@ from jaxtl.config_tree import Tree
 from jaxtl.data.dataset import first
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
-from jaxtl.experiment import train
 from jaxtl.report.console import RunConsole
 from jaxtl.run_folder import RunFolder
 from jaxtl.search.study import Claim
 from jaxtl.train.phase import DivergedError
+from jaxtl.training import train
 
 
 class PrunedError(Exception):

@@ -26,6 +26,8 @@ class Evaluation(NamedTuple):
       confusion: int ``[K, K]``; rows are true classes, columns predictions.
       predicted: int32 ``[N]``.
       probability: float32 ``[N]``, of the predicted class.
+      losses: float32 ``[N]``, the cross-entropy of each image, of which ``loss`` is the mean; exp(-loss) is the
+        probability of the true class.
       seconds: wall time of the pass, compilation not counted.
       compile_s: wall time of the compilation, 0 after the first pass.
     """
@@ -35,6 +37,7 @@ class Evaluation(NamedTuple):
     confusion: np.ndarray
     predicted: np.ndarray
     probability: np.ndarray
+    losses: np.ndarray
     seconds: float
     compile_s: float
 
@@ -77,13 +80,16 @@ def make_evaluator(
             predictions.append(batch)
         computed = metrics.compute()
         confusion = np.asarray(computed["confusion"])
-        predicted, probability = (np.concatenate(parts)[: examples.total] for parts in zip(*predictions, strict=True))
+        predicted, probability, losses = (
+            np.concatenate(parts)[: examples.total] for parts in zip(*predictions, strict=True)
+        )
         return Evaluation(
             loss=float(computed["loss"]),
             accuracy=accuracy_of(confusion),
             confusion=confusion,
             predicted=predicted,
             probability=probability,
+            losses=losses,
             seconds=time.perf_counter() - start - compile_s,
             compile_s=compile_s,
         )

@@ -23,10 +23,12 @@ class Predictions(NamedTuple):
     Attributes:
       predicted: int32 ``[B]``, class of the largest logit.
       probability: float32 ``[B]``, its softmax probability.
+      loss: float32 ``[B]``, cross-entropy of the true class.
     """
 
     predicted: jax.Array
     probability: jax.Array
+    loss: jax.Array
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
@@ -142,7 +144,7 @@ def make_eval_step(
         logits = jnp.asarray(model.apply(variables, batch, train=False, method=method))
         losses = cross_entropy(logits, targets)
         measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
-        predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1))
+        predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1), losses)
         return metrics.merge(measured), predictions
 
     return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh))

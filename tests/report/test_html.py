@@ -98,7 +98,32 @@ def test_page_is_well_formed_and_says_what_the_run_found(tmp_path):
         "abc1234",
     ):
         assert words in page.text
-    assert "ants taken for bees (10, 10.0 % of the class)" in page.text
+
+
+def test_confused_pairs_tell_both_directions_apart_and_are_left_out_without_mistakes(tmp_path):
+    page = Page(write(tmp_path))
+    headings = "True class Taken for Images Share of the true class The other way round"
+    assert f"{headings} ants bees 10 10.0 % 4 bees ants 4 4.0 % 10 " in page.text
+    faultless = summary(["ants", "bees"])
+    faultless["test"]["confusion_matrix"] = [[100, 0], [0, 100]]
+    assert "confused" not in Page(write(tmp_path, summary=faultless)).text
+
+
+def test_confused_pairs_are_the_ten_most_frequent():
+    matrix = np.arange(25).reshape(5, 5)
+    pairs = html._frequent_confusions(matrix, list("abcde"))
+    assert [pair["count"] for pair in pairs] == [23, 22, 21, 20, 19, 17, 16, 15, 14, 13]
+    assert pairs[0] == {"true": "e", "predicted": "d", "count": 23, "share": 23 / 110, "back": 19}
+
+
+def test_largest_losses_that_are_not_repeated_are_accounted_for(tmp_path):
+    figure = plots.learning_rate(HISTORY)
+    both = Page(write(tmp_path, figures={html.LOSSES: figure, html.UNSURE: figure, html.CLASS_MAPS: figure}))
+    alone = Page(write(tmp_path, figures={html.UNSURE: figure}))
+    assert both.tags.count("img") == 3 and alone.tags.count("img") == 1
+    assert "that are not among these" in both.text and "nearly all among the predictions above" not in both.text
+    assert "nearly all among the predictions above" in alone.text and "not among these" not in alone.text
+    assert "Grad-CAM" in both.text and "Grad-CAM" not in alone.text
 
 
 def test_page_needs_nothing_from_outside(tmp_path):

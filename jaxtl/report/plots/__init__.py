@@ -5,9 +5,12 @@ sized in the same inches-per-font scale; side by side on a page their letters ar
 """
 
 from jaxtl.report.plots.accuracies import accuracy_comparison
+from jaxtl.report.plots.class_maps import class_map_grid
 from jaxtl.report.plots.confusion import confusion_grid, confusion_matrix
 from jaxtl.report.plots.curves import accuracy_metrics, curves, learning_rate, overlaid_curves
 from jaxtl.report.plots.few_labels import accuracy_by_labels
+from jaxtl.report.plots.loss_by_rate import loss_by_rate
+from jaxtl.report.plots.losses import largest_losses, loss_grid
 from jaxtl.report.plots.pictures import choose_predictions, class_samples, prediction_grid
 from jaxtl.report.plots.search import search_history, search_parameters
 from jaxtl.report.plots.style import RIGHT, WRONG, png
@@ -20,11 +23,15 @@ __all__ = [
     "accuracy_comparison",
     "accuracy_metrics",
     "choose_predictions",
+    "class_map_grid",
     "class_samples",
     "confusion_grid",
     "confusion_matrix",
     "curves",
+    "largest_losses",
     "learning_rate",
+    "loss_by_rate",
+    "loss_grid",
     "overlaid_curves",
     "png",
     "prediction_grid",

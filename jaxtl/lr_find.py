@@ -1,0 +1,170 @@
+"""``python -m jaxtl.lr_find --config configs/X.py [--config.FIELD=VALUE ...]``: which learning rate to begin with.
+
+Trains a phase of the config for a few steps while the rate grows, on the training images alone, and draws the loss.
+"""
+
+import argparse
+import csv
+import io
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import rich
+from rich.progress import Progress
+
+from jaxtl.config import SOURCE, check, raise_problems, variants
+from jaxtl.config_data import load_splits, preprocessing
+from jaxtl.config_flags import load_config, override, split_flags, split_recipe
+from jaxtl.config_model import create, settled_plan
+from jaxtl.config_tree import Tree
+from jaxtl.environment import device
+from jaxtl.errors import UserError
+from jaxtl.report import plots
+from jaxtl.report.page import write_whole
+from jaxtl.train.mesh import data_mesh
+from jaxtl.train.range_test import DIVERGED, RangeTest, Suggestion, range_test, suggest
+from jaxtl.transfer.phases import Phase
+
+PICTURE, TABLE = "lr_find.png", "lr_find.csv"
+
+
+def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
+    """The config of the main run, changed as the flags say, and the other flags.
+
+    Raises:
+      UserError: whatever is wrong with the config, all at once, or with the range.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxtl.lr_find",
+        usage="%(prog)s --config FILE [--workdir DIR] [--phase N] [--low RATE --high RATE --steps N] "
+        "[--config.FIELD=VALUE ...]",
+        description="Learning-rate range test: train a phase for a few steps while the rate grows, and draw the loss.",
+        epilog="Training images alone are looked at, and a run in the work folder stays as it is.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, help="a file of configs/, or FILE:RECIPE")
+    parser.add_argument("--workdir", type=Path, help=f"where {PICTURE} and {TABLE} go; default: as of jaxtl.main")
+    parser.add_argument("--phase", type=int, default=0, help="which phase of the plan, from 0 (%(default)s)")
+    parser.add_argument("--low", type=float, default=1e-7, help="first learning rate (%(default)s)")
+    parser.add_argument("--high", type=float, default=10.0, help="last learning rate (%(default)s)")
+    parser.add_argument("--steps", type=int, default=100, help="steps between them (%(default)s)")
+    assignments, others = split_flags(argv)
+    arguments = parser.parse_args(others)
+    tree = load_config(arguments.config)
+    raise_problems(override(tree, assignments) + check(tree), arguments.config)
+    config = variants(tree)[""]
+    if not (0 < arguments.low < arguments.high < math.inf and arguments.steps >= 2):
+        raise UserError(
+            f"The rates cannot grow from --low {arguments.low:g} to --high {arguments.high:g} in --steps "
+            f"{arguments.steps}; give 0 < low < high and 2 steps or more."
+        )
+    if not 0 <= arguments.phase < len(config["phases"]):
+        raise UserError(
+            f"There is no phase {arguments.phase}: the plan of {arguments.config} has {len(config['phases'])}, counted "
+            "from 0; choose another with --phase."
+        )
+    path, recipe = split_recipe(arguments.config)
+    arguments.workdir = arguments.workdir or Path("runs") / "_".join(filter(None, (path.stem, recipe)))
+    return config, arguments
+
+
+def find(config: Tree, arguments: argparse.Namespace) -> tuple[RangeTest, Suggestion | None]:
+    """Run the test that the flags ask for.
+
+    Raises:
+      UserError: for a mistake in the weights or the data, or a source that is not trained yet.
+    """
+    console = rich.get_console()
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    weights: str | Path | None = config["model"]["weights"] or None
+    if weights == SOURCE:
+        weights = source = Path(arguments.workdir, SOURCE)
+        if not (source / "summary.json").is_file():
+            raise UserError(
+                f"The weights to start from are those of the config's source, which is not trained in {source}; run "
+                "python -m jaxtl.main first, or give the folder of its run with --workdir."
+            )
+    model, variables = create(config, weights)
+    plan, remarks = settled_plan(tuple(Phase(**phase) for phase in config["phases"]), model, variables["params"])
+    phase = plan[arguments.phase]
+    train = load_splits(config["data"]).train
+    for remark in remarks:
+        say(remark)
+    if arguments.phase:
+        say("The phases before it are not trained: it starts from the weights that the run starts from.")
+    say(
+        f"Learning rates {arguments.low:g} to {arguments.high:g} in {arguments.steps} steps of phase {phase.name!r}, "
+        f"on {device()}"
+    )
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("Range test", total=arguments.steps)
+        found = range_test(
+            model,
+            variables,
+            phase,
+            train,
+            preprocess=preprocessing(config["data"]),
+            batch_size=config["batch_size"],
+            seed=config["seed"],
+            phase_index=arguments.phase,
+            mesh=data_mesh(config["batch_size"]),
+            low=arguments.low,
+            high=arguments.high,
+            steps=arguments.steps,
+            on_step=lambda done: bar.update(task, completed=done),
+        )
+    if len(found.rates) < arguments.steps:
+        say(f"Stopped at {found.rates[-1]:.2g}, where the loss was {DIVERGED:g} times the best, or no number any more.")
+    return found, suggest(found)
+
+
+def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None:
+    """Write picture and table; nothing else in the folder is touched.
+
+    Raises:
+      UserError: the folder cannot be written.
+    """
+    marks = {"steepest descent": suggestion.steepest, "minimum / 10": suggestion.tenth} if suggestion else {}
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(("rate", "loss", "smoothed"))
+    lines.writerows(tuple(float(value) for value in line) for line in zip(*found, strict=True))
+    try:
+        write_whole(folder / PICTURE, plots.png(plots.loss_by_rate(*found, marks)))
+        write_whole(folder / TABLE, text.getvalue().encode())
+    except OSError as error:
+        raise UserError(
+            f"The result cannot be written to {folder} ({error.strerror or error}); choose another folder with "
+            "--workdir."
+        ) from error
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if all went well, 2 for a mistake that a person can mend."""
+    try:
+        config, arguments = parse(sys.argv[1:] if argv is None else argv)
+        found, suggestion = find(config, arguments)
+        write(arguments.workdir, found, suggestion)
+    except UserError as error:
+        print(f"jaxtl: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped; nothing was written.", file=sys.stderr)
+        return 130
+    if suggestion:
+        print(f"Minimum / 10:     {suggestion.tenth:.2g}")
+        print(f"Steepest descent: {suggestion.steepest:.2g}, as a flag:")
+        print(f"  --config.phases.{arguments.phase}.learning_rate={suggestion.steepest:.2g}")
+    else:
+        print("No suggestion: the loss never fell; try a lower --low, more --steps, or look at the picture.")
+    print(f"Loss against rate: {arguments.workdir / PICTURE}, and its numbers: {arguments.workdir / TABLE}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
