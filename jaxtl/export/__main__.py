@@ -10,9 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from jaxtl.errors import UserError
-from jaxtl.export_files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
+from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
+from jaxtl.export.replace_folder import check_replaceable, replaced
 from jaxtl.load_run import load_run
-from jaxtl.replace_folder import check_replaceable, replaced
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
