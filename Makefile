@@ -23,7 +23,7 @@ install-test: $(BIN)/.test
 test-parity: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py
 
-# The configs whose networks `make test` cuts to two layers a stage, at full depth: minutes, most of them compiling.
+# The configs that `make test` leaves out, and those whose networks it cuts to two layers a stage at full depth: minutes.
 test-configs: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m deep tests/test_config_runs.py
 

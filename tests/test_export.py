@@ -114,7 +114,8 @@ def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
         [sys.executable, "-c", STRANGER, "images.npy", "two.png"], cwd=out, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    answers = np.load(out / "answers.npz")
+    with np.load(out / "answers.npz") as file:
+        answers = dict(file)
     np.testing.assert_allclose(answers["five"], expected, atol=1e-5, rtol=0)
     np.testing.assert_allclose(answers["one"], expected[:1], atol=1e-5, rtol=0)
     lines = [f"{row.argmax()} {row.max():.2%}" for row in (*expected, expected[2])]
