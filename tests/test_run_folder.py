@@ -131,7 +131,7 @@ def test_predictions_come_back_as_names(tmp_path):
 
 def test_the_split_is_saved(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
-        folder.write_split(np.array([0, 2]), np.array([1]))
+        folder.write_split(np.array([0, 2]), np.array([1]), np.array([0]))
     with np.load(tmp_path / "split.npz") as split:
         assert split["train"].tolist() == [0, 2]
         assert split["validation"].tolist() == [1]
@@ -158,10 +158,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_a_run_does_not_go_on_with_other_images(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
         folder.begin({}, {})
-        folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]))
-        folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]))
+        folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
+        folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
         with pytest.raises(UserError, match=r"begun with other images.*restore them, or start over"):
-            folder.write_split(np.array(["cat/1.jpg"]), np.array(["cat/3.jpg"]))
+            folder.write_split(np.array(["cat/1.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
         with np.load(tmp_path / "split.npz") as split:
             assert split["train"].tolist() == ["cat/1.jpg", "cat/2.jpg"]
 
