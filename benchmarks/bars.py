@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from jaxtl.report.plots.style import BLUE, FAINT, INK, MUTED, SKY, styled
 
-ROW, HEAD, FOOT = 0.3, 0.42, 0.3  # inches: a bar, a panel's title, a panel's axis
+ROW, HEAD, FOOT = 0.3, 0.32, 0.32  # inches: a bar, a panel's title, a panel's axis
 WIDTH = 8.0
 
 
@@ -20,7 +20,7 @@ def draw(cases: Sequence[dict[str, Any]], title: str) -> Figure:
       title: above all panels.
     """
     heights = [HEAD + FOOT + ROW * len(case["contenders"]) for case in cases]
-    height = 0.45 + sum(heights)
+    height = 0.65 + sum(heights)
     figure = Figure(figsize=(WIDTH, height))
     figure.text(0.02, 1 - 0.1 / height, title, va="top", fontsize=12, weight="bold", color=INK)
     top = height - 0.4

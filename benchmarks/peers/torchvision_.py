@@ -32,7 +32,7 @@ def contender(task: Task, *, compile_it: bool = False) -> Contender:
       UserError: jax has a GPU here and PyTorch has not.
     """
     torch = need("torch", "torchvision")
-    device = _device(torch)
+    device = device_of(torch)
     torch.manual_seed(task.seed)
     torch.set_float32_matmul_precision("high")  # TF32 where there is one, as jax does; without effect on a CPU
     name = "PyTorch, compiled" if compile_it else "PyTorch"
@@ -100,7 +100,7 @@ def small_cnn(nn: Any, size: int, classes: int) -> Any:
     )
 
 
-def _device(torch: Any) -> Any:
+def device_of(torch: Any) -> Any:
     """PyTorch's name of the device that jax computes on."""
     if jax.default_backend() == "cpu":
         return torch.device("cpu")
