@@ -26,7 +26,7 @@ def draw(cases: Sequence[dict[str, Any]], title: str) -> Figure:
     top = height - 0.4
     for case, panel in zip(cases, heights, strict=True):
         rows = len(case["contenders"])
-        axes = figure.add_axes((0.26, (top - panel + FOOT) / height, 0.62, ROW * rows / height))
+        axes = figure.add_axes((0.22, (top - panel + FOOT) / height, 0.75, ROW * rows / height))
         axes.set_title(f"{case['model']} at {case['size']} x {case['size']}, batch {case['batch']}")
         axes.grid(axis="y", visible=False)
         for i, (name, line) in enumerate(case["contenders"].items()):
@@ -44,8 +44,9 @@ def draw(cases: Sequence[dict[str, Any]], title: str) -> Figure:
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.tick_params(axis="x", color=FAINT)
         axes.set_ylim(rows - 0.5, -0.5)
-        axes.set_xlim(0, 1.02 * max(line["highest_images_per_s"] for line in case["contenders"].values()))
+        # Room for the figures behind the longest bar.
+        axes.set_xlim(0, 1.3 * max(line["highest_images_per_s"] for line in case["contenders"].values()))
         axes.spines["left"].set_visible(False)
         top -= panel
-    figure.text(0.88, 0.06 / height, "images/s, median; line: least to most", ha="right", color=MUTED, fontsize=8)
+    figure.text(0.97, 0.06 / height, "images/s, median; line: least to most", ha="right", color=MUTED, fontsize=8)
     return figure
