@@ -37,7 +37,7 @@ def prepared(task: Task) -> tuple[Classifier, dict[str, Any]]:
         dtype=jnp.dtype(task.dtype),
     )
     model, variables = fold_batch_norm(model, variables)
-    return model, {**variables, "params": kernels_as(variables["params"], task.dtype)}
+    return model, {**variables, "params": jax.jit(kernels_as, static_argnums=1)(variables["params"], task.dtype)}
 
 
 def ours(task: Task) -> list[Contender]:

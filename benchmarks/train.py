@@ -31,9 +31,10 @@ from benchmarks.contender import LEARNING_RATE, MOMENTUM, Contender, Task, compi
 from benchmarks.side_by_side import Benchmark, command
 from jaxtl.data.augment import Transform, compose, normalise, random_augmentation
 from jaxtl.data.feed import epoch_order
+from jaxtl.models import Classifier
 from jaxtl.train.mesh import put_order, replicated
 from jaxtl.train.optimizer import make_optimizer, make_schedule
-from jaxtl.train.state import init_state
+from jaxtl.train.state import TrainState, init_state
 from jaxtl.train.step import make_train_step
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -44,13 +45,6 @@ def ours(task: Task) -> list[Contender]:
     images, labels = images_and_labels(task)
     pixels = np.random.default_rng(task.seed).integers(0, 256, images.shape, np.uint8)
     augment = compose(random_augmentation(flip=True, crop=task.size // 8), normalise(MEAN, STD))
-    return [
-        _contender("jaxtl", task, compose(), images, labels),
-        _contender("jaxtl, augmented", task, augment, pixels, labels),
-    ]
-
-
-def _contender(name: str, task: Task, transform: Transform, inputs: np.ndarray, labels: np.ndarray) -> Contender:
     model, variables = jaxtl.create_model(
         task.model,
         task.classes,
@@ -58,14 +52,35 @@ def _contender(name: str, task: Task, transform: Transform, inputs: np.ndarray, 
         image_shape=(task.size, task.size, 3),
         dtype=jnp.dtype(task.dtype),
     )
+    variables = jax.tree.map(np.asarray, variables)  # each contender donates a copy of its own
+    return [
+        _contender("jaxtl", task, model, variables, compose(), images, labels),
+        _contender("jaxtl, augmented", task, model, variables, augment, pixels, labels),
+    ]
+
+
+def _contender(
+    name: str,
+    task: Task,
+    model: Classifier,
+    variables: dict[str, Any],
+    transform: Transform,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+) -> Contender:
     schedule = make_schedule("constant", LEARNING_RATE, epochs=1, steps_per_epoch=1)
     optimizer = make_optimizer("sgd", schedule, momentum=MOMENTUM)
     mesh = Mesh(np.array(jax.devices()[:1]), ("data",))  # the peers use one device too
     step = make_train_step(model, optimizer, transform, mesh=mesh)
-    state = init_state(variables["params"], variables.get("batch_stats", {}), optimizer, task.classes)
     frozen: Any = {"params": {}, "batch_stats": {}}
     everywhere = replicated(mesh)
-    state, inputs_there, labels_there = jax.device_put((state, inputs, labels), everywhere)
+
+    def first_state(params: dict[str, Any], batch_stats: dict[str, Any]) -> TrainState:
+        return init_state(params, batch_stats, optimizer, task.classes)
+
+    # One program instead of one for each shape of the optimiser's zeros.
+    state = jax.jit(first_state, out_shardings=everywhere)(variables["params"], variables.get("batch_stats", {}))
+    inputs_there, labels_there = jax.device_put((inputs, labels), everywhere)
     order = put_order(epoch_order(task.batch, task.batch, (task.seed,)), mesh)
     key = jax.device_put(jax.random.key(task.seed), everywhere)
     return compiled(name, step, state, frozen, inputs_there, labels_there, order, key, carries=True)

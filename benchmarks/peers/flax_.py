@@ -58,6 +58,6 @@ def contender(task: Task) -> Contender:
         return optax.apply_updates(params, updates), moved, opt_state, key
 
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    state = (params, batch_stats, optimizer.init(params), key)
+    state = (params, batch_stats, jax.jit(optimizer.init)(params), key)
     step = jax.jit(train_step, donate_argnums=0)
     return compiled("plain Flax", step, state, images, labels, carries=True)
