@@ -7,6 +7,7 @@ import pytest
 from benchmarks import compile as compile_benchmark
 
 
+@pytest.mark.bench
 def test_stages_add_up(tmp_path, capsys):
     path = tmp_path / "found.json"
     words = ["--model", "logistic_regression", "--batch", "2", "--repeats", "1", "--json", str(path)]

@@ -37,6 +37,7 @@ def check_case(case):
     assert case["peak_memory"]["of"] in ("device", "process")
 
 
+@pytest.mark.bench
 def test_training(tmp_path, capsys):
     case = run(train.main, tmp_path)
     check_case(case)
@@ -47,6 +48,7 @@ def test_training(tmp_path, capsys):
     assert "top1_agreement" not in case
 
 
+@pytest.mark.bench
 def test_inference_in_bfloat16(tmp_path, capsys):
     case = run(inference.main, tmp_path, "--dtype", "bfloat16")
     check_case(case)
