@@ -82,17 +82,13 @@ def way_on_cpu(
     image_shape: Sequence[Any], kernel_shape: Sequence[int], stride: Strides, pads: Pads, dtype: DTypeLike
 ) -> Way:
     """The way that ``convolve`` takes on a CPU; ``image_shape[0]``, the batch, is not looked at."""
-    H, W, C = image_shape[1:]
-    kh, kw, _, features = kernel_shape
-    if (kh, kw) == (1, 1) and not any(map(any, pads)):
+    kh, kw, C, features = kernel_shape
+    possible = possible_on_cpu(image_shape, kernel_shape, stride, pads)
+    if "dot" in possible:
         return "dot"
-    h, w = _output_size(image_shape, kernel_shape, stride, pads)
-    # Output pixel i sees input pixel y by tap y + top - i * stride: all of them, for the first and the last pixel.
-    if all(
-        (n - 1) * step <= before and before + length <= taps
-        for n, step, (before, _), length, taps in zip((h, w), stride, pads, (H, W), (kh, kw), strict=True)
-    ):
+    if "dense" in possible:
         return "dense"
+    h, w = _output_size(image_shape, kernel_shape, stride, pads)
     if h < kh or w < kw:
         return "im2col"
     if dtype == jnp.bfloat16 and min(C, features) >= 128:
@@ -100,9 +96,40 @@ def way_on_cpu(
     return "pad channels" if C < 4 and features <= 32 else "library"
 
 
+def kernel_way_on_cpu(image_shape: Sequence[Any], kernel_shape: Sequence[int], stride: Strides, pads: Pads) -> Way:
+    """The way that takes the gradient of the kernel on a CPU, see ``way_on_cpu``.
+
+    The library's is the fastest even for the maps whose images' gradient takes it a hundred times too long, but for a
+    single tap or output pixel, where it is one dot, and images of few channels.
+    """
+    way = way_on_cpu(image_shape, kernel_shape, stride, pads, jnp.float32)
+    one_pixel = _output_size(image_shape, kernel_shape, stride, pads) == (1, 1)
+    return way if way in ("dot", "pad channels") or (way == "dense" and one_pixel) else "library"
+
+
+def possible_on_cpu(
+    image_shape: Sequence[Any], kernel_shape: Sequence[int], stride: Strides, pads: Pads
+) -> tuple[Way, ...]:
+    """The ways that give this convolution at all."""
+    H, W, C = image_shape[1:]
+    kh, kw = kernel_shape[:2]
+    h, w = _output_size(image_shape, kernel_shape, stride, pads)
+    # Output pixel i sees input pixel y by tap y + top - i * stride: all of them, for the first and the last pixel.
+    dense = all(
+        (n - 1) * step <= before and before + length <= taps
+        for n, step, (before, _), length, taps in zip((h, w), stride, pads, (H, W), (kh, kw), strict=True)
+    )
+    needs: dict[Way, bool] = {
+        "pad channels": C < 4,
+        "dot": (kh, kw) == (1, 1) and not any(map(any, pads)),
+        "dense": dense,
+    }
+    return tuple(way for way in WAYS if needs.get(way, True))
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve(images: jax.Array, kernel: jax.Array, stride: Strides, pads: Pads) -> jax.Array:
-    on_cpu = _WAYS[way_on_cpu(images.shape, kernel.shape, stride, pads, images.dtype)]
+    on_cpu = WAYS[way_on_cpu(images.shape, kernel.shape, stride, pads, images.dtype)]
     cpu, default = (functools.partial(way, stride=stride, pads=pads) for way in (on_cpu, _library))
     out: jax.Array = lax.platform_dependent(images, kernel, cpu=cpu, default=default)
     return out
@@ -119,17 +146,14 @@ def _convolve_bwd(
 ) -> tuple[jax.Array, jax.Array]:
     images, kernel = saved
     way = way_on_cpu(images.shape, kernel.shape, stride, pads, images.dtype)
-    # By im2col^T @ grad, the library's way of taking the kernel's gradient is the fastest, even for the maps whose
-    # images' gradient it takes 20 times too long for; a single dot it is for one output pixel or one tap.
-    one_pixel = way == "dense" and grad.shape[1:3] == (1, 1)
     image_way: Way = "library" if way == "rows" else way
-    kernel_way = way if one_pixel or way in ("dot", "pad channels") else "library"
+    kernel_way = kernel_way_on_cpu(images.shape, kernel.shape, stride, pads)
 
     def gradients(
         images: jax.Array, kernel: jax.Array, grad: jax.Array, *, image_way: Way, kernel_way: Way
     ) -> tuple[jax.Array, jax.Array]:
         def of(way: Way) -> Any:
-            return functools.partial(_WAYS[way], stride=stride, pads=pads)
+            return functools.partial(WAYS[way], stride=stride, pads=pads)
 
         (image_grad,) = jax.vjp(lambda images: of(image_way)(images, kernel), images)[1](grad)
         (kernel_grad,) = jax.vjp(lambda kernel: of(kernel_way)(images, kernel), kernel)[1](grad)
@@ -245,7 +269,7 @@ def _sum_in_float32(x: jax.Array, y: jax.Array, axes: tuple[tuple[int, ...], tup
     return lax.dot_general(x, y, (axes, ((), ())), preferred_element_type=total)
 
 
-_WAYS: dict[Way, Callable[..., jax.Array]] = {
+WAYS: dict[Way, Callable[..., jax.Array]] = {
     "library": _library,
     "pad channels": _pad_channels,
     "dot": _dot,
