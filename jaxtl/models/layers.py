@@ -10,6 +10,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
+from jaxtl.models.convolution import convolve
 
 Initializer = Callable[..., jax.Array]
 
@@ -45,6 +46,7 @@ def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | No
         dtype=dtype,
         kernel_init=torch_kernel_init,
         bias_init=torch_bias_init(9 * in_features),
+        conv_general_dilated=convolve,
         name=name,
     )
 
@@ -83,6 +85,7 @@ def conv(
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=kernel_init,
+        conv_general_dilated=convolve,
         name=name,
     )
 
