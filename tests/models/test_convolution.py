@@ -129,13 +129,14 @@ def test_accelerators_get_the_librarys_convolution_and_nothing_else():
     arguments = draw((2, 2, 2, 4), jnp.float32, 0), draw((3, 3, 4, 5), jnp.float32, 1)
 
     def run(convolution, platform):
+        # The value and both gradients take a convolution each, in whatever order they are written.
         step = jax.value_and_grad(lambda *args: convolution(*args, 1, 1).sum(), argnums=(0, 1))
         return jax.jit(step).trace(*arguments).lower(lowering_platforms=(platform,)).as_text()
 
     for platform in ("cuda", "tpu"):
         for operation in ("stablehlo.convolution", "stablehlo.dot_general"):
             assert run(ours, platform).count(operation) == run(library, platform).count(operation)
-    assert "stablehlo.convolution(%arg0" not in run(ours, "cpu")  # only the kernel's gradient is one
+    assert run(ours, "cpu").count("stablehlo.convolution") == 1  # the gradient of the kernel
 
 
 @pytest.mark.parametrize("case", [CASES[i] for i in (1, 3, 5, 8, 10)], ids=str)
