@@ -17,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxtl.compiler_options import compiler_options
 from jaxtl.environment import device
 from jaxtl.models import build_model
 from jaxtl.models.convolution import WAYS, Way, kernel_way_on_cpu, possible_on_cpu, way_on_cpu
@@ -66,7 +67,7 @@ def measure(runs: dict[Way, Callable[[], object]]) -> dict[Way, float]:
 
 def compiled(function: Callable[..., jax.Array], *arguments: jax.Array) -> Callable[[], object]:
     """The function, compiled and run once."""
-    program = jax.jit(function).lower(*arguments).compile()
+    program = jax.jit(function, compiler_options=compiler_options()).lower(*arguments).compile()
     jax.block_until_ready(program(*arguments))
     return lambda: program(*arguments)
 
@@ -94,7 +95,7 @@ def compare(what: Convolution, dtype: str) -> None:
         forward[way] = compiled(convolve, images, kernel)
         by_images[way] = compiled(gradient(convolve, 0), images, kernel, grad)
         by_kernel[way] = compiled(gradient(convolve, 1), images, kernel, grad)
-    way = way_on_cpu(image_shape, kernel_shape, stride, pads, dtype)
+    way = way_on_cpu(image_shape, kernel_shape, stride, pads, jnp.dtype(dtype))
     kernel_way = kernel_way_on_cpu(image_shape, kernel_shape, stride, pads)
     label = f"{'x'.join(map(str, image_shape))} {kernel_shape[0]}x{kernel_shape[1]}/{stride[0]} to {kernel_shape[3]}"
     image_way: Way = "library" if way == "rows" else way

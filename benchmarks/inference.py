@@ -14,6 +14,7 @@ the share of what a square matrix product of the same dtype reaches, which takes
 program takes on the device: weights, images, logits and temporaries.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +25,7 @@ import jax.numpy as jnp
 import jaxtl
 from benchmarks.contender import Contender, Task, compiled, images_and_labels
 from benchmarks.side_by_side import Benchmark, command, kernels_as
+from jaxtl.compiler_options import compiler_options
 from jaxtl.models import Classifier, fold_batch_norm
 
 
@@ -40,11 +42,15 @@ def prepared(task: Task) -> tuple[Classifier, dict[str, Any]]:
     return model, {**variables, "params": jax.jit(kernels_as, static_argnums=1)(variables["params"], task.dtype)}
 
 
+def _jitted(model: Classifier) -> jax.stages.Wrapped:
+    return jax.jit(functools.partial(model.apply, train=False), compiler_options=compiler_options())
+
+
 def ours(task: Task) -> list[Contender]:
     """jaxtl's contender."""
     model, variables = prepared(task)
     images = jax.device_put(images_and_labels(task)[0])
-    forward = jax.jit(lambda variables, images: model.apply(variables, images, train=False))
+    forward = _jitted(model)
     return [compiled("jaxtl", forward, jax.device_put(variables), images, carries=False)]
 
 
@@ -55,7 +61,7 @@ def agreement(task: Task) -> dict[str, Any]:
     images, top1 = images_and_labels(task)[0], []
     for dtype in ("float32", "bfloat16"):
         model, variables = prepared(task._replace(dtype=dtype))
-        top1.append(jax.jit(lambda v, x, model=model: model.apply(v, x, train=False).argmax(-1))(variables, images))
+        top1.append(_jitted(model)(variables, images).argmax(-1))
     return {"top1_agreement": float((top1[0] == top1[1]).mean()), "top1_images": task.batch}
 
 

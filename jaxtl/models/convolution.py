@@ -54,13 +54,15 @@ def convolve(
       wall time) at 1x1x512, where it is one dot with the middle tap. Gradient of the images: 240 and 3.1 at 2x2x256.
     - ``im2col``, fewer output rows or columns than the kernel has: 3.4 and 2.0 for 3x3 of stride 2 at 4x4x128; gradient
       of the images 93 and 2.5.
-    - ``rows``, bfloat16 with 128 channels or more on both sides: 15.9 and 7.1 at 7x7x512, 11.1 and 7.4 at 14x14x256,
-      4.1 and 3.4 at 4x4x128. Not with fewer: 1.6 and 2.4 at 4x4x128 to 32, 3.8 and 4.7 at 8x8x64. Forward alone.
-    - ``pad channels``, fewer than 4 channels to at most 32: 9.6 and 3.4 for 3x3 at 32x32x3 to 32, the kernel's gradient
-      14.7 and 9.1. To 64 there is nothing to win: 4.9 and 5.3, and 3.4 and 4.8 for 7x7.
-    - ``library``, all the rest: in float32, 3.8 against 5.9 by the best of the others for 3x3 at 8x8x64, 20.8 against
-      25.6 at 14x14x256. So is the gradient of the kernel in all ways but ``dot``, ``pad channels`` and a single output
-      pixel: 4.1 against 4.9 at 2x2x256, 6.4 against 8.9 at 4x4x128.
+    - ``rows``, bfloat16 with 128 channels or more on both sides and at most 14 x 14 output pixels: 21.8 and 12.6 at
+      7x7x512 and batch 16, 24.1 and 18.1 at 14x14x256, 3.5 and 3.0 at 4x4x128. Not else, where the copies cost more
+      than the dots win: 27.7 and 50.2 at 28x28x128, 4.2 and 6.8 at 8x8x64 and batch 128. Forward alone.
+    - ``pad channels``, fewer than 4 channels: 94 and 66 for 7x7 of stride 2 at 224x224x3 and batch 16, 11.2 and 8.9 at
+      32x32x3, 15.4 and 13.2 for 3x3 to 32; the kernel's gradient 7.6 and 6.6, for 7x7 alike.
+    - ``library``, all the rest: in float32, 4.0 against 9.6 by the best of the others for 3x3 at 8x8x64, 18.8 against
+      24.9 at 14x14x256 and batch 16; the library is Eigen here (``jaxtl.compiler_options``). So is the gradient of the
+      kernel in all ways but ``dot``, ``pad channels`` and a single output pixel: 4.0 against 5.3 at 2x2x256, 4.1
+      against 6.0 at 4x4x128.
     """
     plain = {"lhs_dilation": (1, 1), "rhs_dilation": (1, 1), "feature_group_count": 1, "precision": None}
     layout = options.pop("dimension_numbers", None)
@@ -91,9 +93,9 @@ def way_on_cpu(
     h, w = _output_size(image_shape, kernel_shape, stride, pads)
     if h < kh or w < kw:
         return "im2col"
-    if dtype == jnp.bfloat16 and min(C, features) >= 128:
+    if dtype == jnp.bfloat16 and min(C, features) >= 128 and h * w <= 14 * 14:
         return "rows"
-    return "pad channels" if C < 4 and features <= 32 else "library"
+    return "pad channels" if C < 4 else "library"
 
 
 def kernel_way_on_cpu(image_shape: Sequence[Any], kernel_shape: Sequence[int], stride: Strides, pads: Pads) -> Way:
