@@ -86,13 +86,8 @@ class Hidden(nn.Module):
         x = flatten(adaptive_avg_pool(x, self.bins))
         for i, width in enumerate(self.widths, start=1):
             # torchvision's initialiser of the dense layers: N(0, 0.01), biases zero.
-            layer = nn.Dense(
-                width,
-                dtype=self.dtype,
-                kernel_init=nn.initializers.normal(0.01),
-                dot_general=dense_dot,
-                name=f"linear{i}",
-            )
+            init = nn.initializers.normal(0.01)
+            layer = nn.Dense(width, dtype=self.dtype, kernel_init=init, dot_general=dense_dot, name=f"linear{i}")
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x)))
         return x
 
