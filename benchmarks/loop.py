@@ -96,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         shares, steps = epochs(arguments.model, arguments.data, arguments.size, arguments.batch, arguments.epochs + 1)
         print(
             f"{arguments.model} on {arguments.data} at {arguments.size}, batch {arguments.batch}, on {device()}: the "
-            f"loop takes {100 * statistics.median(shares):.2f} % of an epoch of {steps} steps (median of {len(shares)}; "
-            f"{100 * min(shares):.2f} to {100 * max(shares):.2f} %)."
+            f"loop takes {100 * statistics.median(shares):.2f} % of an epoch of {steps} steps "
+            f"(median of {len(shares)}; {100 * min(shares):.2f} to {100 * max(shares):.2f} %)."
         )
         return 0
 

@@ -12,4 +12,4 @@ def test_the_share_is_one_of_an_epoch(capsys):
     assert loop.main(["--model", "logistic_regression", "--size", "8", "--batch", "256", "--epochs", "2"]) == 0
     found = re.search(r"takes ([\d.]+) % of an epoch of (\d+) steps \(median of 2", capsys.readouterr().out)
     assert 0 < float(found[1]) < 100
-    assert int(found[2]) == 6  # 1,347 digits to train on
+    assert int(found[2]) == 4  # of 899 digits
