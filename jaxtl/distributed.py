@@ -16,13 +16,12 @@ from typing import Any
 import jax
 
 from jaxtl.errors import UserError
-from jaxtl.processes import first, store
+from jaxtl.processes import AS_LONG_AS_IT_TAKES_MS, first, store
 from jaxtl.train.interrupt import Interrupted
 
 _VARIABLES = ("JAXTL_COORDINATOR", "JAXTL_PROCESSES", "JAXTL_PROCESS")
 _END = "jaxtl/end"  # under this key stands the status that all processes end with, once it is known
 _WAIT_FOR_OTHERS_MS = 10_000
-_A_WEEK_MS = 7 * 24 * 3600 * 1000
 
 
 def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -143,7 +142,7 @@ def _end_all(text: str, status: int) -> None:
 def _end_with_the_others() -> None:
     """Wait, in a thread, for the end that a process declares, and end this one: its main thread may be waiting."""
     try:
-        status = store().blocking_key_value_get(_END, _A_WEEK_MS)
+        status = store().blocking_key_value_get(_END, AS_LONG_AS_IT_TAKES_MS)
     except jax.errors.JaxRuntimeError:  # the coordinator is gone; JAX ends this process for that
         return
     if status:

@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from jaxtl.data.augment import Transform
 from jaxtl.models.classifier import Classifier
+from jaxtl.processes import wait_for_all
 from jaxtl.train.examples import Examples, batches
 from jaxtl.train.mesh import put, replicated
 from jaxtl.train.metrics import accuracy_of, empty_metrics
@@ -74,6 +75,7 @@ def make_evaluator(
             if compiled is None:
                 began = time.perf_counter()
                 compiled = step.lower(*arguments, metrics).compile()
+                wait_for_all()
                 compile_s = time.perf_counter() - began
             metrics, batch = compiled(*arguments, metrics)
             predictions.append(batch)

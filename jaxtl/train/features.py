@@ -17,6 +17,7 @@ from jaxtl.data.augment import Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order
 from jaxtl.models.classifier import HEAD, Classifier
+from jaxtl.processes import wait_for_all
 from jaxtl.train.examples import Examples, batches, fits, place
 from jaxtl.train.interrupt import Interrupted, StopFlag
 from jaxtl.train.meetings import Meetings
@@ -127,6 +128,7 @@ class FeatureCache:
                     began = time.perf_counter()
                     step = make_feature_step(self._model, transform, self._mesh)
                     self._compiled[program] = step.lower(*arguments).compile()
+                    wait_for_all()
                     compile_s = time.perf_counter() - began
                     self._observer.on_compile("feature extraction", compile_s)
                 features = self._compiled[program](*arguments)

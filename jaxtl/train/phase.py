@@ -15,7 +15,7 @@ from jaxtl.data.augment import Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
-from jaxtl.processes import from_first
+from jaxtl.processes import from_first, wait_for_all
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import Batch, Examples, batches, place
@@ -286,6 +286,7 @@ class PhaseUnderWay:
             self.state, frozen, inputs, labels, order, self.key
         ).compile()
         seconds = time.perf_counter() - start
+        wait_for_all()
         self.progress.compile_s += seconds
         setting.observer.on_compile("train step", seconds)
 

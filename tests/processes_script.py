@@ -1,0 +1,85 @@
+"""Runs of `jaxtl.main` by several processes, one run after another; `test_distributed.py` starts it as a script.
+
+The processes are forks of this one, which has imported everything and not yet used JAX: imports cost more than the runs.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import traceback
+
+import jaxtl.experiment
+import jaxtl.main
+import jaxtl.train.examples
+import jaxtl.train.features
+from jaxtl.errors import UserError
+from jaxtl.report.console import RunConsole
+
+
+def main(jobs):
+    """Jobs are dictionaries: see `test_distributed.py`."""
+    for job in jobs:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        children = [fork(job, number, port) for number in range(job["processes"])]
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        with open(f"{job['log']}.status", "w") as file:
+            json.dump(statuses, file)
+
+
+def fork(job, number, port):
+    """Start a process of a run; it gives its standard output and error to ``LOG.NUMBER.out`` and ``.err``."""
+    if child := os.fork():
+        return child
+    status = 1
+    try:
+        for name, stream in (("out", 1), ("err", 2)):
+            os.dup2(os.open(f"{job['log']}.{number}.{name}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream)
+        signal.alarm(job.get("seconds", 300))  # a process that hangs fails its test
+        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={job['devices']}"
+        if job["processes"] > 1:
+            os.environ["JAXTL_COORDINATOR"] = f"127.0.0.1:{port}"
+            os.environ["JAXTL_PROCESSES"], os.environ["JAXTL_PROCESS"] = str(job["processes"]), str(number)
+        change(number, **job.get("change", {}))
+        status = jaxtl.main.main(job["arguments"])
+    except SystemExit as error:
+        status = error.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def change(number, *, pictures=False, stop=(), fault=None, on_device=True):
+    """What is different in process ``number`` of this run."""
+    if not pictures:
+        jaxtl.experiment.draw = lambda **kwargs: {}
+    if not on_device:
+        jaxtl.train.examples.fits = jaxtl.train.features.fits = lambda nbytes, mesh: False
+    if number in stop:
+        on_epoch_start = RunConsole.on_epoch_start
+
+        def ask_for_the_end(self, phase, epoch, epochs, images):
+            on_epoch_start(self, phase, epoch, epochs, images)
+            if epoch == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        RunConsole.on_epoch_start = ask_for_the_end
+    if fault and number in fault["processes"]:
+        module, method = fault["place"]
+
+        def fail(*args, **kwargs):
+            raise {"UserError": UserError, "RuntimeError": RuntimeError}[fault["kind"]]("This is wrong; mend it.")
+
+        target = jaxtl
+        for name in module.split("."):
+            target = getattr(target, name)
+        setattr(target, method, fail)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
