@@ -1,10 +1,12 @@
 """Runs of `jaxtl.main` by several processes, one run after another; `test_distributed.py` starts it as a script.
 
-The processes are forks of this one, which has imported everything and not yet used JAX: imports cost more than the runs.
+The processes are forks of this one, which has imported everything and not yet used JAX: imports cost more than runs.
 """
 
+import functools
 import json
 import os
+import pathlib
 import signal
 import socket
 import sys
@@ -12,13 +14,15 @@ import traceback
 
 import jaxtl.experiment
 import jaxtl.main
+import jaxtl.run_folder
+import jaxtl.train.checkpoint
 import jaxtl.train.examples
 import jaxtl.train.features
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 
 
-def main(jobs):
+def run_all(jobs):
     """Jobs are dictionaries: see `test_distributed.py`."""
     for job in jobs:
         with socket.socket() as free:
@@ -26,8 +30,7 @@ def main(jobs):
             port = free.getsockname()[1]
         children = [fork(job, number, port) for number in range(job["processes"])]
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-        with open(f"{job['log']}.status", "w") as file:
-            json.dump(statuses, file)
+        pathlib.Path(f"{job['log']}.status").write_text(json.dumps(statuses))
 
 
 def fork(job, number, port):
@@ -44,7 +47,7 @@ def fork(job, number, port):
             os.environ["JAXTL_COORDINATOR"] = f"127.0.0.1:{port}"
             os.environ["JAXTL_PROCESSES"], os.environ["JAXTL_PROCESS"] = str(job["processes"]), str(number)
         change(number, **job.get("change", {}))
-        status = jaxtl.main.main(job["arguments"])
+        status = jaxtl.main.main([] if number else job["arguments"])  # the others are told
     except SystemExit as error:
         status = error.code
     except BaseException:
@@ -54,10 +57,11 @@ def fork(job, number, port):
     os._exit(status)
 
 
-def change(number, *, pictures=False, stop=(), fault=None, on_device=True):
+def change(number, *, stop=(), fault=None, on_device=True):
     """What is different in process ``number`` of this run."""
-    if not pictures:
-        jaxtl.experiment.draw = lambda **kwargs: {}
+    jaxtl.experiment.draw = lambda **kwargs: {}  # takes the longest
+    if number:
+        jaxtl.run_folder.RunFolder.__init__ = jaxtl.train.checkpoint.Checkpoints.__init__ = None  # not theirs to touch
     if not on_device:
         jaxtl.train.examples.fits = jaxtl.train.features.fits = lambda nbytes, mesh: False
     if number in stop:
@@ -70,16 +74,14 @@ def change(number, *, pictures=False, stop=(), fault=None, on_device=True):
 
         RunConsole.on_epoch_start = ask_for_the_end
     if fault and number in fault["processes"]:
-        module, method = fault["place"]
+        kind = {"UserError": UserError, "RuntimeError": RuntimeError}[fault["kind"]]
 
         def fail(*args, **kwargs):
-            raise {"UserError": UserError, "RuntimeError": RuntimeError}[fault["kind"]]("This is wrong; mend it.")
+            raise kind("This is wrong; mend it.")
 
-        target = jaxtl
-        for name in module.split("."):
-            target = getattr(target, name)
-        setattr(target, method, fail)
+        where, method = fault["place"].rsplit(".", 1)
+        setattr(functools.reduce(getattr, where.split("."), jaxtl), method, fail)
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    run_all(json.loads(sys.argv[1]))

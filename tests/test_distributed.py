@@ -1,0 +1,177 @@
+"""Several processes compute what one computes, stop together, go on together, and end together."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxtl.distributed import arguments
+from jaxtl.errors import UserError
+from jaxtl.train.checkpoint import flatten, read_best
+
+SCRIPT = pathlib.Path(__file__).with_name("processes_script.py")
+ROOT = pathlib.Path(__file__).parents[1]
+TIMES = ("seconds", "images_per_s")
+
+# Kept features, batch norm, a last batch that is short, and a choice of the best epoch.
+CONFIG = """
+from jaxtl.config import default_config, phase
+
+def get_config():
+    config = default_config()
+    config.name = "several"
+    config.data.name = "digits"
+    config.data.subset = 205
+    config.data.test_subset = 101
+    config.model.options = {"blocks": ((4,), (4,)), "hidden": (8,), "norm": "after_pool"}
+    config.batch_size = 32
+    config.phases = (
+        phase(train=("head",), epochs=2, learning_rate=0.01, crop=1, cached_views=2),
+        phase(epochs=3, learning_rate=0.01, crop=1),
+    )
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """The folder in which all runs of this module have taken place; each has two devices."""
+    folder = tmp_path_factory.mktemp("several")
+    (folder / "config.py").write_text(CONFIG)
+
+    def job(log, processes, workdir=None, **change):
+        return {
+            "log": str(folder / log),
+            "processes": processes,
+            "devices": 2 // processes,
+            "arguments": ["--config", str(folder / "config.py"), "--workdir", str(folder / (workdir or log))],
+            "change": change,
+        }
+
+    def wrong(place, kind="UserError", processes=(1,)):
+        return {"place": place, "kind": kind, "processes": processes}
+
+    jobs = [
+        job("alone", 1),
+        job("two", 2),
+        job("host", 2, on_device=False),
+        job("stop_one", 2, "one_stopped", stop=[1]),
+        job("alone_goes_on", 1, "one_stopped"),
+        job("stop_both", 2, "both_stopped", stop=[0, 1]),
+        job("two_go_on", 2, "both_stopped"),
+        job("mistake_of_one", 2, fault=wrong("training.load_splits")),
+        job("mistake_of_both", 2, fault=wrong("training._refuse_other_images", processes=(0, 1))),
+        job("crash", 2, fault=wrong("train.phase.PhaseUnderWay._check_loss", "RuntimeError")),
+    ]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, SCRIPT, json.dumps(jobs)], check=True, env=environment)
+    return folder
+
+
+def statuses(folder, log):
+    return json.loads((folder / f"{log}.status").read_text())
+
+
+def said(folder, log, stream):
+    """What each process printed."""
+    return [path.read_text() for path in sorted(folder.glob(f"{log}.[0-9].{stream}"))]
+
+
+def results(workdir):
+    """What does not depend on time of a finished run."""
+    summary = json.loads((workdir / "summary.json").read_text())
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return {
+        **{field: summary[field] for field in ("test", "params", "best_epoch", "epochs_run")},
+        "history": [{field: value for field, value in line.items() if field not in TIMES} for line in lines],
+        "predictions": (workdir / "predictions.csv").read_text(),
+        "files": sorted(path.name for path in workdir.iterdir()),
+    }
+
+
+# Two devices add in the same order wherever they are, so that not a bit differs.
+@pytest.mark.parametrize("run", ["two", "host", "one_stopped", "both_stopped"])
+def test_two_processes_compute_what_one_computes(several, run):
+    assert results(several / run) == results(several / "alone")
+    weights, expected = (flatten(read_best(several / name / "checkpoints")) for name in (run, "alone"))
+    assert weights.keys() == expected.keys()
+    for path, leaf in expected.items():
+        np.testing.assert_array_equal(weights[path], leaf, err_msg=path)
+
+
+def test_the_first_process_alone_talks(several):
+    assert statuses(several, "two") == [0, 0]
+    first, second = said(several, "two", "out")
+    assert "on 2 x " in first
+    assert "Epoch   5/5" in first
+    assert "Epoch" not in second
+    assert said(several, "two", "err") == ["", ""]
+
+
+@pytest.mark.parametrize("log", ["stop_one", "stop_both"])
+def test_a_signal_to_one_stops_all(several, log):
+    assert statuses(several, log) == [143, 143]
+    first, second = said(several, log, "err")
+    assert first == "Stopped by SIGTERM in epoch 3; all is saved: run the same command again to go on.\n"
+    assert second == ""
+
+
+def test_they_go_on_where_they_were_stopped(several):
+    assert statuses(several, "alone_goes_on") == [0]
+    assert statuses(several, "two_go_on") == [0, 0]
+    for log in ("alone_goes_on", "two_go_on"):
+        assert "Going on after epoch 2, from step 13." in said(several, log, "out")[0]
+
+
+@pytest.mark.parametrize("log", ["mistake_of_one", "mistake_of_both"])
+def test_a_mistake_ends_all_and_is_told_once(several, log):
+    assert statuses(several, log) == [2, 2]
+    assert "".join(said(several, log, "err")) == "jaxtl: This is wrong; mend it.\n"
+
+
+def test_a_fault_in_the_midst_of_training_ends_all(several):
+    assert statuses(several, "crash") == [1, 1]
+    text = "".join(said(several, "crash", "err"))
+    assert text.count("Traceback") == 1
+    assert text.endswith("RuntimeError: This is wrong; mend it.\n")
+
+
+EXPLICIT = {"JAXTL_COORDINATOR": "node1:9876", "JAXTL_PROCESSES": "2", "JAXTL_PROCESS": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "method"),
+    [
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4"}, None),  # an allocation, no step of it
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "1"}, None),  # its interactive shell
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, "slurm"),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, None),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_MCA_orte_hnp_uri": "1.0;tcp://10.0.0.1:5"}, "ompi"),
+        ({**EXPLICIT, "SLURM_STEP_NUM_TASKS": "4"}, "deactivate"),
+    ],
+)
+def test_who_computes_together_is_read_from_the_environment(environment, method):
+    found = arguments(environment)
+    assert (found and found["cluster_detection_method"]) == method
+
+
+def test_jax_finds_out_by_itself_where_it_is_asked_to():
+    assert arguments({"JAXTL_COORDINATOR": "auto"}) == {}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"JAXTL_PROCESS": "2"}, {"JAXTL_PROCESS": ""}, {"JAXTL_PROCESSES": "two"}, {"JAXTL_COORDINATOR": "node1"}],
+)
+def test_variables_that_contradict_each_other_are_one_sentence(changed):
+    with pytest.raises(UserError, match=r"JAXTL_COORDINATOR=.* do not say which process of how many this is; give"):
+        arguments({**EXPLICIT, **changed})
+
+
+def test_open_mpi_that_does_not_say_where_to_meet_is_one_sentence():
+    with pytest.raises(UserError, match="set JAXTL_COORDINATOR=HOST:PORT"):
+        arguments({"OMPI_COMM_WORLD_SIZE": "2"})
