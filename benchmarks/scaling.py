@@ -96,7 +96,8 @@ def run(arguments: argparse.Namespace, devices: int, processes: int, batch: int,
                 environment |= {"JAXTL_COORDINATOR": f"127.0.0.1:{port}"}
                 environment |= {"JAXTL_PROCESSES": str(processes), "JAXTL_PROCESS": str(number)}
             started.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
-        if any([process.wait() for process in started]):  # wait for all of them
+        statuses = [process.wait() for process in started]
+        if any(statuses):
             sys.exit(f"{devices} devices in {processes} processes could not be measured; see above.")
         found: dict = json.loads(result.read_text())
     return found

@@ -5,6 +5,7 @@ Each is started with the same command. Who they are is read from the environment
 that finds none of it computes alone.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -22,6 +23,7 @@ from jaxtl.train.interrupt import Interrupted
 _VARIABLES = ("JAXTL_COORDINATOR", "JAXTL_PROCESSES", "JAXTL_PROCESS")
 _END = "jaxtl/end"  # under this key stands the status that all processes end with, once it is known
 _WAIT_FOR_OTHERS_MS = 10_000
+_ending = threading.Event()  # the main thread ends this process, and has something to say before
 
 
 def arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
@@ -130,10 +132,12 @@ def _part(watch: threading.Thread) -> None:
 
 def _end_all(text: str, status: int) -> None:
     """End all processes; the first of them to come here tells why."""
+    _ending.set()
     try:
         store().key_value_set(_END, json.dumps(status))
-    except jax.errors.JaxRuntimeError:  # another was first, or the coordinator is gone
-        pass
+    except jax.errors.JaxRuntimeError:  # another was first, and its end may be the reason for this one
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            status = json.loads(store().blocking_key_value_get(_END, _WAIT_FOR_OTHERS_MS))
     else:
         print(text.encode(errors="backslashreplace").decode(), end="\n" if text else "", file=sys.stderr, flush=True)
     _leave(status)
@@ -145,18 +149,16 @@ def _end_with_the_others() -> None:
         status = store().blocking_key_value_get(_END, AS_LONG_AS_IT_TAKES_MS)
     except jax.errors.JaxRuntimeError:  # the coordinator is gone; JAX ends this process for that
         return
-    if status:
+    if status and not _ending.is_set():
         _leave(json.loads(status))
 
 
 def _leave(status: int) -> None:
     """End this process without waiting for what its other threads wait for; the coordinator last."""
     client, number = store(), jax.process_index()
-    try:
+    with contextlib.suppress(jax.errors.JaxRuntimeError):  # a process that does not answer is beyond help
         client.key_value_set(f"{_END}/{number}", "", allow_overwrite=True)
         for other in range(jax.process_count()) if number == 0 else ():
             client.blocking_key_value_get(f"{_END}/{other}", _WAIT_FOR_OTHERS_MS)
-    except jax.errors.JaxRuntimeError:
-        pass  # a process that does not answer is beyond help
     sys.stdout.flush()
     os._exit(status)

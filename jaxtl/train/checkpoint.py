@@ -74,7 +74,7 @@ class Checkpoints:
     def restore_last(self, template: Any) -> Any:
         """The tree of the last save, with the structure, shapes, dtypes and shardings of ``template``."""
         step = self._last.latest_step()
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
+        abstract = jax.tree.map(_abstract, flatten(template))
         with _reading(self.folder):
             items = self._last.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         return unflatten(items["state"], template)
@@ -105,7 +105,7 @@ class Checkpoints:
         return self._restore_variables(self._best, epoch, template)
 
     def _restore_variables(self, manager: ocp.CheckpointManager, step: int, template: Any) -> Any:
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
+        abstract = jax.tree.map(_abstract, flatten(template))
         with _reading(self.folder):
             items = manager.restore(step, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract)))
         return unflatten(items["variables"], template)
@@ -150,6 +150,11 @@ def unflatten(flat: Mapping[str, Any], template: Any) -> Any:
     nested = serialization.to_state_dict(template)
     full = traverse_util.flatten_dict(nested, sep=_SEPARATOR, keep_empty_nodes=True)
     return serialization.from_state_dict(template, traverse_util.unflatten_dict({**full, **flat}, sep=_SEPARATOR))
+
+
+def _abstract(leaf: Any) -> Any:
+    """A leaf to restore, as orbax takes it: a numpy array, as without a sharding it would ask for the saved one."""
+    return leaf if isinstance(leaf, np.ndarray) else ocp.utils.to_shape_dtype_struct(leaf)
 
 
 def _manager(folder: pathlib.Path, keep: int, one_process: int | None) -> ocp.CheckpointManager:
