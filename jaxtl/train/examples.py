@@ -16,7 +16,7 @@ from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order, epoch_order
 from jaxtl.data.stored import StoredImages
 from jaxtl.data.stream import stream
-from jaxtl.processes import numbers_of_all
+from jaxtl.processes import numbers_of_all, wait_for_all
 from jaxtl.train.mesh import own_rows, put, put_order, put_rows, replicated
 
 # Share of the free device memory that inputs may take: activations and gradients need the rest.
@@ -92,6 +92,8 @@ def batches(
     ahead: list[Batch] = []
     all_labels = np.asarray(examples.labels)
     for row, gathered in zip(rows, _gathered(examples.inputs, order.indices[first:, own]), strict=True):
+        if row == first:
+            wait_for_all()  # the readers of one may start long after those of another
         batch = put_rows((gathered, all_labels[order.indices[row, own]]), batch_size, mesh)
         ahead.append((*batch, put_order(Order(in_turn, order.mask[row][None]), mesh), 0))
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes
