@@ -104,7 +104,7 @@ def together(work: Callable[[], int]) -> int:
     except SystemExit as error:  # argparse, which has said what there is to say
         _end_all("", error.code if isinstance(error.code, int) else 1 if error.code else 0)
     except BaseException:
-        _end_all(traceback.format_exc(), 1)
+        _end_all(traceback.format_exc().rstrip(), 1)
     _part(watch)
     return status
 

@@ -67,7 +67,14 @@ def several(tmp_path_factory):
         job("mistake_of_both", 2, fault=wrong("training._refuse_other_images", processes=(0, 1))),
         job("crash", 2, fault=wrong("train.phase.PhaseUnderWay._check_loss", "RuntimeError")),
     ]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(ROOT),
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),  # the runs compile the same programs
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     subprocess.run([sys.executable, SCRIPT, json.dumps(jobs)], check=True, env=environment)
     return folder
 
