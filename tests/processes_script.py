@@ -12,6 +12,8 @@ import socket
 import sys
 import traceback
 
+import sklearn.datasets  # noqa: F401 - the digits, whose reader would import it in every process
+
 import jaxtl.experiment
 import jaxtl.main
 import jaxtl.run_folder
