@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest test-parity test-configs lint install-test clean
+.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks lint install-test clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
@@ -23,9 +23,13 @@ install-test: $(BIN)/.test
 test-parity: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py
 
-# The configs whose networks `make test` cuts to two layers a stage, at full depth: minutes, most of them compiling.
+# The configs that `make test` leaves out, and those whose networks it cuts to two layers a stage at full depth: minutes.
 test-configs: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m deep tests/test_config_runs.py
+
+# Benchmarks of a step or two: what they print means nothing, but they must run.
+test-benchmarks: $(BIN)/.test
+	$(BIN)/python -m pytest -n 2 -m bench tests/benchmarks
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

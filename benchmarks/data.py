@@ -1,6 +1,6 @@
 """What streaming costs: a train epoch on images decoded as they are needed, beside the same epoch from memory.
 
-    python benchmarks/data.py --files 100000 --pixels 256 --model resnet18 --size 224 --images 640
+    python -m benchmarks.data --files 100000 --pixels 256 --model resnet18 --size 224 --images 640
 
 Writes a folder of image files (kept for the next time), of which some are then trained on: both epochs take the same
 steps on the same images in the same order, one after the other, ``--repeats`` times in turn. The streamed one reads

@@ -15,14 +15,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxtl.models import build_model, list_models, native_size
+from jaxtl.models import Classifier, build_model, list_models, native_size
 from jaxtl.weights import weights_for
 
 
-def describe(name: str) -> str:
-    """One line of the table."""
-    size, classes = native_size(name), 1000 if native_size(name) == 224 else 10
-    model = build_model(name, classes)
+def forward_flops(model: Classifier, size: int) -> tuple[int, dict[str, Any]]:
+    """Floating-point operations of one image's forward pass, counted as above, and the shapes of the variables."""
     flops = 0
 
     def count(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -35,6 +33,13 @@ def describe(name: str) -> str:
 
     with nn.intercept_methods(count):
         variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+    return flops, variables
+
+
+def describe(name: str) -> str:
+    """One line of the table."""
+    size, classes = native_size(name), 1000 if native_size(name) == 224 else 10
+    flops, variables = forward_flops(build_model(name, classes), size)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     cards = "; ".join(f"`{card.tag}` {card.top1:.2f}" if card.top1 else f"`{card.tag}`" for card in weights_for(name))
     return f"| `{name}` | {parameters:,} | {size} | {flops / 1e9:.2f} | {cards or '—'} |"

@@ -1,6 +1,17 @@
 """Study D's failed goal: a network trained at 32 pixels runs at 96 with its weights reused and nothing resized.
 
-Reported: four attempts to apply the CIFAR-10 network to STL-10 at its native size, none of which worked.
+Reported: four attempts to apply the CIFAR-10 network to STL-10 at its native size, none of which worked: no % is given.
+Ours: it works. Weights made at 32 pixels, tuned at 96, give 71.49 % (70.55 to 72.41) where the same
+network from scratch gives 59.24 %; at 64 pixels 79.34 % against 65.18 %. Per cent of 9,000 test images, 95 % intervals
+below 1.1 points either way; seed 0, AMD EPYC, 2 cores busy with other work, about 48 min in all, at commit ffb5a7a:
+
+    size of the images              32 (resized)    64       96
+    reused, as it is                   83.29       30.13    26.28
+    reused, 8 epochs of tuning         82.17       79.34    71.49
+    from scratch, 15 epochs              -         65.18    59.24
+
+As they are the weights run at any size, but see objects two and three times as large as those they know: a few epochs
+on 405 images a class mend most of that. One draw of labels and one initialisation each.
 
 What stands in the way is the dense layer on flattened maps, whose weights count the cells of a map of one size. The
 rule here is explicit: `grid=2` averages the last maps to 2 x 2 cells, whatever their size. At 32 pixels the maps have

@@ -10,6 +10,9 @@ scratch: a CNN with batch norm from random weights at 64 pixels, for thousands o
 
     python -m jaxtl.main --config configs/my_images.py:scratch --config.data.dir=photographs --workdir runs/scratch
 
+On 4,317 photographs of five kinds of flowers it gives 71.18 % (95 % interval 68.07 to 74.10) of 864 test images; seed
+0, AMD EPYC, 2 cores busy with other work, 6 min 48 s of training.
+
 Without a test folder a fifth of every class is held out for the test, and a tenth of the rest to choose the epoch by.
 Photographs are scaled until they cover the size and cropped to the middle; files that cannot be decoded are skipped and
 listed in `remarks.csv`, up to a twentieth of all (`data.undecodable`). What does not fit into memory is decoded by

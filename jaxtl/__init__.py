@@ -1,10 +1,22 @@
 """Transfer-learning image classification in pure functional JAX."""
 
 from jaxtl.create import create_model
-from jaxtl.data import Dataset, load_dataset
+from jaxtl.data import Dataset, Reading, load_dataset
 from jaxtl.errors import UserError
 from jaxtl.experiment import run
+from jaxtl.load_run import LoadedRun, load_run
 from jaxtl.models import list_models
 from jaxtl.weights import weights_for
 
-__all__ = ["Dataset", "UserError", "create_model", "list_models", "load_dataset", "run", "weights_for"]
+__all__ = [
+    "Dataset",
+    "LoadedRun",
+    "Reading",
+    "UserError",
+    "create_model",
+    "list_models",
+    "load_dataset",
+    "load_run",
+    "run",
+    "weights_for",
+]

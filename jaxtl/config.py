@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from jaxtl.config_data import data_info
+from jaxtl.config_data import data_info, has_validation
 from jaxtl.config_fields import (
     BASELINES,
     FIELDS,
@@ -189,7 +189,7 @@ def _phase_faults(run: Tree) -> Iterator[str]:
             "model.weights with model.new_head=False."
         )
     for i, changes in enumerate(run["phases"]):
-        if Phase(**changes).needs_validation and run["data"]["validation"] == 0:
+        if Phase(**changes).needs_validation and not has_validation(run["data"]):
             what = "patience" if changes["patience"] else "keep='best'"
             yield (
                 f"phases.{i}.{what} needs validation images, but data.validation is 0; "

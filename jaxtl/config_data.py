@@ -18,6 +18,11 @@ def data_info(data: Mapping[str, Any]) -> DatasetInfo:
     return dataset_info(data["name"], data["dir"] or None, reading(data), download=data["download"])
 
 
+def has_validation(data: Mapping[str, Any]) -> bool:
+    """Whether there are images to validate on: held out, or the data set's own."""
+    return data["validation"] > 0 or "val" in data_info(data).sizes
+
+
 def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], None] | None = None) -> Splits:
     """The images that train, validate and test.
 

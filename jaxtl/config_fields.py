@@ -111,7 +111,7 @@ FIELDS: dict[str, Field] = {
     ),
     "data.stream": Field(
         "auto",
-        "decode images as they are needed: 'auto' where they would fill half the memory",
+        "decode images as they are needed: 'auto' where they would fill a quarter of memory",
         one_of(*get_args(Stream)),
     ),
     "data.workers": Field(0, "processes that decode streamed images; 0: one a core", within(0, 1024)),

@@ -14,6 +14,7 @@ from pathlib import Path
 import rich
 from rich.progress import Progress
 
+from jaxtl.command import exit_status
 from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.config_data import load_splits, preprocessing
 from jaxtl.config_flags import load_config, override, split_flags, split_recipe
@@ -145,17 +146,13 @@ def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if all went well, 2 for a mistake that a person can mend."""
-    try:
-        config, arguments = parse(sys.argv[1:] if argv is None else argv)
-        found, suggestion = find(config, arguments)
-        write(arguments.workdir, found, suggestion)
-    except UserError as error:
-        print(f"jaxtl: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped; nothing was written.", file=sys.stderr)
-        return 130
+    """Run the command; for the exit status see ``jaxtl.command.exit_status``."""
+    return exit_status(lambda: _find(*parse(sys.argv[1:] if argv is None else argv)))
+
+
+def _find(config: Tree, arguments: argparse.Namespace) -> int:
+    found, suggestion = find(config, arguments)
+    write(arguments.workdir, found, suggestion)
     if suggestion:
         print(f"Minimum / 10:     {suggestion.tenth:.2g}")
         print(f"Steepest descent: {suggestion.steepest:.2g}, as a flag:")

@@ -148,15 +148,16 @@ class RunFolder:
         """The lines of ``metrics.jsonl``."""
         return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
 
-    def write_split(self, train: np.ndarray, validation: np.ndarray) -> None:
-        """Write ``split.npz``: which images of the official training split train, and which validate, by their ids.
+    def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:
+        """Write ``split.npz``: which images train, validate and test, by their ids.
 
         Raises:
           UserError: the run was begun with other images.
         """
+        parts = {"train": train, "validation": validation, "test": test}
         if (self.path / "split.npz").exists():
             with np.load(self.path / "split.npz") as before:
-                same = np.array_equal(before["train"], train) and np.array_equal(before["validation"], validation)
+                same = all(name not in before or np.array_equal(before[name], ids) for name, ids in parts.items())
             if not same:
                 raise UserError(
                     f"The run in {self.path} was begun with other images: files have come or gone since; restore them, "
@@ -164,7 +165,7 @@ class RunFolder:
                 )
             return
         draft = self.path / ".split.npz"
-        np.savez_compressed(draft, train=train, validation=validation)
+        np.savez_compressed(draft, **parts)  # type: ignore[arg-type]  # arrays by their names
         draft.replace(self.path / "split.npz")
 
     def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:
@@ -255,7 +256,7 @@ class FolderOfAnother(RunFolder):
         """No lines."""
         return []
 
-    def write_split(self, train: np.ndarray, validation: np.ndarray) -> None:
+    def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:
         """Nothing."""
 
     def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:

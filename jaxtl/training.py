@@ -93,7 +93,8 @@ def train(
         )
     # Not before: a mistake so far leaves the folder free for the command that mends it.
     folder.begin(describe(), {"image_shape": splits.train.image_shape, "class_names": splits.train.class_names})
-    folder.write_split(splits.train.ids, splits.validation.ids if splits.validation else splits.train.ids[:0])
+    held = splits.validation.ids if splits.validation else splits.train.ids[:0]
+    folder.write_split(splits.train.ids, held, splits.test.ids)
     folder.write_remarks(splits.remarks)
     console.remarks(splits.remarks, str(folder.remarks))
     console.parameters(variables["params"])

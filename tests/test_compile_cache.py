@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 RUN = """
-import sys, jax, jaxtl
+import sys, jax, jaxtl, jaxtl.experiment
 from jaxtl.config_flags import load_config
 compiled = []
 jax.monitoring.register_event_listener(lambda name, **_: compiled.append(name))
+jaxtl.experiment.draw = lambda **figures: {}
 jaxtl.run(load_config(sys.argv[1]), sys.argv[2])
 print(compiled.count("/jax/compilation_cache/cache_hits"), jax.config.jax_compilation_cache_dir, file=sys.stderr)
 """

@@ -485,3 +485,20 @@ def test_an_empty_mapping_is_no_value_of_a_field():
 def test_all_stands_alone():
     (fault,) = check(digits(phases=(phase(train=("all", "head")),)))
     assert "'all' stands alone" in fault
+
+
+def test_images_that_are_not_there_are_told_once_beside_the_other_problems(tmp_path):
+    config = default_config()
+    config.data.name, config.data.dir, config.batch_size = "folder", str(tmp_path / "nowhere"), 0
+    config.baselines.other = {"seed": 1}
+    problems = check(config)
+    assert len(problems) == 2 and any("batch_size" in problem for problem in problems)
+    assert sum("does not exist; correct data.dir" in problem for problem in problems) == 1
+
+
+def test_no_phases_are_sound_where_weights_and_their_head_are_kept():
+    config = default_config()
+    config.phases, config.model.weights, config.model.new_head = (), "source", False
+    config.source.seed = 1
+    config.source.phases = (phase(epochs=1),)
+    assert check(config) == []

@@ -2,7 +2,8 @@
 
 Random weights of the right structure stand in for the pretrained ones. What is under test is that data, network,
 weights, plan and report of a config fit each other; no figure of these runs means anything. Networks of more
-than 100 layers take minutes: `make test` cuts them to two a stage, and `make test-configs` runs them whole.
+than 100 layers take minutes: they are cut to two layers a stage, and `make test-configs` runs them whole too, and the
+configs that differ little from another.
 """
 
 import functools
@@ -30,6 +31,8 @@ NAMES = (
     *("resnet50_gradual", "vgg16", "vgg19", "resnet50", "resnet152"),
 )
 
+# Those whose frame no other of these has; the others run in `make test-configs`.
+QUICK = ("resnet18", "densenet161", "resnet50_gradual", "vgg16", "resnet50")
 DEEP = ("densenet121", "densenet161", "densenet161_steplr", "resnet152")
 
 both_recipes = pytest.mark.parametrize("recipe", ["replica", "best"])
@@ -117,7 +120,9 @@ def run(config: dict, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @both_recipes
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.deep) for name in NAMES]
+)
 def test_it_runs_from_its_weights_to_its_report(name, recipe, workdir, monkeypatch):
     config = shortened(load_config(f"{FOLDER / name}.py:{recipe}"))
     if name in DEEP:

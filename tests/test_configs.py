@@ -6,7 +6,9 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from PIL import Image
 
 from jaxtl.config import check, variants
 from jaxtl.config_flags import load_config, override
@@ -219,3 +221,19 @@ def test_the_weights_can_be_any_file(tmp_path):
 def test_an_unknown_recipe_is_named(name):
     with pytest.raises(UserError, match=r"no recipe 'bets'; did you mean 'best'\?"):
         load_config(f"{FOLDER / name}.py:bets")
+
+
+@pytest.mark.parametrize("recipe", ["transfer", "scratch"])
+def test_my_images_is_sound_for_any_folder_and_says_where_it_lacks_one(recipe, tmp_path):
+    for name in ("cat", "dog", "cow"):
+        (tmp_path / name).mkdir()
+        for i in range(16):
+            Image.fromarray(np.full((9, 12, 3), i, np.uint8)).save(tmp_path / name / f"{i}.png")
+    config = load_config(f"{FOLDER / 'my_images'}.py:{recipe}")
+    (problem,) = check(config)
+    assert problem.startswith("data.dir is empty")
+    assert override(config, [("data.dir", str(tmp_path))]) == []
+    assert check(config) == []
+    assert f"--config configs/my_images.py{'' if recipe == 'transfer' else ':scratch'}" in docstring(
+        FOLDER / "my_images.py"
+    )

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 import jaxtl
-from jaxtl import evaluate as command_line
 from jaxtl.config_flags import load_config
 from jaxtl.data.augment import channels
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.match_classes import match_classes
 from jaxtl.errors import UserError
-from jaxtl.evaluate_run import make_evaluation
+from jaxtl.evaluate import __main__ as command_line
+from jaxtl.evaluate.evaluation import make_evaluation
 from jaxtl.load_run import load_run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")

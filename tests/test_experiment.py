@@ -7,11 +7,14 @@ import re
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxtl
 from jaxtl.config import default_config, phase
 from jaxtl.config_flags import load_config
 from jaxtl.create import create_model
+from jaxtl.load_run import load_run
+from jaxtl.read_run import read_run
 from jaxtl.train.checkpoint import read_best
 from jaxtl.weights import save
 
@@ -201,3 +204,32 @@ def test_without_phases_the_weights_are_tested_and_kept_as_they_are(finished, tm
     assert (summary["epochs_run"], summary["params"]["trainable"]) == (0, 0)
     kept, again = (read_best(folder / "checkpoints") for folder in (before, tmp_path / "as_they_are"))
     assert jax.tree.all(jax.tree.map(np.array_equal, kept, again))
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_folder_of_images_gives_the_same_run_from_memory_and_streamed(tmp_path):
+    rng = np.random.default_rng(0)
+    for k, name in enumerate(("cat", "dog")):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(10):
+            pixels = rng.integers(0, 128, (9, 12, 3), np.uint8)
+            pixels[..., k] += 100
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    (tmp_path / "images" / "cat" / "empty.jpg").touch()
+    config = default_config()
+    config.data.name, config.data.dir, config.data.size = "folder", str(tmp_path / "images"), 8
+    config.data.undecodable, config.data.validation = 0.1, 0.2
+    config.model.options = {"blocks": ((4,),), "hidden": (8,)}
+    config.batch_size = 4
+    config.phases = (phase(epochs=1, flip=True),)
+    outcomes = []
+    for stream in ("never", "always"):
+        config.data.stream, config.data.workers = stream, 1
+        summary = jaxtl.run(config, tmp_path / stream)
+        left = [(tmp_path / stream / name).read_bytes() for name in ("predictions.csv", "remarks.csv")]
+        outcomes.append((summary["test"], *left))
+    assert outcomes[0] == outcomes[1]
+    assert b"cat/empty.jpg,it is empty,skipped" in outcomes[0][2]
+    finished = read_run(tmp_path / "always")
+    assert {path.split("/")[0] for path, _ in finished.test_images} == {"cat", "dog"}
+    assert load_run(tmp_path / "always").image_shape == (8, 8, 3)

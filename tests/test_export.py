@@ -12,10 +12,10 @@ from flax import traverse_util
 from PIL import Image
 
 import jaxtl
-from jaxtl import export
 from jaxtl.config_flags import load_config
 from jaxtl.errors import UserError
-from jaxtl.export_torch import for_torch
+from jaxtl.export import __main__ as export
+from jaxtl.export.pytorch import for_torch
 from jaxtl.load_run import load_run
 from jaxtl.weights import from_torch, read_torch_file, write_torch_file
 from jaxtl.weights.convert import skeleton
@@ -61,7 +61,6 @@ def sentence(complained):
 
 
 def test_an_export_and_another_in_its_place(call, workdir):
-    pytest.importorskip("flatbuffers")
     status, printed, complained = call("--run", workdir)
     assert (status, complained) == (0, "")
     assert {path.name for path in (workdir / "export").iterdir()} == ALL
@@ -105,7 +104,6 @@ assert not [name for name in sys.modules if name.startswith(("jaxtl.", "flax", "
 
 def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
     export_module = pytest.importorskip("jax.export")
-    pytest.importorskip("flatbuffers")
     out = tmp_path / "out"
     assert call("--run", workdir, "--out", out, "--format", "stablehlo")[0] == 0
     run = load_run(workdir)
@@ -116,7 +114,8 @@ def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
         [sys.executable, "-c", STRANGER, "images.npy", "two.png"], cwd=out, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    answers = np.load(out / "answers.npz")
+    with np.load(out / "answers.npz") as file:
+        answers = dict(file)
     np.testing.assert_allclose(answers["five"], expected, atol=1e-5, rtol=0)
     np.testing.assert_allclose(answers["one"], expected[:1], atol=1e-5, rtol=0)
     lines = [f"{row.argmax()} {row.max():.2%}" for row in (*expected, expected[2])]
@@ -129,16 +128,6 @@ def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
     assert calls == {"@shape_assertion"}, "jax's own check of the batch, and nothing of this machine"
     with pytest.raises(ValueError, match="batch"):
         program.call(IMAGES[:0])
-
-
-def test_without_flatbuffers_the_others_are_written(call, workdir, tmp_path, monkeypatch):
-    def missing(self):
-        raise ImportError("Please install 'flatbuffers'")
-
-    monkeypatch.setattr("jax.export.Exported.serialize", missing)
-    status, printed, _ = call("--run", workdir, "--out", tmp_path / "out")
-    assert status == 0 and "pip install flatbuffers" in printed
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.safetensors", "model.json"}
 
 
 def test_mistakes_are_one_sentence_and_leave_nothing_behind(call, workdir, tmp_path, monkeypatch):
@@ -173,7 +162,7 @@ def test_an_export_that_fails_leaves_the_earlier_one(call, workdir, tmp_path, mo
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jaxtl.export_files.save", full)
+    monkeypatch.setattr("jaxtl.export.files.save", full)
     status, _, complained = call("--run", workdir, "--out", out, "--format", "safetensors")
     assert status == 2 and "No space left on device" in sentence(complained)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

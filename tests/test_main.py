@@ -189,7 +189,7 @@ def test_a_damaged_batch_file_is_named(command, tiny_config, tmp_path, monkeypat
     records = np.zeros((10, 3073), np.uint8)
     if damage == "label":
         records[7, 0] = 10
-        monkeypatch.setattr("jaxtl.data.cifar._check_md5", lambda *args: None)
+        monkeypatch.setattr("jaxtl.data.official_files._check_md5", lambda *args: None)
     raw = records.tobytes()
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 import jaxtl
-from jaxtl import contact_sheets
-from jaxtl import predict as command_line
 from jaxtl.config_flags import load_config
 from jaxtl.data.image_files import image_files
 from jaxtl.load_run import load_run
-from jaxtl.predict_files import predict
+from jaxtl.predict import __main__ as command_line
+from jaxtl.predict import sheets as contact_sheets
+from jaxtl.predict.files import predict
 
 DIGITS = "0123456789"
 

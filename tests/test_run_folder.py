@@ -28,6 +28,7 @@ def test_config_json_holds_config_and_environment(tmp_path):
     written = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
     assert written["config"] == json.loads(json.dumps(CONFIG))
     assert written["environment"] == {"jax": "1.0"}
+    assert written["data"] == {"image_shape": [8, 8, 1]}
 
 
 def test_the_same_config_enters_again(tmp_path):
@@ -130,7 +131,7 @@ def test_predictions_come_back_as_names(tmp_path):
 
 def test_the_split_is_saved(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
-        folder.write_split(np.array([0, 2]), np.array([1]))
+        folder.write_split(np.array([0, 2]), np.array([1]), np.array([0]))
     with np.load(tmp_path / "split.npz") as split:
         assert split["train"].tolist() == [0, 2]
         assert split["validation"].tolist() == [1]
@@ -152,3 +153,29 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
         with pytest.raises(OSError, match="No space left"):
             folder.write_summary({"n": 2})
         assert content(tmp_path) == before
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.begin({}, {})
+        folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
+        folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
+        with pytest.raises(UserError, match=r"begun with other images.*restore them, or start over"):
+            folder.write_split(np.array(["cat/1.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
+        with np.load(tmp_path / "split.npz") as split:
+            assert split["train"].tolist() == ["cat/1.jpg", "cat/2.jpg"]
+
+
+def test_remarks_are_a_table_and_none_leave_no_file(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.write_remarks([("Ä,花.jpg", "it is empty", "skipped")])
+        rows = folder.remarks.read_text(encoding="utf-8").splitlines()
+        assert rows == ["place,problem,consequence", '"Ä,花.jpg",it is empty,skipped']
+        folder.write_remarks([])
+        assert not folder.remarks.exists()
+
+
+def test_predictions_name_files_by_their_paths(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.write_predictions(np.array(["a/花.jpg"]), np.array([1]), np.array([0]), np.array([0.75]), ("a", "b"))
+        assert folder.predictions() == [{"path": "a/花.jpg", "true": "b", "predicted": "a", "probability": "0.750000"}]

@@ -11,6 +11,7 @@ What becomes of the kinds:
 import io
 import math
 import os
+import stat
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ Fit = Literal["crop", "stretch"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif")
 
 MOST_PIXELS = 100_000_000  # a third of a gigabyte as RGB
+MOST_BYTES = 1 << 30
 
 # Pillow warns of large pictures and odd metadata; whatever counts arrives as an exception or is checked below. Set once
 # and not around each call, because the warning filters are not safe to change in several threads.
@@ -54,10 +56,7 @@ def read_image(
     Raises:
       Undecodable: the file cannot be read or decoded, or has more than ``MOST_PIXELS``.
     """
-    try:
-        content = file if isinstance(file, bytes) else Path(file).read_bytes()
-    except OSError as error:
-        raise Undecodable(f"it cannot be read ({error.strerror or error})") from error
+    content = file if isinstance(file, bytes) else read_content(file)
     if not content:
         raise Undecodable("it is empty")
     try:
@@ -75,6 +74,29 @@ def read_image(
         raise Undecodable(f"it is damaged ({str(error).rstrip('.') or type(error).__name__})") from error
 
 
+def read_content(file: str | os.PathLike[str]) -> bytes:
+    """The content of a file.
+
+    Raises:
+      Undecodable: it cannot be read, is no regular file (a pipe would be waited for), or is larger than any image.
+    """
+    try:
+        status = Path(file).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise Undecodable("it is no regular file")
+        if status.st_size > MOST_BYTES:
+            raise Undecodable(f"it has {status.st_size:,} bytes, more than the {MOST_BYTES:,} that are allowed")
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise Undecodable(f"it cannot be read ({error.strerror or error})") from error
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and written, whatever bytes its name has."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
 def image_size(file: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of an image as ``read_image`` would return it, from its header alone.
 
@@ -82,7 +104,7 @@ def image_size(file: str | os.PathLike[str]) -> tuple[int, int]:
       Undecodable: there is no such header.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(io.BytesIO(read_content(file))) as image:
             width, height = image.size
             return (width, height) if _is_turned(image) else (height, width)
     except Exception as error:
@@ -128,14 +150,15 @@ def _box(image: Image.Image, size: tuple[int, int], fit: Fit) -> tuple[float, fl
 def _rgb(image: Image.Image) -> Image.Image:
     """The image as RGB."""
     if image.mode.startswith("I"):  # 16 bits, or 32 in which 16 were stored
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
+        values = np.asarray(image)
+        if values.dtype.itemsize > 2 and (values.min() < 0 or values.max() > 65535):
             raise Undecodable("its pixels have more than 16 bits")
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise Undecodable("its pixels are floating-point numbers, whose range no header tells")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
-        white = Image.new("RGBA", coloured.size, "white")
-        return Image.alpha_composite(white, coloured).convert("RGB")
+        white = Image.new("RGB", coloured.size, "white")
+        white.paste(coloured, mask=coloured)
+        return white
     return image.convert("RGB")

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -13,7 +12,11 @@ from jaxtl.data.decode import Undecodable
 from jaxtl.data.decoded_before import DecodedBefore
 from jaxtl.data.reading import Reading
 from jaxtl.data.stored import StoredImages
+from jaxtl.data.system import cores, memory
 from jaxtl.errors import UserError
+
+# Share of the memory that the images of all splits may take: to hold some of them out makes a copy.
+_SHARE = 0.25
 
 SKIPPED = "skipped"  # what became of an image that cannot be decoded
 
@@ -56,7 +59,7 @@ def decode_all(
       image_shape: (H, W, C) of every image once it is decoded.
       what: what the images are in an error message, plural: "image files under /data", say.
       in_all: of how many images the undecodable ones are a share: those of all splits, lest one condemn a small split.
-      content: gives the encoded image at a position; it may raise OSError.
+      content: gives the encoded image at a position; it may raise Undecodable.
       decode: gives the image of a content and its position, uint8 [H, W, C]; it may raise Undecodable.
       read: does both, in another process and at a later time too: it must pickle.
       decoded_before: gives the record of what was found decodable, asked for where images are streamed.
@@ -68,7 +71,8 @@ def decode_all(
       UserError: too many images are undecodable.
     """
     N = len(names)
-    streamed = reading.stream == "always" or (reading.stream == "auto" and N * np.prod(image_shape) > _memory() / 2)
+    too_large = in_all * np.prod(image_shape, dtype=np.int64) > _SHARE * memory()
+    streamed = reading.stream == "always" or (reading.stream == "auto" and too_large)
     images = None if streamed else np.empty((N, *image_shape), np.uint8)
     faults: list[str] = [""] * N
     digests = np.zeros(N, "S16")
@@ -83,8 +87,6 @@ def decode_all(
             image = decode(encoded, i)
         except Undecodable as error:
             faults[i] = str(error)
-        except OSError as error:
-            faults[i] = f"it cannot be read ({error.strerror or error})"
         else:
             digests[i] = hashlib.blake2b(encoded, digest_size=16).digest()
             if images is not None:
@@ -93,7 +95,7 @@ def decode_all(
             known.put(names[i], digests[i], faults[i])
 
     # Threads suffice: Pillow lets go of the interpreter while it decodes.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
         for done, _ in enumerate(pool.map(decode_one, range(N)), start=1):
             if progress and (done % 100 == 0 or done == N):
                 progress(done, N)
@@ -104,12 +106,11 @@ def decode_all(
     if len(bad) == N or len(bad) > reading.undecodable * in_all:
         raise _too_many(bad, what, in_all, reading)
     kept = np.flatnonzero(good)
-    decoded: np.ndarray | StoredImages
     if images is None:
-        decoded = StoredImages(read, kept, image_shape, digests[kept], reading.workers)
-    else:
-        decoded = images if good.all() else images[kept]
-    return Decoded(decoded, kept, tuple(bad))
+        return Decoded(StoredImages(read, kept, image_shape, digests[kept], reading.workers), kept, tuple(bad))
+    for at, i in enumerate(kept if bad else ()):  # in place: there may be no room for a copy
+        images[at] = images[i]
+    return Decoded(images[: len(kept)], kept, tuple(bad))
 
 
 def _too_many(bad: Sequence[Remark], what: str, in_all: int, reading: Reading) -> UserError:
@@ -119,11 +120,3 @@ def _too_many(bad: Sequence[Remark], what: str, in_all: int, reading: Reading) -
         f"{len(bad)} of the {in_all} {what} cannot be decoded, a larger share than "
         f"data.undecodable={reading.undecodable:g}: {examples}{more}; mend or remove them, or allow more."
     )
-
-
-def _memory() -> float:
-    """Bytes of main memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):  # a system that does not tell
-        return 8e9

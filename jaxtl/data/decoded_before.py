@@ -26,9 +26,11 @@ class DecodedBefore:
         name = hashlib.sha256(f"{root.resolve()}\n{how}".encode(errors="surrogateescape")).hexdigest()[:32]
         self._root, self._path = root, cache_dir() / "folders" / f"{name}.json"
         try:
-            self._verdicts = json.loads(self._path.read_text())
+            found = json.loads(self._path.read_text())
         except (OSError, ValueError):
-            self._verdicts = {}
+            found = {}
+        known = found.items() if isinstance(found, dict) else ()
+        self._verdicts = {name: verdict for name, verdict in known if _is_verdict(verdict)}
         self._file_of, self._changed = file_of, False
 
     def get(self, path: str) -> tuple[bytes, str] | None:
@@ -62,3 +64,7 @@ class DecodedBefore:
         except OSError:
             return ""
         return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _is_verdict(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(isinstance(part, str) for part in value)

@@ -5,6 +5,7 @@ Nothing is passed over silently: what is left out or looks wrong becomes a `Rema
 
 import functools
 import os
+import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxtl.data.dataset import Dataset, Remark
-from jaxtl.data.decode import SUFFIXES, Fit, Undecodable, image_size, read_image
+from jaxtl.data.decode import SUFFIXES, Fit, Undecodable, image_size, read_content, read_image, shown
 from jaxtl.data.decode_all import Progress, decode_all
 from jaxtl.data.decoded_before import DecodedBefore
 from jaxtl.data.reading import Reading
@@ -25,11 +26,9 @@ NAME = "folder"
 # What the folders of the splits are called; where there is a folder for validation and none for the test, that is it.
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 
-_PASSED_OVER = "passed over"
-
 
 class Files(NamedTuple):
-    """The image files of one split, sorted by class and name.
+    """The image files of one split, sorted by name, the classes in turns.
 
     Attributes:
       paths: relative to the root.
@@ -59,15 +58,44 @@ class ImageFolder(NamedTuple):
 def scan(root: Path, reading: Reading) -> ImageFolder:
     """Find classes, splits and files; nothing is opened.
 
-    A folder without splits is split here, stratified by class.
+    A folder without splits is split here, stratified by class. What was found is remembered as long as no folder below
+    has changed: a start asks several times.
 
     Raises:
-      UserError: there is no such folder, it has fewer than two classes with images, or a split has no image.
+      UserError: there is no such folder, it cannot be read, it has fewer than two classes with images, a split has no
+        image, or it cannot be told whether it has splits.
     """
-    if not root.is_dir():
+    asked = (str(root.absolute()), reading.test, reading.split_seed)
+    if asked in _SCANNED and all(_stamp(folder) == stamp for folder, stamp in _SCANNED[asked][1].items()):
+        return _SCANNED[asked][0]
+    walk = _Walk(root)
+    found = _scan(walk, reading)
+    stamps = {folder: _stamp(folder) for folder in walk.seen}
+    _SCANNED.clear()
+    if max(stamps.values()) < time.time_ns() - _SETTLED_NS:
+        _SCANNED[asked] = found, stamps
+    return found
+
+
+# The last scan, and when each folder below had changed last; a folder that has just changed may change within the same
+# tick of the file system's clock.
+_SCANNED: dict[tuple[str, float, int], tuple[ImageFolder, dict[str, int]]] = {}
+_SETTLED_NS = 1_000_000_000
+
+
+def _stamp(folder: str) -> int:
+    try:
+        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - of thousands of folders
+    except OSError:
+        return 0
+
+
+def _scan(walk: "_Walk", reading: Reading) -> ImageFolder:
+    root = walk.root
+    if not walk.exists():
         raise UserError(f"The folder of images {root} does not exist; correct data.dir.")
-    remarks: list[Remark] = []
-    found = {split: _classes(folder, root, remarks) for split, folder in _split_folders(root, remarks).items()}
+    found = {split: walk.classes(folder) for split, folder in walk.splits().items()}
+    remarks = walk.remarks
     if "test" not in found and "val" in found:
         found["test"] = found.pop("val")
         remarks.append(Remark("val", "there is no folder for the test", "it is the test; validation is taken of train"))
@@ -76,7 +104,7 @@ def scan(root: Path, reading: Reading) -> ImageFolder:
         empty = [name for name, paths in classes.items() if not paths]
         remarks += [Remark(name, f"the class folder holds no image ({split})", "left out") for name in empty]
     if len(class_names) < 2:
-        loose = " (images lie in the folder itself)" if not class_names and _has_images(root) else ""
+        loose = " (images lie in the folder itself)" if not class_names and walk.has_images(root) else ""
         raise UserError(
             f"{root} has {len(class_names)} folder(s) of images{loose}, but a classifier needs two classes or more: "
             "put the images of each class into a folder named after it."
@@ -128,11 +156,11 @@ def load(folder: ImageFolder, split: str, reading: Reading, progress: Progress |
         shape,
         what=f"image files under {folder.root}",
         in_all=sum(len(each.paths) for each in folder.splits.values()),
-        content=lambda i: (folder.root / files.paths[i]).read_bytes(),
+        content=lambda i: read_content(folder.root / files.paths[i]),
         decode=functools.partial(reader.decode, sized=bool(reading.size)),
         read=reader,
         decoded_before=lambda: DecodedBefore(folder.root, reader.description),
-        shown=_shown,
+        shown=_relative,
         reading=reading,
         progress=progress,
     )
@@ -145,7 +173,7 @@ def load(folder: ImageFolder, split: str, reading: Reading, progress: Progress |
         images,
         files.labels[kept],
         folder.class_names,
-        ids=np.array([_shown(files.paths[i]) for i in kept]),
+        ids=np.array([_relative(files.paths[i]) for i in kept]),
         remarks=(*(folder.remarks if split == "train" else ()), *skipped),
     )
 
@@ -192,89 +220,139 @@ class FileReader:
         return image
 
 
-def _split_folders(root: Path, remarks: list[Remark]) -> dict[str, Path]:
-    """The folders of the splits; the root as ``train`` where it has none.
+class _Walk:
+    """A walk over the folders below a root: what is passed over becomes a remark.
 
-    A folder named train that holds images and no folders is a class: of vehicles, say.
+    Attributes:
+      root: where it begins.
+      remarks: what was passed over so far.
+      seen: the folders that were listed.
     """
-    named = {
-        split: folder for split, names in _SPLITS.items() for folder in _folders(root) if folder.name.lower() in names
-    }
-    if "train" not in named or not _folders(named["train"]) or _has_images(named["train"]):
-        return {"train": root}
-    others = [folder for folder in _folders(root) if folder not in named.values()]
-    remarks += [Remark(_shown(folder.name), "it is none of train, val and test", _PASSED_OVER) for folder in others]
-    return named
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.remarks: list[Remark] = []
+        self.seen: set[str] = set()
+
+    def exists(self) -> bool:
+        try:
+            return self.root.is_dir()
+        except OSError as error:
+            raise _unreadable(self.root, error) from error
+
+    def splits(self) -> dict[str, Path]:
+        """The folders of the splits; the root as ``train`` where it has none.
+
+        A folder named train that holds images is a class: of vehicles, say.
+        """
+        folders, others = self._list(self.root)
+        named = {
+            split: folder for split, names in _SPLITS.items() for folder in folders if folder.name.lower() in names
+        }
+        train = named.get("train")
+        if train is None or not self._list(train)[0] or self.has_images(train):
+            return {"train": self.root}
+        besides = [folder for folder in folders if folder not in named.values()]
+        if len(named) == 1 and any(self._list(folder)[0] or self.has_images(folder) for folder in besides):
+            raise UserError(
+                f"{train} may be a split or a class, because it holds folders, and beside it lies "
+                f"{shown(besides[0].name)}; rename it, or move the images of each class together."
+            )
+        for place in besides:
+            self._pass_over(place, "it is none of train, val and test")
+        for place in others:
+            self._pass_over(place, "it lies in no class folder")
+        self._pass_hidden(self.root)
+        return named
+
+    def classes(self, split: Path) -> dict[str, list[str]]:
+        """For each class folder the image files below it, relative to the root."""
+        folders, others = self._list(split)
+        for place in others:
+            self._pass_over(place, "it lies in no class folder")
+        self._pass_hidden(split)
+        classes: dict[str, list[str]] = {}
+        for folder in folders:
+            name = unicodedata.normalize("NFC", shown(folder.name))
+            classes.setdefault(name, []).extend(sorted(self._images(folder, {self.root.resolve()})))
+        return classes
+
+    def has_images(self, folder: Path) -> bool:
+        return any(path.suffix.lower() in SUFFIXES for path in self._list(folder)[1])
+
+    def _images(self, folder: Path, above: set[Path]) -> Iterator[str]:
+        """The image files below a folder; links to folders are followed unless they lead back."""
+        real = folder.resolve()
+        if folder.is_symlink() and (real in above or self.root.resolve() in real.parents):
+            self._pass_over(folder, "the link leads back into the folder of images")
+            return
+        if real in above:
+            self._pass_over(folder, "the link leads round in a circle")
+            return
+        try:
+            folders, files = self._list(folder)
+        except UserError as error:
+            self._pass_over(folder, str(error).partition(";")[0])
+            return
+        self._pass_hidden(folder)
+        for file in files:
+            if file.suffix.lower() in SUFFIXES:
+                yield os.path.relpath(file, self.root)
+            else:
+                self._pass_over(file, "its suffix is none of an image")
+        for below in folders:
+            yield from self._images(below, above | {real})
+
+    def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """The folders in a folder and everything else, hidden ones left out, sorted."""
+        self.seen.add(str(folder))
+        folders: list[Path] = []
+        others: list[Path] = []
+        for entry in _entries(folder):
+            if not entry.name.startswith("."):
+                (folders if _is_folder(entry) else others).append(folder / entry.name)
+        return folders, others
+
+    def _pass_hidden(self, folder: Path) -> None:
+        for entry in _entries(folder):
+            if entry.name.startswith("."):
+                self._pass_over(folder / entry.name, "it is hidden")
+
+    def _pass_over(self, path: Path, why: str) -> None:
+        self.remarks.append(Remark(_relative(os.path.relpath(path, self.root)), why, "passed over"))
 
 
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> UserError:
+    return UserError(f"The folder {folder} cannot be read ({error.strerror or error}); mend its permissions.")
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that leads to itself
+    except OSError:  # a link that leads to itself, say
         return False
 
 
-def _has_images(folder: Path) -> bool:
-    return any(entry.suffix.lower() in SUFFIXES and entry.is_file() for entry in folder.iterdir())
-
-
-def _classes(split: Path, root: Path, remarks: list[Remark]) -> dict[str, list[str]]:
-    """For each class folder the files below it, relative to the root."""
-    try:
-        loose = sorted(entry.name for entry in split.iterdir() if not entry.is_dir())
-        folders = _folders(split)
-    except OSError as error:
-        raise UserError(f"The folder {split} cannot be read ({error.strerror}); mend its permissions.") from error
-    for name in loose:
-        remarks.append(Remark(_shown(os.path.relpath(split / name, root)), "it lies in no class folder", _PASSED_OVER))
-    for entry in sorted(split.iterdir()):
-        if entry.is_dir() and entry not in folders:
-            remarks.append(Remark(_shown(os.path.relpath(entry, root)), "a hidden folder is no class", _PASSED_OVER))
-    classes: dict[str, list[str]] = {}
-    for folder in folders:
-        name = unicodedata.normalize("NFC", _shown(folder.name))
-        classes.setdefault(name, []).extend(sorted(_walk(folder, root, remarks, {root.resolve()})))
-    return classes
-
-
-def _walk(folder: Path, root: Path, remarks: list[Remark], above: set[Path]) -> Iterator[str]:
-    """The image files below a folder, links to folders followed unless they lead back."""
-    place, real = _shown(os.path.relpath(folder, root)), folder.resolve()
-    if folder.is_symlink() and (real in above or root.resolve() in real.parents):
-        remarks.append(Remark(place, "the link leads back into the folder of images", _PASSED_OVER))
-        return
-    if real in above:
-        remarks.append(Remark(place, "the link leads round in a circle", _PASSED_OVER))
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        remarks.append(Remark(place, f"the folder cannot be read ({error.strerror})", _PASSED_OVER))
-        return
-    for entry in entries:
-        relative = os.path.relpath(entry.path, root)
-        if _is_folder(entry):
-            yield from _walk(Path(entry.path), root, remarks, above | {real})
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - a hundred thousand times
-            yield relative
-        else:
-            remarks.append(Remark(_shown(relative), "its suffix is none of an image", _PASSED_OVER))
-
-
 def _files(classes: dict[str, list[str]], class_names: Sequence[str]) -> Files:
+    """The files in turns, one of each class: the first N of them are then some of every class."""
     paths = [path for name in class_names for path in classes.get(name, [])]
     counts = [len(classes.get(name, [])) for name in class_names]
-    return Files(tuple(paths), np.repeat(np.arange(len(class_names)), counts).astype(np.int32))
+    labels = np.repeat(np.arange(len(class_names)), counts)
+    turns = np.concatenate([np.arange(count) for count in counts])
+    return _choose(Files(tuple(paths), labels.astype(np.int32)), np.lexsort((labels, turns)))
 
 
 def _choose(files: Files, indices: np.ndarray) -> Files:
     return Files(tuple(files.paths[i] for i in indices), files.labels[indices])
 
 
-def _shown(path: str) -> str:
-    """A path as text that can be printed and written, whatever bytes its name has."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+def _relative(path: str) -> str:
+    """A path below the root as text that can be printed and written."""
+    return shown(path).replace(os.sep, "/")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxtl.data.decode import SUFFIXES
+from jaxtl.data.decode import SUFFIXES, shown
 
 LIST = "-"
 
@@ -48,12 +48,6 @@ def image_files(named: Sequence[str], listed: Iterable[bytes] = ()) -> tuple[lis
         if not below:
             faults.append(Unread(shown(path), "no image lies in this folder"))
     return files, faults
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed and written, whatever bytes its name has."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _below(folder: Path, faults: list[Unread]) -> list[Path]:

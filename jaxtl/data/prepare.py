@@ -72,7 +72,7 @@ def prepare(
 
     train, test = part("train", subset), part("test", test_subset)
     if per_class:
-        train = take(train, choose_per_class(train.labels, per_class, split_seed))
+        train = take(train, choose_per_class(train.labels, per_class, split_seed, train.class_names))
     held: Dataset | None
     if "val" in dataset_info(name, data_dir, reading).sizes:
         held = part("val", 0)

@@ -20,7 +20,7 @@ class Reading:
       undecodable: share of all files that a split may have of undecodable ones, which are then skipped; more are
         refused; in [0, 1].
       stream: decode images when they are needed, epoch after epoch, instead of once into memory: ``"auto"`` where
-        they would take more than half of the memory.
+        they would take more than a quarter of the memory.
       workers: processes that decode streamed images; 0: one a core.
     """
 

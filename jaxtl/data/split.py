@@ -1,5 +1,7 @@
 """Choose images by class, as sorted arrays of indices: the same for the same seed, everywhere."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from jaxtl.errors import UserError
@@ -32,8 +34,10 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     return np.flatnonzero(~is_held).astype(np.int64), np.flatnonzero(is_held).astype(np.int64)
 
 
-def per_class(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
+def per_class(labels: np.ndarray, n: int, seed: int, class_names: Sequence[str] = ()) -> np.ndarray:
     """Choose ``n`` images of every class that occurs in ``labels`` (integers [N]), at random by ``seed``.
+
+    Errors call classes by ``class_names``, if they are given.
 
     Returns:
       int64 indices, sorted: ``n`` for each class.
@@ -48,6 +52,7 @@ def per_class(labels: np.ndarray, n: int, seed: int) -> np.ndarray:
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < n:
-            raise UserError(f"cannot choose {n} images of class {label}, which has only {len(members)}: ask for fewer")
+            name = repr(class_names[label]) if class_names else label
+            raise UserError(f"cannot choose {n} images of class {name}, which has only {len(members)}: ask for fewer")
         chosen.append(rng.permutation(members)[:n])
     return np.sort(np.concatenate(chosen)).astype(np.int64) if chosen else np.zeros(0, np.int64)

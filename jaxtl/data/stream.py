@@ -6,7 +6,7 @@ row and gives the same batches again.
 """
 
 import contextlib
-import os
+import signal
 from collections.abc import Iterator
 
 import grain
@@ -14,6 +14,7 @@ import numpy as np
 from absl import flags
 
 from jaxtl.data.stored import StoredImages
+from jaxtl.data.system import cores
 from jaxtl.errors import UserError
 
 _BATCHES_AHEAD = 2  # a worker
@@ -47,12 +48,44 @@ def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
     """
     if not flags.FLAGS.is_parsed():  # Grain reads flags of its own, in whatever program it runs
         flags.FLAGS.mark_as_parsed()
-    workers = min(images.workers or os.cpu_count() or 1, len(rows))
+    workers = min(images.workers or cores(), len(rows))
     reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
     pipeline = grain.MapDataset.source(_Rows(images, rows)).to_iter_dataset(reading)
-    pipeline = pipeline.mp_prefetch(grain.MultiprocessingOptions(workers, per_worker_buffer_size=_BATCHES_AHEAD))
-    with contextlib.closing(iter(pipeline)) as batches:
-        for batch in batches:
+    options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=_BATCHES_AHEAD)
+    pipeline = pipeline.mp_prefetch(options, _ignore_interrupts)
+    with _interrupts_held():
+        started = iter(pipeline)
+    with contextlib.closing(started) as batches:
+        while True:
+            try:
+                with _interrupts_held():
+                    batch = next(batches, None)
+            except RuntimeError as error:
+                raise UserError(
+                    "A process that decodes images has ended before its time (it may have been killed, or out of "
+                    "memory); run the same command again, with fewer data.workers if memory is short: it goes on from "
+                    "the last checkpoint."
+                ) from error
+            if batch is None:
+                return
             if isinstance(batch, str):
                 raise UserError(batch)
             yield np.array(batch)  # out of the memory that is shared with the worker, which it wants back
+
+
+def _ignore_interrupts(worker: int, workers: int) -> None:
+    """Ctrl-C reaches every process of a terminal, but their end is the parent's to decide."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while processes may be started, which inherit that until they can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -170,7 +170,7 @@ def load(prepared: Prepared, split: str, reading: Reading, progress: Progress | 
         names,
         shape,
         what=f"images of {prepared.name} in {prepared.folder}",
-        in_all=len(names),
+        in_all=sum(len(each.positions) for each in prepared.parts.values()),
         content=reader.content,
         decode=reader.decode,
         read=reader,

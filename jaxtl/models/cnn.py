@@ -17,9 +17,11 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
+from jaxtl.models.batch_norm import BatchNorm
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import BatchNorm, adaptive_avg_pool, conv3x3, flatten, linear, max_pool_2x2
+from jaxtl.models.layers import adaptive_avg_pool, conv3x3, flatten, linear
+from jaxtl.models.max_pool import max_pool_2x2
 
 Norm = Literal["none", "after_conv", "after_pool"]
 

@@ -20,17 +20,17 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
+from jaxtl.models.batch_norm import BatchNorm
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
 from jaxtl.models.layers import (
-    BatchNorm,
     avg_pool_2x2,
     conv,
     conv_norm,
     global_avg_pool,
     he_fan_in_init,
-    max_pool_3x3,
 )
+from jaxtl.models.max_pool import max_pool_3x3
 
 # A 1x1 convolution narrows each layer's input to this many times the growth: the "B" of DenseNet-BC.
 BOTTLENECK = 4

@@ -10,9 +10,9 @@ import numpy as np
 from flax import traverse_util
 
 from jaxtl.errors import UserError
+from jaxtl.models.batch_norm import BatchNorm
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.fit import Shape, leaves, misfit
-from jaxtl.models.layers import BatchNorm
 
 Path = tuple[str, ...]
 

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxtl.errors import UserError
+from jaxtl.models.batch_norm import BatchNorm
+from jaxtl.models.convolution import convolve
 
 Initializer = Callable[..., jax.Array]
 
@@ -45,6 +46,7 @@ def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | No
         dtype=dtype,
         kernel_init=torch_kernel_init,
         bias_init=torch_bias_init(9 * in_features),
+        conv_general_dilated=convolve,
         name=name,
     )
 
@@ -83,49 +85,9 @@ def conv(
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=kernel_init,
+        conv_general_dilated=convolve,
         name=name,
     )
-
-
-class BatchNorm(nn.BatchNorm):
-    """Batch norm with PyTorch's running statistics.
-
-    It differs from Flax's in three points. PyTorch counts momentum from the other side: its 0.1 is 0.9 here. The
-    running variance takes the batch's variance without bias, n / (n - 1) times the one that normalises the batch,
-    which matters where n = B * H * W is small: the last stage of a ResNet at 32 pixels has n = B. And the variance is
-    the mean square of deviations, where Flax by default takes E[x^2] - E[x]^2, which loses the digits that a large mean
-    takes up. A train step at batch 128 takes as long either way: 0.97 (``bn_cnn``) and 0.96 (``cifar_resnet20``) times
-    the processor time, medians of 12, two shared CPU cores, jax 0.10.2; not measured on a GPU.
-
-    Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
-    """
-
-    momentum: float = 0.9
-    epsilon: float = 1e-5
-    use_fast_variance: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]  # the mode is an attribute alone
-        """Normalise ``[..., C]`` over all axes but the last; statistics are float32 ``[C]`` at any dtype.
-
-        Raises:
-          UserError: in training, for a single value a channel, which has no variance.
-        """
-        learning = not self.use_running_average and not self.is_initializing()
-        if not learning:
-            return super().__call__(x)
-        n = x.size // x.shape[-1]
-        if n == 1:
-            raise UserError(
-                f"Batch norm {'/'.join(self.path)} sees one value a channel in training, maps of 1 x 1 pixel and a "
-                "batch of 1, which has no variance; take a larger batch or larger images, or leave the stage frozen."
-            )
-        before: jax.Array = self.get_variable("batch_stats", "var")
-        out = super().__call__(x)
-        # Flax left momentum * before + (1 - momentum) * biased; the second term is short of a factor n / (n - 1).
-        after: jax.Array = self.get_variable("batch_stats", "var")
-        self.put_variable("batch_stats", "var", after + (after - self.momentum * before) / (n - 1))
-        return out
 
 
 def conv_norm(
@@ -162,11 +124,6 @@ def conv_norm(
     bias = use_bias or folded
     x = conv(features, size, stride, kernel_init=kernel_init, dtype=dtype, use_bias=bias, name=name)(x)
     return x if folded else BatchNorm(use_running_average=not train, dtype=dtype, name=norm_name)(x)
-
-
-def max_pool_3x3(images: jax.Array) -> jax.Array:
-    """Maximum over 3x3 windows with stride 2 and one pixel of padding: ``[B, ceil(H / 2), ceil(W / 2), C]``."""
-    return nn.max_pool(images, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
 
 
 def avg_pool_2x2(images: jax.Array) -> jax.Array:
@@ -209,53 +166,11 @@ def _bins(length: int, size: int) -> np.ndarray:
     return matrix
 
 
-@jax.custom_vjp
-def max_pool_2x2(images: jax.Array) -> jax.Array:
-    """Maximum over 2x2 windows with stride 2; an odd last row or column is dropped, as in PyTorch.
-
-    Args:
-      images: ``[B, H, W, C]``, any float dtype, H and W at least 2.
-
-    Returns:
-      ``[B, H // 2, W // 2, C]``, same dtype.
-
-    The gradient goes to the first maximum of a window in row-major order, as in PyTorch and in ``lax.reduce_window``.
-    It is written by hand because XLA's own (select-and-scatter) is slow on a CPU: with this one the whole train step of
-    ``cnn`` at batch 128 is 1.4 times as fast on two AVX-512 cores, jax 0.10.2 (``benchmarks/max_pool.py``).
-    """
-    return _windows(images).max((2, 4))
-
-
 def _windows(images: jax.Array) -> jax.Array:
     """``[B, H, W, C]`` as ``[B, H // 2, 2, W // 2, 2, C]``."""
     B, H, W, C = images.shape
     even = images[:, : H // 2 * 2, : W // 2 * 2]
     return even.reshape(B, H // 2, 2, W // 2, 2, C)
-
-
-def _max_pool_fwd(images: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    pooled = max_pool_2x2(images)
-    return pooled, (images, pooled)
-
-
-def _max_pool_bwd(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array]:
-    images, pooled = saved
-    _, H, W, _ = images.shape
-    windows = _windows(images)
-    taken = jnp.zeros(pooled.shape, bool)
-    rows = []
-    for i in range(2):
-        row = []
-        for j in range(2):
-            first = (windows[:, :, i, :, j] == pooled) & ~taken
-            taken |= first
-            row.append(jnp.where(first, grad, 0))
-        rows.append(jnp.stack(row, axis=3))
-    even = jnp.stack(rows, axis=2).reshape(images.shape[0], H // 2 * 2, W // 2 * 2, images.shape[3])
-    return (jnp.pad(even, ((0, 0), (0, H % 2), (0, W % 2), (0, 0))),)
-
-
-max_pool_2x2.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
 def flatten(maps: jax.Array) -> jax.Array:

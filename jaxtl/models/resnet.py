@@ -21,7 +21,8 @@ from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import conv_norm, global_avg_pool, he_fan_out_init, max_pool_3x3
+from jaxtl.models.layers import conv_norm, global_avg_pool, he_fan_out_init
+from jaxtl.models.max_pool import max_pool_3x3
 
 Shortcut = Literal["projection", "pad"]
 

@@ -24,7 +24,8 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import adaptive_avg_pool, conv_norm, flatten, he_fan_out_init, max_pool_2x2
+from jaxtl.models.layers import adaptive_avg_pool, conv_norm, flatten, he_fan_out_init
+from jaxtl.models.max_pool import max_pool_2x2
 
 
 class Stage(nn.Module):

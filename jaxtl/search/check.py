@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxtl.config import check, variants
-from jaxtl.config_data import data_info
+from jaxtl.config_data import has_validation
 from jaxtl.config_fields import BASELINES, OPTIONS, SOURCE, find_field, no_field, wrong_type
 from jaxtl.config_tree import Tree, leaves, plain
 from jaxtl.errors import UserError
@@ -15,7 +15,10 @@ from jaxtl.search.space import Choice, Integers, LogUniform, Space, Uniform, con
 LOOKS = 64
 
 # Fields that decide what a value means: trials that differ in them cannot be compared.
-_THE_MEASURE = ("data.name", "data.dir", "data.classes", "data.validation", "data.split_seed", "data.test")
+_THE_MEASURE = tuple(
+    f"data.{field}"
+    for field in ("name", "dir", "classes", "subset", "per_class", "validation", "split_seed", "test", "undecodable")
+)
 _NO_FIGURE = ("name", "arm", "reported", "checkpoint_every_s", "data.download", "data.test_subset")
 
 
@@ -78,8 +81,7 @@ def space_faults(config: Mapping[str, Any], space: Space, *, draws: bool = True)
 
 def _unfit(main: Tree) -> Iterator[str]:
     """What a config must have for a search."""
-    data = main["data"]
-    if data["validation"] == 0 and "val" not in data_info(data).sizes:
+    if not has_validation(main["data"]):
         yield "Trials are judged by validation images, but data.validation is 0; hold some out, 0.1 say."
     if main["model"]["weights"] == SOURCE:
         yield (

@@ -1,5 +1,6 @@
 """Class-activation maps of a few images of a data set, by the run's preprocessing."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxtl.compiler_options import compiler_options
 from jaxtl.data.augment import Transform
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.grad_cam import ClassMaps, grad_cam, last_spatial_stage
@@ -39,7 +41,7 @@ def class_maps(
     if stage is None:
         return None
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=compiler_options())
     def explain(variables: Mapping[str, Any], images: jax.Array, classes: jax.Array) -> jax.Array:
         return grad_cam(model, variables, preprocess(key, images), classes, stage=stage)
 

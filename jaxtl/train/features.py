@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxtl.compiler_options import compiler_options
 from jaxtl.data.augment import Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order
@@ -169,7 +170,7 @@ def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> ja
         batch = transform(key, images)
         return jnp.asarray(model.apply(variables, batch, train=False, method="features"), jnp.float32)
 
-    return jax.jit(feature_step, out_shardings=replicated(mesh))
+    return jax.jit(feature_step, out_shardings=replicated(mesh), compiler_options=compiler_options())
 
 
 def head_alone(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from jaxtl.compiler_options import compiler_options
 from jaxtl.data.augment import Transform
 from jaxtl.data.feed import Order
 from jaxtl.models.classifier import Classifier
@@ -112,7 +113,7 @@ def make_train_step(
             metrics=state.metrics.merge(measured),
         )
 
-    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
+    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh), compiler_options=compiler_options())
 
 
 def make_eval_step(
@@ -147,4 +148,4 @@ def make_eval_step(
         predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1), losses)
         return metrics.merge(measured), predictions
 
-    return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh))
+    return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh), compiler_options=compiler_options())

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxtl.compiler_options import compiler_options
 from jaxtl.data import Dataset
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
@@ -63,7 +64,8 @@ def predictor(card: WeightCard, variables: Mapping[str, Any], source: str) -> Pr
             f"{source} has {classes or 'no'} classes, but the card {card.tag} of {card.model} has {card.classes}, so "
             "that they cannot be compared; name weights of these classes, or another card by --card."
         )
-    apply = jax.jit(functools.partial(build_model(card.model, classes).apply, train=False))
+    forward = functools.partial(build_model(card.model, classes).apply, train=False)
+    apply = jax.jit(forward, compiler_options=compiler_options())
     variables = jax.tree.map(jnp.asarray, dict(variables))
     return lambda images: np.asarray(apply(variables, jnp.asarray(images, jnp.float32)))
 

@@ -1,5 +1,7 @@
 import io
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,9 +102,14 @@ def test_what_is_odd_is_told_and_the_rest_is_read(tmp_path, cache):
     (root / ".hidden").mkdir()
     (root / "loose.png").write_bytes(picture(2))
     (root / "dog" / "Ä花.png").write_bytes(picture(3))
+    (root / "dog" / "._0.png").write_bytes(b"what another system keeps beside a file")
+    os.mkfifo(root / "dog" / "pipe.png")
+    Image.new("1", (20_000, 20_000)).save(root / "dog" / "bomb.png")
+    with (root / "dog" / "huge.png").open("wb") as file:
+        file.truncate(1 << 40)  # a file of holes: it takes no room
     (root / "cat" / os.fsdecode(b"\xff.png")).write_bytes(picture(4))
     for stream in ("never", "always"):
-        reading = Reading(undecodable=0.2, stream=stream)
+        reading = Reading(undecodable=0.3, stream=stream)
         train, test = (load_dataset("folder", split, root, reading=reading) for split in ("train", "test"))
         told = {**remarks_on(train), **remarks_on(test)}
         assert set(told) == {
@@ -111,6 +118,10 @@ def test_what_is_odd_is_told_and_the_rest_is_read(tmp_path, cache):
             "dog/text.jpg",
             "dog/notes.txt",
             "dog/self.png",
+            "dog/._0.png",
+            "dog/pipe.png",
+            "dog/bomb.png",
+            "dog/huge.png",
             "cat/loop",
             "empty class",
             ".hidden",
@@ -203,3 +214,66 @@ def test_a_streamed_folder_is_checked_once_and_again_where_a_file_changed(tmp_pa
     (root / first.ids[3]).write_bytes(b"")
     after = load(folder, "train", Reading(stream="always", undecodable=0.5))
     assert len(decoded) == 17 and len(after) == 15 and remarks_on(after)[first.ids[3]] == "it is empty"
+
+
+def test_the_first_images_are_some_of_every_class(tmp_path):
+    splits = prepare("folder", fill(tmp_path, classes=("a", "b", "c", "d")), subset=12, test_subset=4, validation=0)
+    assert np.bincount(splits.train.labels, minlength=4).min() >= 2
+    assert np.bincount(splits.test.labels, minlength=4).tolist() == [1] * 4
+
+
+@pytest.mark.parametrize("closed", [".", "dog", ".."])
+def test_a_folder_without_permission_is_told_in_a_sentence(closed):
+    was_root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as place:  # that of pytest is closed to other users
+        Path(place).chmod(0o755)
+        root = fill(Path(place) / "mine" / "images")
+        (root / closed).chmod(0)
+        try:
+            if was_root:  # to whom every folder is open
+                os.seteuid(65534)
+            if closed == "dog":
+                with pytest.raises(UserError, match=r"1 folder\(s\)"):
+                    load_dataset("folder", "train", root)
+            else:
+                with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); mend its permissions"):
+                    load_dataset("folder", "train", root)
+        finally:
+            if was_root:
+                os.seteuid(0)
+            (root / closed).chmod(0o755)
+
+
+def test_a_folder_called_train_beside_classes_is_refused_as_unclear(tmp_path):
+    for name in ("car", "train", "bus"):
+        fill(tmp_path / name, 2, classes=("2019", "2020"))
+    with pytest.raises(UserError, match=r"may be a split or a class.*rename it"):
+        load_dataset("folder", "train", tmp_path)
+
+
+def test_beside_the_splits_nothing_is_passed_over_silently(tmp_path):
+    for split in ("train", "test"):
+        fill(tmp_path / split, 2, seed=len(split))
+    (tmp_path / "loose.png").write_bytes(picture(1))
+    (tmp_path / ".hidden").mkdir()
+    assert {"loose.png", ".hidden"} <= set(remarks_on(load_dataset("folder", "train", tmp_path)))
+
+
+def test_a_scan_is_remembered_until_a_folder_changes(tmp_path):
+    root = fill(tmp_path)
+    for folder in (root, root / "cat", root / "dog"):
+        os.utime(folder, (1, 1))  # long ago
+    first = scan(root, Reading())
+    assert scan(root, Reading()) is first
+    assert scan(root, Reading(split_seed=1)) is not first
+    (root / "cat" / "more.png").write_bytes(picture(1))
+    assert "cat/more.png" in {path for files in scan(root, Reading()).splits.values() for path in files.paths}
+
+
+@pytest.mark.parametrize("record", ["[]", '{"cat/0.png": 3}', "no json", '{"cat/0.png": ["1", 2, 3]}'])
+def test_a_damaged_record_costs_a_pass_and_nothing_else(tmp_path, cache, record):
+    root = fill(tmp_path / "images")
+    load_dataset("folder", "train", root, reading=Reading(stream="always"))
+    for file in (tmp_path / "cache" / "folders").iterdir():
+        file.write_text(record)
+    assert len(load_dataset("folder", "train", root, reading=Reading(stream="always"))) == 16

@@ -1,3 +1,7 @@
+import shutil
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -52,3 +56,30 @@ def test_an_epoch_goes_on_in_the_middle_with_the_batches_it_would_have_had():
     for expected, found in zip(from_memory[2:], streamed, strict=True):
         for a, b in zip(expected, found, strict=True):
             assert np.array_equal(a, b)
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+sys.path.insert(0, os.path.dirname(__file__))
+import numpy as np
+from test_stream import stored
+from jaxtl.data.stream import stream
+
+if __name__ == "__main__":
+    seen = []
+    signal.signal(signal.SIGINT, lambda *_: seen.append("told"))
+    batches = stream(stored(), np.arange(20).reshape(5, 4))
+    first = next(batches)
+    os.killpg(0, signal.SIGINT)  # what Ctrl-C does
+    time.sleep(0.5)
+    print(seen, 1 + sum(1 for _ in batches))
+"""
+
+
+def test_ctrl_c_reaches_the_run_and_not_its_workers(tmp_path):
+    shutil.copy(__file__, tmp_path / "test_stream.py")
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, start_new_session=True, check=False
+    )
+    assert done.stdout == "['told'] 5\n", done.stderr

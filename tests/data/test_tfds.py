@@ -145,7 +145,7 @@ def test_an_undecodable_image_is_skipped_and_told(tmp_path):
     (remark,) = dataset.remarks
     (lost,) = set(range(12)) - set(dataset.ids.tolist())
     assert remark.place == f"train[{lost}]" and remark.consequence == "skipped"
-    with pytest.raises(UserError, match=r"1 of the 12 images of tfds:tiny_shapes/1\.0\.0 in .* cannot be decoded"):
+    with pytest.raises(UserError, match=r"1 of the 18 images of tfds:tiny_shapes/1\.0\.0 in .* cannot be decoded"):
         load_dataset(NAME, "train", tmp_path, reading=Reading(size=8, undecodable=0.0))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.models.layers import BatchNorm
+from jaxtl.models.batch_norm import BatchNorm, normalise_batch
 
 IMAGES = np.random.default_rng(0).normal(3, 2, size=(2, 2, 1, 5)).astype(np.float32)
 
@@ -69,3 +69,22 @@ def test_statistics_are_float32_where_maps_are_bfloat16():
     assert {leaf.dtype for leaf in jax.tree.leaves(updates)} == {jnp.dtype("float32")}
     var = 0.9 + 0.1 * np.var(np.asarray(images, np.float64), (0, 1, 2), ddof=1)
     np.testing.assert_allclose(updates["batch_stats"]["var"], var, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-5), ("bfloat16", 2e-2)])
+@pytest.mark.parametrize("shape", [(8, 3, 5, 6), (4, 1, 1, 2), (7, 3)])
+def test_the_gradient_is_that_of_the_formula(shape, dtype, tolerance):
+    rng = np.random.default_rng(0)
+    x, grad = (jnp.asarray(rng.normal(1, 2, shape), dtype) for _ in range(2))
+    scale, bias = (jnp.asarray(rng.uniform(0.5, 2, shape[-1]), jnp.float32) for _ in range(2))
+
+    def formula(x, scale, bias):
+        axes = tuple(range(x.ndim - 1))
+        return (x - x.mean(axes)) / jnp.sqrt(x.var(axes) + 1e-5) * scale + bias
+
+    out, vjp = jax.vjp(lambda *given: normalise_batch(*given, 1e-5)[0], x, scale, bias)
+    expected, expected_vjp = jax.vjp(formula, jnp.asarray(x, jnp.float32), scale, bias)
+    found = (out, *vjp(grad))
+    assert [leaf.dtype for leaf in found] == [x.dtype, x.dtype, scale.dtype, bias.dtype]
+    for leaf, wanted in zip(found, (expected, *expected_vjp(jnp.asarray(grad, jnp.float32))), strict=True):
+        np.testing.assert_allclose(np.asarray(leaf, np.float32), wanted, tolerance, 10 * tolerance)

@@ -6,7 +6,8 @@ import pytest
 from jaxtl.create import create_model
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
-from jaxtl.models.layers import conv3x3, linear, max_pool_2x2
+from jaxtl.models.layers import conv3x3, linear
+from jaxtl.models.max_pool import max_pool_2x2
 
 
 def init_shapes(model, size=32, channels=3):

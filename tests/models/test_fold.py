@@ -6,7 +6,8 @@ import pytest
 
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, fold_batch_norm
-from jaxtl.models.layers import BatchNorm, global_avg_pool
+from jaxtl.models.batch_norm import BatchNorm
+from jaxtl.models.layers import global_avg_pool
 
 # Per network: options that make it small, norms that go, norms that stay.
 NETS = {

@@ -1,3 +1,6 @@
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,16 +10,19 @@ from jaxtl.models.layers import (
     conv3x3,
     flatten,
     linear,
-    max_pool_2x2,
     torch_bias_init,
     torch_kernel_init,
 )
+from jaxtl.models.max_pool import max_pool_2x2, max_pool_3x3
 
 DTYPES = [jnp.float32, jnp.bfloat16]
 
 
-def xla_max_pool(images: jax.Array) -> jax.Array:
-    return jax.lax.reduce_window(images, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+# The same pools by XLA's reduction over windows: size of the window, pixels of border.
+XLAS = {
+    pool: functools.partial(nn.max_pool, window_shape=(n, n), strides=(2, 2), padding=((border, border),) * 2)
+    for pool, n, border in ((max_pool_2x2, 2, 0), (max_pool_3x3, 3, 1))
+}
 
 
 def maps(shape: tuple[int, ...], dtype: jnp.dtype, *, ties: bool) -> jax.Array:
@@ -28,22 +34,27 @@ def maps(shape: tuple[int, ...], dtype: jnp.dtype, *, ties: bool) -> jax.Array:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("shape", [(2, 6, 4, 3), (1, 5, 7, 2), (3, 2, 3, 1)])  # even, odd both ways, one window
-def test_max_pool_and_its_gradient_are_those_of_xla(shape, ties, dtype):
+@pytest.mark.parametrize("pool", [max_pool_2x2, max_pool_3x3])
+def test_max_pool_and_its_gradient_are_those_of_xla(pool, shape, ties, dtype):
     images = maps(shape, dtype, ties=ties)
-    expected, expected_vjp = jax.vjp(xla_max_pool, images)
-    pooled, vjp = jax.vjp(max_pool_2x2, images)
+    expected, expected_vjp = jax.vjp(XLAS[pool], images)
+    pooled, vjp = jax.vjp(pool, images)
     weights = maps(pooled.shape, dtype, ties=False)  # a different gradient for every window
     assert pooled.dtype == dtype
     np.testing.assert_array_equal(pooled, expected)
-    np.testing.assert_array_equal(max_pool_2x2(images), expected)  # undifferentiated, it is another function
+    np.testing.assert_array_equal(pool(images), expected)  # undifferentiated, it is another function
     (grad,), (expected_grad,) = vjp(weights), expected_vjp(weights)
     assert grad.dtype == dtype
-    np.testing.assert_array_equal(grad, expected_grad)
+    # A pixel that several windows see adds their gradients, in whatever order.
+    tolerance = 0 if pool is max_pool_2x2 else 4 * float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(*(np.asarray(g, np.float32) for g in (grad, expected_grad)), tolerance, tolerance)
 
 
 def test_max_pool_gives_the_gradient_of_a_tie_to_the_first_in_reading_order():
     grad = jax.grad(lambda x: max_pool_2x2(x).sum())(jnp.zeros((1, 2, 2, 1)))
     assert grad[0, :, :, 0].tolist() == [[1, 0], [0, 0]]
+    grad = jax.grad(lambda x: max_pool_3x3(x).sum())(jnp.zeros((1, 4, 4, 1)))  # the border is never taken
+    assert grad[0, :, :, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 16, 500), (400, 200)])

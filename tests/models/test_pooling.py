@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxtl.models.layers import adaptive_avg_pool, avg_pool_2x2, conv, he_fan_in_init, he_fan_out_init, max_pool_3x3
+from jaxtl.models.layers import adaptive_avg_pool, avg_pool_2x2, conv, he_fan_in_init, he_fan_out_init
+from jaxtl.models.max_pool import max_pool_3x3
 
 
 def maps(*shape):

@@ -1,12 +1,13 @@
 """What all figures share: colours, letters, and how a figure becomes a file."""
 
+import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.textpath import TextToPath
 from matplotlib.ticker import FuncFormatter
 
@@ -17,8 +18,27 @@ MARKERS = "osD^vP"
 INK, MUTED, FAINT = "#1f2933", "#66717e", "#e4e8ed"
 RIGHT, WRONG = "#00734f", "#c2361b"  # darker green and red than the palette's: they colour small letters
 
+# The first is shipped with matplotlib: the same letters on every machine. The others have the letters of other scripts,
+# for names of classes and files; which of them a system has differs.
+_OTHER_SCRIPTS = (
+    *(
+        "Noto Sans CJK JP",
+        "Noto Sans CJK SC",
+        "Noto Sans",
+        "Noto Sans Arabic",
+        "Noto Sans Devanagari",
+        "Noto Sans Thai",
+    ),
+    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo"),
+    *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS"),
+)
+FONTS = ["DejaVu Sans", *(name for name in _OTHER_SCRIPTS if name in get_font_names())]
+
+# Letters that none of them has become boxes in the picture, and the text beside it has them: no news for the screen.
+warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # shipped with matplotlib: the same letters on every machine
+    "font.family": FONTS,
     "font.size": 9.0,
     "text.color": INK,
     "axes.labelcolor": MUTED,

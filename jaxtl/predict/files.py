@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from jaxtl.compiler_options import compiler_options
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.load_run import LoadedRun
 from jaxtl.train.mesh import data_mesh, replicated
@@ -91,7 +92,7 @@ def _make_step(run: LoadedRun, k: int) -> Any:
         probability, classes = jax.lax.top_k(jax.nn.softmax(logits), k)
         return classes.astype(jnp.int32), probability
 
-    return jax.jit(step)
+    return jax.jit(step, compiler_options=compiler_options())
 
 
 def _decoded(

@@ -13,7 +13,6 @@ import numpy as np
 from jax import export
 
 from jaxtl.data.augment import Transform
-from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.fold import fold_batch_norm
 
@@ -44,9 +43,6 @@ def export_program(
     Returns:
       What ``jax.export.deserialize`` takes. JAX promises to read it for six months of its later versions, and for three
       weeks of its earlier ones.
-
-    Raises:
-      UserError: if the package flatbuffers is missing, which jax needs to serialise and does not install by itself.
     """
     if fold:
         model, variables = fold_batch_norm(model, variables, channels=image_shape[-1])
@@ -62,13 +58,7 @@ def export_program(
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
     exported = export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
-    try:
-        return bytes(exported.serialize())
-    except ImportError as error:
-        raise UserError(
-            "The program cannot be written, because the package flatbuffers is missing, which jax serialises with; "
-            "install it by pip install flatbuffers."
-        ) from error
+    return bytes(exported.serialize())
 
 
 def call_program(program: bytes, images: np.ndarray) -> np.ndarray:

@@ -20,8 +20,8 @@ from jaxtl.data.decode_all import SKIPPED
 from jaxtl.data.match_classes import match_classes
 from jaxtl.environment import describe
 from jaxtl.errors import UserError
-from jaxtl.evaluate_run import make_evaluation
-from jaxtl.evaluation_data import ALL, SPLITS, choose_images
+from jaxtl.evaluate.evaluation import make_evaluation
+from jaxtl.evaluate.images import ALL, SPLITS, choose_images
 from jaxtl.load_run import load_run
 from jaxtl.report.console import RunConsole
 from jaxtl.report.evaluation import scores, show

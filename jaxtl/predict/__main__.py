@@ -11,12 +11,12 @@ import numpy as np
 from rich.console import Console
 
 from jaxtl.command import at_least_one, exit_status, put, tell, write_errors_explained, write_result
-from jaxtl.contact_sheets import write_sheets
 from jaxtl.data.image_files import LIST, Unread, image_files, shown
 from jaxtl.errors import UserError
 from jaxtl.find_runs import distinct_names
 from jaxtl.load_run import LoadedRun, load_run
-from jaxtl.predict_files import predict
+from jaxtl.predict.files import predict
+from jaxtl.predict.sheets import write_sheets
 from jaxtl.report.answers import Answers, as_csv, as_json, as_text
 from jaxtl.report.console import RunConsole
 

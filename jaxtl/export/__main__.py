@@ -9,10 +9,11 @@ import rich
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
+from jaxtl.command import exit_status
 from jaxtl.errors import UserError
-from jaxtl.export_files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
+from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
+from jaxtl.export.replace_folder import check_replaceable, replaced
 from jaxtl.load_run import load_run
-from jaxtl.replace_folder import check_replaceable, replaced
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -62,14 +63,13 @@ def export(run: Path, out: Path, formats: Sequence[str]) -> list[Written]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if a file was written, 2 for a mistake that a person can mend."""
-    try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        out = arguments.out or arguments.run / "export"
-        written = export(arguments.run, out, arguments.format)
-    except UserError as error:
-        print(f"jaxtl: {error}", file=sys.stderr)
-        return 2
+    """Run the command; for the exit status see ``jaxtl.command.exit_status``."""
+    return exit_status(lambda: _export(parse(sys.argv[1:] if argv is None else argv)))
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    out = arguments.out or arguments.run / "export"
+    written = export(arguments.run, out, arguments.format)
     console = rich.get_console()
     table = Table("file", Column("size", justify="right"), Column("", overflow="fold"), box=SIMPLE_HEAD)
     for line in written:

@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxtl.environment import describe
 from jaxtl.errors import UserError
-from jaxtl.export_program import PLATFORMS, call_program, export_program
-from jaxtl.export_torch import for_torch
+from jaxtl.export.program import PLATFORMS, call_program, export_program
+from jaxtl.export.pytorch import for_torch
 from jaxtl.load_run import LoadedRun
 from jaxtl.weights import save, write_torch_file
 
@@ -143,12 +143,9 @@ def _write_torch(run: LoadedRun, folder: Path) -> Entry:
 
 def _write_program(run: LoadedRun, folder: Path) -> Entry:
     fold = run.config["model"]["dtype"] == "float32"
-    try:
-        program = export_program(run.model, run.variables, run.preprocess, run.image_shape, fold=fold)
-    except UserError as error:
-        raise NotPossible(str(error)) from error
+    program = export_program(run.model, run.variables, run.preprocess, run.image_shape, fold=fold)
     (folder / PROGRAM).write_bytes(program)
-    (folder / EXAMPLE).write_bytes(files("jaxtl").joinpath("export_example.py").read_bytes())
+    (folder / EXAMPLE).write_bytes(files("jaxtl.export").joinpath("example.py").read_bytes())
     return {
         "is": f"preprocessing, network and softmax for {', '.join(PLATFORMS)}, by jax without jaxtl",
         "load": [

@@ -86,6 +86,8 @@ def choose_images(
         part, remark = _held_by(run, load("train"), split)
         return Chosen(part, source, False, (remark,))
     dataset = _joined([load(each) for each in sizes]) if split == ALL else load(split)
+    if is_own and split == "test" and named == folder.NAME:
+        _refuse_trained_on(run, dataset)
     remark = ""
     if is_own and split == ALL:
         remark = "Among these images are those that trained the run: it may know them by heart."
@@ -97,6 +99,18 @@ def choose_images(
         images = sum(sizes.values())
         remark = f"{sizes[split]:,} of the folder's {images:,} images are its {split} split; --split all takes all."
     return Chosen(dataset, source, is_own and split == "test", (remark,) if remark else ())
+
+
+def _refuse_trained_on(run: LoadedRun, test: Dataset) -> None:
+    """A folder that has gained files since is split anew: images that trained the run may test it now."""
+    path = run.folder / SPLIT
+    with damage_explained(path), np.load(path) as kept:
+        seen = np.isin(test.ids, np.concatenate([kept["train"], kept["validation"]]))
+    if seen.any():
+        raise UserError(
+            f"{seen.sum()} of the {len(test)} test images of the folder trained the run, because files have come or "
+            "gone since it was split; restore them, or take --split all to test on everything."
+        )
 
 
 def _same(a: Path | None, b: Path) -> bool:

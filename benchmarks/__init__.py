@@ -1,0 +1,1 @@
+"""What jaxtl costs, measured; run from the root of the repository."""

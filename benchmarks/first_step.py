@@ -1,0 +1,75 @@
+"""One process from its start to its first finished train step, stage by stage; `benchmarks.compile` starts it.
+
+Prints seconds as JSON. Nothing but the standard library is imported before the clock runs.
+"""
+
+import argparse
+import json
+import time
+
+
+def main() -> None:
+    """Take the step and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spawned", type=float, required=True, help="when this process was started, by time.time()")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--size", type=int, required=True)
+    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--dtype", required=True)
+    arguments = parser.parse_args()
+    ends = {"interpreter": time.time()}
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    import jaxtl
+    from benchmarks.train import MEAN, STD
+    from jaxtl.compile_cache import keep_compiled
+    from jaxtl.data.augment import compose, normalise, random_augmentation
+    from jaxtl.data.feed import epoch_order
+    from jaxtl.train.mesh import data_mesh, put_order, replicated
+    from jaxtl.train.optimizer import make_optimizer, make_schedule
+    from jaxtl.train.state import init_state
+    from jaxtl.train.step import make_train_step
+
+    ends["imports"] = time.time()
+    keep_compiled()
+    shape, classes = (arguments.size, arguments.size, 3), 10
+    key, mesh = jax.random.key(0), data_mesh(arguments.batch)
+    model, variables = jaxtl.create_model(
+        arguments.model, classes, key=key, image_shape=shape, dtype=jnp.dtype(arguments.dtype)
+    )
+    schedule = make_schedule("constant", 1e-3, epochs=1, steps_per_epoch=1)
+    optimizer = make_optimizer("sgd", schedule, momentum=0.9)
+    everywhere = replicated(mesh)
+
+    def first_state(params, batch_stats):
+        return init_state(params, batch_stats, optimizer, classes)
+
+    # As a run does it: one program instead of one for each shape.
+    state = jax.jit(first_state, out_shardings=everywhere)(variables["params"], variables.get("batch_stats", {}))
+    images = np.zeros((arguments.batch, *shape), np.uint8)
+    labels = np.zeros(arguments.batch, np.int32)
+    inputs = jax.device_put((images, labels), everywhere)
+    order = put_order(epoch_order(arguments.batch, arguments.batch, (0,)), mesh)
+    transform = compose(random_augmentation(flip=True, crop=4), normalise(MEAN, STD))
+    step = make_train_step(model, optimizer, transform, mesh=mesh)
+    jax.block_until_ready((state, inputs))
+    ends["init"] = time.time()
+
+    lowered = step.lower(state, {"params": {}, "batch_stats": {}}, *inputs, order, key)
+    ends["trace and lower"] = time.time()
+    compiled = lowered.compile()
+    ends["compile or load"] = time.time()
+    jax.block_until_ready(compiled(state, {"params": {}, "batch_stats": {}}, *inputs, order, key))
+    ends["first step"] = time.time()
+
+    stages, before = {}, arguments.spawned
+    for stage, end in ends.items():
+        stages[stage], before = end - before, end
+    print(json.dumps(stages))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""What a user would pick instead, doing the same work: one file a framework, each with ``contender(task)``."""
+
+import importlib
+
+from benchmarks.contender import Contender, Task, need
+
+# By the name on the command line: the file in this folder, and the packages that it needs.
+PEERS = {
+    "flax": ("flax_", ()),
+    "torchvision": ("torchvision_", ("torch", "torchvision")),
+    "torchvision-compiled": ("torchvision_compiled", ("torch", "torchvision")),
+    "keras": ("keras_", ("keras",)),
+}
+
+
+def check_installed(peer: str) -> None:
+    """Say early what is missing.
+
+    Raises:
+      UserError: a package of this peer is not installed.
+    """
+    for package in PEERS[peer][1]:
+        need(package, peer)
+
+
+def contender(peer: str, task: Task) -> Contender:
+    """The peer's version of the task.
+
+    Raises:
+      NoSuchNetError: the peer does not have this network.
+    """
+    module = importlib.import_module(f"benchmarks.peers.{PEERS[peer][0]}")
+    made: Contender = module.contender(task)
+    return made

@@ -1,0 +1,98 @@
+"""How fast jaxtl trains, beside what a user would pick instead.
+
+    python -m benchmarks.train --model resnet18 resnet50 --batch 32
+    python -m benchmarks.train --model resnet50 --peer torchvision --peer keras --peer flax --dtype bfloat16
+
+The work, the same for all: forward, backward and an update of every parameter by SGD with momentum 0.9, on a batch of
+normalised float32 images and labels that lie on the device. Batch norm and dropout are in training mode; in bfloat16
+the parameters stay in float32. jaxtl runs its own step (``make_train_step``), which also gathers its batch by index and
+adds up loss, accuracy and the confusion matrix; the peers do no such thing: PyTorch eager, channels last; Keras and
+plain Flax in a jitted step. "jaxtl, augmented" is the step as a run takes it: it starts from uint8 images, flips, crops
+and normalises them too. It is not compared with the peers.
+
+Weights are random, images are noise; the first device alone computes. Contenders take turns of ``--seconds``; printed
+are medians of ``--repeats`` turns, and ratios of medians. A GFLOP counts each multiply-add of jaxtl's network as two,
+for every contender (`benchmarks/zoo.py`), and a step as three forward passes: one forward, two backward, for the
+gradients of weights and of maps. "of matmul" is the share of what a square matrix product of the same dtype reaches,
+which takes its turn too. "program" is what XLA's program takes on the device: state, images and temporaries.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+import jaxtl
+from benchmarks.contender import LEARNING_RATE, MOMENTUM, Contender, Task, compiled, images_and_labels
+from benchmarks.side_by_side import Benchmark, command
+from jaxtl.data.augment import Transform, compose, normalise, random_augmentation
+from jaxtl.data.feed import epoch_order
+from jaxtl.models import Classifier
+from jaxtl.train.mesh import put_order, replicated
+from jaxtl.train.optimizer import make_optimizer, make_schedule
+from jaxtl.train.state import TrainState, init_state
+from jaxtl.train.step import make_train_step
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def ours(task: Task) -> list[Contender]:
+    """jaxtl's contenders: the same work as the peers', and the whole step of a run."""
+    images, labels = images_and_labels(task)
+    pixels = np.random.default_rng(task.seed).integers(0, 256, images.shape, np.uint8)
+    augment = compose(random_augmentation(flip=True, crop=task.size // 8), normalise(MEAN, STD))
+    model, variables = jaxtl.create_model(
+        task.model,
+        task.classes,
+        key=jax.random.key(task.seed),
+        image_shape=(task.size, task.size, 3),
+        dtype=jnp.dtype(task.dtype),
+    )
+    variables = jax.tree.map(np.asarray, variables)  # each contender donates a copy of its own
+    return [
+        _contender("jaxtl", task, model, variables, compose(), images, labels),
+        _contender("jaxtl, augmented", task, model, variables, augment, pixels, labels),
+    ]
+
+
+def _contender(
+    name: str,
+    task: Task,
+    model: Classifier,
+    variables: dict[str, Any],
+    transform: Transform,
+    inputs: np.ndarray,
+    labels: np.ndarray,
+) -> Contender:
+    schedule = make_schedule("constant", LEARNING_RATE, epochs=1, steps_per_epoch=1)
+    optimizer = make_optimizer("sgd", schedule, momentum=MOMENTUM)
+    mesh = Mesh(np.array(jax.devices()[:1]), ("data",))  # the peers use one device too
+    step = make_train_step(model, optimizer, transform, mesh=mesh)
+    frozen: Any = {"params": {}, "batch_stats": {}}
+    everywhere = replicated(mesh)
+
+    def first_state(params: dict[str, Any], batch_stats: dict[str, Any]) -> TrainState:
+        return init_state(params, batch_stats, optimizer, task.classes)
+
+    # One program instead of one for each shape of the optimiser's zeros.
+    state = jax.jit(first_state, out_shardings=everywhere)(variables["params"], variables.get("batch_stats", {}))
+    inputs_there, labels_there = jax.device_put((inputs, labels), everywhere)
+    order = put_order(epoch_order(task.batch, task.batch, (task.seed,)), mesh)
+    key = jax.device_put(jax.random.key(task.seed), everywhere)
+    return compiled(name, step, state, frozen, inputs_there, labels_there, order, key, carries=True)
+
+
+BENCHMARK = Benchmark("train", __doc__, ours, passes=3)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and write JSON and a chart where asked to."""
+    return command(BENCHMARK, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+"""What XLA is told when it compiles a network: on a CPU, to leave convolutions to Eigen."""
+
+import functools
+
+import jax
+
+
+@functools.cache
+def compiler_options() -> dict[str, str]:
+    """Options for ``jax.jit(network, compiler_options=compiler_options())``, those of all programs of this package.
+
+    Returns:
+      On a CPU the option by which XLA gives dots alone to YNNPACK, and no convolutions; ``{}`` where XLA does not know
+      it or computes elsewhere. Results differ as those of two orders of summation do. JAX takes options for the
+      outermost ``jit`` alone: on a CPU a step of this package cannot be called within another ``jit``.
+
+    XLA of jaxlib 0.10.2 gives float32 convolutions to YNNPACK, which is slower at nearly all shapes of the zoo than the
+    Eigen kernels that it used before. GFLOP/s on two cores with AVX-512, batch 16: 309 and 184 for 3x3 at 56x56x64 to
+    64, 309 and 174 with stride 2 to 128, 316 and 205 at 28x28x128 to 32, 422 and 303 at 7x7x512; 337 and 420 at
+    28x28x128 to 128. A train step of ``cnn`` at 32 pixels, batch 128, runs 1.5 times as fast, of ``resnet18`` 1.4 times
+    (``XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=-individual_convolution`` does the same by hand).
+    """
+    options = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # another version of XLA
+        return {}
+    return options

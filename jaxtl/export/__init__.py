@@ -1,0 +1,1 @@
+"""A finished run taken elsewhere: ``python -m jaxtl.export --run DIR``."""

@@ -1,0 +1,119 @@
+"""Batch norm with PyTorch's running statistics, and a gradient by hand."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxtl.errors import UserError
+
+
+class BatchNorm(nn.BatchNorm):
+    """Batch norm with PyTorch's running statistics.
+
+    It differs from Flax's in three points. PyTorch counts momentum from the other side: its 0.1 is 0.9 here. The
+    running variance takes the batch's variance without bias, n / (n - 1) times the one that normalises the batch,
+    which matters where n = B * H * W is small: the last stage of a ResNet at 32 pixels has n = B. And the variance is
+    the mean square of deviations, where Flax by default takes E[x^2] - E[x]^2, which loses the digits that a large mean
+    takes up.
+
+    Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    use_fast_variance: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]  # the mode is an attribute alone
+        """Normalise ``[..., C]`` over all axes but the last; statistics are float32 ``[C]`` at any dtype.
+
+        Raises:
+          UserError: in training, for a single value a channel, which has no variance.
+        """
+        if self.use_running_average or self.is_initializing():
+            return super().__call__(x)
+        n = x.size // x.shape[-1]
+        if n == 1:
+            raise UserError(
+                f"Batch norm {'/'.join(self.path)} sees one value a channel in training, maps of 1 x 1 pixel and a "
+                "batch of 1, which has no variance; take a larger batch or larger images, or leave the stage frozen."
+            )
+        scale: jax.Array = self.get_variable("params", "scale")
+        bias: jax.Array = self.get_variable("params", "bias")
+        out, mean, var = normalise_batch(x, scale, bias, self.epsilon)
+        for name, batch, correction in (("mean", mean, 1), ("var", var, n / (n - 1))):
+            running: jax.Array = self.get_variable("batch_stats", name)
+            self.put_variable(
+                "batch_stats",
+                name,
+                self.momentum * running + (1 - self.momentum) * correction * lax.stop_gradient(batch),
+            )
+        return out.astype(self.dtype or x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def normalise_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """``scale * (x - mean) / sqrt(var + epsilon) + bias`` by the batch's own mean and variance.
+
+    Args:
+      x: ``[..., C]``, any float dtype.
+      scale, bias: float32 ``[C]``.
+      epsilon: keeps the root away from 0.
+
+    Returns:
+      The normalised values, of the dtype of x, and float32 ``[C]`` mean and variance (with bias: divided by n), which
+      have no gradient.
+
+    The gradient with respect to x is ``scale / sqrt(var + epsilon) * (g - mean(g) - y * mean(g * y))``, where y are the
+    values normalised and not yet scaled. Both passes are two sums over the batch. On two AVX-512 cores forward
+    and backward pass together are 3 to 9 times as fast as Flax's, which JAX differentiates: 2.1 and 9.7 ms at
+    128x16x16x64, 2.2 and 19.9 at 128x8x8x256 (``python -m benchmarks.batch_norm``).
+    """
+    return _forward(x, scale, bias, epsilon)[0]
+
+
+def _forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]]:
+    wide = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+    mean = channel_mean(wide)
+    var = channel_mean(jnp.square(wide - mean))
+    inverse = lax.rsqrt(var + epsilon)
+    out = (wide - mean) * (inverse * scale) + bias
+    return (out.astype(x.dtype), mean, var), (x, scale, mean, inverse)
+
+
+def _backward(
+    epsilon: float, saved: tuple[jax.Array, ...], grads: tuple[jax.Array, jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    del epsilon
+    x, scale, mean, inverse = saved
+    wide = jnp.asarray(x, mean.dtype)
+    grad = jnp.asarray(grads[0], mean.dtype)
+    normalised = (wide - mean) * inverse
+    mean_grad, mean_product = channel_mean(grad), channel_mean(grad * normalised)
+    by_x = (scale * inverse) * (grad - mean_grad - normalised * mean_product)
+    n = x.size // x.shape[-1]
+    return by_x.astype(x.dtype), (n * mean_product).astype(scale.dtype), (n * mean_grad).astype(scale.dtype)
+
+
+normalise_batch.defvjp(_forward, _backward)
+
+
+def channel_mean(x: jax.Array) -> jax.Array:
+    """The mean over all axes but the last, ``[..., C]`` to ``[C]``.
+
+    On a CPU it is a dot with ones, which is 2.5 to 5 times as fast as XLA's sum over leading axes.
+    """
+    n = x.size // x.shape[-1]
+
+    def dot(x: jax.Array) -> jax.Array:
+        return jnp.ones(n, x.dtype) @ x.reshape(n, x.shape[-1]) / n
+
+    found: jax.Array = lax.platform_dependent(x, cpu=dot, default=lambda x: x.mean(range(x.ndim - 1)))
+    return found
