@@ -23,6 +23,7 @@ from jaxtl.train.interrupt import Interrupted
 _VARIABLES = ("JAXTL_COORDINATOR", "JAXTL_PROCESSES", "JAXTL_PROCESS")
 _END = "jaxtl/end"  # under this key stands the status that all processes end with, once it is known
 _WAIT_FOR_OTHERS_MS = 10_000
+_PATIENCE_S = 300  # hosts of a cluster may start minutes apart
 _ending = threading.Event()  # the main thread ends this process, and has something to say before
 
 
@@ -112,14 +113,29 @@ def together(work: Callable[[], int]) -> int:
 def _join(found: Mapping[str, Any]) -> None:
     # JAX's own watch for SIGTERM would take the signal from the training loop, which agrees on it by itself.
     jax.config.update("jax_enable_preemption_service", False)
+    # Not by JAX's own deadline, at which it aborts the process.
+    patience = threading.Timer(_PATIENCE_S, _give_up)
+    patience.daemon = True
+    patience.start()
     try:
-        jax.distributed.initialize(**found)
+        jax.distributed.initialize(**found, initialization_timeout=2 * _PATIENCE_S)
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"The processes of the run did not find each other ({reason}); start all of them, with the same "
-            "JAXTL_COORDINATOR=HOST:PORT that every host can reach."
-        ) from error
+        raise UserError(_not_found(" ".join(str(error).split())[:200])) from error
+    finally:
+        patience.cancel()
+
+
+def _give_up() -> None:
+    """End this process, whose main thread waits for the others."""
+    print(f"jaxtl: {_not_found(f'not within {_PATIENCE_S} seconds')}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+def _not_found(reason: str) -> str:
+    return (
+        f"The processes of the run did not find each other ({reason}); start all of them, with the same "
+        "JAXTL_COORDINATOR=HOST:PORT that every host can reach."
+    )
 
 
 def _part(watch: threading.Thread) -> None:
