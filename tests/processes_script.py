@@ -14,6 +14,7 @@ import traceback
 
 import sklearn.datasets  # noqa: F401 - the digits, whose reader would import it in every process
 
+import jaxtl.distributed
 import jaxtl.experiment
 import jaxtl.main
 import jaxtl.run_folder
@@ -30,7 +31,7 @@ def run_all(jobs):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        children = [fork(job, number, port) for number in range(job["processes"])]
+        children = [fork(job, number, port) for number in range(job["started"])]
         statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
         pathlib.Path(f"{job['log']}.status").write_text(json.dumps(statuses))
 
@@ -48,6 +49,8 @@ def fork(job, number, port):
         if job["processes"] > 1:
             os.environ["JAXTL_COORDINATOR"] = f"127.0.0.1:{port}"
             os.environ["JAXTL_PROCESSES"], os.environ["JAXTL_PROCESS"] = str(job["processes"]), str(number)
+        if job["started"] < job["processes"]:  # who waits for the others gives up soon
+            jaxtl.distributed._PATIENCE_S = 2
         change(number, **job.get("change", {}))
         status = jaxtl.main.main([] if number else job["arguments"])  # the others are told
     except SystemExit as error:
@@ -71,7 +74,7 @@ def change(number, *, stop=(), fault=None, on_device=True):
 
         def ask_for_the_end(self, phase, epoch, epochs, images):
             on_epoch_start(self, phase, epoch, epochs, images)
-            if epoch == 3:
+            if epoch == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         RunConsole.on_epoch_start = ask_for_the_end

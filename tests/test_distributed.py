@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import filelock
 import numpy as np
 import pytest
 
@@ -27,11 +28,11 @@ def get_config():
     config.data.name = "digits"
     config.data.subset = 205
     config.data.test_subset = 101
-    config.model.options = {"blocks": ((4,), (4,)), "hidden": (8,), "norm": "after_pool"}
+    config.model.options = {"blocks": ((4,),), "hidden": (), "norm": "after_pool"}
     config.batch_size = 32
     config.phases = (
-        phase(train=("head",), epochs=2, learning_rate=0.01, crop=1, cached_views=2),
-        phase(epochs=3, learning_rate=0.01, crop=1),
+        phase(train=("head",), epochs=1, learning_rate=0.01, crop=1, cached_views=2),
+        phase(epochs=2, learning_rate=0.01, crop=1),
     )
     return config
 """
@@ -39,34 +40,54 @@ def get_config():
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory):
-    """The folder in which all runs of this module have taken place; each has two devices."""
-    folder = tmp_path_factory.mktemp("several")
-    (folder / "config.py").write_text(CONFIG)
-
-    def job(log, processes, workdir=None, **change):
-        return {
-            "log": str(folder / log),
-            "processes": processes,
-            "devices": 2 // processes,
-            "arguments": ["--config", str(folder / "config.py"), "--workdir", str(folder / (workdir or log))],
-            "change": change,
-        }
-
-    def wrong(place, kind="UserError", processes=(1,)):
-        return {"place": place, "kind": kind, "processes": processes}
-
-    jobs = [
+    """The folder in which the runs of this module have taken place; each has two devices."""
+    return take_place(
+        tmp_path_factory,
         job("alone", 1),
         job("two", 2),
-        job("host", 2, on_device=False),
         job("stop_one", 2, "one_stopped", stop=[1]),
         job("alone_goes_on", 1, "one_stopped"),
+        job("mistake_of_one", 2, fault=wrong("training.load_splits")),
+        job("crash", 2, fault=wrong("train.phase.PhaseUnderWay._check_loss", "RuntimeError")),
+        job("missing", 2, started=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def more(several, tmp_path_factory):
+    """The same folder, in which further runs have taken place."""
+    return take_place(
+        tmp_path_factory,
+        job("host", 2, on_device=False),
         job("stop_both", 2, "both_stopped", stop=[0, 1]),
         job("two_go_on", 2, "both_stopped"),
-        job("mistake_of_one", 2, fault=wrong("training.load_splits")),
         job("mistake_of_both", 2, fault=wrong("training._refuse_other_images", processes=(0, 1))),
-        job("crash", 2, fault=wrong("train.phase.PhaseUnderWay._check_loss", "RuntimeError")),
-    ]
+    )
+
+
+def job(log, processes, workdir=None, *, started=None, **change):
+    """A run of `processes_script.py`."""
+    return {
+        "log": log,
+        "processes": processes,
+        "started": started or processes,
+        "devices": 2 // processes,
+        "arguments": ["--config", "config.py", "--workdir", workdir or log],
+        "change": change,
+    }
+
+
+def wrong(place, kind="UserError", processes=(1,)):
+    return {"place": place, "kind": kind, "processes": processes}
+
+
+def take_place(tmp_path_factory, *jobs):
+    """The folder in which the jobs have taken place, once for all workers of pytest."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "several"
+    folder.mkdir(exist_ok=True)
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
@@ -75,7 +96,10 @@ def several(tmp_path_factory):
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    subprocess.run([sys.executable, SCRIPT, json.dumps(jobs)], check=True, env=environment)
+    with filelock.FileLock(folder / "lock"):
+        if not (folder / f"{jobs[-1]['log']}.status").exists():
+            (folder / "config.py").write_text(CONFIG)
+            subprocess.run([sys.executable, SCRIPT, json.dumps(jobs)], check=True, env=environment, cwd=folder)
     return folder
 
 
@@ -100,44 +124,74 @@ def results(workdir):
     }
 
 
-# Two devices add in the same order wherever they are, so that not a bit differs.
-@pytest.mark.parametrize("run", ["two", "host", "one_stopped", "both_stopped"])
-def test_two_processes_compute_what_one_computes(several, run):
-    assert results(several / run) == results(several / "alone")
-    weights, expected = (flatten(read_best(several / name / "checkpoints")) for name in (run, "alone"))
-    assert weights.keys() == expected.keys()
-    for path, leaf in expected.items():
+def assert_the_same(workdir, expected):
+    """Not a bit differs: two devices add in the same order wherever they are."""
+    assert results(workdir) == results(expected)
+    weights, wanted = (flatten(read_best(run / "checkpoints")) for run in (workdir, expected))
+    assert weights.keys() == wanted.keys()
+    for path, leaf in wanted.items():
         np.testing.assert_array_equal(weights[path], leaf, err_msg=path)
+
+
+@pytest.mark.parametrize("run", ["two", "one_stopped"])
+def test_two_processes_compute_what_one_computes(several, run):
+    assert_the_same(several / run, several / "alone")
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("run", ["host", "both_stopped"])
+def test_they_do_so_from_host_memory_and_after_a_signal_to_both(more, run):
+    assert_the_same(more / run, more / "alone")
 
 
 def test_the_first_process_alone_talks(several):
     assert statuses(several, "two") == [0, 0]
     first, second = said(several, "two", "out")
     assert "on 2 x " in first
-    assert "Epoch   5/5" in first
+    assert "Epoch   3/3" in first
     assert "Epoch" not in second
     assert said(several, "two", "err") == ["", ""]
 
 
-@pytest.mark.parametrize("log", ["stop_one", "stop_both"])
-def test_a_signal_to_one_stops_all(several, log):
-    assert statuses(several, log) == [143, 143]
-    first, second = said(several, log, "err")
-    assert first == "Stopped by SIGTERM in epoch 3; all is saved: run the same command again to go on.\n"
+def assert_stopped(folder, log):
+    assert statuses(folder, log) == [143, 143]
+    first, second = said(folder, log, "err")
+    assert first == "Stopped by SIGTERM in epoch 2; all is saved: run the same command again to go on.\n"
     assert second == ""
 
 
-def test_they_go_on_where_they_were_stopped(several):
+def test_a_signal_to_one_stops_all(several):
+    assert_stopped(several, "stop_one")
+
+
+@pytest.mark.processes
+def test_a_signal_to_both_stops_both(more):
+    assert_stopped(more, "stop_both")
+
+
+def test_one_goes_on_where_two_were_stopped(several):
     assert statuses(several, "alone_goes_on") == [0]
-    assert statuses(several, "two_go_on") == [0, 0]
-    for log in ("alone_goes_on", "two_go_on"):
-        assert "Going on after epoch 2, from step 13." in said(several, log, "out")[0]
+    assert "Going on after epoch 1, from step 7." in said(several, "alone_goes_on", "out")[0]
 
 
-@pytest.mark.parametrize("log", ["mistake_of_one", "mistake_of_both"])
-def test_a_mistake_ends_all_and_is_told_once(several, log):
-    assert statuses(several, log) == [2, 2]
-    assert "".join(said(several, log, "err")) == "jaxtl: This is wrong; mend it.\n"
+@pytest.mark.processes
+def test_two_go_on_where_two_were_stopped(more):
+    assert statuses(more, "two_go_on") == [0, 0]
+    assert "Going on after epoch 1, from step 7." in said(more, "two_go_on", "out")[0]
+
+
+def assert_told_once(folder, log):
+    assert statuses(folder, log) == [2, 2]
+    assert "".join(said(folder, log, "err")) == "jaxtl: This is wrong; mend it.\n"
+
+
+def test_a_mistake_ends_all_and_is_told_once(several):
+    assert_told_once(several, "mistake_of_one")
+
+
+@pytest.mark.processes
+def test_a_mistake_that_all_make_is_told_once(more):
+    assert_told_once(more, "mistake_of_both")
 
 
 def test_a_fault_in_the_midst_of_training_ends_all(several):
@@ -145,6 +199,14 @@ def test_a_fault_in_the_midst_of_training_ends_all(several):
     text = "".join(said(several, "crash", "err"))
     assert text.count("Traceback") == 1
     assert text.endswith("RuntimeError: This is wrong; mend it.\n")
+
+
+def test_a_process_that_does_not_come_is_one_sentence(several):
+    assert statuses(several, "missing") == [2]
+    assert said(several, "missing", "err") == [
+        "jaxtl: The processes of the run did not find each other (not within 2 seconds); start all of them, with the "
+        "same JAXTL_COORDINATOR=HOST:PORT that every host can reach.\n"
+    ]
 
 
 EXPLICIT = {"JAXTL_COORDINATOR": "node1:9876", "JAXTL_PROCESSES": "2", "JAXTL_PROCESS": "0"}
