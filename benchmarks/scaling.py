@@ -1,11 +1,11 @@
 """How training scales over devices and processes: the train step of one network, weakly and strongly.
 
-    python benchmarks/scaling.py --model resnet18_cifar
-    python benchmarks/scaling.py --devices 2,4 --processes 2 --json scaling.json
+    python -m benchmarks.scaling --model resnet18_cifar
+    python -m benchmarks.scaling --devices 1,2,4 --processes 1,2 --json scaling.json
 
 Strong scaling keeps the batch and shares it among more devices, weak scaling keeps the batch of a device. Efficiency is
-the rate over that of the fewest devices, a device: 100 % would be perfect. Every line is measured in processes of its
-own, as the number of devices is fixed when JAX starts.
+the rate a device, over that of the first line: 100 % would be perfect. Every line is measured in processes of its own,
+as the number of devices is fixed when JAX starts.
 
 On a machine without accelerators, JAX is made to see one CPU as several devices. They share its cores: their efficiency
 says what the partitioned program and its exchange of gradients cost, and nothing about any hardware.
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -38,6 +39,7 @@ from jaxtl.train.optimizer import make_optimizer, make_schedule
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
 
+ROOT = pathlib.Path(__file__).parents[1]
 PROBE = "import jax; print(jax.default_backend(), jax.device_count())"
 
 
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace, devices: int, processes: int, batch: int,
         free.bind(("127.0.0.1", 0))
         result, port = pathlib.Path(folder) / "found.json", free.getsockname()[1]
         free.close()
-        command = [sys.executable, __file__, "--worker", str(result), "--batch", str(batch)]
+        command = [sys.executable, "-m", "benchmarks.scaling", "--worker", str(result), "--batch", str(batch)]
         for name in ("model", "image_size", "steps", "repeats"):
             command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
         started, share = [], devices // processes
@@ -95,7 +97,7 @@ def run(arguments: argparse.Namespace, devices: int, processes: int, batch: int,
             if processes > 1:
                 environment |= {"JAXTL_COORDINATOR": f"127.0.0.1:{port}"}
                 environment |= {"JAXTL_PROCESSES": str(processes), "JAXTL_PROCESS": str(number)}
-            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+            started.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT))
         statuses = [process.wait() for process in started]
         if any(statuses):
             sys.exit(f"{devices} devices in {processes} processes could not be measured; see above.")
@@ -108,7 +110,7 @@ def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
-def parse() -> argparse.Namespace:
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet18_cifar")
@@ -120,14 +122,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="the median of so many counts")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     parser.add_argument("--worker", type=pathlib.Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    arguments = parse()
+    arguments = parse(argv)
     if arguments.worker:
-        sys.exit(together(lambda: measure(arguments)))
+        return together(lambda: measure(arguments))
     backend, count = subprocess.check_output([sys.executable, "-c", PROBE], text=True).split()
     accelerators = backend != "cpu"
     note = (
@@ -135,16 +137,18 @@ def main() -> None:
     )
     print(f"{arguments.model}, {arguments.image_size} pixels, batch {arguments.batch}, on {note}\n")
     print(f"{'scaling':8}{'processes':>10}{'devices':>9}{'batch':>7}{'images/s':>12}{'speed':>8}{'efficiency':>12}")
-    lines, environment = [], {}
+    lines, measured = [], {}
     for scaling in ("strong", "weak"):
+        base: tuple[int, float] | None = None
         for processes in arguments.processes:
-            base: tuple[int, float] | None = None
             for devices in arguments.devices:
                 batch = arguments.batch * (devices if scaling == "weak" else 1)
                 if devices % processes or batch % devices or (accelerators and devices > int(count)):
                     continue
-                found = run(arguments, devices, processes, batch, accelerators=accelerators)
-                rate, environment = found["images_per_s"], found["environment"]
+                case = devices, processes, batch
+                if case not in measured:  # one device is where both begin
+                    measured[case] = run(arguments, *case, accelerators=accelerators)
+                rate = measured[case]["images_per_s"]
                 base = base or (devices, rate)
                 speed = rate / base[1]
                 line = {"scaling": scaling, "processes": processes, "devices": devices, "batch": batch}
@@ -158,9 +162,11 @@ def main() -> None:
     if not accelerators:
         print("\nThe devices share the cores of one CPU, so that this efficiency says nothing about hardware.")
     if arguments.json:
-        found = {"forced_cpu_devices": not accelerators, "lines": lines, "environment": environment}
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+        environment: dict = next((found["environment"] for found in measured.values()), {})
+        written = {"forced_cpu_devices": not accelerators, "lines": lines, "environment": environment}
+        arguments.json.write_text(json.dumps(written, indent=2) + "\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
