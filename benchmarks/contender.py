@@ -1,5 +1,6 @@
 """What is measured: one framework's version of one task, ready to step."""
 
+import functools
 import importlib
 import time
 from collections.abc import Callable
@@ -104,11 +105,13 @@ def compiled(name: str, function: jax.stages.Wrapped, *arguments: Any, carries: 
 def matmul(dtype: str) -> tuple[Contender, int]:
     """The yardstick: a square matrix product, and its floating-point operations.
 
-    Like the convolutions of a network it runs at jax's default precision, which for float32 on an NVIDIA GPU is TF32.
+    It sums and answers in float32. Like the convolutions of a network it runs at jax's default precision, which for
+    float32 on an NVIDIA GPU is TF32.
     """
     n = 1024 if jax.default_backend() == "cpu" else 8192
     a = jax.device_put(np.random.default_rng(0).standard_normal((n, n), np.float32).astype(jnp.dtype(dtype)))
-    return compiled("matmul", jax.jit(jnp.matmul), a, a, carries=False), 2 * n**3
+    product = jax.jit(functools.partial(jnp.matmul, preferred_element_type=jnp.float32))
+    return compiled("matmul", product, a, a, carries=False), 2 * n**3
 
 
 def need(package: str, peer: str) -> Any:

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
+from jaxtl.models.matmul import matmul, sum_in_float32
+
 Way = Literal["library", "pad channels", "dot", "dense", "im2col", "rows"]
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -196,7 +198,7 @@ def _pad_channels(images: jax.Array, kernel: jax.Array, *, stride: Strides, pads
 def _dot(images: jax.Array, kernel: jax.Array, *, stride: Strides, pads: Pads) -> jax.Array:
     """A 1x1 convolution without padding: one dot over the channels."""
     del pads
-    return _matmul(images[:, :: stride[0], :: stride[1]], kernel[0, 0])
+    return matmul(images[:, :: stride[0], :: stride[1]], kernel[0, 0])
 
 
 def _dense(images: jax.Array, kernel: jax.Array, *, stride: Strides, pads: Pads) -> jax.Array:
@@ -209,7 +211,7 @@ def _dense(images: jax.Array, kernel: jax.Array, *, stride: Strides, pads: Pads)
         for j in range(w):
             top, left = pads[0][0] - i * stride[0], pads[1][0] - j * stride[1]
             columns.append(kernel[top : top + H, left : left + W].reshape(H * W * C, features))
-    return _matmul(images.reshape(B, H * W * C), jnp.concatenate(columns, axis=1)).reshape(B, h, w, features)
+    return matmul(images.reshape(B, H * W * C), jnp.concatenate(columns, axis=1)).reshape(B, h, w, features)
 
 
 def _im2col(images: jax.Array, kernel: jax.Array, *, stride: Strides, pads: Pads) -> jax.Array:
@@ -219,7 +221,7 @@ def _im2col(images: jax.Array, kernel: jax.Array, *, stride: Strides, pads: Pads
     padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
     rows = (_taken(padded, 1, i, stride, size) for i in range(kh))
     taps = [_taken(row, 2, j, stride, size) for row in rows for j in range(kw)]
-    return _matmul(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, features))
+    return matmul(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, features))
 
 
 def _rows(images: jax.Array, kernel: jax.Array, *, stride: Strides, pads: Pads) -> jax.Array:
@@ -231,7 +233,7 @@ def _rows(images: jax.Array, kernel: jax.Array, *, stride: Strides, pads: Pads) 
     total = jnp.zeros((), jnp.float32)
     for i in range(kh):
         row = _taken(beside, 1, i, stride, size)
-        total += _sum_in_float32(row, kernel[i].reshape(-1, features), ((3,), (0,)))
+        total += sum_in_float32(row, kernel[i].reshape(-1, features), ((3,), (0,)))
     return total.astype(images.dtype)
 
 
@@ -239,36 +241,6 @@ def _taken(padded: jax.Array, axis: int, tap: int, stride: Strides, size: tuple[
     """The rows (axis 1) or columns (axis 2) that a tap of the kernel sees, one for each of the output."""
     step, n = stride[axis - 1], size[axis - 1]
     return lax.slice_in_dim(padded, tap, tap + (n - 1) * step + 1, step, axis)
-
-
-@jax.custom_vjp
-def _matmul(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    """``x @ matrix`` over the last axis of x, ``[..., K]`` and ``[K, O]``, summed in float32 and rounded once.
-
-    XLA has a fast bfloat16 product for a CPU only where it gives float32, and the gradients are such products too:
-    those that JAX derives multiply by a float32 gradient.
-    """
-    return _sum_in_float32(x, matrix, ((x.ndim - 1,), (0,))).astype(x.dtype)
-
-
-def _matmul_fwd(x: jax.Array, matrix: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _matmul(x, matrix), (x, matrix)
-
-
-def _matmul_bwd(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, matrix = saved
-    rows = tuple(range(x.ndim - 1))
-    by_x = _sum_in_float32(grad, matrix, ((grad.ndim - 1,), (1,)))
-    by_matrix = _sum_in_float32(x, grad, (rows, rows))
-    return by_x.astype(x.dtype), by_matrix.astype(matrix.dtype)
-
-
-_matmul.defvjp(_matmul_fwd, _matmul_bwd)
-
-
-def _sum_in_float32(x: jax.Array, y: jax.Array, axes: tuple[tuple[int, ...], tuple[int, ...]]) -> jax.Array:
-    total = jnp.promote_types(x.dtype, jnp.float32)
-    return lax.dot_general(x, y, (axes, ((), ())), preferred_element_type=total)
 
 
 WAYS: dict[Way, Callable[..., jax.Array]] = {

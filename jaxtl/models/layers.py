@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from jaxtl.models.batch_norm import BatchNorm
 from jaxtl.models.convolution import convolve
+from jaxtl.models.matmul import dense_dot
 
 Initializer = Callable[..., jax.Array]
 
@@ -58,6 +59,7 @@ def linear(features: int, in_features: int, *, dtype: DTypeLike, name: str | Non
         dtype=dtype,
         kernel_init=torch_kernel_init,
         bias_init=torch_bias_init(in_features),
+        dot_general=dense_dot,
         name=name,
     )
 

@@ -25,6 +25,7 @@ from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
 from jaxtl.models.layers import adaptive_avg_pool, conv_norm, flatten, he_fan_out_init
+from jaxtl.models.matmul import dense_dot
 from jaxtl.models.max_pool import max_pool_2x2
 
 
@@ -85,7 +86,8 @@ class Hidden(nn.Module):
         x = flatten(adaptive_avg_pool(x, self.bins))
         for i, width in enumerate(self.widths, start=1):
             # torchvision's initialiser of the dense layers: N(0, 0.01), biases zero.
-            layer = nn.Dense(width, dtype=self.dtype, kernel_init=nn.initializers.normal(0.01), name=f"linear{i}")
+            init = nn.initializers.normal(0.01)
+            layer = nn.Dense(width, dtype=self.dtype, kernel_init=init, dot_general=dense_dot, name=f"linear{i}")
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x)))
         return x
 
