@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks lint install-test clean
+.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes lint install-test clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
@@ -26,6 +26,10 @@ test-parity: $(BIN)/.test
 # The configs that `make test` leaves out, and those whose networks it cuts to two layers a stage at full depth: minutes.
 test-configs: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m deep tests/test_config_runs.py
+
+# Runs of several processes that `make test` leaves out.
+test-processes: $(BIN)/.test
+	$(BIN)/python -m pytest -n 2 -m processes tests/test_distributed.py
 
 # Benchmarks of a step or two: what they print means nothing, but they must run.
 test-benchmarks: $(BIN)/.test

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import rich.console
 
 from jaxtl.compile_cache import keep_compiled
 from jaxtl.config import SOURCE, check, raise_problems, variants
@@ -17,6 +18,7 @@ from jaxtl.data.augment import compose
 from jaxtl.environment import describe
 from jaxtl.errors import UserError
 from jaxtl.models.grad_cam import ClassMaps
+from jaxtl.processes import first, from_first
 from jaxtl.report import html
 from jaxtl.report.comparison import Arm, compare
 from jaxtl.report.console import RunConsole
@@ -24,7 +26,7 @@ from jaxtl.report.figures import draw
 from jaxtl.report.statistics import classification_scores
 from jaxtl.report.tensorboard import write_events
 from jaxtl.report.text import duration
-from jaxtl.run_folder import RunFolder
+from jaxtl.run_folder import RunFolder, open_folder
 from jaxtl.train.class_maps import class_maps
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import place
@@ -61,7 +63,8 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
     """
     raise_problems(check(config), "The config")
     keep_compiled()
-    console, workdir = console or RunConsole(), pathlib.Path(workdir)
+    console = console or RunConsole(None if first() else rich.console.Console(quiet=True))
+    workdir = pathlib.Path(workdir)
     runs = variants(config)
     main, source = runs.pop(""), runs.pop(SOURCE, None)
     whole = {**main, **({SOURCE: source} if source else {}), **runs}
@@ -70,20 +73,20 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
         weights = tree["model"]["weights"]
         return workdir / SOURCE if weights == SOURCE else weights or None
 
-    with disk_errors_explained(workdir), RunFolder(workdir, whole) as folder, contextlib.closing(console):
-        if finished := folder.summary():
+    with disk_errors_explained(workdir), open_folder(workdir, whole) as folder, contextlib.closing(console):
+        if finished := from_first(folder.summary()):
             console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
             console.summary(main["name"], finished, str(folder.report))
-            return finished
-        if source or runs:
+            return dict(finished)
+        if (source or runs) and first():
             _look_at_weights([tree for tree in (source, *runs.values(), main) if tree], start_of)
         if source:
-            with RunFolder(workdir / SOURCE, source) as beside:
+            with open_folder(workdir / SOURCE, source) as beside:
                 _train_and_test(source, beside, start_of(source), console)
         baselines = []
         for where, baseline in runs.items():
             name = where.removeprefix("baselines.")
-            with RunFolder(workdir / "baselines" / name, baseline) as beside:
+            with open_folder(workdir / "baselines" / name, baseline) as beside:
                 summary = _train_and_test(baseline, beside, start_of(baseline), console)
                 baselines.append(_arm(name, baseline, summary, beside))
         return _train_and_test(main, folder, start_of(main), console, baselines)
@@ -111,8 +114,8 @@ def _train_and_test(
     baselines: Sequence[Arm] = (),
 ) -> Summary:
     """One run and its report; its result alone, where the folder holds it already."""
-    if finished := folder.summary():
-        return finished
+    if finished := from_first(folder.summary()):
+        return dict(finished)
     start = time.perf_counter()
     with train(config, folder, weights, console) as trained:
         test = _test(trained, config["batch_size"])
@@ -122,6 +125,8 @@ def _train_and_test(
             "lower the learning rate or set clip_norm, and start in a new work folder."
         )
     summary = _summarise(config["name"], trained, test)
+    if not first():
+        return dict(from_first(summary))  # once the first process has reported
     images = trained.splits.test
     folder.write_predictions(images.ids, images.labels, test.predicted, test.probability, images.class_names)
     if baselines:
@@ -131,6 +136,7 @@ def _train_and_test(
     _report(config, folder, trained, test, summary, baselines)
     folder.write_summary(summary)  # last of all: this file says that the run is finished
     console.summary(config["name"], summary, str(folder.report))
+    from_first(summary)
     return summary
 
 
@@ -208,7 +214,8 @@ def _report(
 
     def explain(shown: np.ndarray) -> ClassMaps | None:
         images, labels = np.asarray(splits.test.images[shown]), splits.test.labels[shown]
-        return class_maps(trained.model, fitted.variables, images, test.predicted[shown], labels, trained.preprocess)
+        variables = jax.device_get(fitted.variables)  # the other processes draw nothing
+        return class_maps(trained.model, variables, images, test.predicted[shown], labels, trained.preprocess)
 
     figures = draw(
         history=fitted.history,

@@ -9,8 +9,10 @@ from jaxtl.command import exit_status
 from jaxtl.config import check, raise_problems
 from jaxtl.config_fields import field_table
 from jaxtl.config_flags import load_config, override, split_flags, split_recipe
-from jaxtl.config_tree import Tree
+from jaxtl.config_tree import Tree, plain
+from jaxtl.distributed import together
 from jaxtl.experiment import run
+from jaxtl.processes import first, from_first
 from jaxtl.report.console import print_fields
 
 
@@ -43,11 +45,15 @@ def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 if all went well, 2 for a mistake that a person can mend, 128 + N after signal N."""
-    return exit_status(lambda: _run(sys.argv[1:] if argv is None else argv), resumes=True)
+    arguments = sys.argv[1:] if argv is None else argv
+    return exit_status(lambda: together(lambda: _run(arguments)), resumes=True)
 
 
 def _run(argv: Sequence[str]) -> int:
-    run(*parse(argv))
+    config, workdir = parse(argv) if first() else (None, None)
+    # Where there are several processes, they are told: a mistake in the flags is then told once, too.
+    config, workdir = from_first((plain(config), str(workdir)))
+    run(config, workdir)
     return 0
 
 

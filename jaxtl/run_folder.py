@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxtl.config_tree import differences, leaves, plain, without
 from jaxtl.errors import UserError
+from jaxtl.processes import first
 
 try:
     import fcntl
@@ -227,6 +228,52 @@ class RunFolder:
             draft.replace(self.path / name)
         finally:
             draft.unlink(missing_ok=True)
+
+
+class FolderOfAnother(RunFolder):
+    """The folder of a run as the processes see it that do not keep it: nothing is read, nothing is written."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path, self._lock = path, None
+
+    def begin(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def summary(self) -> dict[str, Any] | None:
+        """``None``, finished or not."""
+        return None
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Nothing."""
+
+    def append_line(self, line: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def history(self) -> list[dict[str, Any]]:
+        """No lines."""
+        return []
+
+    def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:
+        """Nothing."""
+
+    def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:
+        """Nothing."""
+
+    def predictions(self) -> list[dict[str, str]]:
+        """No lines."""
+        return []
+
+
+def open_folder(path: pathlib.Path, config: Mapping[str, Any]) -> RunFolder:
+    """The folder of a run that this process computes, alone or with others; the first process keeps it.
+
+    Raises:
+      UserError: see `RunFolder`.
+    """
+    return RunFolder(path, config) if first() else FolderOfAnother(path)
 
 
 def identity(config: Mapping[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import pathlib
 import signal
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,14 +17,15 @@ from jaxtl.data.prepare import Splits
 from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier
+from jaxtl.processes import arrays_from_first, first, first_before_others, numbers_of_all
 from jaxtl.report.console import RunConsole
 from jaxtl.run_folder import RunFolder
-from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.interrupt import stop_on_signals
 from jaxtl.train.loop import Fitted, fit
 from jaxtl.train.mesh import data_mesh
 from jaxtl.train.progress import Progress
+from jaxtl.train.shared_checkpoints import open_checkpoints
 from jaxtl.transfer.phases import Phase
 
 
@@ -77,9 +79,13 @@ def train(
     """
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
-    model, variables = create(config, weights)  # first: a mistake in the weights shows before any data is fetched
-    plan, remarks = settled_plan(plan, model, variables["params"])
-    splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
+    with first_before_others():
+        # The model first: a mistake in the weights shows before any data is fetched. One process reads them for all.
+        model, variables = create(config, weights if first() else None)
+        plan, remarks = settled_plan(plan, model, variables["params"])
+        splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
+    variables = arrays_from_first(variables)
+    _refuse_other_images(splits)
     if splits.validation is None and any(phase.needs_validation for phase in plan):
         raise UserError(
             f"data.validation={config['data']['validation']} holds out none of the {len(splits.train)} training "
@@ -99,7 +105,7 @@ def train(
     mesh = data_mesh(batch_size)
     if mesh.size < jax.device_count():
         console.say(f"Batches of {batch_size} are shared evenly by {mesh.size} of {jax.device_count()} devices.")
-    with contextlib.closing(Checkpoints(folder.checkpoints)) as checkpoints:
+    with contextlib.closing(open_checkpoints(folder.checkpoints)) as checkpoints:
         # The checkpoint is what counts: lines written after it belong to epochs that will be run again.
         saved = Progress(**(checkpoints.last_progress() or {}))
         spent_before = saved.compile_s + saved.features_s + saved.seconds
@@ -128,3 +134,18 @@ def train(
                 stop=stop,
             )
             yield Trained(model, plan, splits, fitted, preprocess, mesh, features, spent_before)
+
+
+def _refuse_other_images(splits: Splits) -> None:
+    """See to it that all processes of the run have the same images, as far as names and labels tell.
+
+    Raises:
+      UserError: they do not.
+    """
+    parts = [part for part in (splits.train, splits.validation, splits.test) if part is not None]
+    content = b"".join(array.tobytes() for part in parts for array in (part.ids, part.labels))
+    sums = numbers_of_all([zlib.crc32(content) >> 1])  # 31 bits
+    if (sums != sums[0]).any():
+        raise UserError(
+            "The processes of this run do not see the same images; give all hosts the same files under data.dir."
+        )

@@ -27,16 +27,20 @@ class Checkpoints:
 
     Attributes:
       folder: holds ``last/<step>``, ``best/<epoch>`` and ``frozen/<phase>``.
+
+    Args:
+      folder: see above.
+      one_process: of several, this one alone saves and restores; arrays are then numpy arrays.
     """
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, *, one_process: int | None = None) -> None:
         self.folder = folder
         with _writing(folder):
-            self._last = _manager(folder / "last", keep=1)
+            self._last = _manager(folder / "last", 1, one_process)
             # The best before this one goes only after the next `last` is safe: if the process dies in between, the
             # older `last` still finds the best that it remembers.
-            self._best = _manager(folder / "best", keep=2)
-            self._frozen = _manager(folder / "frozen", keep=2)
+            self._best = _manager(folder / "best", 2, one_process)
+            self._frozen = _manager(folder / "frozen", 2, one_process)
 
     def save_last(self, step: int, tree: Any, progress: Mapping[str, Any]) -> None:
         """Save where training stands.
@@ -70,7 +74,7 @@ class Checkpoints:
     def restore_last(self, template: Any) -> Any:
         """The tree of the last save, with the structure, shapes, dtypes and shardings of ``template``."""
         step = self._last.latest_step()
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
+        abstract = jax.tree.map(_abstract, flatten(template))
         with _reading(self.folder):
             items = self._last.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract)))
         return unflatten(items["state"], template)
@@ -101,7 +105,7 @@ class Checkpoints:
         return self._restore_variables(self._best, epoch, template)
 
     def _restore_variables(self, manager: ocp.CheckpointManager, step: int, template: Any) -> Any:
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, flatten(template))
+        abstract = jax.tree.map(_abstract, flatten(template))
         with _reading(self.folder):
             items = manager.restore(step, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract)))
         return unflatten(items["variables"], template)
@@ -148,12 +152,22 @@ def unflatten(flat: Mapping[str, Any], template: Any) -> Any:
     return serialization.from_state_dict(template, traverse_util.unflatten_dict({**full, **flat}, sep=_SEPARATOR))
 
 
-def _manager(folder: pathlib.Path, *, keep: int) -> ocp.CheckpointManager:
+def _abstract(leaf: Any) -> Any:
+    """A leaf to restore, as orbax takes it: a numpy array, as without a sharding it would ask for the saved one."""
+    return leaf if isinstance(leaf, np.ndarray) else ocp.utils.to_shape_dtype_struct(leaf)
+
+
+def _manager(folder: pathlib.Path, keep: int, one_process: int | None) -> ocp.CheckpointManager:
+    folder.mkdir(parents=True, exist_ok=True)
+    active = None if one_process is None else {one_process}
     options = ocp.CheckpointManagerOptions(
         max_to_keep=keep,
-        create=True,
+        create=False,
         enable_async_checkpointing=False,
         cleanup_tmp_directories=True,  # what a killed process left behind
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=one_process or 0, active_processes=active
+        ),
     )
     return ocp.CheckpointManager(folder.absolute(), options=options)
 

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxtl.data.augment import Transform
 from jaxtl.models.classifier import Classifier
+from jaxtl.processes import wait_for_all
 from jaxtl.train.examples import Examples, batches
-from jaxtl.train.mesh import replicated
+from jaxtl.train.mesh import put, replicated
 from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.step import make_eval_step
 from jaxtl.transfer.partition import Variables
@@ -67,7 +67,7 @@ def make_evaluator(
 
     def evaluate(variables: Variables) -> Evaluation:
         nonlocal compiled
-        metrics = jax.device_put(empty_metrics(examples.num_classes), everywhere)
+        metrics = put(empty_metrics(examples.num_classes), everywhere)
         compile_s, start = 0.0, time.perf_counter()
         predictions = []
         for inputs, labels, order, row in batches(examples, batch_size, None, mesh):
@@ -75,6 +75,7 @@ def make_evaluator(
             if compiled is None:
                 began = time.perf_counter()
                 compiled = step.lower(*arguments, metrics).compile()
+                wait_for_all()
                 compile_s = time.perf_counter() - began
             metrics, batch = compiled(*arguments, metrics)
             predictions.append(batch)

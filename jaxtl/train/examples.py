@@ -10,13 +10,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order, epoch_order
 from jaxtl.data.stored import StoredImages
 from jaxtl.data.stream import stream
-from jaxtl.train.mesh import put_order, replicated
+from jaxtl.processes import numbers_of_all, wait_for_all
+from jaxtl.train.mesh import own_rows, put, put_order, put_rows, replicated
 
 # Share of the free device memory that inputs may take: activations and gradients need the rest.
 _SHARE = 0.5
@@ -47,7 +48,7 @@ def place(dataset: Dataset, mesh: Mesh) -> Examples:
     examples = Examples(dataset.images, dataset.labels, dataset.num_classes, len(dataset))
     if isinstance(dataset.images, StoredImages) or not fits(dataset.images.nbytes, mesh):
         return examples
-    inputs, labels = jax.device_put((examples.inputs, examples.labels), replicated(mesh))
+    inputs, labels = put((examples.inputs, examples.labels), replicated(mesh))
     return examples._replace(inputs=inputs, labels=labels)
 
 
@@ -56,11 +57,12 @@ def fits(nbytes: int, mesh: Mesh) -> bool:
 
     A CPU does not: its device memory is the host's, and there is no other place to go.
     """
-    for device in mesh.devices.flat:
+    room = True
+    for device in mesh.local_devices:
         memory = device.memory_stats() or {}
         if "bytes_limit" in memory and nbytes > _SHARE * (memory["bytes_limit"] - memory.get("bytes_in_use", 0)):
-            return False
-    return True
+            room = False
+    return bool(numbers_of_all([room]).all())  # a process knows its own devices alone
 
 
 def batches(
@@ -85,12 +87,14 @@ def batches(
         for row in rows:
             yield examples.inputs, labels, on_device, row
         return
-    split = NamedSharding(mesh, PartitionSpec("data"))
+    own = own_rows(batch_size, mesh)  # a process reads no others
     in_turn = np.arange(batch_size, dtype=np.int32)[None]
     ahead: list[Batch] = []
     all_labels = np.asarray(examples.labels)
-    for row, gathered in zip(rows, _gathered(examples.inputs, order.indices[first:]), strict=True):
-        batch = jax.device_put((gathered, all_labels[order.indices[row]]), split)
+    for row, gathered in zip(rows, _gathered(examples.inputs, order.indices[first:, own]), strict=True):
+        if row == first:
+            wait_for_all()  # the readers of one may start long after those of another
+        batch = put_rows((gathered, all_labels[order.indices[row, own]]), batch_size, mesh)
         ahead.append((*batch, put_order(Order(in_turn, order.mask[row][None]), mesh), 0))
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes
             yield ahead.pop(0)

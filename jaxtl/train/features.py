@@ -18,9 +18,11 @@ from jaxtl.data.augment import Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order
 from jaxtl.models.classifier import HEAD, Classifier
+from jaxtl.processes import wait_for_all
 from jaxtl.train.examples import Examples, batches, fits, place
-from jaxtl.train.interrupt import StopFlag, check_stop
-from jaxtl.train.mesh import replicated
+from jaxtl.train.interrupt import Interrupted, StopFlag
+from jaxtl.train.meetings import Meetings
+from jaxtl.train.mesh import put, replicated
 from jaxtl.train.observer import SYNC_S, Observer
 
 
@@ -117,7 +119,7 @@ class FeatureCache:
         program = (*program, dataset.image_shape)  # one for all data sets whose images are alike and treated alike
         key = jax.random.key(seed)
         compile_s, start = 0.0, time.perf_counter()
-        synced = start
+        meetings = Meetings(self._stop, SYNC_S)
         write = jax.jit(_write, donate_argnums=0, out_shardings=everywhere)
         for view in range(views):
             view_key = jax.random.fold_in(key, view)
@@ -127,6 +129,7 @@ class FeatureCache:
                     began = time.perf_counter()
                     step = make_feature_step(self._model, transform, self._mesh)
                     self._compiled[program] = step.lower(*arguments).compile()
+                    wait_for_all()
                     compile_s = time.perf_counter() - began
                     self._observer.on_compile("feature extraction", compile_s)
                 features = self._compiled[program](*arguments)
@@ -139,16 +142,17 @@ class FeatureCache:
                     kept = write(kept, features, at)
                 else:
                     kept[at : at + batch_size] = features
-                if time.perf_counter() - synced > SYNC_S or self._stop:
+                if meetings.due():
                     jax.block_until_ready(features)
-                    synced = time.perf_counter()
                     self._observer.on_images(min(view * N + (i + 1) * batch_size, views * N))
-                    check_stop(self._stop, "while features were computed, which will be done again")
+                    stop, _ = meetings.meet()
+                    if stop:
+                        raise Interrupted(self._stop, "while features were computed, which will be done again")
         jax.block_until_ready(kept)
         seconds = time.perf_counter() - start - compile_s
         labels: Any = np.tile(dataset.labels, views)
         if on_device:
-            labels = jax.device_put(labels, everywhere)
+            labels = put(labels, everywhere)
         examples = Examples(kept, labels, dataset.num_classes, N, views)
         return Kept(examples, seconds / views, seconds, compile_s)
 

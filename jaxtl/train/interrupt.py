@@ -26,18 +26,16 @@ class Interrupted(Exception):  # noqa: N818 - a request that was met is no error
 
     Attributes:
       stop: tells which signal.
+
+    Args:
+      stop: see above.
+      where: ends the phrase "Stopped by SIGTERM …".
     """
 
     def __init__(self, stop: StopFlag, where: str) -> None:
         name = stop.signal.name if stop.signal else "request"
         super().__init__(f"Stopped by {name} {where}; all is saved: run the same command again to go on.")
         self.stop = stop
-
-
-def check_stop(stop: StopFlag, where: str) -> None:
-    """Raise ``Interrupted`` if a stop was asked for; ``where`` ends the phrase "Stopped by SIGTERM …"."""
-    if stop:
-        raise Interrupted(stop, where)
 
 
 @contextlib.contextmanager

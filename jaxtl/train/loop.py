@@ -7,7 +7,6 @@ continue bit by bit, even from the middle of an epoch.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 from jax.sharding import Mesh
 
 from jaxtl.data.augment import Transform
@@ -16,7 +15,7 @@ from jaxtl.models.classifier import Classifier
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.interrupt import StopFlag
-from jaxtl.train.mesh import replicated
+from jaxtl.train.mesh import put, replicated
 from jaxtl.train.observer import Observer
 from jaxtl.train.phase import PhaseUnderWay, Setting
 from jaxtl.train.progress import Line, Progress
@@ -101,7 +100,7 @@ def fit(
     )
     saved = checkpoints.last_progress()
     progress = Progress(**saved) if saved else Progress()
-    kept_variables = jax.device_put({"batch_stats": {}, **variables}, replicated(mesh))
+    kept_variables = put({"batch_stats": {}, **variables}, replicated(mesh))
     kept_epoch = 0
     for index in range(progress.phase, len(plan)):
         resume = saved is not None and index == saved["phase"]

@@ -15,12 +15,14 @@ from jaxtl.data.augment import Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
+from jaxtl.processes import from_first, wait_for_all
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import Batch, Examples, batches, place
 from jaxtl.train.features import FeatureCache, Kept, head_alone
 from jaxtl.train.interrupt import Interrupted, StopFlag
-from jaxtl.train.mesh import replicated
+from jaxtl.train.meetings import Meetings
+from jaxtl.train.mesh import put, replicated
 from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.observer import SYNC_S, Observer
 from jaxtl.train.optimizer import make_optimizer, make_schedule
@@ -121,6 +123,7 @@ class PhaseUnderWay:
         if self.best_on_disk is not None:
             self.best = (self.best_on_disk, setting.checkpoints.restore_best(self.best_on_disk, variables))
         self.saved_at = time.monotonic()
+        self.meetings = Meetings(setting.stop, SYNC_S)
         if not self.cached:
             setting.features.forget()  # of no use here, and room on the device
 
@@ -132,10 +135,7 @@ class PhaseUnderWay:
             progress.lines(), phase.monitor, phase.patience
         ):
             self._epoch()
-            if self.setting.stop:
-                self._save()
-                raise Interrupted(self.setting.stop, f"in epoch {len(progress.history)}")
-            self._save_if_due()
+            self._meet(len(progress.history))
         if self.best is None:
             self.best = len(progress.history), self._variables()
         self._save()
@@ -158,7 +158,7 @@ class PhaseUnderWay:
         setting.observer.on_epoch_start(self.phase.name, number, setting.epochs_planned, images)
 
         before, start = progress.seconds, time.perf_counter()
-        synced = start
+        self.meetings.begin()
         row = first
         frozen = _NOTHING if self.cached else self.frozen
         while batch is not None:
@@ -167,15 +167,11 @@ class PhaseUnderWay:
             row += 1
             progress.step += 1
             progress.total_step += 1
-            if time.perf_counter() - synced > SYNC_S or setting.stop:
+            if self.meetings.due():
                 self._check_loss(number)
-                synced = time.perf_counter()
-                progress.seconds = before + synced - start
+                progress.seconds = before + time.perf_counter() - start
                 setting.observer.on_images(min(row * setting.batch_size, images))
-                if setting.stop:
-                    self._save()
-                    raise Interrupted(setting.stop, f"in epoch {number}")
-                self._save_if_due()
+                self._meet(number)
             batch = next(feed, None)
         self._check_loss(number)
         measured = self.state.metrics.compute()
@@ -196,9 +192,10 @@ class PhaseUnderWay:
             "images_per_s": images / train_s,
             "seconds": train_s + (validation.seconds if validation else 0.0),
         }
+        line = from_first(line)  # its times, and what is decided by it, are the same in all processes
         progress.history.append(line)
         progress.seconds = 0.0
-        no_sums = jax.device_put(empty_metrics(setting.train.num_classes), replicated(setting.mesh))
+        no_sums = put(empty_metrics(setting.train.num_classes), replicated(setting.mesh))
         self.state = self.state.replace(metrics=no_sums)
         if self._best_epoch() == number:
             self.best = (number, merge_variables(_copy(self._moving()), self.frozen))
@@ -289,6 +286,7 @@ class PhaseUnderWay:
             self.state, frozen, inputs, labels, order, self.key
         ).compile()
         seconds = time.perf_counter() - start
+        wait_for_all()
         self.progress.compile_s += seconds
         setting.observer.on_compile("train step", seconds)
 
@@ -311,9 +309,14 @@ class PhaseUnderWay:
 
     # --- checkpoints ---
 
-    def _save_if_due(self) -> None:
-        if time.monotonic() - self.saved_at >= self.setting.checkpoint_every_s:
+    def _meet(self, epoch: int) -> None:
+        """Save if it is time to; save and raise ``Interrupted`` if the end was asked for."""
+        due = time.monotonic() - self.saved_at >= self.setting.checkpoint_every_s
+        stop, save = self.meetings.meet(due)
+        if stop or save:
             self._save()
+        if stop:
+            raise Interrupted(self.setting.stop, f"in epoch {epoch}")
 
     def _save(self) -> None:
         """Save what stays, once; the best variables, if they are news; and then the state that refers to both."""

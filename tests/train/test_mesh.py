@@ -11,7 +11,7 @@ import pytest
 
 from jaxtl.data.feed import epoch_order
 from jaxtl.errors import UserError
-from jaxtl.train.mesh import data_mesh, put_order
+from jaxtl.train.mesh import data_mesh, own_rows, put_order
 
 SCRIPT = pathlib.Path(__file__).with_name("mesh_script.py")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -58,3 +58,15 @@ def test_devices_that_cannot_share_a_batch_evenly_stay_idle(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 4)
     monkeypatch.setattr(jax, "devices", lambda: 4 * [jax.local_devices()[0]])
     assert [data_mesh(batch).size for batch in (128, 25, 6)] == [4, 1, 2]
+
+
+def test_devices_of_several_processes_must_share_a_batch_evenly(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr("jaxtl.train.mesh.alone", lambda: False)
+    with pytest.raises(UserError, match="batch_size is 20, which the 8 devices of 2 processes cannot share evenly"):
+        data_mesh(20)
+
+
+def test_the_rows_of_a_process_that_is_alone_are_all(mesh):
+    np.testing.assert_array_equal(own_rows(6, mesh), np.arange(6))
