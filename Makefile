@@ -27,9 +27,9 @@ test-parity: $(BIN)/.test
 test-configs: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m deep tests/test_config_runs.py
 
-# Runs of several processes that `make test` leaves out.
+# Runs of several processes, and one killed again and again, that `make test` leaves out.
 test-processes: $(BIN)/.test
-	$(BIN)/python -m pytest -n 2 -m processes tests/test_distributed.py
+	$(BIN)/python -m pytest -n 2 -m processes tests/test_distributed.py tests/test_resume.py
 
 # Benchmarks of a step or two: what they print means nothing, but they must run.
 test-benchmarks: $(BIN)/.test

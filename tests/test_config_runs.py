@@ -32,7 +32,7 @@ NAMES = (
 )
 
 # Those whose frame no other of these has; the others run in `make test-configs`.
-QUICK = ("resnet18", "densenet161", "resnet50_gradual", "vgg16", "resnet50")
+QUICK = ("resnet18", "densenet161", "vgg16")
 DEEP = ("densenet121", "densenet161", "densenet161_steplr", "resnet152")
 
 both_recipes = pytest.mark.parametrize("recipe", ["replica", "best"])

@@ -133,6 +133,7 @@ def assert_the_same(workdir, expected):
         np.testing.assert_array_equal(weights[path], leaf, err_msg=path)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("run", ["two", "one_stopped"])
 def test_two_processes_compute_what_one_computes(several, run):
     assert_the_same(several / run, several / "alone")
@@ -144,6 +145,7 @@ def test_they_do_so_from_host_memory_and_after_a_signal_to_both(more, run):
     assert_the_same(more / run, more / "alone")
 
 
+@pytest.mark.processes
 def test_the_first_process_alone_talks(several):
     assert statuses(several, "two") == [0, 0]
     first, second = said(several, "two", "out")
@@ -160,6 +162,7 @@ def assert_stopped(folder, log):
     assert second == ""
 
 
+@pytest.mark.processes
 def test_a_signal_to_one_stops_all(several):
     assert_stopped(several, "stop_one")
 
@@ -169,6 +172,7 @@ def test_a_signal_to_both_stops_both(more):
     assert_stopped(more, "stop_both")
 
 
+@pytest.mark.processes
 def test_one_goes_on_where_two_were_stopped(several):
     assert statuses(several, "alone_goes_on") == [0]
     assert "Going on after epoch 1, from step 7." in said(several, "alone_goes_on", "out")[0]
@@ -185,6 +189,7 @@ def assert_told_once(folder, log):
     assert "".join(said(folder, log, "err")) == "jaxtl: This is wrong; mend it.\n"
 
 
+@pytest.mark.processes
 def test_a_mistake_ends_all_and_is_told_once(several):
     assert_told_once(several, "mistake_of_one")
 
@@ -194,6 +199,7 @@ def test_a_mistake_that_all_make_is_told_once(more):
     assert_told_once(more, "mistake_of_both")
 
 
+@pytest.mark.processes
 def test_a_fault_in_the_midst_of_training_ends_all(several):
     assert statuses(several, "crash") == [1, 1]
     text = "".join(said(several, "crash", "err"))
@@ -201,6 +207,7 @@ def test_a_fault_in_the_midst_of_training_ends_all(several):
     assert text.endswith("RuntimeError: This is wrong; mend it.\n")
 
 
+@pytest.mark.processes
 def test_a_process_that_does_not_come_is_one_sentence(several):
     assert statuses(several, "missing") == [2]
     assert said(several, "missing", "err") == [

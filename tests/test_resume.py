@@ -111,6 +111,7 @@ def test_killed_at_random_moments(command, tiny_config, tmp_path):
     assert_clean(broken, epochs=8)
 
 
+@pytest.mark.processes
 def test_killed_in_the_source_and_in_the_baseline(command, transfer_config, tmp_path):
     arguments = ("--config", transfer_config, *OFTEN, "--config.source.phases.0.epochs=8")
     assert command(*arguments, "--workdir", tmp_path / "straight").status == 0

@@ -1,6 +1,6 @@
 """What a user would pick instead, doing the same work: one file a framework, each with ``contender(task)``."""
 
-import importlib
+import importlib.util
 
 from benchmarks.contender import Contender, Task, need
 
@@ -8,6 +8,7 @@ from benchmarks.contender import Contender, Task, need
 PEERS = {
     "flax": ("flax_", ()),
     "torchvision": ("torchvision_", ("torch", "torchvision")),
+    "torchvision-float32": ("torchvision_float32", ("torch", "torchvision")),
     "torchvision-compiled": ("torchvision_compiled", ("torch", "torchvision")),
     "keras": ("keras_", ("keras",)),
 }
@@ -20,7 +21,8 @@ def check_installed(peer: str) -> None:
       UserError: a package of this peer is not installed.
     """
     for package in PEERS[peer][1]:
-        need(package, peer)
+        if importlib.util.find_spec(package) is None:  # found and not imported: Keras asks for its backend then
+            need(package, peer)
 
 
 def contender(peer: str, task: Task) -> Contender:
