@@ -56,9 +56,10 @@ def convolve(
       wall time) at 1x1x512, where it is one dot with the middle tap. Gradient of the images: 240 and 3.1 at 2x2x256.
     - ``im2col``, fewer output rows or columns than the kernel has: 3.4 and 2.0 for 3x3 of stride 2 at 4x4x128; gradient
       of the images 93 and 2.5.
-    - ``rows``, bfloat16 with 128 channels or more on both sides and at most 14 x 14 output pixels: 21.8 and 12.6 at
-      7x7x512 and batch 16, 24.1 and 18.1 at 14x14x256, 3.5 and 3.0 at 4x4x128. Not else, where the copies cost more
-      than the dots win: 27.7 and 50.2 at 28x28x128, 4.2 and 6.8 at 8x8x64 and batch 128. Forward alone.
+    - ``rows``, bfloat16 with 128 channels or more on both sides, to 256 or at most 14 x 14 output pixels: 21.8 and 12.6
+      at 7x7x512 and batch 16, 24.1 and 18.1 at 14x14x256, 3.5 and 3.0 at 4x4x128; wall time 192 and 132 at 28x28x512,
+      126 and 109 at 56x56x128 to 256. Not else, where the copies cost more than the dots win: 27.7 and 50.2 at
+      28x28x128, 4.2 and 6.8 at 8x8x64 and batch 128. Forward alone.
     - ``pad channels``, fewer than 4 channels: 94 and 66 for 7x7 of stride 2 at 224x224x3 and batch 16, 11.2 and 8.9 at
       32x32x3, 15.4 and 13.2 for 3x3 to 32; the kernel's gradient 7.6 and 6.6, for 7x7 alike.
     - ``library``, all the rest: in float32, 4.0 against 9.6 by the best of the others for 3x3 at 8x8x64, 18.8 against
@@ -95,7 +96,7 @@ def way_on_cpu(
     h, w = _output_size(image_shape, kernel_shape, stride, pads)
     if h < kh or w < kw:
         return "im2col"
-    if dtype == jnp.bfloat16 and min(C, features) >= 128 and h * w <= 14 * 14:
+    if dtype == jnp.bfloat16 and min(C, features) >= 128 and (features >= 256 or h * w <= 14 * 14):
         return "rows"
     return "pad channels" if C < 4 else "library"
 
