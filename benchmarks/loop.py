@@ -1,11 +1,12 @@
-"""What the training loop costs beside its steps: batches, progress, the console, checks of the loss, metrics.
+"""What the training loop costs beside its steps: batches, progress, checks of the loss, metrics.
 
     python -m benchmarks.loop
     python -m benchmarks.loop --model cnn --data cifar10
 
 A run of its own, like any other. Its step is wrapped, so that every call is waited for: the time of an epoch outside
-those calls is the loop's own. Nothing of it hides behind the device here, as it otherwise does: the share printed is an
-upper bound. The digits make epochs of a few steps, in which what is done once an epoch weighs more than elsewhere.
+those calls is the loop's own. Nothing of it hides behind the device here, as it otherwise does. Validation, checkpoints
+and what a terminal does are not in it. The digits make epochs of a few steps, in which what is done once an epoch weighs
+more than elsewhere.
 """
 
 import argparse

@@ -153,7 +153,8 @@ def _end_all(text: str, status: int) -> None:
         store().key_value_set(_END, json.dumps(status))
     except jax.errors.JaxRuntimeError:  # another was first, and its end may be the reason for this one
         with contextlib.suppress(jax.errors.JaxRuntimeError):
-            status = json.loads(store().blocking_key_value_get(_END, _WAIT_FOR_OTHERS_MS))
+            ended = store().blocking_key_value_get(_END, _WAIT_FOR_OTHERS_MS)
+            status = json.loads(ended) if ended else status  # empty: all had come to the end
     else:
         print(text.encode(errors="backslashreplace").decode(), end="\n" if text else "", file=sys.stderr, flush=True)
     _leave(status)
@@ -172,9 +173,11 @@ def _end_with_the_others() -> None:
 def _leave(status: int) -> None:
     """End this process without waiting for what its other threads wait for; the coordinator last."""
     client, number = store(), jax.process_index()
-    with contextlib.suppress(jax.errors.JaxRuntimeError):  # a process that does not answer is beyond help
+    gone = contextlib.suppress(jax.errors.JaxRuntimeError)  # a process that does not answer is beyond help
+    with gone:
         client.key_value_set(f"{_END}/{number}", "", allow_overwrite=True)
-        for other in range(jax.process_count()) if number == 0 else ():
+    for other in range(jax.process_count()) if number == 0 else ():
+        with gone:
             client.blocking_key_value_get(f"{_END}/{other}", _WAIT_FOR_OTHERS_MS)
     sys.stdout.flush()
     os._exit(status)

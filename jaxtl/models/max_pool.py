@@ -42,7 +42,7 @@ def max_pool_3x3(images: jax.Array) -> jax.Array:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _max_pool(images: jax.Array, size: int, border: int) -> jax.Array:
     def by_rows_and_columns(images: jax.Array) -> jax.Array:
-        wide = jnp.asarray(images, jnp.float32)  # XLA has no vectors of bfloat16 on a CPU
+        wide = _wide(images)  # XLA has no vectors of bfloat16 on a CPU
         return _max_along(2, _max_along(1, wide, size), size).astype(images.dtype)
 
     pooled: jax.Array = lax.platform_dependent(images, cpu=by_rows_and_columns, default=_library(size, border))
@@ -53,7 +53,7 @@ def _max_pool_fwd(images: jax.Array, size: int, border: int) -> tuple[jax.Array,
     """The pool, the images, and which tap of its window each output pixel comes from (0 where XLA finds it itself)."""
 
     def by_taps(images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        most, *others = _taps(jnp.asarray(images, jnp.float32), size, border)
+        most, *others = _taps(_wide(images), size, border)
         winner = jnp.zeros(most.shape, jnp.int8)
         for tap, pixels in enumerate(others, start=1):
             winner = jnp.where(pixels > most, jnp.int8(tap), winner)
@@ -78,7 +78,7 @@ def _max_pool_bwd(size: int, border: int, saved: tuple[jax.Array, jax.Array], gr
 
         def of_tap(i: int, j: int) -> jax.Array:
             """What tap (i, j) takes, ``[B, rows, columns, C]``, by q of row and column."""
-            taken = jnp.where(winner == i * size + j, jnp.asarray(grad, jnp.float32), 0)
+            taken = jnp.where(winner == i * size + j, _wide(grad), 0)
             before, left = i // 2, j // 2
             return jnp.pad(taken, ((0, 0), (before, zeros - before), (left, zeros - left), (0, 0)))
 
@@ -102,6 +102,10 @@ def _max_pool_bwd(size: int, border: int, saved: tuple[jax.Array, jax.Array], gr
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    return jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _library(size: int, border: int) -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.models.batch_norm import BatchNorm, normalise_batch
+from jaxtl.models.batch_norm import BatchNorm, channel_mean, normalise_batch
 
 IMAGES = np.random.default_rng(0).normal(3, 2, size=(2, 2, 1, 5)).astype(np.float32)
 
@@ -88,3 +88,16 @@ def test_the_gradient_is_that_of_the_formula(shape, dtype, tolerance):
     assert [leaf.dtype for leaf in found] == [x.dtype, x.dtype, scale.dtype, bias.dtype]
     for leaf, wanted in zip(found, (expected, *expected_vjp(jnp.asarray(grad, jnp.float32))), strict=True):
         np.testing.assert_allclose(np.asarray(leaf, np.float32), wanted, tolerance, 10 * tolerance)
+
+
+def test_the_mean_of_many_values_is_rounded_little():
+    x = np.random.default_rng(0).normal(3, 1, (128, 16, 16, 8)).astype(np.float32)
+    found = channel_mean(jnp.asarray(x), corrected=True)
+    np.testing.assert_allclose(found, x.mean((0, 1, 2), dtype=np.float64), atol=2e-6)
+
+
+@pytest.mark.parametrize("options", [{"axis": 1}, {"use_scale": False}, {"axis_name": "data"}])
+def test_what_it_cannot_do_is_refused(options):
+    norm = BatchNorm(use_running_average=False, **options)
+    with pytest.raises(UserError, match=r"flax\.linen\.BatchNorm"):
+        norm.apply(norm.init(jax.random.key(0), IMAGES), IMAGES, mutable=["batch_stats"])

@@ -50,6 +50,13 @@ def test_max_pool_and_its_gradient_are_those_of_xla(pool, shape, ties, dtype):
     np.testing.assert_allclose(*(np.asarray(g, np.float32) for g in (grad, expected_grad)), tolerance, tolerance)
 
 
+def test_max_pool_keeps_the_digits_of_float64():
+    with jax.enable_x64(True):
+        images = jnp.asarray(np.random.default_rng(0).normal(size=(1, 4, 4, 2)), jnp.float64)
+        for pool in (max_pool_2x2, max_pool_3x3):
+            np.testing.assert_array_equal(pool(images), XLAS[pool](images))
+
+
 def test_max_pool_gives_the_gradient_of_a_tie_to_the_first_in_reading_order():
     grad = jax.grad(lambda x: max_pool_2x2(x).sum())(jnp.zeros((1, 2, 2, 1)))
     assert grad[0, :, :, 0].tolist() == [[1, 0], [0, 0]]
