@@ -5,8 +5,8 @@
 
 A run of its own, like any other. Its step is wrapped, so that every call is waited for: the time of an epoch outside
 those calls is the loop's own. Nothing of it hides behind the device here, as it otherwise does. Validation, checkpoints
-and what a terminal does are not in it. The digits make epochs of a few steps, in which what is done once an epoch weighs
-more than elsewhere.
+and what a terminal does are not in it. The digits make epochs of a few steps, in which what is done once an epoch
+weighs more than elsewhere.
 """
 
 import argparse
