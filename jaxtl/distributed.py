@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,6 +24,7 @@ from jaxtl.train.interrupt import Interrupted
 _VARIABLES = ("JAXTL_COORDINATOR", "JAXTL_PROCESSES", "JAXTL_PROCESS")
 _END = "jaxtl/end"  # under this key stands the status that all processes end with, once it is known
 _WAIT_FOR_OTHERS_MS = 10_000
+_LEAD_S = 1.0
 _PATIENCE_S = 300  # hosts of a cluster may start minutes apart
 _ending = threading.Event()  # the main thread ends this process, and has something to say before
 
@@ -179,5 +181,8 @@ def _leave(status: int) -> None:
     for other in range(jax.process_count()) if number == 0 else ():
         with gone:
             client.blocking_key_value_get(f"{_END}/{other}", _WAIT_FOR_OTHERS_MS)
+    if number == 0:
+        # Who has said that it ends has still to do so, and JAX aborts it if the coordinator is gone.
+        time.sleep(_LEAD_S)
     sys.stdout.flush()
     os._exit(status)
