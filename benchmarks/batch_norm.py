@@ -6,13 +6,14 @@ Prints median milliseconds of each, taken in turn, float32, and of the mean over
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 
+from benchmarks.contender import Contender, compiled
+from benchmarks.measure import in_turn, warm_up
 from jaxtl.compiler_options import compiler_options
 from jaxtl.environment import device
 from jaxtl.models.batch_norm import BatchNorm, channel_mean
@@ -21,14 +22,12 @@ SHAPES = ((128, 16, 16, 64), (128, 8, 8, 256), (128, 4, 4, 512), (16, 56, 56, 64
 REPEATS = 15
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[[], object]:
-    """The function, compiled and run once."""
-    program = jax.jit(function, compiler_options=compiler_options()).lower(*arguments).compile()
-    jax.block_until_ready(program(*arguments))
-    return lambda: jax.block_until_ready(program(*arguments))
+def program(name: str, function: Callable[..., Any], *arguments: Any) -> Contender:
+    """The function as this package compiles it."""
+    return compiled(name, jax.jit(function, compiler_options=compiler_options()), *arguments, carries=False)
 
 
-def with_gradient(norm: nn.Module, x: jax.Array) -> Callable[[], object]:
+def with_gradient(name: str, norm: nn.Module, x: jax.Array) -> Contender:
     """The norm of x, its running statistics, and the gradients of scale, bias and x."""
     variables = norm.init(jax.random.key(0), x)
     params, stats = variables["params"], variables["batch_stats"]
@@ -40,7 +39,7 @@ def with_gradient(norm: nn.Module, x: jax.Array) -> Callable[[], object]:
         out, vjp, moved = jax.vjp(forward, params, x, has_aux=True)
         return moved, vjp(0.5 * out)
 
-    return compiled(step, params, x)
+    return program(name, step, params, x)
 
 
 def main() -> None:
@@ -48,19 +47,16 @@ def main() -> None:
     print(device())
     for shape in SHAPES:
         x = jax.random.normal(jax.random.key(1), shape)
-        runs = {
-            "jaxtl": with_gradient(BatchNorm(use_running_average=False), x),
-            "Flax": with_gradient(nn.BatchNorm(use_running_average=False, use_fast_variance=False), x),
-            "Flax, E[x^2] - E[x]^2": with_gradient(nn.BatchNorm(use_running_average=False), x),
-            "mean by a dot": compiled(channel_mean, x),
-            "mean by XLA": compiled(lambda x: x.mean((0, 1, 2)), x),
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in runs}
-        for _ in range(REPEATS):
-            for name, run in runs.items():
-                start = time.perf_counter()
-                run()
-                seconds[name].append(time.perf_counter() - start)
+        contenders = [
+            with_gradient("jaxtl", BatchNorm(use_running_average=False), x),
+            with_gradient("Flax", nn.BatchNorm(use_running_average=False, use_fast_variance=False), x),
+            with_gradient("Flax, E[x^2] - E[x]^2", nn.BatchNorm(use_running_average=False), x),
+            program("mean by a dot", channel_mean, x),
+            program("mean by XLA", lambda x: x.mean((0, 1, 2)), x),
+        ]
+        for each in contenders:
+            warm_up(each)
+        seconds = in_turn(contenders, REPEATS, least_s=0.0)
         cells = (f"{name} {1e3 * statistics.median(times):.2f}" for name, times in seconds.items())
         print("x".join(map(str, shape)), "; ".join(cells), "ms", flush=True)
 

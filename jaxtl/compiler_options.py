@@ -18,10 +18,10 @@ def compiler_options() -> dict[str, str]:
       outermost ``jit`` alone: on a CPU a step of this package cannot be called within another ``jit``.
 
     XLA of jaxlib 0.10.2 gives float32 convolutions to YNNPACK, which is slower at nearly all shapes of the zoo than the
-    Eigen kernels that it used before. GFLOP/s on two cores with AVX-512, batch 16: 309 and 184 for 3x3 at 56x56x64 to
-    64, 309 and 174 with stride 2 to 128, 316 and 205 at 28x28x128 to 32, 422 and 303 at 7x7x512; 337 and 420 at
-    28x28x128 to 128. A train step of ``cnn`` at 32 pixels, batch 128, runs 1.5 times as fast, of ``resnet18`` 1.4 times
-    (``XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=-individual_convolution`` does the same by hand).
+    Eigen kernels that it used before. An option of this name in ``XLA_FLAGS`` counts more than this one:
+    ``XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=individual_dot,individual_convolution`` before a benchmark gives
+    XLA's own choice. On two cores with AVX-512, at 32 pixels and batch 128, a train step of ``cnn`` was 1.5 times and
+    one of ``resnet18`` 1.4 times as fast with Eigen (``python -m benchmarks.train``).
     """
     options = {_NAME: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
     if jax.default_backend() != "cpu" or _NAME in os.environ.get("XLA_FLAGS", ""):  # who sets it knows why

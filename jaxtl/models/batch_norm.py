@@ -76,8 +76,8 @@ def normalise_batch(
 
     The gradient with respect to x is ``scale / sqrt(var + epsilon) * (g - mean(g) - y * mean(g * y))``, where y are the
     values normalised and not yet scaled. Both passes are two sums over the batch. On two AVX-512 cores forward
-    and backward pass together are 4 to 9 times as fast as Flax's, which JAX differentiates: 2.1 and 9.7 ms at
-    128x16x16x64, 2.2 and 19.9 at 128x8x8x256 (``python -m benchmarks.batch_norm``).
+    and backward pass together are 4 to 8 times as fast as Flax's, which JAX differentiates: 1.7 and 8.1 ms at
+    128x16x16x64, 2.7 and 14.3 at 128x8x8x256 (``python -m benchmarks.batch_norm``).
     """
     return _forward(x, scale, bias, epsilon)[0]
 
@@ -113,7 +113,7 @@ normalise_batch.defvjp(_forward, _backward)
 def channel_mean(x: jax.Array, *, corrected: bool = False) -> jax.Array:
     """The mean over all axes but the last, ``[..., C]`` to ``[C]``.
 
-    On a CPU it is a dot with ones, which is 2.5 to 5 times as fast as XLA's sum over leading axes and rounds more: by
+    On a CPU it is a dot with ones, which is 4 to 8 times as fast as XLA's sum over leading axes and rounds more: by
     2e-5 where 32,768 values of mean 3 and deviation 1 are summed. Corrected, the mean of what is left is added, which
     takes that to 1e-6.
     """
