@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
-from jaxtl.models.batch_norm import BatchNorm
+from jaxtl.models.batch_norm import BatchNorm, Statistics, batch_statistics, join_statistics
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
 from jaxtl.models.layers import (
@@ -71,7 +71,7 @@ class Stem(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """Norm, ReLU, 1x1 convolution; norm, ReLU, 3x3 convolution; the result is appended to the input.
+    """Norm, ReLU, 1x1 convolution; norm, ReLU, 3x3 convolution.
 
     Attributes:
       growth: channels that the layer adds.
@@ -87,9 +87,9 @@ class DenseLayer(nn.Module):
     folded: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H, W, C + growth]``."""
-        y = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm1")(x))
+    def __call__(self, x: jax.Array, train: bool, statistics: Statistics | None) -> jax.Array:
+        """``[B, H, W, C]`` and, in training, its statistics to the channels to append, ``[B, H, W, growth]``."""
+        y = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm1")(x, statistics))
         y = conv_norm(
             y,
             BOTTLENECK * self.growth,
@@ -101,8 +101,7 @@ class DenseLayer(nn.Module):
             dtype=self.dtype,
         )
         y = conv(self.growth, 3, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv2")(nn.relu(y))
-        y = nn.Dropout(self.dropout, deterministic=not train)(y)
-        return jnp.concatenate([x, y], axis=-1)
+        return nn.Dropout(self.dropout, deterministic=not train)(y)
 
 
 class Transition(nn.Module):
@@ -115,16 +114,19 @@ class Transition(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H // 2, W // 2, C // 2]``."""
+    def __call__(self, x: jax.Array, train: bool, statistics: Statistics | None) -> jax.Array:
+        """``[B, H, W, C]`` and, in training, its statistics to ``[B, H // 2, W // 2, C // 2]``."""
         C = x.shape[-1]
-        x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x))
+        x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x, statistics))
         # The mean and a 1x1 convolution commute; the mean comes first because it leaves a quarter of the products.
         return conv(C // 2, 1, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv")(avg_pool_2x2(x))
 
 
 class Stage(nn.Module):
     """Layers ``layer1``, ``layer2``, ..., then a transition or, in the last stage, norm and ReLU.
+
+    Each layer's output is appended to its input. In training every layer normalises the same channels by the same
+    statistics of the batch; they are taken of new channels alone.
 
     Attributes:
       depth: number of layers.
@@ -142,11 +144,15 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, (C + depth * growth) // 2]``, or undivided in the last stage."""
+        statistics = batch_statistics(x) if train else None
         for i in range(1, self.depth + 1):
-            x = DenseLayer(self.growth, self.dropout, self.dtype, self.folded, name=f"layer{i}")(x, train)
+            layer = DenseLayer(self.growth, self.dropout, self.dtype, self.folded, name=f"layer{i}")
+            y = layer(x, train, statistics)
+            x = jnp.concatenate([x, y], axis=-1)
+            statistics = join_statistics(statistics, batch_statistics(y)) if statistics else None
         if self.last:
-            return nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x))
-        return Transition(self.dtype, name="transition")(x, train)
+            return nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x, statistics))
+        return Transition(self.dtype, name="transition")(x, train, statistics)
 
 
 def densenet(
