@@ -8,10 +8,12 @@ from benchmarks.contender import Contender, Task, need
 PEERS = {
     "flax": ("flax_", ()),
     "torchvision": ("torchvision_", ("torch", "torchvision")),
-    "torchvision-float32": ("torchvision_float32", ("torch", "torchvision")),
     "torchvision-compiled": ("torchvision_compiled", ("torch", "torchvision")),
     "keras": ("keras_", ("keras",)),
 }
+# Each of them also in float32, whatever dtype jaxtl computes in: what a user has who changes nothing.
+FLOAT32 = "-float32"
+PEERS |= {f"{name}{FLOAT32}": needs for name, needs in PEERS.items()}
 
 
 def check_installed(peer: str) -> None:
@@ -32,5 +34,8 @@ def contender(peer: str, task: Task) -> Contender:
       NoSuchNetError: the peer does not have this network.
     """
     module = importlib.import_module(f"benchmarks.peers.{PEERS[peer][0]}")
-    made: Contender = module.contender(task)
-    return made
+    if not peer.endswith(FLOAT32):
+        made: Contender = module.contender(task)
+        return made
+    in_float32: Contender = module.contender(task._replace(dtype="float32"))
+    return in_float32._replace(name=f"{in_float32.name}, float32")
