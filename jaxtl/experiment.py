@@ -31,6 +31,7 @@ from jaxtl.train.class_maps import class_maps
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.features import head_alone
+from jaxtl.train.folded import folded
 from jaxtl.training import Trained, train
 from jaxtl.transfer.phases import caches_features, trained_stages
 
@@ -144,7 +145,9 @@ def _test(trained: Trained, batch_size: int) -> Evaluation:
     """One pass over the test images; where the last phase kept features, the backbone's first and then the head's."""
     model, variables, mesh, images = trained.model, trained.fitted.variables, trained.mesh, trained.splits.test
     last = trained.plan[-1:]
-    if not last or not caches_features(last[0], model.stage_names, variables["batch_stats"]):
+    kept_serve = last and caches_features(last[0], model.stage_names, variables["batch_stats"])
+    if model.test_views or not kept_serve:  # kept features are those of one view
+        model, variables = folded(model, variables, channels=images.image_shape[-1], mesh=mesh)
         examples = place(images, mesh)
         return make_evaluator(model, examples, trained.preprocess, batch_size=batch_size, mesh=mesh)(variables)
     kept = trained.features.of(variables, "test", images)

@@ -11,7 +11,8 @@ from jaxtl.errors import UserError
 from jaxtl.load_run import LoadedRun
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import place
-from jaxtl.train.mesh import data_mesh, replicated
+from jaxtl.train.folded import folded
+from jaxtl.train.mesh import data_mesh
 
 
 def make_evaluation(run: LoadedRun, image_size: tuple[int, int], *, batch_size: int) -> Callable[[Dataset], Evaluation]:
@@ -34,9 +35,9 @@ def make_evaluation(run: LoadedRun, image_size: tuple[int, int], *, batch_size: 
 
     def evaluate(dataset: Dataset) -> Evaluation:
         mesh = data_mesh(batch_size)
-        variables = jax.device_put(run.variables, replicated(mesh))
+        model, variables = folded(run.model, run.variables, channels=run.image_shape[2], mesh=mesh)
         examples = place(dataset, mesh)
-        return make_evaluator(run.model, examples, compose(*steps), batch_size=batch_size, mesh=mesh)(variables)
+        return make_evaluator(model, examples, compose(*steps), batch_size=batch_size, mesh=mesh)(variables)
 
     return evaluate
 

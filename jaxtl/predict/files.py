@@ -13,9 +13,12 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxtl.compiler_options import compiler_options
+from jaxtl.data.augment import Transform
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.load_run import LoadedRun
-from jaxtl.train.mesh import data_mesh, replicated
+from jaxtl.models import Classifier
+from jaxtl.train.folded import folded
+from jaxtl.train.mesh import data_mesh
 
 
 class Predictions(NamedTuple):
@@ -68,8 +71,8 @@ def predict(
     faults: list[str] = []
     mesh = data_mesh(min(batch_size, N) or 1)
     split = NamedSharding(mesh, PartitionSpec("data"))
-    variables = jax.device_put(run.variables, replicated(mesh))
-    step = _make_step(run, k)
+    model, variables = folded(run.model, run.variables, channels=run.image_shape[2], mesh=mesh)
+    step = _make_step(model, run.preprocess, k)
     for images, found in _decoded(run, files, min(batch_size, N)):
         first = len(faults)
         faults += found
@@ -83,12 +86,12 @@ def predict(
     return Predictions(classes, probability, tuple(faults))
 
 
-def _make_step(run: LoadedRun, k: int) -> Any:
+def _make_step(model: Classifier, preprocess: Transform, k: int) -> Any:
     """The jitted step ``(variables, images) -> (classes [B, k], probability [B, k])``."""
     unused_key = jax.random.key(0)
 
     def step(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
-        logits = jnp.asarray(run.model.apply(variables, run.preprocess(unused_key, images), train=False))
+        logits = jnp.asarray(model.apply(variables, preprocess(unused_key, images), train=False))
         probability, classes = jax.lax.top_k(jax.nn.softmax(logits), k)
         return classes.astype(jnp.int32), probability
 

@@ -4,13 +4,16 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxtl.data.augment import Transform
+from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import Classifier
 from jaxtl.processes import wait_for_all
-from jaxtl.train.examples import Examples, batches
+from jaxtl.train.device_memory import largest_batch
+from jaxtl.train.examples import Examples, batches, shapes_of_batch
 from jaxtl.train.mesh import put, replicated
 from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.step import make_eval_step
@@ -57,27 +60,32 @@ def make_evaluator(
       model: the classifier.
       examples: every input of it counts once, the last batch is padded and masked.
       transform: resize and normalisation.
-      batch_size: inputs a step, a multiple of the number of devices.
+      batch_size: inputs a step, a multiple of the number of devices; more where a device tells that it has the memory
+        (``jaxtl.train.device_memory``), unless images are streamed.
       mesh: devices to run on.
       method: of the model, see ``make_train_step``.
     """
     everywhere = replicated(mesh)
     step = make_eval_step(model, transform, method=method, mesh=mesh)
-    compiled: Callable[..., Any] | None = None
+    found: tuple[int, Callable[..., Any]] | None = None
 
     def evaluate(variables: Variables) -> Evaluation:
-        nonlocal compiled
+        nonlocal found
         metrics = put(empty_metrics(examples.num_classes), everywhere)
-        compile_s, start = 0.0, time.perf_counter()
+        start, compile_s = time.perf_counter(), 0.0
+
+        def trace(size: int) -> jax.stages.Traced:
+            return step.trace(variables, *shapes_of_batch(examples, size, mesh), np.int32(0), metrics)
+
+        if found is None:
+            count = 0 if isinstance(examples.inputs, StoredImages) else examples.total
+            found = largest_batch(trace, batch_size, count, mesh)
+            wait_for_all()
+            compile_s = time.perf_counter() - start
+        size, compiled = found
         predictions = []
-        for inputs, labels, order, row in batches(examples, batch_size, None, mesh):
-            arguments = (variables, inputs, labels, order, np.int32(row))
-            if compiled is None:
-                began = time.perf_counter()
-                compiled = step.lower(*arguments, metrics).compile()
-                wait_for_all()
-                compile_s = time.perf_counter() - began
-            metrics, batch = compiled(*arguments, metrics)
+        for inputs, labels, order, row in batches(examples, size, None, mesh):
+            metrics, batch = compiled(variables, inputs, labels, order, np.int32(row), metrics)
             predictions.append(batch)
         computed = metrics.compute()
         confusion = np.asarray(computed["confusion"])

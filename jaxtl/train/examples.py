@@ -5,22 +5,20 @@ inputs where they lie on the device, from one batch that the host has gathered o
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order, epoch_order
 from jaxtl.data.stored import StoredImages
 from jaxtl.data.stream import stream
-from jaxtl.processes import numbers_of_all, wait_for_all
+from jaxtl.processes import wait_for_all
+from jaxtl.train.device_memory import fits
 from jaxtl.train.mesh import own_rows, put, put_order, put_rows, replicated
-
-# Share of the free device memory that inputs may take: activations and gradients need the rest.
-_SHARE = 0.5
 
 Batch = tuple[jax.Array, jax.Array, Order, int]
 
@@ -52,21 +50,14 @@ def place(dataset: Dataset, mesh: Mesh) -> Examples:
     return examples._replace(inputs=inputs, labels=labels)
 
 
-def fits(nbytes: int, mesh: Mesh) -> bool:
-    """Whether arrays of so many bytes find room on every device; always, where a device does not tell its memory.
-
-    A CPU does not: its device memory is the host's, and there is no other place to go.
-    """
-    room = True
-    for device in mesh.local_devices:
-        memory = device.memory_stats() or {}
-        if "bytes_limit" in memory and nbytes > _SHARE * (memory["bytes_limit"] - memory.get("bytes_in_use", 0)):
-            room = False
-    return bool(numbers_of_all([room]).all())  # a process knows its own devices alone
-
-
 def batches(
-    examples: Examples, batch_size: int, key: tuple[int, ...] | None, mesh: Mesh, first: int = 0
+    examples: Examples,
+    batch_size: int,
+    key: tuple[int, ...] | None,
+    mesh: Mesh,
+    first: int = 0,
+    *,
+    mirrored: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """What the steps of an epoch are given, one after another.
 
@@ -76,11 +67,12 @@ def batches(
       key: seed of the shuffle, see ``epoch_order``; ``None`` keeps the order.
       mesh: the devices.
       first: the step to begin with, in an epoch that was broken off.
+      mirrored: see ``epoch_order``.
 
     Yields:
       ``(inputs, labels, order, row)``; the shapes are the same at every step.
     """
-    order = epoch_order(examples.total, batch_size, key, views=examples.views)
+    order = epoch_order(examples.total, batch_size, key, views=examples.views, mirrored=mirrored)
     rows = range(first, len(order.indices))
     if isinstance(examples.inputs, jax.Array):
         on_device, labels = put_order(order, mesh), jnp.asarray(examples.labels)
@@ -95,10 +87,32 @@ def batches(
         if row == first:
             wait_for_all()  # the readers of one may start long after those of another
         batch = put_rows((gathered, all_labels[order.indices[row, own]]), batch_size, mesh)
-        ahead.append((*batch, put_order(Order(in_turn, order.mask[row][None]), mesh), 0))
+        this = Order(in_turn, order.mask[row][None], None if order.mirrored is None else order.mirrored[row][None])
+        ahead.append((*batch, put_order(this, mesh), 0))
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes
             yield ahead.pop(0)
     yield from ahead
+
+
+def shapes_of_batch(examples: Examples, batch_size: int, mesh: Mesh) -> tuple[Any, Any, Order]:
+    """``(inputs, labels, order)`` as ``batches`` yields them without a shuffle, shapes in the place of new arrays."""
+
+    def rows(shape: tuple[int, ...], dtype: Any, axes: PartitionSpec) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, axes))
+
+    on_device = isinstance(examples.inputs, jax.Array)
+    steps = -(-examples.total // batch_size) if on_device else 1
+    in_columns = PartitionSpec(None, "data")
+    order = Order(
+        rows((steps, batch_size), np.int32, in_columns),
+        rows((steps, batch_size), np.bool_, in_columns),
+    )
+    if on_device:
+        return examples.inputs, jnp.asarray(examples.labels), order
+    in_rows = PartitionSpec("data")
+    dtype = np.uint8 if isinstance(examples.inputs, StoredImages) else examples.inputs.dtype
+    inputs = rows((batch_size, *examples.inputs.shape[1:]), dtype, in_rows)
+    return inputs, rows((batch_size,), np.asarray(examples.labels).dtype, in_rows), order
 
 
 def _gathered(inputs: np.ndarray | StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:

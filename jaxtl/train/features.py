@@ -14,15 +14,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxtl.compiler_options import compiler_options
-from jaxtl.data.augment import Transform, compose, random_augmentation
+from jaxtl.data.augment import Border, Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order
+from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import HEAD, Classifier
 from jaxtl.processes import wait_for_all
-from jaxtl.train.examples import Examples, batches, fits, place
+from jaxtl.train.device_memory import fits, largest_batch
+from jaxtl.train.examples import Examples, batches, place
+from jaxtl.train.folded import folded
 from jaxtl.train.interrupt import Interrupted, StopFlag
 from jaxtl.train.meetings import Meetings
-from jaxtl.train.mesh import put, replicated
+from jaxtl.train.mesh import put, replicated, split
 from jaxtl.train.observer import SYNC_S, Observer
 
 
@@ -59,11 +62,13 @@ class FeatureCache:
         self._model, self._preprocess, self._batch_size, self._mesh = model, preprocess, batch_size, mesh
         self._observer, self._stop = observer, stop
         self._kept: dict[tuple[Any, ...], Kept] = {}
-        self._compiled: dict[tuple[Any, ...], Callable[..., jax.Array]] = {}
+        self._folded: tuple[Classifier, dict[str, Any]] | None = None
+        self._compiled: dict[tuple[Any, ...], tuple[int, Callable[..., jax.Array]]] = {}
 
     def forget(self) -> None:
         """Let go of all features: they are those of a backbone that is about to change."""
         self._kept.clear()
+        self._folded = None
 
     def of(
         self,
@@ -73,6 +78,7 @@ class FeatureCache:
         *,
         flip: bool = False,
         crop: int = 0,
+        border: Border = "black",
         views: int = 0,
         seed: int = 0,
     ) -> Kept:
@@ -84,55 +90,64 @@ class FeatureCache:
           dataset: the images.
           flip: see `jaxtl.transfer.Phase`.
           crop: see `jaxtl.transfer.Phase`.
+          border: its ``crop_border``.
           views: number of augmented views; 0 for the images as they are.
           seed: of the augmentation.
 
         Raises:
           Interrupted: if a stop was asked for.
         """
-        name = (what, flip, crop, views, seed) if views else (what,)
+        name = (what, flip, crop, border, views, seed) if views else (what,)
         if name in self._kept:
             return self._kept[name]._replace(seconds=0.0, compile_s=0.0)
-        augment = random_augmentation(flip=flip, crop=crop) if views else compose()
+        augment = random_augmentation(flip=flip, crop=crop, border=border) if views else compose()
         transform = compose(augment, self._preprocess)
         self._observer.on_pass_start(f"Features of {what} images", max(views, 1) * len(dataset))
-        program = (flip, crop) if views else ()
-        kept = self._extract(_backbone(variables), dataset, transform, max(views, 1), seed, program)
+        program = (flip, crop, border) if views else ()
+        if self._folded is None:
+            channels = dataset.image_shape[-1]
+            self._folded = folded(self._model, variables, channels=channels, mesh=self._mesh)
+        kept = self._extract(dataset, transform, max(views, 1), seed, program)
         self._observer.on_pass_end(what, max(views, 1), len(dataset), kept.seconds)
         self._kept[name] = kept
         return kept
 
     def _extract(
         self,
-        variables: dict[str, Any],
         dataset: Dataset,
         transform: Transform,
         views: int,
         seed: int,
         program: tuple[Any, ...],
     ) -> Kept:
-        everywhere, batch_size, N = replicated(self._mesh), self._batch_size, len(dataset)
+        assert self._folded is not None
+        model, variables = self._folded[0], _backbone(self._folded[1])
+        everywhere, N = replicated(self._mesh), len(dataset)
         images = place(dataset, self._mesh)
+        key = jax.random.key(seed)
+        augmented, compile_s = bool(program), 0.0
+        program = (*program, dataset.image_shape)  # one for all data sets whose images are alike and treated alike
+        if program not in self._compiled:
+            began = time.perf_counter()
+            step = make_feature_step(model, transform, self._mesh)
+            self._compiled[program] = self._compile(step, variables, images, key, augmented=augmented)
+            wait_for_all()
+            compile_s = time.perf_counter() - began
+            self._observer.on_compile("feature extraction", compile_s)
+        batch_size, compiled = self._compiled[program]
         # The last batch is filled up, so that it reaches beyond the last image: the next view writes over that.
         rows = (views - 1) * N + -(-N // batch_size) * batch_size
         kept: Any = None
-        program = (*program, dataset.image_shape)  # one for all data sets whose images are alike and treated alike
-        key = jax.random.key(seed)
-        compile_s, start = 0.0, time.perf_counter()
+        start = time.perf_counter()
         meetings = Meetings(self._stop, SYNC_S)
         write = jax.jit(_write, donate_argnums=0, out_shardings=everywhere)
+        # Apart from the backbone, whose program then serves data sets of any length.
+        gather = jax.jit(_gather, out_shardings=split(self._mesh))
         for view in range(views):
             view_key = jax.random.fold_in(key, view)
             for i, (inputs, _, order, row) in enumerate(batches(images, batch_size, None, self._mesh)):
-                arguments = (variables, _gather(inputs, order, np.int32(row)), jax.random.fold_in(view_key, i))
-                if program not in self._compiled:
-                    began = time.perf_counter()
-                    step = make_feature_step(self._model, transform, self._mesh)
-                    self._compiled[program] = step.lower(*arguments).compile()
-                    wait_for_all()
-                    compile_s = time.perf_counter() - began
-                    self._observer.on_compile("feature extraction", compile_s)
-                features = self._compiled[program](*arguments)
+                gathered = gather(inputs, order, np.int32(row))
+                features = compiled(variables, gathered, jax.random.fold_in(view_key, i))
                 if kept is None:  # the first batch shows how wide the features are
                     shape = (rows, features.shape[1])
                     on_device = fits(rows * features.shape[1] * features.itemsize, self._mesh)
@@ -149,12 +164,24 @@ class FeatureCache:
                     if stop:
                         raise Interrupted(self._stop, "while features were computed, which will be done again")
         jax.block_until_ready(kept)
-        seconds = time.perf_counter() - start - compile_s
+        seconds = time.perf_counter() - start
         labels: Any = np.tile(dataset.labels, views)
         if on_device:
             labels = put(labels, everywhere)
         examples = Examples(kept, labels, dataset.num_classes, N, views)
         return Kept(examples, seconds / views, seconds, compile_s)
+
+    def _compile(
+        self, step: jax.stages.Wrapped, variables: Any, images: Examples, key: jax.Array, *, augmented: bool
+    ) -> tuple[int, Callable[..., jax.Array]]:
+        """The batch size and the program; augmented views depend on the size, and streamed images on their decoding."""
+
+        def trace(size: int) -> jax.stages.Traced:
+            shape = (size, *images.inputs.shape[1:])
+            return step.trace(variables, jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split(self._mesh)), key)
+
+        count = 0 if augmented or isinstance(images.inputs, StoredImages) else images.total
+        return largest_batch(trace, self._batch_size, count, self._mesh)
 
 
 def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> jax.stages.Wrapped:
@@ -182,9 +209,7 @@ def _backbone(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {kind: {stage: tree for stage, tree in trees.items() if stage != HEAD} for kind, trees in variables.items()}
 
 
-@jax.jit
 def _gather(images: jax.Array, order: Order, row: jax.Array) -> jax.Array:
-    """The batch ``order[row]``: apart from the backbone, whose program then serves data sets of any length."""
     return images[order.indices[row]]
 
 
