@@ -32,6 +32,7 @@ from jaxtl.config_tree import Tree, assign, leaves, merge, plain, without
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, model_options, option_types
 from jaxtl.models.classifier import HEAD
+from jaxtl.models.whitened_cnn import WHITEN
 from jaxtl.transfer.layers import count_layers
 from jaxtl.transfer.phases import ALL, Phase, phase_faults, settle, trained_stages
 from jaxtl.weights import weights_for
@@ -246,6 +247,11 @@ def _model_faults(run: Tree) -> Iterator[str]:
     yield from faults
     if faults:
         return
+    if model["whiten"] and (WHITEN not in build_model(model["name"], 1).stage_names or model["weights"]):
+        yield (
+            f"model.whiten is {model['whiten']}, but it sets the first convolution of a whitened_cnn that starts from "
+            "random weights; set it to 0."
+        )
     info = data_info(data)
     try:
         built = build_model(model["name"], _class_count(run), **model.get("options", {}))

@@ -116,7 +116,7 @@ def _starts_anew(head: Mapping[str, Any] | None, source: Mapping[str, Any] | Non
         return source is None or jax.tree.map(jnp.shape, source) != jax.tree.map(lambda leaf: leaf.shape, head)
     if source is None:
         raise UserError("The weights have no head to keep; pass new_head=True to start one.")
-    classes, wanted = (tree["linear"]["bias"].shape[0] for tree in (source, head))  # every head ends in that layer
+    classes, wanted = (tree["linear"]["kernel"].shape[1] for tree in (source, head))  # every head ends in that layer
     if classes != wanted:
         raise UserError(
             f"The weights have {classes} classes and the model {wanted}, so that their head cannot be kept: pass "

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxtl.config_data import load_splits, preprocessing
-from jaxtl.config_model import create, settled_plan
+from jaxtl.config_model import create, settled_plan, whitened
 from jaxtl.data.augment import Transform
 from jaxtl.data.prepare import Splits
 from jaxtl.environment import describe, device
@@ -84,6 +84,7 @@ def train(
         model, variables = create(config, weights if first() else None)
         plan, remarks = settled_plan(plan, model, variables["params"])
         splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
+        variables = whitened(config, variables, splits.train)
     variables = arrays_from_first(variables)
     _refuse_other_images(splits)
     if splits.validation is None and any(phase.needs_validation for phase in plan):

@@ -5,11 +5,14 @@ one signature serves all and ``compose`` needs no cases.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
+Border = Literal["black", "reflect"]
+BORDERS: tuple[Border, ...] = get_args(Border)
 
 
 def compose(*transforms: Transform) -> Transform:
@@ -27,22 +30,28 @@ def horizontal_flip(probability: float = 0.5) -> Transform:
     """Mirror each image left to right with the given probability; dtype and range are kept."""
 
     def apply(key: jax.Array, images: jax.Array) -> jax.Array:
-        mirrored = jax.random.bernoulli(key, probability, (images.shape[0], 1, 1, 1))
-        return jnp.where(mirrored, images[:, :, ::-1], images)
+        return mirror(images, jax.random.bernoulli(key, probability, images.shape[:1]))
 
     return apply
 
 
-def pad_and_crop(padding: int) -> Transform:
-    """Pad every side with ``padding`` pixels of zeros (black, before normalisation) and crop back at a random place.
+def mirror(images: jax.Array, which: jax.Array) -> jax.Array:
+    """The images ``[B, H, W, C]``, left and right exchanged in those that bool ``[B]`` names."""
+    return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
 
-    This is ``RandomCrop(size, padding)`` of the CIFAR recipes; each of the ``(2 * padding + 1) ** 2`` places is
-    equally likely; dtype and range are kept.
+
+def pad_and_crop(padding: int, border: Border = "black") -> Transform:
+    """Pad every side with ``padding`` pixels and crop back at a random place.
+
+    Pixels outside are 0 (``black``, before normalisation: ``RandomCrop(size, padding)`` of the CIFAR recipes) or mirror
+    those inside, the outermost not repeated (``reflect``). Each of the ``(2 * padding + 1) ** 2`` places is equally
+    likely; dtype and range are kept.
     """
 
     def apply(key: jax.Array, images: jax.Array) -> jax.Array:
         B, H, W, C = images.shape
-        padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        mode = "constant" if border == "black" else border
+        padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode=mode)
         corners = jax.random.randint(key, (B, 2), 0, 2 * padding + 1)
 
         def crop(image: jax.Array, corner: jax.Array) -> jax.Array:
@@ -53,9 +62,9 @@ def pad_and_crop(padding: int) -> Transform:
     return apply
 
 
-def random_augmentation(*, flip: bool, crop: int) -> Transform:
-    """What a phase asks for: ``horizontal_flip()`` if ``flip``, then ``pad_and_crop(crop)`` if ``crop``."""
-    return compose(*[horizontal_flip()] * flip, *[pad_and_crop(crop)] * bool(crop))
+def random_augmentation(*, flip: bool, crop: int, border: Border = "black") -> Transform:
+    """What a phase asks for: ``horizontal_flip()`` if ``flip``, then ``pad_and_crop(crop, border)`` if ``crop``."""
+    return compose(*[horizontal_flip()] * flip, *[pad_and_crop(crop, border)] * bool(crop))
 
 
 def resize(height: int, width: int) -> Transform:

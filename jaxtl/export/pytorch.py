@@ -63,7 +63,7 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
     params = variables["params"][HEAD]
     layers = _layers({} if isinstance(head, str) else head, params)
     new_head: tuple[str, ...] = ()
-    if len(layers) == 1:
+    if len(layers) == 1 and "bias" in params["linear"]:
         state_dict = to_torch(name, variables, **backbone)
     else:
         state_dict = to_torch(name, _without_head(variables), **backbone)
@@ -72,7 +72,7 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
         built = ", ".join(f"torch.nn.{layer}" for layer, _ in layers)
         new_head = (f"model.{_attribute(family.head)} = torch.nn.Sequential({built})",)
     unusual = {option: value for option, value in backbone.items() if option not in _WITHOUT_WEIGHTS}
-    build, fits = _network(name, unusual, np.size(params["linear"]["bias"]))
+    build, fits = _network(name, unusual, np.shape(params["linear"]["kernel"])[1])
     if new_head:
         fits += " with another head"
     load = (*build, *new_head, f'model.load_state_dict(torch.load("{file}", weights_only=True))', "model.eval()")
@@ -89,9 +89,12 @@ def _layers(head: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[st
     activations = [head.get("activation", "relu")] * (len(linears) - 1) + [head.get("final_activation", "none")]
     layers: list[tuple[str, StateDict]] = []
     for linear, activation in zip(linears, activations, strict=True):
-        kernel, bias = (np.asarray(params[linear][leaf]) for leaf in ("kernel", "bias"))
-        weight = np.ascontiguousarray(kernel.T)
-        layers.append((f"Linear({kernel.shape[0]}, {kernel.shape[1]})", {"weight": weight, "bias": bias}))
+        kernel = np.asarray(params[linear]["kernel"])
+        arrays = {"weight": np.ascontiguousarray(kernel.T)}
+        if "bias" in params[linear]:
+            arrays["bias"] = np.asarray(params[linear]["bias"])
+        without = "" if "bias" in arrays else ", bias=False"
+        layers.append((f"Linear({kernel.shape[0]}, {kernel.shape[1]}{without})", arrays))
         if activation != "none":
             layers.append((_ACTIVATIONS[activation], {}))
     return layers

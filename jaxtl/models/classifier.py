@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
+from jaxtl.models.views import TestViews, views_of
 
 HEAD = "head"
 
@@ -28,12 +29,15 @@ class Classifier(nn.Module):
       head_factory: makes the module that maps features to logits, called as ``head(features, train)``;
         ``None`` makes the model return features.
       least_size: least height and width of an image, in pixels.
+      test_views: views of each image whose class scores are averaged where no stage is in training mode, see
+        ``jaxtl.models.views``; "": the image alone.
     """
 
     backbone: tuple[tuple[str, StageFactory], ...]
     pool: Callable[[jax.Array], jax.Array]
     head_factory: StageFactory | None
     least_size: int = 1
+    test_views: TestViews = ""
 
     def setup(self) -> None:
         """Bind every stage under its own name."""
@@ -62,7 +66,11 @@ class Classifier(nn.Module):
         Raises:
           UserError: if the images are smaller than the network can take, or ``train`` names what is no stage.
         """
-        return self.classify(self.features(images, train=train), train=train)
+        if not self.test_views or training_stages(train, self.stage_names) or self.is_initializing():
+            return self.classify(self.features(images, train=train), train=train)
+        views, weights = views_of(images, self.test_views)
+        scores = self.classify(self.features(views.reshape(-1, *images.shape[1:])))
+        return jnp.tensordot(weights, scores.reshape(len(weights), -1, scores.shape[-1]), 1)
 
     def classify(self, features: jax.Array, *, train: Train = False) -> jax.Array:
         """What the head makes of features ``[B, F]``: logits as of ``__call__``, which is this after ``features``."""

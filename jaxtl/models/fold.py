@@ -55,7 +55,8 @@ def fold_batch_norm(
     stats = traverse_util.flatten_dict(dict(variables.get("batch_stats", {})))
     for norm in gone:
         conv = source_of[norm]
-        scale, bias = _taken(params, norm, "scale"), _taken(params, norm, "bias")
+        scale = _taken(params, norm, "scale") if (*norm, "scale") in params else 1.0
+        bias = _taken(params, norm, "bias")
         mean, var = _taken(stats, norm, "mean"), _taken(stats, norm, "var")
         factor = scale / np.sqrt(var + BatchNorm.epsilon)
         kernel = params[(*conv, "kernel")]

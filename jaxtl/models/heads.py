@@ -41,6 +41,7 @@ class Head(nn.Module):
       input_dropout: rate of the dropout on the features.
       final_activation: name of the function on the logits. Anything but "none" costs accuracy under cross-entropy,
         which has a softmax of its own; it is here to repeat experiments that did so.
+      bias: the last layer has one.
       dtype: dtype of the computation; parameters are float32.
     """
 
@@ -50,6 +51,7 @@ class Head(nn.Module):
     dropout: float = 0.0
     input_dropout: float = 0.0
     final_activation: str = "none"
+    bias: bool = True
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -60,7 +62,7 @@ class Head(nn.Module):
             x = linear(width, x.shape[-1], dtype=self.dtype, name=f"hidden{i}")(x)
             x = ACTIVATIONS[self.activation](x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = linear(self.num_classes, x.shape[-1], dtype=self.dtype, name="linear")(x)
+        x = linear(self.num_classes, x.shape[-1], use_bias=self.bias, dtype=self.dtype, name="linear")(x)
         return ACTIVATIONS[self.final_activation](x)
 
 
@@ -107,6 +109,8 @@ def make_head(num_classes: int, options: HeadOptions, dtype: DTypeLike) -> Stage
     for name in ("activation", "final_activation"):
         if fields.get(name, "none") not in list(ACTIVATIONS):
             raise UserError(f"head.{name} is {fields[name]!r}, but there are: {', '.join(ACTIVATIONS)}.")
+    if type(fields.get("bias", True)) is not bool:
+        raise UserError(f"head.bias is {fields['bias']!r}, but it is True or False.")
     if not fields["hidden"] and fields.get("dropout"):
         raise UserError(
             f"head.dropout is {fields['dropout']} and acts after hidden layers, but head.hidden names none; "

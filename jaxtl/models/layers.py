@@ -52,10 +52,13 @@ def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | No
     )
 
 
-def linear(features: int, in_features: int, *, dtype: DTypeLike, name: str | None = None) -> nn.Dense:
-    """A dense layer with bias, initialised as PyTorch does."""
+def linear(
+    features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
+) -> nn.Dense:
+    """A dense layer, initialised as PyTorch does."""
     return nn.Dense(
         features,
+        use_bias=use_bias,
         dtype=dtype,
         kernel_init=torch_kernel_init,
         bias_init=torch_bias_init(in_features),

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 
 from jaxtl.data.augment import Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
+from jaxtl.data.feed import alternate_mirrors
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
 from jaxtl.processes import from_first, wait_for_all
@@ -87,8 +88,10 @@ class PhaseUnderWay:
             epochs=phase.epochs,
             steps_per_epoch=self.steps_per_epoch,
             warmup_epochs=phase.warmup_epochs,
+            warmup_factor=phase.warmup_factor,
             step_epochs=phase.step_epochs,
             step_factor=phase.step_factor,
+            final_factor=phase.final_factor,
         )
         self.optimizer = make_optimizer(
             phase.optimizer,
@@ -98,6 +101,9 @@ class PhaseUnderWay:
             weight_decay=phase.weight_decay,
             clip_norm=phase.clip_norm,
             multipliers=phase.multipliers,
+            bias_multiplier=phase.bias_multiplier,
+            lookahead=phase.lookahead,
+            total_steps=phase.epochs * self.steps_per_epoch,
         )
         stage_names, with_statistics = setting.model.stage_names, variables["batch_stats"]
         self.in_training = stages_in_training_mode(phase, stage_names, with_statistics)
@@ -151,7 +157,10 @@ class PhaseUnderWay:
         examples, evaluate = self._examples, self._evaluate  # their features first, before the epoch's own bar
         shuffle = (setting.seed, progress.phase, done_epochs)
         first = progress.step - done_epochs * self.steps_per_epoch
-        feed = batches(examples, setting.batch_size, shuffle, setting.mesh, first)
+        mirrored = None
+        if self.phase.alternate_flip:
+            mirrored = alternate_mirrors(images, (setting.seed, progress.phase), done_epochs)
+        feed = batches(examples, setting.batch_size, shuffle, setting.mesh, first, mirrored=mirrored)
         batch = next(feed, None)
         if batch is not None:
             self._compile(batch)
@@ -211,8 +220,15 @@ class PhaseUnderWay:
     def _training_features(self) -> Kept:
         phase = self.phase
         views = phase.cached_views if phase.augments else 0
-        augmentation = {"flip": phase.flip, "crop": phase.crop, "views": views, "seed": self.setting.seed}
-        return self._keep("training", self.setting.train, **augmentation)
+        return self._keep(
+            "training",
+            self.setting.train,
+            flip=phase.flip,
+            crop=phase.crop,
+            border=phase.crop_border,
+            views=views,
+            seed=self.setting.seed,
+        )
 
     @functools.cached_property
     def _validation_features(self) -> Kept | None:
@@ -270,7 +286,9 @@ class PhaseUnderWay:
             method, transform = "classify", compose()
         else:
             method = "__call__"
-            transform = compose(random_augmentation(flip=phase.flip, crop=phase.crop), setting.preprocess)
+            flip = phase.flip and not phase.alternate_flip  # which the order says
+            augment = random_augmentation(flip=flip, crop=phase.crop, border=phase.crop_border)
+            transform = compose(augment, setting.preprocess)
         jitted = make_train_step(
             setting.model,
             self.optimizer,

@@ -109,6 +109,9 @@ def range_test(
         weight_decay=phase.weight_decay,
         clip_norm=phase.clip_norm,
         multipliers=phase.multipliers,
+        bias_multiplier=phase.bias_multiplier,
+        lookahead=phase.lookahead,
+        total_steps=steps,
     )
     variables = {"batch_stats": {}, **variables}
     in_training = stages_in_training_mode(phase, model.stage_names, variables["batch_stats"])
@@ -118,7 +121,7 @@ def range_test(
     step = make_train_step(
         model,
         optimizer,
-        compose(random_augmentation(flip=phase.flip, crop=phase.crop), preprocess),
+        compose(random_augmentation(flip=phase.flip, crop=phase.crop, border=phase.crop_border), preprocess),
         train=in_training,
         label_smoothing=phase.label_smoothing,
         mesh=mesh,

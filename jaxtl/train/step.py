@@ -9,7 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from jaxtl.compiler_options import compiler_options
-from jaxtl.data.augment import Transform
+from jaxtl.data.augment import Transform, mirror
 from jaxtl.data.feed import Order
 from jaxtl.models.classifier import Classifier
 from jaxtl.train.mesh import replicated
@@ -72,7 +72,8 @@ def make_train_step(
       mesh: devices to run on.
 
     The step takes the batch ``order[state.step % steps]`` of inputs that lie on the device, images as uint8
-    ``[N, H, W, C]`` or features ``[N, F]``. Gradients are taken for ``state.trained`` alone; ``frozen`` holds the
+    ``[N, H, W, C]`` or features ``[N, F]``, and mirrors the images that the order names.
+    Gradients are taken for ``state.trained`` alone; ``frozen`` holds the
     ``params`` and ``batch_stats`` that the step leaves as they are. All it draws comes from ``key`` and ``state.step``,
     so that a step can be repeated bit by bit.
     """
@@ -84,7 +85,8 @@ def make_train_step(
         indices, mask = order.indices[row], order.mask[row]
         targets = labels[indices]
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        batch = transform(augment_key, inputs[indices])
+        images = inputs[indices]
+        batch = transform(augment_key, images if order.mirrored is None else mirror(images, order.mirrored[row]))
 
         def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, dict[str, Any]]]:
             logits, updates = model.apply(

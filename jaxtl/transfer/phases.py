@@ -8,6 +8,7 @@ with ``train=("all",)``, LP-FT the two in a row, and from scratch is a fine-tune
 import dataclasses
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
 
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import HEAD
@@ -28,22 +29,28 @@ class Phase:
       learning_rate: peak learning rate.
       multipliers: by stage, what its learning rate is multiplied by (discriminative rates, Howard & Ruder 2018); 1
         where a stage is not named.
-      schedule: ``constant``, ``step`` (times ``step_factor`` every ``step_epochs``) or ``cosine`` (to zero at the end).
-      warmup_epochs: linear rise from zero, may be a fraction.
+      bias_multiplier: likewise for biases and the scales of batch norm, in all stages.
+      schedule: ``constant``, ``step`` (times ``step_factor`` every ``step_epochs``), ``cosine`` or ``linear``.
+      warmup_epochs: linear rise, may be a fraction.
+      warmup_factor: share of the rate that it begins with.
       step_epochs: distance of the steps of the ``step`` schedule.
       step_factor: what the rate is multiplied by at each of them.
+      final_factor: share of the rate that ``cosine`` and ``linear`` end with.
       momentum: of ``sgd``.
       nesterov: Nesterov's form of it.
       weight_decay: L2 added to the gradient (PyTorch's ``weight_decay``), decoupled for ``adamw``. Kernels alone decay.
       clip_norm: largest global norm of the gradient.
       label_smoothing: share of the target spread over all classes, in [0, 1).
+      lookahead: steps after which the weights go back to a slow mean of themselves (``jaxtl.train.optimizer``).
       batch_norm: ``train``: the trained stages normalise by the batch and keep running statistics; ``frozen``: those
         that have batch norm run as in inference, dropout included, which is ``module.eval()`` in PyTorch.
       frozen_batch_norm: ``frozen``: frozen stages run as in inference, and their statistics stay as they are, bit by
         bit; ``train``: those that have batch norm run as in training, dropout included, and their statistics drift,
         which is what ``model.train()`` does in PyTorch to layers whose weights are frozen.
       flip: mirror a random half of the images.
-      crop: pixels of zero padding before a random crop back to size.
+      alternate_flip: draw the half once, and mirror the others in the next epoch, and so on in turn.
+      crop: pixels of padding before a random crop back to size.
+      crop_border: what is outside of an image: ``black``, or ``reflect``, the pixels inside mirrored.
       cache_features: in a phase that trains the head alone, run the backbone once per image and keep its features.
         Where images are augmented at random, that needs ``cached_views``.
       cached_views: with ``flip`` or ``crop``: keep the features of so many augmented views of each image, and draw one
@@ -58,19 +65,25 @@ class Phase:
     optimizer: str = "adam"
     learning_rate: float = 1e-3
     multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    bias_multiplier: float = 1.0
     schedule: str = "constant"
     warmup_epochs: float = 0.0
+    warmup_factor: float = 0.0
     step_epochs: int = 5
     step_factor: float = 0.1
+    final_factor: float = 0.0
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0
     clip_norm: float = 0.0
     label_smoothing: float = 0.0
+    lookahead: int = 0
     batch_norm: str = "train"
     frozen_batch_norm: str = "frozen"
     flip: bool = False
+    alternate_flip: bool = False
     crop: int = 0
+    crop_border: Literal["black", "reflect"] = "black"
     cache_features: bool = True
     cached_views: int = 0
     monitor: str = "val_loss"
@@ -147,6 +160,11 @@ def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
             faults.append(f"multipliers names {stage!r}, but the model's stages are: {', '.join(stage_names)}.")
         elif stage not in trained:
             faults.append(f"multipliers names {stage!r}, which the phase does not train; add it to train, or drop it.")
+    if phase.alternate_flip and (not phase.flip or phase.cached_views):
+        faults.append(
+            "alternate_flip says which images flip mirrors in an epoch, so that it needs flip=True, and images drawn "
+            "anew in every epoch: cached_views=0."
+        )
     if phase.cached_views and len(stage_names) == 1:
         faults.append("cached_views keeps features of a backbone, but the model is a head alone; set it to 0.")
     elif phase.cached_views and not phase.augments:

@@ -57,6 +57,14 @@ def test_crop_takes_every_place_of_the_padded_image_equally_often(dtype):
     assert counts.max() < 260
 
 
+def test_a_crop_may_see_the_border_reflected():
+    image = np.arange(1, 21, dtype=np.uint8).reshape(1, 4, 5, 1)
+    padded = np.pad(image[0], ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    places = {padded[y : y + 4, x : x + 5].tobytes() for y in range(5) for x in range(5)}
+    crops = np.asarray(pad_and_crop(2, "reflect")(KEY, np.repeat(image, 500, axis=0)))
+    assert {crop.tobytes() for crop in crops} == places
+
+
 def test_compose_applies_in_order():
     def double(key, images):
         return images * 2

@@ -18,6 +18,7 @@ NETS = {
     "vgg11_bn": ({"depths": (1, 2), "width": 8, "hidden": ()}, 3, 0),
     "cnn": ({"blocks": ((4, 5), (6,)), "norm": "after_conv"}, 3, 0),
     "bn_cnn": ({"blocks": ((4, 5), (6,))}, 0, 2),
+    "whitened_cnn": ({"widths": (8, 8)}, 2, 2),
 }
 
 

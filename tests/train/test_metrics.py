@@ -23,7 +23,7 @@ def measure(logits, labels, mask) -> Metrics:
 
 def batches(size: int) -> list[Metrics]:
     order = epoch_order(N, size, (0,))
-    return [measure(LOGITS[row], LABELS[row], mask) for row, mask in zip(*order, strict=True)]
+    return [measure(LOGITS[row], LABELS[row], mask) for row, mask in zip(order.indices, order.mask, strict=True)]
 
 
 def merged(parts: list[Metrics]) -> Metrics:
