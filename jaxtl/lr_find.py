@@ -18,7 +18,7 @@ from jaxtl.command import exit_status
 from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.config_data import load_splits, preprocessing
 from jaxtl.config_flags import load_config, override, split_flags, split_recipe
-from jaxtl.config_model import create, settled_plan
+from jaxtl.config_model import create, settled_plan, whitened
 from jaxtl.config_tree import Tree
 from jaxtl.environment import device
 from jaxtl.errors import UserError
@@ -94,6 +94,7 @@ def find(config: Tree, arguments: argparse.Namespace) -> tuple[RangeTest, Sugges
     plan, remarks = settled_plan(tuple(Phase(**phase) for phase in config["phases"]), model, variables["params"])
     phase = plan[arguments.phase]
     train = load_splits(config["data"]).train
+    variables = whitened(config, variables, train)
     for remark in remarks:
         say(remark)
     if arguments.phase:
