@@ -506,3 +506,24 @@ def test_no_phases_are_sound_where_weights_and_their_head_are_kept():
     config.source.seed = 1
     config.source.phases = (phase(epochs=1),)
     assert check(config) == []
+
+
+SPEEDRUN = pathlib.Path(__file__).parents[1] / "configs" / "speedrun94.py"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": ("all",)}, "phases.0.train moves the stage 'whiten', which model.whiten has set for good"),
+        ({"keep": "best"}, "phases.0.lookahead is 5, but an epoch may end with weights ahead of their mean"),
+        ({"flip": False}, "phases.0.alternate_flip says which images flip mirrors in an epoch"),
+    ],
+)
+def test_what_the_technique_of_speedrun94_rules_out(changes, words):
+    config = load_config(str(SPEEDRUN))
+    config["data"] |= {"name": "digits", "mean": (0.5,), "std": (0.5,), "validation": 0.1, "size": 32}
+    config["batch_size"], config["model"]["whiten"] = 64, 500
+    assert check(config) == []
+    config["phases"] = ({**config["phases"][0], **changes},)
+    (problem,) = check(config)
+    assert words in problem

@@ -226,7 +226,7 @@ def test_grey_images_are_none_of_torchvisions():
         for_torch("resnet18", variables, {"width": 2}, "model.pth")
 
 
-@pytest.mark.parametrize("options", [{}, {"head": HEAD}])
+@pytest.mark.parametrize("options", [{}, {"head": HEAD}, {"head": {"bias": False}}])
 def test_torchvision_answers_as_we_do(options, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     # Its import asks for two operators, which a wheel for another torch does not bring.

@@ -68,9 +68,11 @@ class Classifier(nn.Module):
         """
         if not self.test_views or training_stages(train, self.stage_names) or self.is_initializing():
             return self.classify(self.features(images, train=train), train=train)
-        views, weights = views_of(images, self.test_views)
-        scores = self.classify(self.features(views.reshape(-1, *images.shape[1:])))
-        return jnp.tensordot(weights, scores.reshape(len(weights), -1, scores.shape[-1]), 1)
+        # One after another: memory holds the maps of one view.
+        return sum(
+            (weight * self.classify(self.features(view)) for view, weight in views_of(images, self.test_views)),
+            start=jnp.zeros((), jnp.float32),
+        )
 
     def classify(self, features: jax.Array, *, train: Train = False) -> jax.Array:
         """What the head makes of features ``[B, F]``: logits as of ``__call__``, which is this after ``features``."""

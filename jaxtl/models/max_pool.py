@@ -87,12 +87,19 @@ def _max_pool_bwd(size: int, border: int, saved: tuple[jax.Array, jax.Array], gr
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
+# In these lax is called by itself: what jnp wraps into a call of its own is not inlined here either.
+
+
 def _to_winners_2x2(winner: jax.Array, grad: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Each pixel looks whether it is the winning tap of its window; an odd last one is in no window."""
-    h, w = grad.shape[1:3]
+    B, h, w, C = grad.shape
     tap = jnp.asarray(2 * (np.arange(2 * h) % 2)[:, None, None] + (np.arange(2 * w) % 2)[:, None], jnp.int8)
-    seen, taken = (jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2) for x in (winner, grad))
-    return jnp.pad(jnp.where(seen == tap, taken, 0), ((0, 0), (0, shape[1] - 2 * h), (0, shape[2] - 2 * w), (0, 0)))
+
+    def of_window(x: jax.Array) -> jax.Array:
+        return lax.broadcast_in_dim(x, (B, h, 2, w, 2, C), (0, 1, 3, 5)).reshape(B, 2 * h, 2 * w, C)
+
+    found = _where(of_window(winner) == tap, of_window(grad))
+    return lax.pad(found, _zero(grad), ((0, 0, 0), (0, shape[1] - 2 * h, 0), (0, shape[2] - 2 * w, 0), (0, 0, 0)))
 
 
 def _to_winners_3x3(winner: jax.Array, grad: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -100,7 +107,7 @@ def _to_winners_3x3(winner: jax.Array, grad: jax.Array, shape: tuple[int, ...]) 
 
     Two steps of few operands each, as XLA computes all taps at once element by element, two to three times as slow.
     """
-    taps = [[jnp.where(winner == 3 * i + j, grad, 0) for j in range(3)] for i in range(3)]
+    taps = [[_where(winner == 3 * i + j, grad) for j in range(3)] for i in range(3)]
     first, middle, last = (_spread(*row, axis=2, length=shape[2]) for row in taps)
     return _spread(first, middle, last, axis=1, length=shape[1])
 
@@ -112,15 +119,20 @@ def _spread(first: jax.Array, middle: jax.Array, last: jax.Array, *, axis: int, 
     of the window before; there is one such pixel after the last window.
     """
 
-    def shifted(x: jax.Array, before: int) -> jax.Array:
-        return jnp.pad(x, [(before, 1 - before) if each == axis else (0, 0) for each in range(x.ndim)])
+    def padded(x: jax.Array, before: int, between: int) -> jax.Array:
+        config = [(before, 1 - before, between) if each == axis else (0, 0, 0) for each in range(x.ndim)]
+        return lax.pad(x, _zero(x), config)
 
-    def apart(x: jax.Array, before: int) -> jax.Array:
-        config = [(before, 1 - before, 1) if each == axis else (0, 0, 0) for each in range(x.ndim)]
-        return lax.pad(x, jnp.zeros((), x.dtype), config)
+    even, odd = padded(first, 0, 0) + padded(last, 1, 0), padded(middle, 0, 0)
+    return lax.slice_in_dim(padded(even, 0, 1) + padded(odd, 1, 1), 1, length + 1, axis=axis)
 
-    padded = apart(shifted(first, 0) + shifted(last, 1), 0) + apart(shifted(middle, 0), 1)
-    return lax.slice_in_dim(padded, 1, length + 1, axis=axis)
+
+def _where(condition: jax.Array, x: jax.Array) -> jax.Array:
+    return lax.select(condition, x, lax.full_like(x, 0))
+
+
+def _zero(x: jax.Array) -> jax.Array:
+    return jnp.zeros((), x.dtype)
 
 
 def _wide(x: jax.Array) -> jax.Array:

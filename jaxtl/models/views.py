@@ -11,15 +11,15 @@ TestViews = Literal["", "mirror", "mirror+shift"]
 TEST_VIEWS: tuple[TestViews, ...] = get_args(TestViews)
 
 
-def views_of(images: jax.Array, views: TestViews) -> tuple[jax.Array, jax.Array]:
-    """The views of each image, and their weights.
+def views_of(images: jax.Array, views: TestViews) -> list[tuple[jax.Array, float]]:
+    """The views of each image, each with its weight.
 
     Args:
       images: ``[B, H, W, C]``.
       views: which; "" is the image alone.
 
     Returns:
-      ``[V, B, H, W, C]`` and float32 ``[V]``, which sum to 1. The border of a shifted image is reflected.
+      Pairs of ``[B, H, W, C]`` and a weight; these sum to 1. The border of a shifted image is reflected.
     """
     seen, weights = [images], [1.0]
     if views == "mirror+shift":
@@ -30,4 +30,4 @@ def views_of(images: jax.Array, views: TestViews) -> tuple[jax.Array, jax.Array]
     if views:
         seen += [view[:, :, ::-1] for view in seen]
         weights = [weight / 2 for weight in weights] * 2
-    return jnp.stack(seen), jnp.asarray(weights, jnp.float32)
+    return list(zip(seen, weights, strict=True))

@@ -41,10 +41,13 @@ def fits(nbytes: int, mesh: Mesh) -> bool:
 def largest_batch(
     trace: Callable[[int], jax.stages.Traced], batch_size: int, count: int, mesh: Mesh
 ) -> tuple[int, jax.stages.Compiled]:
-    """The largest batch of a pass whose program fits, and that program.
+    """The largest batch of a pass whose program fits, as far as a guess tells, and that program.
 
     Accelerators want larger batches for inference than for training, which keeps all activations and whose batch is
-    part of the recipe. The guess from the operations' shapes is checked by the compiler's own account.
+    part of the recipe. The guess from the operations' shapes is checked by the compiler's own account and halved while
+    that is too much; it is not raised, for each trial is a compilation. It depends on what lies on the devices at that
+    moment, and other batches may round otherwise: the bits of a pass are the same from run to run, and after a
+    resumption, only where devices do not tell their memory.
 
     Args:
       trace: from a batch size to the traced step.

@@ -96,7 +96,7 @@ def make_optimizer(
       bias_multiplier: likewise for all arrays of one axis: biases, and the scales of batch norm.
       lookahead: after so many steps, and after the last, the parameters go back to a slow mean of themselves; 0
         switches that off. See ``_lookahead``.
-      total_steps: steps in all, which ``lookahead`` needs.
+      total_steps: steps in all, which ``lookahead`` needs: at least as many as its own.
 
     Raises:
       UserError: for an unknown name.
@@ -121,6 +121,11 @@ def make_optimizer(
     if bias_multiplier != 1:
         parts.append(_scale_biases(bias_multiplier))
     if lookahead:
+        if total_steps < lookahead:
+            raise UserError(
+                f"lookahead={lookahead} takes the mean of the weights every {lookahead} steps, but there are "
+                f"{total_steps} steps in all, so that nothing would be learned; choose fewer."
+            )
         parts.append(_lookahead(lookahead, total_steps))
     return optax.chain(*parts)
 
@@ -154,7 +159,8 @@ def _lookahead(every: int, total: int) -> optax.GradientTransformation:
     """Every so many steps the parameters become their slow mean, ``slow = decay * slow + (1 - decay) * parameters``.
 
     Zhang et al. 2019, https://arxiv.org/abs/1907.08610, with the decay of cifar10-airbench, which rises as the cube of
-    the steps done to 0.95 ** 5 at the end: at first next to nothing is held back.
+    the steps done to 0.95 ** 5 at the end: at first next to nothing is held back. Steps after the last full period are
+    dropped: the end is the slow mean.
     """
 
     def init(params: optax.Params) -> _Slow:
@@ -162,8 +168,9 @@ def _lookahead(every: int, total: int) -> optax.GradientTransformation:
 
     def update(updates: optax.Updates, state: _Slow, params: optax.Params | None) -> tuple[optax.Updates, _Slow]:
         step = state.step + 1
-        due = (step % every == 0) | (step == total)
-        decay = 0.95**5 * (step / total) ** 3
+        full = step % every == 0
+        due = full | (step == total)
+        decay = jnp.where(full, 0.95**5 * (step / total) ** 3, 1.0)
         moved = optax.apply_updates(params, updates)
         slow = jax.tree.map(
             lambda mean, new: jnp.where(due, decay * mean + (1 - decay) * new, mean), state.params, moved

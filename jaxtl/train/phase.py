@@ -159,7 +159,7 @@ class PhaseUnderWay:
         first = progress.step - done_epochs * self.steps_per_epoch
         mirrored = None
         if self.phase.alternate_flip:
-            mirrored = alternate_mirrors(images, (setting.seed, progress.phase), done_epochs)
+            mirrored = alternate_mirrors(images, (setting.seed, progress.phase, 0, 1), done_epochs)
         feed = batches(examples, setting.batch_size, shuffle, setting.mesh, first, mirrored=mirrored)
         batch = next(feed, None)
         if batch is not None:

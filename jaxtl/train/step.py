@@ -78,6 +78,8 @@ def make_train_step(
     so that a step can be repeated bit by bit.
     """
 
+    one_view = model.clone(test_views="")  # also where no stage is in training mode
+
     def train_step(
         state: TrainState, frozen: Variables, inputs: jax.Array, labels: jax.Array, order: Order, key: jax.Array
     ) -> TrainState:
@@ -89,7 +91,7 @@ def make_train_step(
         batch = transform(augment_key, images if order.mirrored is None else mirror(images, order.mirrored[row]))
 
         def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, dict[str, Any]]]:
-            logits, updates = model.apply(
+            logits, updates = one_view.apply(
                 merge_variables({"params": trained, "batch_stats": state.batch_stats}, frozen),
                 batch,
                 train=train,

@@ -165,6 +165,11 @@ def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
             "alternate_flip says which images flip mirrors in an epoch, so that it needs flip=True, and images drawn "
             "anew in every epoch: cached_views=0."
         )
+    if phase.lookahead and phase.needs_validation:
+        faults.append(
+            f"lookahead is {phase.lookahead}, but an epoch may end with weights ahead of their mean, so that "
+            "validation would choose by chance; set keep='last' and patience=0, or lookahead=0."
+        )
     if phase.cached_views and len(stage_names) == 1:
         faults.append("cached_views keeps features of a backbone, but the model is a head alone; set it to 0.")
     elif phase.cached_views and not phase.augments:

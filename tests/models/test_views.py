@@ -23,18 +23,17 @@ def shifted(image, y, x):
 
 
 def test_six_views_and_their_weights():
-    views, weights = views_of(IMAGES, "mirror+shift")
-    assert weights.tolist() == [0.25, 0.125, 0.125] * 2
+    views, weights = zip(*views_of(IMAGES, "mirror+shift"), strict=True)
+    assert weights == (0.25, 0.125, 0.125) * 2
     for i, image in enumerate(np.asarray(IMAGES)):
         seen = [image, shifted(image, -1, -1), shifted(image, 1, 1)]
-        np.testing.assert_array_equal(views[:, i], seen + [view[:, ::-1] for view in seen])
+        np.testing.assert_array_equal([view[i] for view in views], seen + [view[:, ::-1] for view in seen])
 
 
 @pytest.mark.parametrize("which", TEST_VIEWS)
 def test_scores_are_the_weighted_mean_of_the_views(net, which):
     model, variables = net
-    views, weights = views_of(IMAGES, which)
-    expected = sum(weight * model.apply(variables, view) for weight, view in zip(weights, views, strict=True))
+    expected = sum(weight * model.apply(variables, view) for view, weight in views_of(IMAGES, which))
     np.testing.assert_allclose(model.clone(test_views=which).apply(variables, IMAGES), expected, rtol=1e-5, atol=1e-6)
 
 

@@ -136,6 +136,18 @@ def test_a_step_mirrors_the_images_that_the_order_names(plain, monkeypatch):
     assert not np.allclose(found.trained["stem"]["conv1"]["kernel"], unmirrored.trained["stem"]["conv1"]["kernel"])
 
 
+def test_a_step_sees_one_view_though_no_stage_is_in_training_mode(plain):
+    order = put_order(epoch_order(len(plain.data), BATCH, (1,)), plain.mesh)
+
+    def trained(views):
+        model = plain.model.clone(test_views=views)
+        step = make_train_step(model, plain.optimizer, plain.preprocess, train=(), mesh=plain.mesh)
+        state = init_state(copied(plain.params), {}, plain.optimizer, 3)
+        return step(state, NOTHING, plain.data.images, plain.data.labels, order, jax.random.key(0)).trained
+
+    assert_same(trained("mirror"), trained(""))
+
+
 def test_a_batch_larger_than_the_data_set_is_one_step(plain):
     # The batch is filled up with the same images many times over, and the gradient must not see it.
     order = epoch_order(len(plain.data), 96, None)
