@@ -30,7 +30,7 @@ def list_models(pattern: str = "*") -> list[str]:
     """The names of all models that match a shell pattern, sorted.
 
     >>> list_models("*cnn")
-    ['bn_cnn', 'cnn', 'custom_cnn']
+    ['bn_cnn', 'cnn', 'custom_cnn', 'whitened_cnn']
     """
     return sorted(fnmatch.filter(MODELS, pattern))
 
