@@ -105,8 +105,8 @@ def normalise_batch(
 
     The gradient with respect to x is ``scale / sqrt(var + epsilon) * (g - mean(g) - y * mean(g * y))``, where y are the
     values normalised and not yet scaled. Both passes are two sums over the batch. On two AVX-512 cores forward
-    and backward pass together are 4 to 8 times as fast as Flax's, which JAX differentiates: 1.7 and 8.1 ms at
-    128x16x16x64, 2.7 and 14.3 at 128x8x8x256 (``python -m benchmarks.batch_norm``).
+    and backward pass together are 4 to 9 times as fast as Flax's, which JAX differentiates: 2.3 and 9.3 ms at
+    128x16x16x64, 2.1 and 19.1 at 128x8x8x256 (``python -m benchmarks.batch_norm``).
     """
     return _forward(x, scale, bias, statistics, epsilon)[0]
 
