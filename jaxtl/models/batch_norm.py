@@ -62,8 +62,9 @@ class BatchNorm(nn.BatchNorm):
                 "bias, and was asked for something else; take flax.linen.BatchNorm for that."
             )
         C = x.shape[-1:]
-        ones = jnp.ones(C, self.param_dtype)
-        scale = self.param("scale", self.scale_init, C, self.param_dtype) if self.use_scale else ones
+        scale = jnp.ones(C, self.param_dtype)
+        if self.use_scale:
+            scale = self.param("scale", self.scale_init, C, self.param_dtype)
         bias = self.param("bias", self.bias_init, C, self.param_dtype)
         dtype = self.dtype or jnp.promote_types(x.dtype, self.param_dtype)
         x = x.astype(jnp.promote_types(x.dtype, dtype))

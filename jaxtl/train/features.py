@@ -107,21 +107,22 @@ class FeatureCache:
         if self._folded is None:
             channels = dataset.image_shape[-1]
             self._folded = folded(self._model, variables, channels=channels, mesh=self._mesh)
-        kept = self._extract(dataset, transform, max(views, 1), seed, program)
+        kept = self._extract(*self._folded, dataset, transform, max(views, 1), seed, program)
         self._observer.on_pass_end(what, max(views, 1), len(dataset), kept.seconds)
         self._kept[name] = kept
         return kept
 
     def _extract(
         self,
+        model: Classifier,
+        variables: dict[str, Any],
         dataset: Dataset,
         transform: Transform,
         views: int,
         seed: int,
         program: tuple[Any, ...],
     ) -> Kept:
-        assert self._folded is not None
-        model, variables = self._folded[0], _backbone(self._folded[1])
+        variables = _backbone(variables)
         everywhere, N = replicated(self._mesh), len(dataset)
         images = place(dataset, self._mesh)
         key = jax.random.key(seed)
