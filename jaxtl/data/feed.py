@@ -62,7 +62,7 @@ def alternate_mirrors(count: int, key: tuple[int, ...], epoch: int) -> np.ndarra
     """The images that an epoch mirrors: a random half in the first, the others in the second, and so on.
 
     Two epochs in a row show every image both ways, where independent draws show a half of them one way twice
-    (Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6).
+    (Jordan 2024, https://arxiv.org/abs/2404.00498).
 
     Args:
       count: number of images.

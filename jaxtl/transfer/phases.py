@@ -8,8 +8,8 @@ with ``train=("all",)``, LP-FT the two in a row, and from scratch is a fine-tune
 import dataclasses
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal
 
+from jaxtl.data.augment import Border
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import HEAD
 from jaxtl.transfer.layers import last_layers, stages_of_last
@@ -83,7 +83,7 @@ class Phase:
     flip: bool = False
     alternate_flip: bool = False
     crop: int = 0
-    crop_border: Literal["black", "reflect"] = "black"
+    crop_border: Border = "black"
     cache_features: bool = True
     cached_views: int = 0
     monitor: str = "val_loss"
