@@ -34,9 +34,9 @@ from jaxtl.train.mesh import data_mesh, replicated
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
+from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
 CLASSES = 10
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def write_folder(root: pathlib.Path, files: int, pixels: int, seed: int) -> float:
@@ -65,7 +65,9 @@ def timed_epoch(arguments: argparse.Namespace, mesh: Mesh) -> Callable[[Dataset]
     model, variables = jaxtl.create_model(arguments.model, CLASSES, key=jax.random.key(arguments.seed))
     variables = {"batch_stats": {}, **variables}
     optimizer = make_optimizer("sgd", lambda step: 1e-3)
-    step = make_train_step(model, optimizer, compose(horizontal_flip(), normalise(MEAN, STD)), mesh=mesh)
+    step = make_train_step(
+        model, optimizer, compose(horizontal_flip(), normalise(IMAGENET_MEAN, IMAGENET_STD)), mesh=mesh
+    )
     key, compiled = jax.random.key(arguments.seed), {}
 
     def epoch(dataset: Dataset) -> float:

@@ -24,21 +24,23 @@ def main() -> None:
     import numpy as np
 
     import jaxtl
-    from benchmarks.train import MEAN, STD
     from jaxtl.compile_cache import keep_compiled
     from jaxtl.data.augment import compose, normalise, random_augmentation
     from jaxtl.data.feed import epoch_order
+    from jaxtl.start_cache import start_cache
     from jaxtl.train.mesh import data_mesh, put_order, replicated
     from jaxtl.train.optimizer import make_optimizer, make_schedule
     from jaxtl.train.state import init_state
     from jaxtl.train.step import make_train_step
+    from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
     ends["imports"] = time.time()
     keep_compiled()
     shape, classes = (arguments.size, arguments.size, 3), 10
     key, mesh = jax.random.key(0), data_mesh(arguments.batch)
+    starts = start_cache([arguments.model, arguments.size, arguments.batch, arguments.dtype])
     model, variables = jaxtl.create_model(
-        arguments.model, classes, key=key, image_shape=shape, dtype=jnp.dtype(arguments.dtype)
+        arguments.model, classes, key=key, image_shape=shape, dtype=jnp.dtype(arguments.dtype), starts=starts
     )
     schedule = make_schedule("constant", 1e-3, epochs=1, steps_per_epoch=1)
     optimizer = make_optimizer("sgd", schedule, momentum=0.9)
@@ -47,22 +49,23 @@ def main() -> None:
     def first_state(params, batch_stats):
         return init_state(params, batch_stats, optimizer, classes)
 
-    # As a run does it: one program instead of one for each shape.
-    state = jax.jit(first_state, out_shardings=everywhere)(variables["params"], variables.get("batch_stats", {}))
+    # As a run does it.
+    moving = variables["params"], variables.get("batch_stats", {})
+    make_state = jax.jit(first_state, out_shardings=everywhere)
+    state = starts.program("first state", make_state, *moving)(*moving)
     images = np.zeros((arguments.batch, *shape), np.uint8)
     labels = np.zeros(arguments.batch, np.int32)
     inputs = jax.device_put((images, labels), everywhere)
     order = put_order(epoch_order(arguments.batch, arguments.batch, (0,)), mesh)
-    transform = compose(random_augmentation(flip=True, crop=4), normalise(MEAN, STD))
+    transform = compose(random_augmentation(flip=True, crop=4), normalise(IMAGENET_MEAN, IMAGENET_STD))
     step = make_train_step(model, optimizer, transform, mesh=mesh)
     jax.block_until_ready((state, inputs))
     ends["init"] = time.time()
 
-    lowered = step.lower(state, {"params": {}, "batch_stats": {}}, *inputs, order, key)
-    ends["trace and lower"] = time.time()
-    compiled = lowered.compile()
+    given = (state, {"params": {}, "batch_stats": {}}, *inputs, order, key)
+    compiled = starts.program("train step", step, *given)
     ends["compile or load"] = time.time()
-    jax.block_until_ready(compiled(state, {"params": {}, "batch_stats": {}}, *inputs, order, key))
+    jax.block_until_ready(compiled(*given))
     ends["first step"] = time.time()
 
     stages, before = {}, arguments.spawned

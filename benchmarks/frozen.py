@@ -29,8 +29,7 @@ from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.mesh import data_mesh
 from jaxtl.transfer.plans import linear_probe
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
 
 def make_config(arguments: argparse.Namespace, *, cached: bool) -> ConfigDict:
@@ -39,7 +38,7 @@ def make_config(arguments: argparse.Namespace, *, cached: bool) -> ConfigDict:
     config.name = "cached" if cached else "uncached"
     config.seed = arguments.seed
     config.model.name, config.model.weights = arguments.model, arguments.weights
-    config.data.mean, config.data.std = MEAN, STD
+    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
     config.data.subset, config.data.test_subset = arguments.images, arguments.test_images
     config.data.validation = 0.1
     config.batch_size = arguments.batch
@@ -75,7 +74,7 @@ def forward_pass(arguments: argparse.Namespace) -> float:
         if count:
             dataset = jaxtl.Dataset(dataset.images[:count], dataset.labels[:count], dataset.class_names)
         evaluate = make_evaluator(
-            model, place(dataset, mesh), normalise(MEAN, STD), batch_size=arguments.batch, mesh=mesh
+            model, place(dataset, mesh), normalise(IMAGENET_MEAN, IMAGENET_STD), batch_size=arguments.batch, mesh=mesh
         )
         seconds += evaluate({"batch_stats": {}, **variables}).seconds
     return seconds

@@ -39,8 +39,8 @@ from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.report.text import duration
 from jaxtl.transfer.plans import linear_probe
+from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Seconds to train on 24,000 images for five epochs, and to test on 10,000: a T4 GPU, as the study reports them.
 PUBLISHED = {
     "vgg16": (12 * 60 + 47, 64),
@@ -56,7 +56,7 @@ def ours(arguments: argparse.Namespace) -> Times:
     config = default_config()
     config.seed, config.batch_size = arguments.seed, arguments.batch
     config.data.subset, config.data.test_subset, config.data.validation = arguments.images, arguments.test_images, 0.0
-    config.data.size, config.data.mean, config.data.std = arguments.size, MEAN, STD
+    config.data.size, config.data.mean, config.data.std = arguments.size, IMAGENET_MEAN, IMAGENET_STD
     config.model.name = arguments.model
     config.model.options = {"head": {"hidden": (128,), "dropout": 0.2}}
     if arguments.model.startswith("vgg"):
@@ -76,7 +76,7 @@ class Photographs:
         transforms = need("torchvision", "torchvision").transforms
         self._images, self._labels = np.asarray(dataset.images), dataset.labels
         self._transform = transforms.Compose(
-            [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+            [transforms.Resize((size, size)), transforms.ToTensor(), transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD)]
         )
 
     def __len__(self) -> int:

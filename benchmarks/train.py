@@ -36,15 +36,14 @@ from jaxtl.train.mesh import put_order, replicated
 from jaxtl.train.optimizer import make_optimizer, make_schedule
 from jaxtl.train.state import TrainState, init_state
 from jaxtl.train.step import make_train_step
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
 
 def ours(task: Task) -> list[Contender]:
     """jaxtl's contenders: the same work as the peers', and the whole step of a run."""
     images, labels = images_and_labels(task)
     pixels = np.random.default_rng(task.seed).integers(0, 256, images.shape, np.uint8)
-    augment = compose(random_augmentation(flip=True, crop=task.size // 8), normalise(MEAN, STD))
+    augment = compose(random_augmentation(flip=True, crop=task.size // 8), normalise(IMAGENET_MEAN, IMAGENET_STD))
     model, variables = jaxtl.create_model(
         task.model,
         task.classes,

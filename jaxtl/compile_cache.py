@@ -4,6 +4,9 @@ It is JAX's persistent compilation cache, in the cache folder. Its key holds the
 the device and the compiler's flags, so that a program is never used where it does not belong.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import jax
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -29,3 +32,16 @@ def keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING_S)
     compilation_cache.reset_cache()  # it looks at its options once, and something may have been compiled already
+
+
+@contextlib.contextmanager
+def compiling_anew() -> Iterator[None]:
+    """Compile without the cache: what a CPU takes from it cannot be serialised once more."""
+    before = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]  # set by name at run time
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()

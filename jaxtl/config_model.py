@@ -13,16 +13,20 @@ from jaxtl.create import create_model
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import Classifier
 from jaxtl.models.whitened_cnn import whiten
+from jaxtl.start_cache import NOTHING_KEPT, StartCache
 from jaxtl.transfer.layers import count_layers
 from jaxtl.transfer.phases import Phase, settle
 
 
-def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Classifier, dict[str, Any]]:
+def create(
+    config: Mapping[str, Any], weights: str | Path | None, starts: StartCache = NOTHING_KEPT
+) -> tuple[Classifier, dict[str, Any]]:
     """The model of a config and its variables.
 
     Args:
       config: of one run.
       weights: see ``create_model``; they may come from elsewhere than the config says, a source say.
+      starts: where drawn variables are kept.
 
     Raises:
       UserError: see ``create_model``.
@@ -38,6 +42,7 @@ def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Class
         image_shape=(size or height, size or width, channels),
         new_head=settings["new_head"],
         dtype=settings["dtype"],
+        starts=starts,
         **settings.get("options", {}),
     )
     return model.clone(test_views=settings["test_views"]), variables

@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
+from jaxtl.start_cache import NOTHING_KEPT, StartCache
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.weights import transplant
 from jaxtl.weights.store import is_tag, load, read_weights
@@ -26,6 +27,7 @@ def create_model(
     new_head: bool | None = None,
     weights_dir: str | pathlib.Path | None = None,
     dtype: DTypeLike = jnp.float32,
+    starts: StartCache = NOTHING_KEPT,
     **options: Any,
 ) -> tuple[Classifier, dict[str, Any]]:
     """A model and its variables.
@@ -48,6 +50,7 @@ def create_model(
       new_head: see above.
       weights_dir: folder with downloaded files of weights; default ``$JAXTL_WEIGHTS``.
       dtype: dtype of the computation; variables are float32.
+      starts: where drawn variables are kept from one process to the next; by default nowhere.
       **options: options of the architecture, ``dropout=0.3`` say. A stage that an option leaves away, such as VGG's
         ``hidden=()``, is left behind in the weights too.
 
@@ -65,16 +68,18 @@ def create_model(
     """
     model = build_model(name, num_classes, dtype, **options)
     example = jnp.zeros((1, *_checked_shape(image_shape)))
+    described = f"{name} {num_classes} {options} {example.shape} {key.dtype} {jax.random.key_data(key).tolist()}"
     if weights is None:
-        return model, jax.jit(model.init)(key, example)
+        return model, starts.arrays(f"variables {described}", lambda: jax.jit(model.init)(key, example))
     source = _read(name, weights, weights_dir, options)
     left_away = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
     source = {kind: _stages(tree, tree.keys() - left_away) for kind, tree in source.items()}
-    target = jax.eval_shape(model.init, key, example)
+    target = starts.arrays(f"shapes {described}", lambda: jax.eval_shape(model.init, key, example))
     if fresh := _starts_anew(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head):
         # Nothing else is asked of the compiled function, so nothing else is drawn.
         head = jax.jit(lambda key: {kind: _stages(tree, (HEAD,)) for kind, tree in model.init(key, example).items()})
-        target = {kind: {**tree, **head(key)[kind]} for kind, tree in target.items()}
+        drawn = starts.arrays(f"head {described}", lambda: head(key))
+        target = {kind: {**tree, **drawn[kind]} for kind, tree in target.items()}
     return model, transplant(target, source, new_head=fresh)
 
 

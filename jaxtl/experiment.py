@@ -1,47 +1,33 @@
 """The story of a run on one page: data -> model -> phases -> test -> report."""
 
 import contextlib
+import functools
 import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
 import rich.console
 
 from jaxtl.compile_cache import keep_compiled
 from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.config_model import create
 from jaxtl.data.augment import compose
-from jaxtl.environment import describe
 from jaxtl.errors import UserError
-from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.processes import first, from_first
-from jaxtl.report import html
-from jaxtl.report.comparison import Arm, compare
 from jaxtl.report.console import RunConsole
-from jaxtl.report.figures import draw
-from jaxtl.report.statistics import classification_scores
-from jaxtl.report.tensorboard import write_events
-from jaxtl.report.text import duration
 from jaxtl.run_folder import RunFolder, open_folder
-from jaxtl.train.class_maps import class_maps
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.features import head_alone
 from jaxtl.train.folded import folded
 from jaxtl.training import Trained, train
-from jaxtl.transfer.phases import caches_features, trained_stages
+from jaxtl.transfer.phases import caches_features
 
 Summary = dict[str, Any]
-
-# What an interval over test images does not cover, said wherever runs are compared.
-ONE_DRAW = (
-    "Each run of the comparison is one draw of training images and one initialisation; the intervals and the test "
-    "cover the choice of test images alone."
-)
+# A baseline that is done: its name, config, summary and folder.
+Done = tuple[str, Mapping[str, Any], Summary, RunFolder]
 
 
 def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunConsole | None = None) -> Summary:
@@ -84,12 +70,12 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
         if source:
             with open_folder(workdir / SOURCE, source) as beside:
                 _train_and_test(source, beside, start_of(source), console)
-        baselines = []
+        baselines: list[Done] = []
         for where, baseline in runs.items():
             name = where.removeprefix("baselines.")
             with open_folder(workdir / "baselines" / name, baseline) as beside:
                 summary = _train_and_test(baseline, beside, start_of(baseline), console)
-                baselines.append(_arm(name, baseline, summary, beside))
+                baselines.append((name, baseline, summary, beside))
         return _train_and_test(main, folder, start_of(main), console, baselines)
 
 
@@ -112,7 +98,7 @@ def _train_and_test(
     folder: RunFolder,
     weights: str | pathlib.Path | None,
     console: RunConsole,
-    baselines: Sequence[Arm] = (),
+    baselines: Sequence[Done] = (),
 ) -> Summary:
     """One run and its report; its result alone, where the folder holds it already."""
     if finished := from_first(folder.summary()):
@@ -120,21 +106,24 @@ def _train_and_test(
     start = time.perf_counter()
     with train(config, folder, weights, console) as trained:
         test = _test(trained, config["batch_size"])
+    from jaxtl import outcome  # not before: no start of a training should wait for the import of what draws
+
     if not math.isfinite(test.loss):
         raise UserError(
             f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing; "
             "lower the learning rate or set clip_norm, and start in a new work folder."
         )
-    summary = _summarise(config["name"], trained, test)
+    summary = outcome.summarise(config["name"], trained, test)
     if not first():
         return dict(from_first(summary))  # once the first process has reported
     images = trained.splits.test
     folder.write_predictions(images.ids, images.labels, test.predicted, test.probability, images.class_names)
-    if baselines:
-        this = _arm(config["arm"], config, summary, folder)
-        summary["comparison"] = compare([this, *baselines])
+    arms = [outcome.arm(*baseline) for baseline in baselines]
+    if arms:
+        this = outcome.arm(config["arm"], config, summary, folder)
+        summary["comparison"] = outcome.compare([this, *arms])
     summary["time"]["total_s"] = trained.spent_before + time.perf_counter() - start
-    _report(config, folder, trained, test, summary, baselines)
+    outcome.report(config, folder, trained, test, summary, arms)
     folder.write_summary(summary)  # last of all: this file says that the run is finished
     console.summary(config["name"], summary, str(folder.report))
     from_first(summary)
@@ -149,9 +138,20 @@ def _test(trained: Trained, batch_size: int) -> Evaluation:
     if model.test_views or not kept_serve:  # kept features are those of one view
         model, variables = folded(model, variables, channels=images.image_shape[-1], mesh=mesh)
         examples = place(images, mesh)
-        return make_evaluator(model, examples, trained.preprocess, batch_size=batch_size, mesh=mesh)(variables)
+        compile_step = functools.partial(trained.starts.program, "test, folded")
+        return make_evaluator(
+            model, examples, trained.preprocess, batch_size=batch_size, mesh=mesh, compile_step=compile_step
+        )(variables)
     kept = trained.features.of(variables, "test", images)
-    evaluate = make_evaluator(model, kept.examples, compose(), batch_size=batch_size, mesh=mesh, method="classify")
+    evaluate = make_evaluator(
+        model,
+        kept.examples,
+        compose(),
+        batch_size=batch_size,
+        mesh=mesh,
+        method="classify",
+        compile_step=functools.partial(trained.starts.program, "evaluation of features"),
+    )
     found = evaluate(head_alone(variables))
     return found._replace(seconds=kept.seconds + found.seconds, compile_s=kept.compile_s + found.compile_s)
 
@@ -166,103 +166,3 @@ def _look_at_weights(
         if tree["model"]["weights"] not in ("", SOURCE) and described not in seen:
             seen.append(described)
             create(tree, start_of(tree))
-
-
-def _summarise(name: str, trained: Trained, test: Evaluation) -> Summary:
-    """Everything of ``summary.json`` but the comparison and the total time."""
-    fitted, class_names = trained.fitted, trained.splits.test.class_names
-    scores = classification_scores(test.confusion)
-    per_class = [{"class": name, **line} for name, line in zip(class_names, scores["per_class"], strict=True)]
-    params = fitted.variables["params"]
-    stages = {stage for phase in trained.plan for stage in trained_stages(phase, trained.model.stage_names)}
-    return {
-        "name": name,
-        "test": {
-            "accuracy": test.accuracy,
-            "loss": test.loss,
-            **{score: scores[score] for score in ("precision", "recall", "f1")},
-            "n": int(test.confusion.sum()),
-            "confusion_matrix": test.confusion.tolist(),
-            "per_class": per_class,
-        },
-        "time": {
-            "compile_s": fitted.compile_s + test.compile_s,
-            "train_s": sum(line["seconds"] for line in fitted.history) + fitted.features_s,
-            "features_s": fitted.features_s,
-            "inference_s": test.seconds,
-        },
-        "params": {
-            "total": _count(params),
-            "trainable": _count({stage: leaves for stage, leaves in params.items() if stage in stages}),
-        },
-        "best_epoch": fitted.best_epoch,
-        "epochs_run": len(fitted.history),
-    }
-
-
-def _count(params: Mapping[str, Any]) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def _report(
-    config: Mapping[str, Any],
-    folder: RunFolder,
-    trained: Trained,
-    test: Evaluation,
-    summary: Summary,
-    baselines: Sequence[Arm],
-) -> None:
-    """Pictures, page and event files."""
-    comparison, splits, fitted = summary.get("comparison", []), trained.splits, trained.fitted
-
-    def explain(shown: np.ndarray) -> ClassMaps | None:
-        images, labels = np.asarray(splits.test.images[shown]), splits.test.labels[shown]
-        variables = jax.device_get(fitted.variables)  # the other processes draw nothing
-        return class_maps(trained.model, variables, images, test.predicted[shown], labels, trained.preprocess)
-
-    figures = draw(
-        history=fitted.history,
-        best_epoch=fitted.best_epoch,
-        class_names=splits.test.class_names,
-        train_images=splits.train.images,
-        train_labels=splits.train.labels,
-        test_images=splits.test.images,
-        test_labels=splits.test.labels,
-        predicted=test.predicted,
-        probability=test.probability,
-        losses=test.losses,
-        confusion=test.confusion,
-        comparison=comparison,
-        histories={config["arm"]: fitted.history, **{arm.name: arm.history for arm in baselines}},
-        explain=explain,
-    )
-    html.write_report(
-        folder.report,
-        title=config["name"],
-        summary=summary,
-        config=config,
-        history=fitted.history,
-        class_names=splits.test.class_names,
-        figures=figures,
-        comparison=comparison or None,
-        notes=[ONE_DRAW] if comparison else [],
-        environment={**describe(), "seed": config["seed"], "wall time": duration(summary["time"]["total_s"])},
-    )
-    scores = ("accuracy", "loss", "precision", "recall", "f1")
-    write_events(
-        folder.tensorboard, fitted.history, figures, {f"test/{score}": summary["test"][score] for score in scores}
-    )
-
-
-def _arm(name: str, config: Mapping[str, Any], summary: Summary, folder: RunFolder) -> Arm:
-    """A run as the comparison takes it."""
-    per_class = config["data"]["per_class"]
-    return Arm(name, _in_words(config), summary, folder.history(), folder.predictions(), per_class)
-
-
-def _in_words(config: Mapping[str, Any]) -> str:
-    """How a run was trained, in one line."""
-    start = {"": "random weights", SOURCE: "weights of the source"}
-    steps = [f"{phase['epochs']} epochs of {'+'.join(phase['train'])}" for phase in config["phases"]]
-    how = ", then ".join(steps) or "as they are"
-    return f"from {start.get(config['model']['weights'], config['model']['weights'])}: {how}"

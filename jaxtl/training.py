@@ -20,6 +20,7 @@ from jaxtl.models import Classifier
 from jaxtl.processes import arrays_from_first, first, first_before_others, numbers_of_all
 from jaxtl.report.console import RunConsole
 from jaxtl.run_folder import RunFolder
+from jaxtl.start_cache import StartCache, start_cache
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.interrupt import stop_on_signals
 from jaxtl.train.loop import Fitted, fit
@@ -40,6 +41,7 @@ class Trained(NamedTuple):
       preprocess: resize and normalisation.
       mesh: the devices that it ran on.
       features: those that were kept, and may be of use again.
+      starts: where the programs are kept.
       spent_before: seconds that earlier processes of the same run took.
     """
 
@@ -50,6 +52,7 @@ class Trained(NamedTuple):
     preprocess: Transform
     mesh: Mesh
     features: FeatureCache
+    starts: StartCache
     spent_before: float
 
 
@@ -79,9 +82,10 @@ def train(
     """
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
+    starts = start_cache([config[field] for field in ("model", "data", "batch_size")])
     with first_before_others():
         # The model first: a mistake in the weights shows before any data is fetched. One process reads them for all.
-        model, variables = create(config, weights if first() else None)
+        model, variables = create(config, weights if first() else None, starts)
         plan, remarks = settled_plan(plan, model, variables["params"])
         splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
         variables = whitened(config, variables, splits.train)
@@ -117,7 +121,9 @@ def train(
         console.keep_line = folder.append_line
         # Elsewhere the signals keep their usual effect: whatever else is written appears whole or not at all.
         with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
-            features = FeatureCache(model, preprocess, batch_size=batch_size, mesh=mesh, observer=console, stop=stop)
+            features = FeatureCache(
+                model, preprocess, batch_size=batch_size, mesh=mesh, observer=console, stop=stop, starts=starts
+            )
             fitted = fit(
                 model,
                 variables,
@@ -133,8 +139,9 @@ def train(
                 checkpoint_every_s=config["checkpoint_every_s"],
                 observer=console,
                 stop=stop,
+                starts=starts,
             )
-            yield Trained(model, plan, splits, fitted, preprocess, mesh, features, spent_before)
+            yield Trained(model, plan, splits, fitted, preprocess, mesh, features, starts, spent_before)
 
 
 def _refuse_other_images(splits: Splits) -> None:

@@ -64,7 +64,7 @@ def fork(job, number, port):
 
 def change(number, *, stop=(), fault=None, on_device=True):
     """What is different in process ``number`` of this run."""
-    jaxtl.experiment.draw = lambda **kwargs: {}  # takes the longest
+    jaxtl.outcome.draw = lambda **kwargs: {}  # takes the longest
     if number:
         jaxtl.run_folder.RunFolder.__init__ = jaxtl.train.checkpoint.Checkpoints.__init__ = None  # not theirs to touch
     if not on_device:

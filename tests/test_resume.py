@@ -20,8 +20,8 @@ from jaxtl.report.console import RunConsole
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
 
 # The loop looks up, and saves, after every step: a process can be met in the middle of any save and any epoch.
-EVERY_STEP = "import sys, jaxtl.main, jaxtl.experiment, jaxtl.train.phase; jaxtl.train.phase.SYNC_S = 0.0; "
-NO_PICTURES = "jaxtl.experiment.draw = lambda **kwargs: {}; "
+EVERY_STEP = "import sys, jaxtl.main, jaxtl.outcome, jaxtl.train.phase; jaxtl.train.phase.SYNC_S = 0.0; "
+NO_PICTURES = "jaxtl.outcome.draw = lambda **kwargs: {}; "
 RUN = "sys.exit(jaxtl.main.main(sys.argv[1:]))"
 TIMES = ("seconds", "images_per_s")
 OFTEN = ("--config.checkpoint_every_s=0",)

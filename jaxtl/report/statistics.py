@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from math import sqrt
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special  # type: ignore[import-untyped]  # scipy.stats takes half a second to import
 
 
 def classification_scores(confusion: np.ndarray) -> dict[str, Any]:
@@ -88,6 +88,8 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     Raises:
       ValueError: the two are not vectors of one length, or are empty.
     """
+    from scipy import special  # type: ignore[import-untyped]  # a training should not wait for its import
+
     _, only_a, only_b, _ = _paired_counts(correct_a, correct_b)
     # At one half the distribution is symmetric: the two tails are alike, and overlap where both counts are the same.
     return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
@@ -170,7 +172,7 @@ def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
 def _normal_quantile(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
-    return float(special.ndtri((1 + confidence) / 2))
+    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def _paired_counts(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> tuple[int, int, int, int]:

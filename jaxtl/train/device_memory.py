@@ -13,6 +13,7 @@ from jax.extend import core
 from jax.sharding import Mesh
 
 from jaxtl.processes import numbers_of_all
+from jaxtl.start_cache import CompileStep
 
 # Share of the free memory that inputs may take, or the activations of inference: other things need the rest.
 _SHARE = 0.5
@@ -39,7 +40,12 @@ def fits(nbytes: int, mesh: Mesh) -> bool:
 
 
 def largest_batch(
-    trace: Callable[[int], jax.stages.Traced], batch_size: int, count: int, mesh: Mesh
+    step: jax.stages.Wrapped,
+    arguments: Callable[[int], tuple[Any, ...]],
+    batch_size: int,
+    count: int,
+    mesh: Mesh,
+    compile_step: CompileStep,
 ) -> tuple[int, jax.stages.Compiled]:
     """The largest batch of a pass whose program fits, as far as a guess tells, and that program.
 
@@ -50,20 +56,22 @@ def largest_batch(
     resumption, only where devices do not tell their memory.
 
     Args:
-      trace: from a batch size to the traced step.
+      step: a jitted function of a batch.
+      arguments: from a batch size to the shapes of the step's arguments.
       batch_size: the least, and the unit of others.
       count: inputs in the pass; it has at least 16 steps, if the batches are larger.
       mesh: the devices that share a batch.
+      compile_step: see `jaxtl.start_cache`.
     """
     free = free_bytes(mesh)
     most = math.ceil(count / _LEAST_STEPS / batch_size) * batch_size
     if free is None or most <= batch_size:
-        return batch_size, trace(batch_size).lower().compile()
+        return batch_size, compile_step(step, *arguments(batch_size))
     room = _SHARE * free
-    guessed = _ALIVE * _largest_result(trace(batch_size).jaxpr.jaxpr) / mesh.size
+    guessed = _ALIVE * _largest_result(step.trace(*arguments(batch_size)).jaxpr.jaxpr) / mesh.size
     size = batch_size * max(1, min(int(room // guessed), most // batch_size))
     while True:
-        compiled = trace(size).lower().compile()
+        compiled = compile_step(step, *arguments(size))
         if size == batch_size or _needed(compiled) <= room:
             return size, compiled
         size = max(1, size // 2 // batch_size) * batch_size

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -12,6 +11,7 @@ from jaxtl.data.augment import Transform
 from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import Classifier
 from jaxtl.processes import wait_for_all
+from jaxtl.start_cache import CompileStep, compile_now
 from jaxtl.train.device_memory import largest_batch
 from jaxtl.train.examples import Examples, batches, shapes_of_batch
 from jaxtl.train.mesh import put, replicated
@@ -53,6 +53,7 @@ def make_evaluator(
     batch_size: int,
     mesh: Mesh,
     method: str = "__call__",
+    compile_step: CompileStep = compile_now,
 ) -> Callable[[Variables], Evaluation]:
     """A function ``variables -> Evaluation`` that compiles once.
 
@@ -64,6 +65,7 @@ def make_evaluator(
         (``jaxtl.train.device_memory``), unless images are streamed.
       mesh: devices to run on.
       method: of the model, see ``make_train_step``.
+      compile_step: what compiles the step, see `jaxtl.start_cache`.
     """
     everywhere = replicated(mesh)
     step = make_eval_step(model, transform, method=method, mesh=mesh)
@@ -74,12 +76,12 @@ def make_evaluator(
         metrics = put(empty_metrics(examples.num_classes), everywhere)
         start, compile_s = time.perf_counter(), 0.0
 
-        def trace(size: int) -> jax.stages.Traced:
-            return step.trace(variables, *shapes_of_batch(examples, size, mesh), np.int32(0), metrics)
+        def arguments(size: int) -> tuple[Any, ...]:
+            return variables, *shapes_of_batch(examples, size, mesh), np.int32(0), metrics
 
         if found is None:
             count = 0 if isinstance(examples.inputs, StoredImages) else examples.total
-            found = largest_batch(trace, batch_size, count, mesh)
+            found = largest_batch(step, arguments, batch_size, count, mesh, compile_step)
             wait_for_all()
             compile_s = time.perf_counter() - start
         size, compiled = found

@@ -4,6 +4,7 @@ A frozen backbone in inference mode is a pure function of the image: running it 
 numbers. ``cached_views=K`` does so for K augmented views of each image, and every epoch draws one of them.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from jaxtl.data.feed import Order
 from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import HEAD, Classifier
 from jaxtl.processes import wait_for_all
+from jaxtl.start_cache import NOTHING_KEPT, CompileStep, StartCache
 from jaxtl.train.device_memory import fits, largest_batch
 from jaxtl.train.examples import Examples, batches, place
 from jaxtl.train.folded import folded
@@ -57,10 +59,11 @@ class FeatureCache:
         mesh: Mesh,
         observer: Observer,
         stop: StopFlag,
+        starts: StartCache = NOTHING_KEPT,
     ) -> None:
         """See `jaxtl.train.loop.fit` for the arguments."""
         self._model, self._preprocess, self._batch_size, self._mesh = model, preprocess, batch_size, mesh
-        self._observer, self._stop = observer, stop
+        self._observer, self._stop, self._starts = observer, stop, starts
         self._kept: dict[tuple[Any, ...], Kept] = {}
         self._folded: tuple[Classifier, dict[str, Any]] | None = None
         self._compiled: dict[tuple[Any, ...], tuple[int, Callable[..., jax.Array]]] = {}
@@ -131,7 +134,10 @@ class FeatureCache:
         if program not in self._compiled:
             began = time.perf_counter()
             step = make_feature_step(model, transform, self._mesh)
-            self._compiled[program] = self._compile(step, variables, images, key, augmented=augmented)
+            compile_step = functools.partial(self._starts.program, f"features {program}")
+            self._compiled[program] = self._compile(
+                step, variables, images, key, augmented=augmented, compile_step=compile_step
+            )
             wait_for_all()
             compile_s = time.perf_counter() - began
             self._observer.on_compile("feature extraction", compile_s)
@@ -173,16 +179,23 @@ class FeatureCache:
         return Kept(examples, seconds / views, seconds, compile_s)
 
     def _compile(
-        self, step: jax.stages.Wrapped, variables: Any, images: Examples, key: jax.Array, *, augmented: bool
+        self,
+        step: jax.stages.Wrapped,
+        variables: Any,
+        images: Examples,
+        key: jax.Array,
+        *,
+        augmented: bool,
+        compile_step: CompileStep,
     ) -> tuple[int, Callable[..., jax.Array]]:
         """The batch size and the program; augmented views depend on the size, and streamed images on their decoding."""
 
-        def trace(size: int) -> jax.stages.Traced:
+        def arguments(size: int) -> tuple[Any, ...]:
             shape = (size, *images.inputs.shape[1:])
-            return step.trace(variables, jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split(self._mesh)), key)
+            return variables, jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split(self._mesh)), key
 
         count = 0 if augmented or isinstance(images.inputs, StoredImages) else images.total
-        return largest_batch(trace, self._batch_size, count, self._mesh)
+        return largest_batch(step, arguments, self._batch_size, count, self._mesh, compile_step)
 
 
 def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> jax.stages.Wrapped:

@@ -17,6 +17,7 @@ from jaxtl.data.feed import alternate_mirrors
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
 from jaxtl.processes import from_first, wait_for_all
+from jaxtl.start_cache import StartCache
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import Batch, Examples, batches, place
@@ -60,6 +61,7 @@ class Setting:
     checkpoint_every_s: float
     observer: Observer
     stop: StopFlag
+    starts: StartCache
     epochs_planned: int
 
     @functools.cached_property
@@ -73,7 +75,14 @@ class Setting:
         if self.validation is None:
             return None
         images = place(self.validation, self.mesh)
-        return make_evaluator(self.model, images, self.preprocess, batch_size=self.batch_size, mesh=self.mesh)
+        return make_evaluator(
+            self.model,
+            images,
+            self.preprocess,
+            batch_size=self.batch_size,
+            mesh=self.mesh,
+            compile_step=functools.partial(self.starts.program, "evaluation"),
+        )
 
 
 class PhaseUnderWay:
@@ -119,8 +128,9 @@ class PhaseUnderWay:
             return _copy(init_state(params, batch_stats, self.optimizer, num_classes))
 
         # One program instead of one for each shape of the optimiser's zeros.
-        everywhere = replicated(setting.mesh)
-        self.state = jax.jit(first_state, out_shardings=everywhere)(moving["params"], moving["batch_stats"])
+        make_state = jax.jit(first_state, out_shardings=replicated(setting.mesh))
+        compiled = setting.starts.program(self._named("first state"), make_state, *moving.values())
+        self.state = compiled(*moving.values())
         if resume:
             self.state = setting.checkpoints.restore_last(self.state)
             self.frozen = setting.checkpoints.restore_frozen(progress.phase, self.frozen)
@@ -254,6 +264,7 @@ class PhaseUnderWay:
             batch_size=setting.batch_size,
             mesh=setting.mesh,
             method="classify",
+            compile_step=functools.partial(setting.starts.program, "evaluation of features"),
         )
         return lambda variables: evaluate(head_alone(variables))
 
@@ -300,13 +311,17 @@ class PhaseUnderWay:
         )
         inputs, labels, order, _ = batch
         frozen = _NOTHING if self.cached else self.frozen
-        self.step: Callable[..., TrainState] = jitted.lower(
-            self.state, frozen, inputs, labels, order, self.key
-        ).compile()
+        self.step: Callable[..., TrainState] = setting.starts.program(
+            self._named("train step"), jitted, self.state, frozen, inputs, labels, order, self.key
+        )
         seconds = time.perf_counter() - start
         wait_for_all()
         self.progress.compile_s += seconds
         setting.observer.on_compile("train step", seconds)
+
+    def _named(self, program: str) -> str:
+        """What a program of this phase depends on, besides the run's model and images."""
+        return f"{program} {self.phase} {self.steps_per_epoch} {sorted(self.in_training)} {self.cached}"
 
     def _moving(self) -> Variables:
         return {"params": self.state.trained, "batch_stats": self.state.batch_stats}

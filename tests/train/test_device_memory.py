@@ -7,6 +7,7 @@ import pytest
 from outcomes import Recorder
 
 from jaxtl.models import build_model
+from jaxtl.start_cache import compile_now
 from jaxtl.train import device_memory
 from jaxtl.train.device_memory import fits, free_bytes, largest_batch
 from jaxtl.train.evaluate import make_evaluator
@@ -47,14 +48,15 @@ def test_a_device_that_does_not_tell_has_room(stats):
     assert fits(10**15, mesh)
 
 
-def wide(size):
-    """A step whose widest result has ``size`` MiB, and which keeps two of them."""
+@jax.jit
+def wide(x):
+    """Of N numbers: a step whose widest result has N MiB, and which keeps two of them."""
+    y = jnp.outer(x, jnp.ones(MIB // 4))
+    return (y @ y.T).sum()
 
-    def step(x):
-        y = jnp.outer(x, jnp.ones(MIB // 4))
-        return (y @ y.T).sum()
 
-    return jax.jit(step).trace(jax.ShapeDtypeStruct((size,), jnp.float32))
+def numbers(size):
+    return (jax.ShapeDtypeStruct((size,), jnp.float32),)
 
 
 def memory(monkeypatch, free):
@@ -73,7 +75,7 @@ def memory(monkeypatch, free):
 )
 def test_the_largest_batch(monkeypatch, mesh, free_mib, count, size):
     memory(monkeypatch, free_mib and free_mib * MIB)
-    found, compiled = largest_batch(wide, 4, count, mesh)
+    found, compiled = largest_batch(wide, numbers, 4, count, mesh, compile_now)
     assert found == size
     assert compiled(jnp.ones(size)) == pytest.approx(size**2 * MIB / 4)
 
@@ -82,7 +84,7 @@ def test_the_compiler_has_the_last_word(monkeypatch, mesh):
     memory(monkeypatch, 800 * MIB)  # the guess: 100
     needed = {"now": iter([900 * MIB, 500 * MIB, 300 * MIB])}
     monkeypatch.setattr(device_memory, "_needed", lambda compiled: next(needed["now"]))
-    assert largest_batch(wide, 4, 10_000, mesh)[0] == 24  # 100, 48, 24
+    assert largest_batch(wide, numbers, 4, 10_000, mesh, compile_now)[0] == 24  # 100, 48, 24
 
 
 @pytest.fixture(scope="module")
