@@ -1,9 +1,10 @@
 """What the start of a run makes is kept, so that a second start of the same run neither compiles nor traces.
 
 JAX's own cache (`jaxtl.compile_cache`) knows a program by its text, and to have the text a program must be traced and
-lowered anew: 9 of the 15 seconds that a second start of ``densenet161`` took on two cores. Here a program is known by
-what it is made from: the source of this package, the fields of the config, versions, flags and the device, and the
-shapes of the arguments. First variables, a pure function of the same things and a key, are kept with the programs.
+lowered anew, which for deep networks takes longer than to load it. Here a program is known by what it is made from: the
+source of this package, what the caller names, versions, flags and the device, and the shapes of the arguments. If that
+is new, it is known by its text too, so that an edit that leaves a program as it was does not compile it anew. First
+variables, a pure function of the same things and a key, are kept with the programs.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ Tree = TypeVar("Tree")
 CompileStep = Callable[..., jax.stages.Compiled]
 
 MOST_BYTES = 4 << 30  # of all files together; what was not used for longest goes first
-_LARGEST = 256 << 20  # of a single file: weights of VGG take longer to write than to draw
+_LARGEST = 256 << 20  # bytes of arrays in one file: VGG's half a gigabyte would drive the programs out
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "clu", "numpy")
 
 
@@ -44,7 +45,7 @@ class StartCache:
 
     Attributes:
       folder: where files lie, or ``None``.
-      made_from: what all that is kept here depends on, besides this package's source and the machine.
+      made_from: what all that is kept here depends on, besides this package's source, its libraries and the machine.
     """
 
     folder: pathlib.Path | None = None

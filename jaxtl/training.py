@@ -17,10 +17,11 @@ from jaxtl.data.prepare import Splits
 from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier
+from jaxtl.models.registry import is_own
 from jaxtl.processes import arrays_from_first, first, first_before_others, numbers_of_all
 from jaxtl.report.console import RunConsole
 from jaxtl.run_folder import RunFolder
-from jaxtl.start_cache import StartCache, start_cache
+from jaxtl.start_cache import NOTHING_KEPT, StartCache, start_cache
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.interrupt import stop_on_signals
 from jaxtl.train.loop import Fitted, fit
@@ -82,7 +83,9 @@ def train(
     """
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
-    starts = start_cache([config[field] for field in ("model", "data", "batch_size")])
+    starts = NOTHING_KEPT
+    if is_own(config["model"]["name"]):  # of a network from elsewhere the source is not known
+        starts = start_cache([config[field] for field in ("model", "data", "batch_size")])
     with first_before_others():
         # The model first: a mistake in the weights shows before any data is fetched. One process reads them for all.
         model, variables = create(config, weights if first() else None, starts)

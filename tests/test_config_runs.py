@@ -32,7 +32,7 @@ NAMES = (
 )
 
 # What fits into the minutes of `make test`; the others run in `make test-configs`.
-QUICK = ("resnet18", "vgg16")
+QUICK = ("vgg16",)
 DEEP = ("densenet121", "densenet161", "densenet161_steplr", "resnet152")
 
 both_recipes = pytest.mark.parametrize("recipe", ["replica", "best"])

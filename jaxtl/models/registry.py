@@ -122,6 +122,12 @@ def known(name: str) -> str:
     raise UserError(f"There is no model {name!r}; {hint}")
 
 
+def is_own(name: str) -> bool:
+    """Whether this package builds the model of a name; others may have been put into ``MODELS``."""
+    build = MODELS[name]
+    return getattr(build, "func", build).__module__.split(".")[0] == __name__.split(".")[0]
+
+
 def model_options(name: str) -> dict[str, Any]:
     """The options of a model and their defaults, for a name of ``list_models()``."""
     return {option.name: option.default for option in _options(name)}
