@@ -1,6 +1,6 @@
-"""Compiled programs are kept: a second start of the same run reaches its first step without compiling.
+"""Compiled programs are kept: JAX's persistent compilation cache, in the cache folder.
 
-It is JAX's persistent compilation cache, in the cache folder. Its key holds the program, the versions of JAX and XLA,
+The steps of a run have a cache of their own, which need not trace them (`jaxtl.start_cache`); here are all others. Its key holds the program, the versions of JAX and XLA,
 the device and the compiler's flags, so that a program is never used where it does not belong.
 """
 

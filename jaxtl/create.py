@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
@@ -67,18 +68,18 @@ def create_model(
     (2, 10)
     """
     model = build_model(name, num_classes, dtype, **options)
-    example = jnp.zeros((1, *_checked_shape(image_shape)))
-    described = f"{name} {num_classes} {options} {example.shape} {key.dtype} {jax.random.key_data(key).tolist()}"
+    example = np.zeros((1, *_checked_shape(image_shape)), np.float32)
+    drawn_from = (name, num_classes, options, example.shape, str(jnp.dtype(dtype)), key)
     if weights is None:
-        return model, starts.arrays(f"variables {described}", lambda: jax.jit(model.init)(key, example))
+        return model, starts.arrays(("variables", drawn_from), lambda: jax.jit(model.init)(key, example))
     source = _read(name, weights, weights_dir, options)
     left_away = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
     source = {kind: _stages(tree, tree.keys() - left_away) for kind, tree in source.items()}
-    target = starts.arrays(f"shapes {described}", lambda: jax.eval_shape(model.init, key, example))
+    target = starts.arrays(("shapes", drawn_from), lambda: jax.eval_shape(model.init, key, example))
     if fresh := _starts_anew(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head):
         # Nothing else is asked of the compiled function, so nothing else is drawn.
         head = jax.jit(lambda key: {kind: _stages(tree, (HEAD,)) for kind, tree in model.init(key, example).items()})
-        drawn = starts.arrays(f"head {described}", lambda: head(key))
+        drawn = starts.arrays(("head", drawn_from), lambda: head(key))
         target = {kind: {**tree, **drawn[kind]} for kind, tree in target.items()}
     return model, transplant(target, source, new_head=fresh)
 

@@ -12,7 +12,7 @@ import rich.console
 
 from jaxtl.compile_cache import keep_compiled
 from jaxtl.config import SOURCE, check, raise_problems, variants
-from jaxtl.config_model import create
+from jaxtl.config_model import create, starts_of
 from jaxtl.data.augment import compose
 from jaxtl.errors import UserError
 from jaxtl.processes import first, from_first
@@ -118,12 +118,11 @@ def _train_and_test(
         return dict(from_first(summary))  # once the first process has reported
     images = trained.splits.test
     folder.write_predictions(images.ids, images.labels, test.predicted, test.probability, images.class_names)
-    arms = [outcome.arm(*baseline) for baseline in baselines]
-    if arms:
-        this = outcome.arm(config["arm"], config, summary, folder)
-        summary["comparison"] = outcome.compare([this, *arms])
+    others = [outcome.arm(*baseline) for baseline in baselines]
+    if others:
+        summary["comparison"] = outcome.comparison(config, summary, folder, others)
     summary["time"]["total_s"] = trained.spent_before + time.perf_counter() - start
-    outcome.report(config, folder, trained, test, summary, arms)
+    outcome.report(config, folder, trained, test, summary, others)
     folder.write_summary(summary)  # last of all: this file says that the run is finished
     console.summary(config["name"], summary, str(folder.report))
     from_first(summary)
@@ -165,4 +164,4 @@ def _look_at_weights(
         described = {"model": tree["model"], "classes": tree["data"]["classes"], "size": tree["data"]["size"]}
         if tree["model"]["weights"] not in ("", SOURCE) and described not in seen:
             seen.append(described)
-            create(tree, start_of(tree))
+            create(tree, start_of(tree), starts_of(tree))

@@ -24,8 +24,6 @@ from jaxtl.train.evaluate import Evaluation
 from jaxtl.training import Trained
 from jaxtl.transfer.phases import trained_stages
 
-__all__ = ["Arm", "arm", "compare", "report", "summarise"]
-
 # What an interval over test images does not cover, said wherever runs are compared.
 ONE_DRAW = (
     "Each run of the comparison is one draw of training images and one initialisation; the intervals and the test "
@@ -117,6 +115,13 @@ def report(
     write_events(
         folder.tensorboard, fitted.history, figures, {f"test/{score}": summary["test"][score] for score in scores}
     )
+
+
+def comparison(
+    config: Mapping[str, Any], summary: Mapping[str, Any], folder: RunFolder, others: Sequence[Arm]
+) -> list[dict[str, Any]]:
+    """A run beside its baselines, see `jaxtl.report.comparison`."""
+    return compare([arm(config["arm"], config, summary, folder), *others])
 
 
 def arm(name: str, config: Mapping[str, Any], summary: dict[str, Any], folder: RunFolder) -> Arm:

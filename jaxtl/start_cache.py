@@ -1,10 +1,12 @@
-"""What the start of a run makes is kept, so that a second start of the same run neither compiles nor traces.
+"""What the start of a run makes is kept, so that a second start of the same run neither compiles nor traces its steps.
 
 JAX's own cache (`jaxtl.compile_cache`) knows a program by its text, and to have the text a program must be traced and
 lowered anew, which for deep networks takes longer than to load it. Here a program is known by what it is made from: the
-source of this package, what the caller names, versions, flags and the device, and the shapes of the arguments. If that
-is new, it is known by its text too, so that an edit that leaves a program as it was does not compile it anew. First
-variables, a pure function of the same things and a key, are kept with the programs.
+source of this package as it was imported, what the caller names, versions, flags and devices, and the arguments. If that
+is new, it is known by its text and its arguments and results, so that an edit that leaves a program as it was does not
+compile it anew. First variables, a pure function of the same things and a key, are kept too.
+
+A function of this package that is replaced in memory is not seen: do that with ``JAX_ENABLE_COMPILATION_CACHE=0``.
 """
 
 import contextlib
@@ -24,6 +26,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.experimental import serialize_executable
+from jax.sharding import NamedSharding
 
 from jaxtl.cache import cache_dir
 from jaxtl.compile_cache import compiling_anew
@@ -34,18 +37,33 @@ Tree = TypeVar("Tree")
 # From a jitted function and its arguments, or their shapes, to the program; they may find it made already.
 CompileStep = Callable[..., jax.stages.Compiled]
 
-MOST_BYTES = 4 << 30  # of all files together; what was not used for longest goes first
-_LARGEST = 256 << 20  # bytes of arrays in one file: VGG's half a gigabyte would drive the programs out
+# Bytes of all files of a kind; those that were not used for longest go first.
+MOST_BYTES = {"programs": 4 << 30, "arrays": 1 << 30}
+_LARGEST = 256 << 20  # of one file of arrays: VGG's half a gigabyte would drive the others out
+_FORMAT = 1
+_UNKEEPABLE = "cannot be serialised"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "clu", "numpy")
+
+
+def _source_now() -> str:
+    """SHA-256 of every module of this package."""
+    package, sha = pathlib.Path(__file__).parent, hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        sha.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
+    return sha.hexdigest()
+
+
+_SOURCE = _source_now()  # as it is imported: what is edited later does not run in this process
 
 
 @dataclasses.dataclass(frozen=True)
 class StartCache:
-    """Programs and values of one run, found again by name; ``StartCache()`` keeps nothing.
+    """Programs and arrays of a run, found again by name; ``StartCache()`` keeps nothing.
 
     Attributes:
       folder: where files lie, or ``None``.
-      made_from: what all that is kept here depends on, besides this package's source, its libraries and the machine.
+      made_from: what all programs that are kept here depend on, besides this package's source, its libraries and the
+        machine.
     """
 
     folder: pathlib.Path | None = None
@@ -62,85 +80,101 @@ class StartCache:
         if self.folder is None:
             return compile_now(step, *arguments)
         leaves, structure = jax.tree.flatten((arguments, {}))
-        start = ("text", _source(), self.made_from, name, str(structure), *map(_described, leaves))
-        text = self._read(*start)
-        if text is not None and (found := self._loaded(text, structure)):
+        given = (str(structure), *map(_described, leaves))
+        start = ("start", _SOURCE, self.made_from, name, given)
+        content = self._read("programs", *start)
+        if content == _UNKEEPABLE:
+            return compile_now(step, *arguments)
+        if content is not None and (found := self._loaded(content, structure)):
             return found
         lowered = step.lower(*arguments)
-        text = hashlib.sha256(lowered.as_text().encode()).hexdigest()
-        found = self._loaded(text, structure)
+        content = _content(lowered, given)
+        found = self._loaded(content, structure)
         if found is None:
             with compiling_anew():
                 found = lowered.compile()
-            with contextlib.suppress(ValueError, NotImplementedError):  # a program that cannot be serialised
-                serialized, _, results = serialize_executable.serialize(found)
-                executable: Any = found.runtime_executable()
-                devices = [device.id for device in executable.local_devices()]
-                self._write((serialized, results, devices), "program", text)
-        self._write(text, *start)
+            content = content if self._kept(content, found) else _UNKEEPABLE
+        self._write("programs", content, *start)
         return found
 
-    def _loaded(self, text: str, structure: Any) -> jax.stages.Compiled | None:
-        """The program that a text became, with arguments of this structure."""
-        kept = self._read("program", text)
-        if kept is None:
-            return None
-        serialized, results, numbers = kept
-        there = {device.id: device for device in jax.devices()}
-        try:
-            return serialize_executable.deserialize_and_load(
-                serialized, structure, results, execution_devices=[there[number] for number in numbers]
-            )
-        except jax.errors.JaxRuntimeError:  # whatever is the matter with it: it can be made again
-            return None
-
-    def arrays(self, name: str, make: Callable[[], Tree]) -> Tree:
+    def arrays(self, name: Any, make: Callable[[], Tree]) -> Tree:
         """What ``make`` returns, a tree of arrays and shapes; it is called only if that is not here.
 
         Args:
-          name: says what else the arrays depend on, besides ``made_from``.
+          name: says all that the arrays depend on: numbers, strings, sequences and mappings of them, PRNG keys.
           make: a pure function.
         """
         if self.folder is None:
             return make()
-        found: Tree | None = self._read("arrays", _source(), self.made_from, name)
+        name = repr(_ordered(name))
+        found: Tree | None = self._read("arrays", _SOURCE, name)
         if found is not None:
             return _on_device(found)
         made = make()
         if sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(made)) <= _LARGEST:
-            self._write(jax.device_get(made), "arrays", _source(), self.made_from, name)
+            self._write("arrays", jax.device_get(made), _SOURCE, name)
         return made
 
-    def _path(self, *parts: Any) -> pathlib.Path:
-        assert self.folder is not None
-        text = repr((_of_this_machine(), parts))
-        return self.folder / hashlib.sha256(text.encode()).hexdigest()
-
-    def _read(self, *parts: Any) -> Any:
-        path = self._path(*parts)
+    def _kept(self, content: str, compiled: jax.stages.Compiled) -> bool:
+        """Whether the program could be serialised, and was written."""
         try:
+            serialized, _, results = serialize_executable.serialize(compiled)
+            executable: Any = compiled.runtime_executable()
+            devices = [device.id for device in executable.local_devices()]
+            self._write("programs", (serialized, results, devices), "program", content)
+        except Exception:  # of many kinds: no program may fail because it cannot be kept
+            return False
+        return True
+
+    def _loaded(self, content: str, structure: Any) -> jax.stages.Compiled | None:
+        """The program of this content, called with arguments of this structure."""
+        kept = self._read("programs", "program", content)
+        if kept is None:
+            return None
+        there = {device.id: device for device in jax.devices()}
+        try:
+            serialized, results, numbers = kept
+            return serialize_executable.deserialize_and_load(
+                serialized, structure, results, execution_devices=[there[number] for number in numbers]
+            )
+        except Exception:  # whatever is the matter with it: it can be made again
+            return None
+
+    def _path(self, kind: str, *parts: Any) -> pathlib.Path:
+        assert self.folder is not None
+        return self.folder / kind / hashlib.sha256(repr((_FORMAT, _of_this_machine(), parts)).encode()).hexdigest()
+
+    def _read(self, kind: str, *parts: Any) -> Any:
+        path = self._path(kind, *parts)
+        try:
+            if not _trusted(path):
+                return None
             content = path.read_bytes()
-            os.utime(path)  # it was of use
         except OSError:
             return None
-        if hashlib.sha256(content[32:]).digest() != content[:32]:
+        with contextlib.suppress(OSError):  # a folder that can be read alone
+            os.utime(path)  # it was of use
+        digest, pickled = memoryview(content)[:32], memoryview(content)[32:]
+        if hashlib.sha256(pickled).digest() != digest:
             return None
         try:
-            return pickle.loads(content[32:])
+            return pickle.loads(pickled)
         except Exception:  # its classes may be gone, though the versions are the same
             return None
 
-    def _write(self, value: Any, *parts: Any) -> None:
+    def _write(self, kind: str, value: Any, *parts: Any) -> None:
         content = pickle.dumps(value, protocol=5)
-        path = self._path(*parts)
+        path = self._path(kind, *parts)
         draft = path.with_suffix(f".{secrets.token_hex(4)}.partial")
         with contextlib.suppress(OSError):  # a full disk, a read-only home: then without
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draft.write_bytes(hashlib.sha256(content).digest() + content)
-            draft.replace(path)
-            _make_room(path.parent)
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            try:
+                with draft.open("xb") as file:
+                    file.writelines((hashlib.sha256(content).digest(), content))
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
+            _make_room(path.parent, MOST_BYTES[kind])
 
 
 NOTHING_KEPT = StartCache()
@@ -155,7 +189,7 @@ def start_cache(made_from: Any) -> StartCache:
     """The cache of a run, in ``starts`` of the cache folder; one that keeps nothing where there are several processes.
 
     Args:
-      made_from: numbers, strings, mappings and sequences that say all that the run's programs depend on.
+      made_from: numbers, strings, mappings and sequences that say all that the run's programs have in common.
 
     ``JAX_ENABLE_COMPILATION_CACHE=0`` switches it off with that of JAX.
     """
@@ -165,17 +199,26 @@ def start_cache(made_from: Any) -> StartCache:
 
 
 def _ordered(value: Any) -> Any:
-    """Mappings by their keys, so that equal ones have one text."""
+    """Mappings by their keys, so that equal ones have one text; PRNG keys as numbers."""
     if isinstance(value, Mapping):
         return tuple((key, _ordered(value[key])) for key in sorted(value))
     if isinstance(value, list | tuple):
         return tuple(map(_ordered, value))
+    if isinstance(value, jax.Array):
+        return str(value.dtype), jax.random.key_data(value).tolist()
     return value
 
 
-def _described(leaf: Any) -> tuple[str, ...]:
-    """All of an argument that a program may depend on."""
-    return str(jax.typeof(leaf)), str(getattr(leaf, "sharding", None)), str(getattr(leaf, "committed", None))
+def _content(lowered: jax.stages.Lowered, given: tuple[Any, ...]) -> str:
+    """What tells a program from all others: its text says neither how results are nested nor what was left out.
+
+    Arguments that a function does not look at are no arguments of its text; which ones those are, JAX keeps to itself.
+    Where a version of JAX keeps it elsewhere, the content is one that no other program has.
+    """
+    compiled_with = getattr(getattr(lowered, "_lowering", None), "compile_args", {})
+    looked_at = sorted(compiled_with["kept_var_idx"]) if "kept_var_idx" in compiled_with else secrets.token_hex()
+    parts = (lowered.as_text(), str(lowered.out_tree), given, looked_at)
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def _on_device(tree: Tree) -> Tree:
@@ -185,8 +228,19 @@ def _on_device(tree: Tree) -> Tree:
     return jax.tree.unflatten(structure, [next(there) if isinstance(leaf, np.ndarray) else leaf for leaf in leaves])
 
 
+def _described(leaf: Any) -> tuple[Any, ...]:
+    """All of an argument that a program may depend on: type, layout over which devices in which order."""
+    sharding = getattr(leaf, "sharding", None)
+    devices: Any = None
+    if isinstance(sharding, NamedSharding):
+        devices = [device.id for device in sharding.mesh.devices.flat]
+    elif sharding is not None:
+        devices = sorted(device.id for device in sharding.device_set)
+    return str(jax.typeof(leaf)), str(sharding), devices, getattr(leaf, "committed", None)
+
+
 def _of_this_machine() -> tuple[Any, ...]:
-    """Versions, flags and device: what every program depends on."""
+    """Versions, flags and devices: what every program depends on."""
     client = jax.devices()[0].client
     flags = {name: getattr(jax.config, name, value) for name, value in jax.config.values.items()}
     return (
@@ -194,20 +248,11 @@ def _of_this_machine() -> tuple[Any, ...]:
         tuple(map(importlib.metadata.version, _PACKAGES)),
         os.environ.get("XLA_FLAGS"),
         tuple(sorted((name, str(value)) for name, value in flags.items() if name != "jax_compilation_cache_dir")),
-        compiler_options(),
+        sorted(compiler_options().items()),
         client.platform_version,
         tuple((device.id, device.device_kind) for device in jax.devices()),
         _processor(),
     )
-
-
-@functools.cache
-def _source() -> str:
-    """SHA-256 of every module of this package."""
-    package, sha = pathlib.Path(__file__).parent, hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        sha.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
-    return sha.hexdigest()
 
 
 @functools.cache
@@ -219,11 +264,19 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _make_room(folder: pathlib.Path) -> None:
-    files = [(file, file.stat()) for file in folder.iterdir()]
+def _trusted(path: pathlib.Path) -> bool:
+    """Whether nobody but this person, or the system's own administrator, wrote a file: what it holds will be run."""
+    return not hasattr(os, "geteuid") or path.stat().st_uid in (os.geteuid(), 0)
+
+
+def _make_room(folder: pathlib.Path, most_bytes: int) -> None:
+    files = []
+    for file in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process made room too
+            files.append((file, file.stat()))
     total = sum(stat.st_size for _, stat in files)
     for file, stat in sorted(files, key=lambda entry: entry[1].st_mtime):
-        if total <= MOST_BYTES:
+        if total <= most_bytes:
             return
         file.unlink(missing_ok=True)
         total -= stat.st_size

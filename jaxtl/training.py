@@ -11,17 +11,16 @@ import jax
 from jax.sharding import Mesh
 
 from jaxtl.config_data import load_splits, preprocessing
-from jaxtl.config_model import create, settled_plan, whitened
+from jaxtl.config_model import create, settled_plan, starts_of, whitened
 from jaxtl.data.augment import Transform
 from jaxtl.data.prepare import Splits
 from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier
-from jaxtl.models.registry import is_own
 from jaxtl.processes import arrays_from_first, first, first_before_others, numbers_of_all
 from jaxtl.report.console import RunConsole
 from jaxtl.run_folder import RunFolder
-from jaxtl.start_cache import NOTHING_KEPT, StartCache, start_cache
+from jaxtl.start_cache import StartCache
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.interrupt import stop_on_signals
 from jaxtl.train.loop import Fitted, fit
@@ -83,9 +82,7 @@ def train(
     """
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
-    starts = NOTHING_KEPT
-    if is_own(config["model"]["name"]):  # of a network from elsewhere the source is not known
-        starts = start_cache([config[field] for field in ("model", "data", "batch_size")])
+    starts = starts_of(config)
     with first_before_others():
         # The model first: a mistake in the weights shows before any data is fetched. One process reads them for all.
         model, variables = create(config, weights if first() else None, starts)

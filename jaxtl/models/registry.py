@@ -24,6 +24,7 @@ _FOR_32: dict[str, Callable[..., Classifier]] = {
     **whitened_cnn.VARIANTS,
 }
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
+_OWN = dict(MODELS)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -124,8 +125,7 @@ def known(name: str) -> str:
 
 def is_own(name: str) -> bool:
     """Whether this package builds the model of a name; others may have been put into ``MODELS``."""
-    build = MODELS[name]
-    return getattr(build, "func", build).__module__.split(".")[0] == __name__.split(".")[0]
+    return name in _OWN and MODELS.get(name) is _OWN[name]
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -321,7 +321,8 @@ class PhaseUnderWay:
 
     def _named(self, program: str) -> str:
         """What a program of this phase depends on, besides the run's model and images."""
-        return f"{program} {self.phase} {self.steps_per_epoch} {sorted(self.in_training)} {self.cached}"
+        counts = (self.steps_per_epoch, self.setting.train.num_classes)
+        return f"{program} {self.phase} {counts} {sorted(self.in_training)} {self.cached}"
 
     def _moving(self) -> Variables:
         return {"params": self.state.trained, "batch_stats": self.state.batch_stats}
