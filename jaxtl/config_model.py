@@ -52,8 +52,8 @@ def create(
 def starts_of(config: Mapping[str, Any]) -> StartCache:
     """Where programs and first variables of a config's run are kept.
 
-    A step depends on the network and on what becomes of images; all else it is told by its phase, or shows in the shapes
-    of its arguments. Of a network that was put into the registry from elsewhere the source is not known: nothing is kept.
+    A step depends on the network and on what becomes of images; all else is its phase's, or shows in the shapes of its
+    arguments. Of a network that was put into the registry from elsewhere the source is not known: nothing is kept.
     """
     model, data = config["model"], config["data"]
     if not is_own(model["name"]):

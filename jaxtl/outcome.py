@@ -118,7 +118,7 @@ def report(
 
 
 def comparison(
-    config: Mapping[str, Any], summary: Mapping[str, Any], folder: RunFolder, others: Sequence[Arm]
+    config: Mapping[str, Any], summary: dict[str, Any], folder: RunFolder, others: Sequence[Arm]
 ) -> list[dict[str, Any]]:
     """A run beside its baselines, see `jaxtl.report.comparison`."""
     return compare([arm(config["arm"], config, summary, folder), *others])

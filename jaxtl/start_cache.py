@@ -1,10 +1,10 @@
 """What the start of a run makes is kept, so that a second start of the same run neither compiles nor traces its steps.
 
 JAX's own cache (`jaxtl.compile_cache`) knows a program by its text, and to have the text a program must be traced and
-lowered anew, which for deep networks takes longer than to load it. Here a program is known by what it is made from: the
-source of this package as it was imported, what the caller names, versions, flags and devices, and the arguments. If that
-is new, it is known by its text and its arguments and results, so that an edit that leaves a program as it was does not
-compile it anew. First variables, a pure function of the same things and a key, are kept too.
+lowered anew, which for deep networks takes longer than to load it. Here a program is known by what it is made from:
+the source of this package as it was imported, what the caller names, versions, flags and devices, and the arguments.
+If that is new, it is known by its text, arguments and results, so that an edit that leaves a program as it was does
+not compile it anew. First variables, a pure function of the same things and a key, are kept too.
 
 A function of this package that is replaced in memory is not seen: do that with ``JAX_ENABLE_COMPILATION_CACHE=0``.
 """
