@@ -1,7 +1,8 @@
 """Compiled programs are kept: JAX's persistent compilation cache, in the cache folder.
 
-The steps of a run have a cache of their own, which need not trace them (`jaxtl.start_cache`); here are all others. The key holds the program, the
-versions of JAX and XLA, the device and the compiler's flags, so that a program is never used where it does not belong.
+The steps of a run have a cache of their own, which need not trace them (`jaxtl.start_cache`); here are all others. The
+key holds the program, the versions of JAX and XLA, the device and the compiler's flags, so that a program is never used
+where it does not belong.
 """
 
 import contextlib
