@@ -47,12 +47,14 @@ class ConvBlock(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
         norm = functools.partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
+        norms = self.norm == "after_conv" and not self.folded
         for i, width in enumerate(self.widths, start=1):
-            x = conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
-            if self.norm == "after_conv" and not self.folded:
+            last = i == len(self.widths)
+            x = conv3x3(width, x.shape[-1], dtype=self.dtype, pool=last and not norms, name=f"conv{i}")(x)
+            if norms:
                 x = norm(name=f"norm{i}")(x)
-            x = nn.relu(x)
-        x = max_pool_2x2(x)
+                x = max_pool_2x2(x) if last else x
+            x = nn.relu(x)  # after the pool too: the same, on fewer pixels
         if self.norm == "after_pool":
             x = norm(name="norm")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -137,6 +139,8 @@ def small_cnn(
             raise UserError(f"{field} is {rate}, but a rate lies in [0, 1): 0 switches dropout off.")
     if grid < 0:
         raise UserError(f"grid is {grid}, but maps are averaged to 1 x 1 cells or more, or left as they are: 0.")
+    if not all(blocks):
+        raise UserError(f"blocks={blocks} has a block without a convolution: every block needs one channel or more.")
     if any(width < 1 for widths in (*blocks, hidden) for width in widths):
         raise UserError(f"blocks={blocks} and hidden={hidden} name a width below 1: every layer needs a channel.")
     stages: list[tuple[str, StageFactory]] = [

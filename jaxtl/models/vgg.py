@@ -26,7 +26,6 @@ from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
 from jaxtl.models.layers import adaptive_avg_pool, conv_norm, flatten, he_fan_out_init
 from jaxtl.models.matmul import dense_dot
-from jaxtl.models.max_pool import max_pool_2x2
 
 
 class Stage(nn.Module):
@@ -59,10 +58,11 @@ class Stage(nn.Module):
                 use_bias=True,
                 train=train,
                 folded=self.folded or not self.batch_norm,  # either way the convolution stands alone
+                pool=i == self.depth,
                 dtype=self.dtype,
             )
-            x = nn.relu(x)
-        return max_pool_2x2(x)
+            x = nn.relu(x)  # after the pool too: the same, on fewer pixels
+        return x
 
 
 class Hidden(nn.Module):

@@ -115,6 +115,7 @@ def test_dropout_zeroes_its_share_and_scales_the_rest(where, random_variables):
         ({"block_dropout": -0.1}, r"block_dropout is -0\.1.*\[0, 1\)"),
         ({"hidden": (0,)}, r"hidden=\(0,\).*below 1"),
         ({"blocks": ((4, 0),)}, r"blocks=\(\(4, 0\),\).*below 1"),
+        ({"blocks": ((4,), ())}, "a block without a convolution"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

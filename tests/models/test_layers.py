@@ -1,5 +1,6 @@
 import functools
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -111,6 +112,27 @@ def test_bfloat16_is_for_computation_and_parameters_stay_float32(layer):
     variables = module.init(jax.random.key(0), images)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert module.apply(variables, images).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_pool_before_the_bias_gives_the_bits_of_a_pool_after_it_and_takes_the_same_variables(dtype):
+    keys = jax.random.split(jax.random.key(0), 2)
+    images = jax.random.normal(keys[0], (4, 9, 8, 3))
+    plain, pooled = (conv3x3(5, 3, dtype=jnp.dtype(dtype), pool=pool) for pool in (False, True))
+    variables = plain.init(keys[1], images)
+    chex.assert_trees_all_equal(pooled.init(keys[1], images), variables)
+
+    def usual(variables):
+        return max_pool_2x2(nn.relu(plain.apply(variables, images)))
+
+    def ours(variables):
+        return nn.relu(pooled.apply(variables, images))
+
+    np.testing.assert_array_equal(jnp.float32(ours(variables)), jnp.float32(usual(variables)))
+    weights = jax.random.normal(keys[0], (4, 4, 4, 5))
+    found, expected = (jax.grad(lambda v, f=f: (f(v) * weights).sum())(variables) for f in (ours, usual))
+    rtol = 1e-5 if dtype == "float32" else 0.1  # other pixels of a tie, and sums in another order
+    chex.assert_trees_all_close(found, expected, rtol=rtol, atol=rtol)
 
 
 def test_flatten_runs_over_channels_fastest():
