@@ -9,6 +9,7 @@ from jax import export, lax
 
 from jaxtl.models import build_model
 from jaxtl.models.convolution import WAYS, convolve, way_on_cpu
+from jaxtl.models.layers import convolve_and_pool
 
 ZOO = ["cnn", "bn_cnn", "resnet18", "resnet50", "resnet18_cifar", "densenet121", "vgg11", "cifar_resnet20"]
 
@@ -95,7 +96,7 @@ def convolutions(name, size):
     def watch(call, args, kwargs, context):
         out = call(*args, **kwargs)
         if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
-            assert context.module.conv_general_dilated is convolve  # every one of the zoo goes through it
+            assert context.module.conv_general_dilated in (convolve, convolve_and_pool)  # as all of the zoo
             kh, kw, C, features = context.module.variables["params"]["kernel"].shape
             stride = context.module.strides or 1
             few = min(C, 8)
