@@ -6,6 +6,9 @@ the source of this package as it was imported, what the caller names, versions, 
 If that is new, it is known by its text, arguments and results, so that an edit that leaves a program as it was does
 not compile it anew. First variables, a pure function of the same things and a key, are kept too.
 
+Not so where devices tell their memory: there passes without training are still traced, to guess how large a batch fits
+(`jaxtl.train.device_memory`). And several processes, and networks that others put into the registry, keep nothing.
+
 A function of this package that is replaced in memory is not seen: do that with ``JAX_ENABLE_COMPILATION_CACHE=0``.
 """
 
@@ -31,6 +34,7 @@ from jax.sharding import NamedSharding
 from jaxtl.cache import cache_dir
 from jaxtl.compile_cache import compiling_anew
 from jaxtl.compiler_options import compiler_options
+from jaxtl.data.system import cores
 from jaxtl.processes import alone
 
 Tree = TypeVar("Tree")
@@ -46,11 +50,12 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "clu", "numpy")
 
 
 def _source_now() -> str:
-    """SHA-256 of every module of this package."""
+    """SHA-256 of every module of this package; "" where it has no files, as in an archive."""
     package, sha = pathlib.Path(__file__).parent, hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
+    paths = sorted(package.rglob("*.py"))
+    for path in paths:
         sha.update(f"{path.relative_to(package)}\n".encode() + path.read_bytes())
-    return sha.hexdigest()
+    return sha.hexdigest() if paths else ""
 
 
 _SOURCE = _source_now()  # as it is imported: what is edited later does not run in this process
@@ -111,19 +116,22 @@ class StartCache:
         if found is not None:
             return _on_device(found)
         made = make()
-        if sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(made)) <= _LARGEST:
+        if sum(leaf.nbytes for leaf in jax.tree.leaves(made) if isinstance(leaf, jax.Array)) <= _LARGEST:
             self._write("arrays", jax.device_get(made), _SOURCE, name)
         return made
 
     def _kept(self, content: str, compiled: jax.stages.Compiled) -> bool:
-        """Whether the program could be serialised, and was written."""
+        """Whether the program can be serialised; then it is written, if there is room."""
         try:
             serialized, _, results = serialize_executable.serialize(compiled)
             executable: Any = compiled.runtime_executable()
             devices = [device.id for device in executable.local_devices()]
-            self._write("programs", (serialized, results, devices), "program", content)
+            pickle.dumps(results)
+        except MemoryError:
+            return True  # another time perhaps
         except Exception:  # of many kinds: no program may fail because it cannot be kept
             return False
+        self._write("programs", (serialized, results, devices), "program", content)
         return True
 
     def _loaded(self, content: str, structure: Any) -> jax.stages.Compiled | None:
@@ -193,7 +201,8 @@ def start_cache(made_from: Any) -> StartCache:
 
     ``JAX_ENABLE_COMPILATION_CACHE=0`` switches it off with that of JAX.
     """
-    if not alone() or not jax.config.jax_enable_compilation_cache:  # type: ignore[attr-defined]  # set at run time
+    wanted = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]  # set by name at run time
+    if not (_SOURCE and wanted and alone()):
         return NOTHING_KEPT
     return StartCache(cache_dir() / "starts", repr(_ordered(made_from)))
 
@@ -246,7 +255,8 @@ def _of_this_machine() -> tuple[Any, ...]:
     return (
         sys.version,
         tuple(map(importlib.metadata.version, _PACKAGES)),
-        os.environ.get("XLA_FLAGS"),
+        [os.environ.get(name) for name in ("XLA_FLAGS", "LIBTPU_INIT_ARGS")],
+        cores(),  # among which XLA shares the work of a program on a CPU
         tuple(sorted((name, str(value)) for name, value in flags.items() if name != "jax_compilation_cache_dir")),
         sorted(compiler_options().items()),
         client.platform_version,

@@ -15,7 +15,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order, epoch_order
 from jaxtl.data.stored import StoredImages
-from jaxtl.data.stream import stream
 from jaxtl.processes import wait_for_all
 from jaxtl.train.device_memory import fits
 from jaxtl.train.mesh import own_rows, put, put_order, put_rows, replicated
@@ -118,6 +117,8 @@ def shapes_of_batch(examples: Examples, batch_size: int, mesh: Mesh) -> tuple[An
 def _gathered(inputs: np.ndarray | StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
     """The inputs of one row of indices after another."""
     if isinstance(inputs, StoredImages):
+        from jaxtl.data.stream import stream  # Grain, which images in memory should not wait for
+
         yield from stream(inputs, rows)
     else:
         yield from (inputs[row] for row in rows)
