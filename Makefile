@@ -19,9 +19,9 @@ test: lint
 
 install-test: $(BIN)/.test
 
-# Every network of the zoo against torchvision's stored answers: minutes, most of them compiling.
+# Every network of the zoo against torchvision's stored answers, real weights on real images: minutes, mostly compiling.
 test-parity: $(BIN)/.test
-	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py
+	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py tests/weights/test_verify.py
 
 # The configs that `make test` leaves out, and those whose networks it cuts to two layers a stage at full depth: minutes.
 test-configs: $(BIN)/.test

@@ -48,6 +48,8 @@ class ConvBlock(nn.Module):
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
         norm = functools.partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
         norms = self.norm == "after_conv" and not self.folded
+        if not self.widths:
+            x = max_pool_2x2(x)
         for i, width in enumerate(self.widths, start=1):
             last = i == len(self.widths)
             x = conv3x3(width, x.shape[-1], dtype=self.dtype, pool=last and not norms, name=f"conv{i}")(x)
@@ -139,8 +141,6 @@ def small_cnn(
             raise UserError(f"{field} is {rate}, but a rate lies in [0, 1): 0 switches dropout off.")
     if grid < 0:
         raise UserError(f"grid is {grid}, but maps are averaged to 1 x 1 cells or more, or left as they are: 0.")
-    if not all(blocks):
-        raise UserError(f"blocks={blocks} has a block without a convolution: every block needs one channel or more.")
     if any(width < 1 for widths in (*blocks, hidden) for width in widths):
         raise UserError(f"blocks={blocks} and hidden={hidden} name a width below 1: every layer needs a channel.")
     stages: list[tuple[str, StageFactory]] = [

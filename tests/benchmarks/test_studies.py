@@ -10,6 +10,7 @@ from benchmarks import studies
 TINY = ["--model", "vgg11", "--images", "8", "--test-images", "4", "--size", "32", "--epochs", "1", "--batch", "4"]
 
 
+@pytest.mark.bench
 @pytest.mark.usefixtures("cifar10_dir", "no_pictures")
 def test_ours(tmp_path, capsys, monkeypatch, cifar10_dir):
     monkeypatch.setenv("JAXTL_DATA", str(cifar10_dir))

@@ -15,7 +15,7 @@ from jaxtl.weights.convert import from_torch, skeleton, to_torch
 GOLDEN = Path(__file__).with_name("golden")
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
 # One of every kind in every run of the tests; the others take minutes to compile: `make test-parity`.
-QUICK = {"resnet18", "densenet121", "vgg11_bn_cifar", "cifar_resnet20"}
+QUICK = {"resnet18", "vgg11_bn_cifar", "cifar_resnet20"}
 QUICK |= {"resnet18_cifar", "vgg11_cifar", "cifar_resnet32"}
 BOUND = 1e-5
 
