@@ -49,6 +49,7 @@ class Contender(NamedTuple):
       wait: returns when all steps that were started are done.
       compile_s: seconds from the traced function to the program; ``None`` where nothing is compiled ahead.
       program_bytes: what the program takes on its device, by the compiler: arguments, results and temporaries.
+      text: gives the program as XLA writes it; ``None`` where XLA has no part in it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Contender(NamedTuple):
     wait: Callable[[], None]
     compile_s: float | None = None
     program_bytes: int | None = None
+    text: Callable[[], str] | None = None
 
 
 class NoSuchNetError(UserError):
@@ -99,7 +101,9 @@ def compiled(name: str, function: jax.stages.Wrapped, *arguments: Any, carries: 
             + need.temp_size_in_bytes
             - need.alias_size_in_bytes  # donated arguments, whose place the results take
         )
-    return Contender(name, step, lambda: jax.block_until_ready(result), compile_s, program_bytes)
+    return Contender(
+        name, step, lambda: jax.block_until_ready(result), compile_s, program_bytes, lambda: program.as_text() or ""
+    )
 
 
 def matmul(dtype: str) -> tuple[Contender, int]:
