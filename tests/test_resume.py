@@ -98,6 +98,7 @@ def assert_clean(workdir, epochs):
     assert not [path for path in workdir.rglob("*") if path.name.startswith(".") or "tmp" in path.name]
 
 
+@pytest.mark.processes
 def test_killed_at_random_moments(command, tiny_config, tmp_path):
     arguments = ("--config", tiny_config, *OFTEN, "--config.phases.0.epochs=8")
     assert command(*arguments, "--workdir", tmp_path / "straight").status == 0
