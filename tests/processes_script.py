@@ -15,8 +15,8 @@ import traceback
 import sklearn.datasets  # noqa: F401 - the digits, whose reader would import it in every process
 
 import jaxtl.distributed
-import jaxtl.experiment
 import jaxtl.main
+import jaxtl.outcome
 import jaxtl.run_folder
 import jaxtl.train.checkpoint
 import jaxtl.train.examples
