@@ -35,7 +35,9 @@ from jaxtl.cache import cache_dir
 from jaxtl.compile_cache import compiling_anew
 from jaxtl.compiler_options import compiler_options
 from jaxtl.data.system import cores
+from jaxtl.errors import UserError
 from jaxtl.processes import alone
+from jaxtl.weights.variables_file import write_whole
 
 Tree = TypeVar("Tree")
 # From a jitted function and its arguments, or their shapes, to the program; they may find it made already.
@@ -173,15 +175,9 @@ class StartCache:
     def _write(self, kind: str, value: Any, *parts: Any) -> None:
         content = pickle.dumps(value, protocol=5)
         path = self._path(kind, *parts)
-        draft = path.with_suffix(f".{secrets.token_hex(4)}.partial")
-        with contextlib.suppress(OSError):  # a full disk, a read-only home: then without
+        with contextlib.suppress(OSError, UserError):  # a full disk, a read-only home: then without
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            try:
-                with draft.open("xb") as file:
-                    file.writelines((hashlib.sha256(content).digest(), content))
-                draft.replace(path)
-            finally:
-                draft.unlink(missing_ok=True)
+            write_whole(path, hashlib.sha256(content).digest() + content)
             _make_room(path.parent, MOST_BYTES[kind])
 
 

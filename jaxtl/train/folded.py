@@ -15,7 +15,8 @@ def folded(
 ) -> tuple[Classifier, dict[str, Any]]:
     """``fold_batch_norm``, the variables on all devices of a mesh; as given where there is no batch norm.
 
-    What is left of such a layer on a GPU is a convolution with bias and ReLU, which cuDNN computes as one.
+    What is left of such a layer on a GPU is a convolution with bias and ReLU, which cuDNN can compute as one, but where
+    a pool comes between them (`jaxtl.models.layers.convolve_and_pool`).
     """
     if variables.get("batch_stats"):
         model, variables = fold_batch_norm(model, variables, channels=channels)
