@@ -14,9 +14,9 @@ import jax
 
 from benchmarks.contender import Contender, compiled
 from benchmarks.measure import in_turn, warm_up
-from jaxtl.compiler_options import compiler_options
-from jaxtl.environment import device
 from jaxtl.models.batch_norm import BatchNorm, channel_mean
+from jaxtl.runtime.compiler_options import compiler_options
+from jaxtl.runtime.environment import device
 
 SHAPES = ((128, 16, 16, 64), (128, 8, 8, 256), (128, 4, 4, 512), (16, 56, 56, 64))
 REPEATS = 15

@@ -27,10 +27,10 @@ from rich.table import Table
 from benchmarks import inference, train
 from benchmarks.contender import Contender, Task
 from benchmarks.measure import load_average
-from jaxtl.command import at_least_one, exit_status, write_result
-from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models.registry import known
+from jaxtl.runtime.command import at_least_one, exit_status, write_result
+from jaxtl.runtime.environment import describe, device
 
 NOT_TRACED = "not in the trace"
 # Kinds by what an instruction's name begins with: XLA calls fusions by what they hold.

@@ -29,15 +29,15 @@ from benchmarks.contender import Task
 from benchmarks.data import timed_epoch, write_folder
 from benchmarks.measure import load_average
 from benchmarks.side_by_side import Benchmark, measure
-from jaxtl.command import exit_status, write_result
 from jaxtl.config import default_config
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.folder import load, scan
 from jaxtl.data.reading import Reading
-from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
-from jaxtl.train.mesh import data_mesh
+from jaxtl.runtime.command import exit_status, write_result
+from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.mesh import data_mesh
 from jaxtl.transfer.plans import linear_probe
 
 RATIOS = pathlib.Path(__file__).with_name("ratios.json")

@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import load_average
-from jaxtl.command import at_least_one, exit_status, write_result
-from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models.registry import known
+from jaxtl.runtime.command import at_least_one, exit_status, write_result
+from jaxtl.runtime.environment import describe, device
 
 ROOT = pathlib.Path(__file__).parents[1]
 

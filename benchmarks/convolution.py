@@ -17,10 +17,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxtl.compiler_options import compiler_options
-from jaxtl.environment import device
 from jaxtl.models import build_model
 from jaxtl.models.convolution import WAYS, Way, kernel_way_on_cpu, possible_on_cpu, way_on_cpu
+from jaxtl.runtime.compiler_options import compiler_options
+from jaxtl.runtime.environment import device
 
 REPEATS = 9
 Shape = tuple[int, ...]

@@ -28,9 +28,9 @@ from jaxtl.data.augment import compose, horizontal_flip, normalise
 from jaxtl.data.dataset import Dataset, take
 from jaxtl.data.folder import load, scan
 from jaxtl.data.reading import Reading
-from jaxtl.environment import describe, device
+from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.mesh import data_mesh, replicated
 from jaxtl.train.examples import batches, place
-from jaxtl.train.mesh import data_mesh, replicated
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step

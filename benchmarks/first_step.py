@@ -24,11 +24,11 @@ def main() -> None:
     import numpy as np
 
     import jaxtl
-    from jaxtl.compile_cache import keep_compiled
     from jaxtl.data.augment import compose, normalise, random_augmentation
     from jaxtl.data.feed import epoch_order
-    from jaxtl.start_cache import start_cache
-    from jaxtl.train.mesh import data_mesh, put_order, replicated
+    from jaxtl.runtime.compile_cache import keep_compiled
+    from jaxtl.runtime.mesh import data_mesh, put_order, replicated
+    from jaxtl.runtime.start_cache import start_cache
     from jaxtl.train.optimizer import make_optimizer, make_schedule
     from jaxtl.train.state import init_state
     from jaxtl.train.step import make_train_step

@@ -23,11 +23,11 @@ from rich.console import Console
 import jaxtl
 from jaxtl.config import default_config
 from jaxtl.data.augment import normalise
-from jaxtl.environment import describe, device
 from jaxtl.report.console import RunConsole
+from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
-from jaxtl.train.mesh import data_mesh
 from jaxtl.transfer.plans import linear_probe
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 

@@ -26,8 +26,8 @@ import numpy as np
 import jaxtl
 from benchmarks.contender import Contender, Task, compiled, images_and_labels
 from benchmarks.side_by_side import Benchmark, command, kernels_as
-from jaxtl.compiler_options import compiler_options
 from jaxtl.models import Classifier, fold_batch_norm
+from jaxtl.runtime.compiler_options import compiler_options
 
 LEAST_COMPARED = 128  # images whose classes in both dtypes are compared
 

@@ -22,10 +22,10 @@ import jax
 from rich.console import Console
 
 import jaxtl
-from jaxtl.command import at_least_one, exit_status
 from jaxtl.config import default_config
-from jaxtl.environment import device
 from jaxtl.report.console import RunConsole
+from jaxtl.runtime.command import at_least_one, exit_status
+from jaxtl.runtime.environment import device
 from jaxtl.train.phase import PhaseUnderWay
 from jaxtl.transfer.plans import from_scratch
 

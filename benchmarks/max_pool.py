@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxtl.compiler_options import compiler_options
-from jaxtl.environment import device
 from jaxtl.models import build_model, cnn, resnet
 from jaxtl.models.max_pool import max_pool_2x2, max_pool_3x3
+from jaxtl.runtime.compiler_options import compiler_options
+from jaxtl.runtime.environment import device
 
 BATCH, REPEATS = 128, 15
 Pool = Callable[[jax.Array], jax.Array]

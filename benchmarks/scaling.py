@@ -29,12 +29,12 @@ import numpy as np
 
 from jaxtl.data.augment import compose, normalise, random_augmentation
 from jaxtl.data.dataset import Dataset
-from jaxtl.distributed import together
-from jaxtl.environment import describe
 from jaxtl.models import build_model
-from jaxtl.processes import first, wait_for_all
+from jaxtl.runtime.distributed import together
+from jaxtl.runtime.environment import describe
+from jaxtl.runtime.mesh import data_mesh, put, replicated
+from jaxtl.runtime.processes import first, wait_for_all
 from jaxtl.train.examples import batches, place
-from jaxtl.train.mesh import data_mesh, put, replicated
 from jaxtl.train.optimizer import make_optimizer, make_schedule
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step

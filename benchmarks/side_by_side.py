@@ -32,12 +32,12 @@ from benchmarks.measure import (
 )
 from benchmarks.peers import PEERS, check_installed, contender
 from benchmarks.zoo import forward_flops
-from jaxtl.command import at_least_one, exit_status, write_errors_explained, write_result
-from jaxtl.environment import describe, device
 from jaxtl.models import build_model, native_size
 from jaxtl.models.registry import known
 from jaxtl.report.plots.style import png
 from jaxtl.report.text import number
+from jaxtl.runtime.command import at_least_one, exit_status, write_errors_explained, write_result
+from jaxtl.runtime.environment import describe, device
 
 ROOT = pathlib.Path(__file__).parents[1]
 TABLE_WIDTH = 100

@@ -19,12 +19,12 @@ from rich.console import Console
 
 import jaxtl
 from benchmarks.measure import load_average
-from jaxtl.command import at_least_one, exit_status, write_result
-from jaxtl.config_flags import load_config
-from jaxtl.environment import describe, device
+from jaxtl.config.flags import load_config
 from jaxtl.report.console import RunConsole
 from jaxtl.report.statistics import wilson_interval
 from jaxtl.report.text import duration
+from jaxtl.runtime.command import at_least_one, exit_status, write_result
+from jaxtl.runtime.environment import describe, device
 
 CONFIG = pathlib.Path(__file__).parents[1] / "configs" / "speedrun94.py"
 GOAL = 0.94

@@ -32,12 +32,12 @@ import jaxtl
 from benchmarks.contender import Task, need
 from benchmarks.measure import load_average
 from benchmarks.peers import check_installed, torchvision_
-from jaxtl.command import at_least_one, exit_status, write_result
 from jaxtl.config import default_config
-from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.report.text import duration
+from jaxtl.runtime.command import at_least_one, exit_status, write_result
+from jaxtl.runtime.environment import describe, device
 from jaxtl.transfer.plans import linear_probe
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 

@@ -32,7 +32,7 @@ from benchmarks.side_by_side import Benchmark, command
 from jaxtl.data.augment import Transform, compose, normalise, random_augmentation
 from jaxtl.data.feed import epoch_order
 from jaxtl.models import Classifier
-from jaxtl.train.mesh import put_order, replicated
+from jaxtl.runtime.mesh import put_order, replicated
 from jaxtl.train.optimizer import make_optimizer, make_schedule
 from jaxtl.train.state import TrainState, init_state
 from jaxtl.train.step import make_train_step

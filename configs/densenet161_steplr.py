@@ -19,7 +19,7 @@ import pathlib
 from ml_collections import ConfigDict
 
 from jaxtl.config import choose
-from jaxtl.config_flags import load_config
+from jaxtl.config.flags import load_config
 
 DENSENET161 = pathlib.Path(__file__).with_name("densenet161.py")
 

@@ -18,7 +18,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from jaxtl.config_flags import load_config
+from jaxtl.config.flags import load_config
 
 RESNET50 = pathlib.Path(__file__).with_name("resnet50.py")
 

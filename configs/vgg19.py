@@ -16,7 +16,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from jaxtl.config_flags import load_config
+from jaxtl.config.flags import load_config
 
 VGG16 = pathlib.Path(__file__).with_name("vgg16.py")
 

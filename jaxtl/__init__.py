@@ -4,8 +4,8 @@ from jaxtl.create import create_model
 from jaxtl.data import Dataset, Reading, load_dataset
 from jaxtl.errors import UserError
 from jaxtl.experiment import run
-from jaxtl.load_run import LoadedRun, load_run
 from jaxtl.models import list_models
+from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.weights import weights_for
 
 __all__ = [

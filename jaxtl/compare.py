@@ -8,10 +8,10 @@ from pathlib import Path
 import rich
 
 from jaxtl.errors import UserError
-from jaxtl.find_runs import find_runs
 from jaxtl.report.comparison.files import PAGE, write
 from jaxtl.report.comparison.overview import compare_runs
 from jaxtl.report.comparison.screen import show
+from jaxtl.runs.find import find_runs
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -12,7 +12,7 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
-from jaxtl.start_cache import NOTHING_KEPT, StartCache
+from jaxtl.runtime.start_cache import NOTHING_KEPT, StartCache
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.weights import transplant
 from jaxtl.weights.store import is_tag, load, read_weights

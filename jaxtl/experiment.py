@@ -10,14 +10,14 @@ from typing import Any
 
 import rich.console
 
-from jaxtl.compile_cache import keep_compiled
 from jaxtl.config import SOURCE, check, raise_problems, variants
-from jaxtl.config_model import create, starts_of
+from jaxtl.config.model import create, starts_of
 from jaxtl.data.augment import compose
 from jaxtl.errors import UserError
-from jaxtl.processes import first, from_first
 from jaxtl.report.console import RunConsole
-from jaxtl.run_folder import RunFolder, open_folder
+from jaxtl.runs.folder import RunFolder, open_folder
+from jaxtl.runtime.compile_cache import keep_compiled
+from jaxtl.runtime.processes import first, from_first
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.features import head_alone
@@ -46,7 +46,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
 
     Raises:
       UserError: for a mistake in the config, the data or the folder.
-      jaxtl.train.interrupt.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
+      jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     raise_problems(check(config), "The config")
     keep_compiled()

@@ -14,17 +14,17 @@ from pathlib import Path
 import rich
 from rich.progress import Progress
 
-from jaxtl.command import exit_status
 from jaxtl.config import SOURCE, check, raise_problems, variants
-from jaxtl.config_data import load_splits, preprocessing
-from jaxtl.config_flags import load_config, override, split_flags, split_recipe
-from jaxtl.config_model import create, settled_plan, starts_of, whitened
-from jaxtl.config_tree import Tree
-from jaxtl.environment import device
+from jaxtl.config.data import load_splits, preprocessing
+from jaxtl.config.flags import load_config, override, split_flags, split_recipe
+from jaxtl.config.model import create, settled_plan, starts_of, whitened
+from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.report import plots
-from jaxtl.report.page import write_whole
-from jaxtl.train.mesh import data_mesh
+from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.environment import device
+from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.range_test import DIVERGED, RangeTest, Suggestion, range_test, suggest
 from jaxtl.transfer.phases import Phase
 
@@ -147,7 +147,7 @@ def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; for the exit status see ``jaxtl.command.exit_status``."""
+    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
     return exit_status(lambda: _find(*parse(sys.argv[1:] if argv is None else argv)))
 
 

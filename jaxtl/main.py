@@ -5,15 +5,15 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from jaxtl.command import exit_status
 from jaxtl.config import check, raise_problems
-from jaxtl.config_fields import field_table
-from jaxtl.config_flags import load_config, override, split_flags, split_recipe
-from jaxtl.config_tree import Tree, plain
-from jaxtl.distributed import together
+from jaxtl.config.fields import field_table
+from jaxtl.config.flags import load_config, override, split_flags, split_recipe
+from jaxtl.config.tree import Tree, plain
 from jaxtl.experiment import run
-from jaxtl.processes import first, from_first
 from jaxtl.report.console import print_fields
+from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.distributed import together
+from jaxtl.runtime.processes import first, from_first
 
 
 def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:

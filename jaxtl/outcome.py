@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from jaxtl.config import SOURCE
-from jaxtl.environment import describe
 from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import html
 from jaxtl.report.comparison import Arm, compare
@@ -18,7 +17,8 @@ from jaxtl.report.figures import draw
 from jaxtl.report.statistics import classification_scores
 from jaxtl.report.tensorboard import write_events
 from jaxtl.report.text import duration
-from jaxtl.run_folder import RunFolder
+from jaxtl.runs.folder import RunFolder
+from jaxtl.runtime.environment import describe
 from jaxtl.train.class_maps import class_maps
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.training import Trained

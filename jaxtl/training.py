@@ -10,21 +10,21 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 
-from jaxtl.config_data import load_splits, preprocessing
-from jaxtl.config_model import create, settled_plan, starts_of, whitened
+from jaxtl.config.data import load_splits, preprocessing
+from jaxtl.config.model import create, settled_plan, starts_of, whitened
 from jaxtl.data.augment import Transform
 from jaxtl.data.prepare import Splits
-from jaxtl.environment import describe, device
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier
-from jaxtl.processes import arrays_from_first, first, first_before_others, numbers_of_all
 from jaxtl.report.console import RunConsole
-from jaxtl.run_folder import RunFolder
-from jaxtl.start_cache import StartCache
+from jaxtl.runs.folder import RunFolder
+from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.interrupts import stop_on_signals
+from jaxtl.runtime.mesh import data_mesh
+from jaxtl.runtime.processes import arrays_from_first, first, first_before_others, numbers_of_all
+from jaxtl.runtime.start_cache import StartCache
 from jaxtl.train.features import FeatureCache
-from jaxtl.train.interrupt import stop_on_signals
 from jaxtl.train.loop import Fitted, fit
-from jaxtl.train.mesh import data_mesh
 from jaxtl.train.progress import Progress
 from jaxtl.train.shared_checkpoints import open_checkpoints
 from jaxtl.transfer.phases import Phase
@@ -78,7 +78,7 @@ def train(
     Raises:
       UserError: for a mistake in the weights or the data.
       jaxtl.train.phase.DivergedError: the loss is not a number any more.
-      jaxtl.train.interrupt.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
+      jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])

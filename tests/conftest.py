@@ -16,7 +16,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jaxtl.report import plots
 from jaxtl.report.statistics import classification_scores
-from jaxtl.run_folder import RunFolder
+from jaxtl.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="session", autouse=True)

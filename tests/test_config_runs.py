@@ -17,7 +17,7 @@ import pytest
 from flax import traverse_util
 
 import jaxtl
-from jaxtl.config_flags import load_config, override
+from jaxtl.config.flags import load_config, override
 from jaxtl.data.catalogue import dataset_info
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import model_options

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxtl.config import check, variants
-from jaxtl.config_flags import load_config, override
+from jaxtl.config.flags import load_config, override
 from jaxtl.data.catalogue import dataset_info
 from jaxtl.errors import UserError
 from jaxtl.models import build_model

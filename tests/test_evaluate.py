@@ -8,14 +8,14 @@ import pytest
 from PIL import Image
 
 import jaxtl
-from jaxtl.config_flags import load_config
+from jaxtl import evaluate as command_line
+from jaxtl.config.flags import load_config
 from jaxtl.data.augment import channels
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.match_classes import match_classes
 from jaxtl.errors import UserError
-from jaxtl.evaluate import __main__ as command_line
-from jaxtl.evaluate.evaluation import make_evaluation
-from jaxtl.load_run import load_run
+from jaxtl.runs.evaluation import make_evaluation
+from jaxtl.runs.finished import load_run
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

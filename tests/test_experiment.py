@@ -13,12 +13,12 @@ from PIL import Image
 
 import jaxtl
 from jaxtl.config import default_config, phase
-from jaxtl.config_flags import load_config
+from jaxtl.config.flags import load_config
 from jaxtl.create import create_model
-from jaxtl.load_run import load_run
 from jaxtl.models.views import views_of
 from jaxtl.models.whitened_cnn import whiten
-from jaxtl.read_run import read_run
+from jaxtl.runs.finished import load_run
+from jaxtl.runs.read import read_run
 from jaxtl.train.checkpoint import read_best
 from jaxtl.weights import save
 

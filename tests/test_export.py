@@ -12,11 +12,11 @@ from flax import traverse_util
 from PIL import Image
 
 import jaxtl
-from jaxtl.config_flags import load_config
+from jaxtl.config.flags import load_config
 from jaxtl.errors import UserError
 from jaxtl.export import __main__ as export
 from jaxtl.export.pytorch import for_torch
-from jaxtl.load_run import load_run
+from jaxtl.runs.finished import load_run
 from jaxtl.weights import from_torch, read_torch_file, write_torch_file
 from jaxtl.weights.convert import skeleton
 

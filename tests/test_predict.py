@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 import jaxtl
-from jaxtl.config_flags import load_config
+from jaxtl import predict as command_line
+from jaxtl.config.flags import load_config
 from jaxtl.data.image_files import image_files
-from jaxtl.load_run import load_run
-from jaxtl.predict import __main__ as command_line
-from jaxtl.predict import sheets as contact_sheets
-from jaxtl.predict.files import predict
+from jaxtl.report import sheets as contact_sheets
+from jaxtl.runs.finished import load_run
+from jaxtl.runs.predict import predict
 
 DIGITS = "0123456789"
 

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from jaxtl.cache import cache_dir
 from jaxtl.data import cifar, digits, folder, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
 from jaxtl.data.reading import Reading
 from jaxtl.errors import UserError
+from jaxtl.runtime.cache import cache_dir
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxtl.errors import UserError
-from jaxtl.fetch import fetch, file_hash
+from jaxtl.runtime.fetch import fetch, file_hash
 
 LARGEST_FILE_BYTES = 250_000_000  # the largest official file has 221 MB
 

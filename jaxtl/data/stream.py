@@ -15,8 +15,8 @@ import numpy as np
 from absl import flags
 
 from jaxtl.data.stored import StoredImages
-from jaxtl.data.system import cores
 from jaxtl.errors import UserError
+from jaxtl.runtime.machine import cores
 
 _BATCHES_AHEAD = 2  # a worker
 

@@ -9,11 +9,11 @@ import rich
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
-from jaxtl.command import exit_status
 from jaxtl.errors import UserError
 from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
 from jaxtl.export.replace_folder import check_replaceable, replaced
-from jaxtl.load_run import load_run
+from jaxtl.runs.finished import load_run
+from jaxtl.runtime.command import exit_status
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -63,7 +63,7 @@ def export(run: Path, out: Path, formats: Sequence[str]) -> list[Written]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; for the exit status see ``jaxtl.command.exit_status``."""
+    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
     return exit_status(lambda: _export(parse(sys.argv[1:] if argv is None else argv)))
 
 

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxtl.environment import describe
 from jaxtl.errors import UserError
 from jaxtl.export.program import PLATFORMS, call_program, export_program
 from jaxtl.export.pytorch import for_torch
-from jaxtl.load_run import LoadedRun
+from jaxtl.runs.finished import LoadedRun
+from jaxtl.runtime.environment import describe
 from jaxtl.weights import save, write_torch_file
 
 SAFETENSORS, TORCH, PROGRAM = "model.safetensors", "model.pth", "model.stablehlo"

@@ -63,7 +63,7 @@ def convolve(
     - ``pad channels``, fewer than 4 channels: 94 and 66 for 7x7 of stride 2 at 224x224x3 and batch 16, 11.2 and 8.9 at
       32x32x3, 15.4 and 13.2 for 3x3 to 32; the kernel's gradient 7.6 and 6.6, for 7x7 alike.
     - ``library``, all the rest: in float32, 4.0 against 9.6 by the best of the others for 3x3 at 8x8x64, 18.8 against
-      24.9 at 14x14x256 and batch 16; the library is Eigen here (``jaxtl.compiler_options``). So is the gradient of the
+      24.9 at 14x14x256 and batch 16; the library is Eigen here (`compiler_options`). So is the gradient of the
       kernel in all ways but ``dot``, ``pad channels`` and a single output pixel: 4.0 against 5.3 at 2x2x256, 4.1
       against 6.0 at 4x4x128.
     """

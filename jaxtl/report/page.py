@@ -1,4 +1,4 @@
-"""What every page shares: the templates beside this module, figures inside the file, and a file written whole.
+"""What every page shares: the templates beside this module, and figures inside the file.
 
 A page is one HTML file, readable without a network, a script or this library.
 """
@@ -13,6 +13,7 @@ import jinja2
 from matplotlib.figure import Figure
 
 from jaxtl.report import plots, text
+from jaxtl.runtime.files import write_whole
 
 PIXELS_PER_INCH = 104  # on the page; figures are drawn finer, for dense screens and paper
 
@@ -65,14 +66,3 @@ def write_page(path: Path, template: str, figures: Mapping[str, Picture], **valu
     words += (text.compact, text.duration, text.p_value)
     jinja.filters.update({in_words.__name__: in_words for in_words in words})
     write_whole(path, jinja.get_template(template).render(figures=figures, **values).encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; folders above it are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

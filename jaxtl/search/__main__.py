@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxtl.command import at_least_one, exit_status
 from jaxtl.config import check, raise_problems, variants
-from jaxtl.config_flags import load_config, override, split_flags, split_recipe
-from jaxtl.config_tree import Tree
+from jaxtl.config.flags import load_config, override, split_flags, split_recipe
+from jaxtl.config.tree import Tree
+from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.search.check import space_faults
 from jaxtl.search.load import extend, have_optuna, load_space, write_out_phases
 from jaxtl.search.space import Space

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxtl.config import check, variants
-from jaxtl.config_data import has_validation
-from jaxtl.config_fields import BASELINES, OPTIONS, SOURCE, find_field, no_field, wrong_type
-from jaxtl.config_tree import Tree, leaves, plain
+from jaxtl.config.data import has_validation
+from jaxtl.config.fields import BASELINES, OPTIONS, SOURCE, find_field, no_field, wrong_type
+from jaxtl.config.tree import Tree, leaves, plain
 from jaxtl.errors import UserError
 from jaxtl.models import list_models, model_options, option_types
 from jaxtl.search.space import Choice, Integers, LogUniform, Space, Uniform, configure, draw, finish

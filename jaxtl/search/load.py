@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxtl.config_fields import OPTIONS, find_field, read_text
-from jaxtl.config_flags import split_recipe
+from jaxtl.config.fields import OPTIONS, find_field, read_text
+from jaxtl.config.flags import split_recipe
 from jaxtl.errors import UserError
 from jaxtl.models import option_types
 from jaxtl.search.space import Space
@@ -18,7 +18,7 @@ def load_space(place: str) -> Space:
     """What ``get_space()`` of a config file returns; an empty space where the file has none.
 
     Args:
-      place: a file that ``jaxtl.config_flags.load_config`` could read, or ``FILE:RECIPE``: where ``get_space`` takes
+      place: a file that ``jaxtl.config.flags.load_config`` could read, or ``FILE:RECIPE``: where ``get_space`` takes
         an argument, it is the name of the recipe.
 
     Raises:

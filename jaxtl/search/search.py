@@ -11,17 +11,17 @@ import rich
 import rich.console
 
 from jaxtl.config import check, raise_problems, variants
-from jaxtl.config_tree import Tree, differences, plain
-from jaxtl.environment import describe
+from jaxtl.config.tree import Tree, differences, plain
 from jaxtl.errors import UserError
 from jaxtl.experiment import disk_errors_explained, run
-from jaxtl.read_json import damage_explained, read_object
-from jaxtl.report.page import write_whole
 from jaxtl.report.search.files import PAGE, write
 from jaxtl.report.search.outcome import Outcome, State, TrialLine, short_names, shown
 from jaxtl.report.search.screen import show
 from jaxtl.report.text import duration, number
-from jaxtl.run_folder import identity
+from jaxtl.runs.folder import identity
+from jaxtl.runs.read_json import damage_explained, read_object
+from jaxtl.runtime.environment import describe
+from jaxtl.runtime.files import write_whole
 from jaxtl.search.check import examples, is_field, monitor_of, refuse, space_faults, trial_faults
 from jaxtl.search.locks import exclusive
 from jaxtl.search.space import Space, configure, described, finish
@@ -65,7 +65,7 @@ def search(
     Raises:
       UserError: for mistakes in the config or the space, all of them at once; if the folder holds another search; if
         no trial came to its end.
-      jaxtl.train.interrupt.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
+      jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     tree, folder = plain(config), Path(workdir)
     raise_problems(check(tree), "The config")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxtl.config_tree import Tree, assign, plain
+from jaxtl.config.tree import Tree, assign, plain
 
 
 @dataclasses.dataclass(frozen=True)

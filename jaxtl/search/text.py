@@ -12,7 +12,7 @@ import ast
 import re
 from typing import Any
 
-from jaxtl.config_fields import read_text
+from jaxtl.config.fields import read_text
 from jaxtl.errors import UserError
 from jaxtl.search.space import Choice, Distribution, Integers, LogUniform, Uniform
 

@@ -7,13 +7,13 @@ import jax
 import rich.console
 
 from jaxtl.config import variants
-from jaxtl.config_data import load_splits
-from jaxtl.config_tree import Tree
+from jaxtl.config.data import load_splits
+from jaxtl.config.tree import Tree
 from jaxtl.data.dataset import first
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
-from jaxtl.run_folder import RunFolder
+from jaxtl.runs.folder import RunFolder
 from jaxtl.search.study import Claim
 from jaxtl.train.phase import DivergedError
 from jaxtl.training import train
@@ -87,7 +87,7 @@ def run_trial(
 
     Raises:
       UserError: for what would stop every trial: data or weights that cannot be had, a full disk.
-      jaxtl.train.interrupt.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
+      jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     if faults:
         claim.prune(" ".join(faults), epochs=0, seconds=0.0)

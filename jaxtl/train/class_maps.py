@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxtl.compiler_options import compiler_options
 from jaxtl.data.augment import Transform
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.grad_cam import ClassMaps, grad_cam, last_spatial_stage
+from jaxtl.runtime.compiler_options import compiler_options
 
 
 def class_maps(

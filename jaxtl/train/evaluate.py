@@ -10,11 +10,11 @@ from jax.sharding import Mesh
 from jaxtl.data.augment import Transform
 from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import Classifier
-from jaxtl.processes import wait_for_all
-from jaxtl.start_cache import CompileStep, compile_now
-from jaxtl.train.device_memory import largest_batch
+from jaxtl.runtime.memory import largest_batch
+from jaxtl.runtime.mesh import put, replicated
+from jaxtl.runtime.processes import wait_for_all
+from jaxtl.runtime.start_cache import CompileStep, compile_now
 from jaxtl.train.examples import Examples, batches, shapes_of_batch
-from jaxtl.train.mesh import put, replicated
 from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.step import make_eval_step
 from jaxtl.transfer.partition import Variables
@@ -62,10 +62,10 @@ def make_evaluator(
       examples: every input of it counts once, the last batch is padded and masked.
       transform: resize and normalisation.
       batch_size: inputs a step, a multiple of the number of devices; more where a device tells that it has the memory
-        (``jaxtl.train.device_memory``), unless images are streamed.
+        (``jaxtl.runtime.memory``), unless images are streamed.
       mesh: devices to run on.
       method: of the model, see ``make_train_step``.
-      compile_step: what compiles the step, see `jaxtl.start_cache`.
+      compile_step: what compiles the step, see `jaxtl.runtime.start_cache`.
     """
     everywhere = replicated(mesh)
     step = make_eval_step(model, transform, method=method, mesh=mesh)

@@ -15,9 +15,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order, epoch_order
 from jaxtl.data.stored import StoredImages
-from jaxtl.processes import wait_for_all
-from jaxtl.train.device_memory import fits
-from jaxtl.train.mesh import own_rows, put, put_order, put_rows, replicated
+from jaxtl.runtime.memory import fits
+from jaxtl.runtime.mesh import own_rows, put, put_order, put_rows, replicated
+from jaxtl.runtime.processes import wait_for_all
 
 Batch = tuple[jax.Array, jax.Array, Order, int]
 

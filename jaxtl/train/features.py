@@ -14,20 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxtl.compiler_options import compiler_options
 from jaxtl.data.augment import Border, Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order
 from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import HEAD, Classifier
-from jaxtl.processes import wait_for_all
-from jaxtl.start_cache import NOTHING_KEPT, CompileStep, StartCache
-from jaxtl.train.device_memory import fits, largest_batch
+from jaxtl.runtime.compiler_options import compiler_options
+from jaxtl.runtime.interrupts import Interrupted, StopFlag
+from jaxtl.runtime.memory import fits, largest_batch
+from jaxtl.runtime.mesh import put, replicated, split
+from jaxtl.runtime.processes import wait_for_all
+from jaxtl.runtime.start_cache import NOTHING_KEPT, CompileStep, StartCache
 from jaxtl.train.examples import Examples, batches, place
 from jaxtl.train.folded import folded
-from jaxtl.train.interrupt import Interrupted, StopFlag
 from jaxtl.train.meetings import Meetings
-from jaxtl.train.mesh import put, replicated, split
 from jaxtl.train.observer import SYNC_S, Observer
 
 

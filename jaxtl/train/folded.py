@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.fold import fold_batch_norm
-from jaxtl.train.mesh import put, replicated
+from jaxtl.runtime.mesh import put, replicated
 
 
 def folded(

@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 from jaxtl.data.augment import Transform
 from jaxtl.data.dataset import Dataset
 from jaxtl.models.classifier import Classifier
-from jaxtl.start_cache import NOTHING_KEPT, StartCache
+from jaxtl.runtime.interrupts import StopFlag
+from jaxtl.runtime.mesh import put, replicated
+from jaxtl.runtime.start_cache import NOTHING_KEPT, StartCache
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.features import FeatureCache
-from jaxtl.train.interrupt import StopFlag
-from jaxtl.train.mesh import put, replicated
 from jaxtl.train.observer import Observer
 from jaxtl.train.phase import PhaseUnderWay, Setting
 from jaxtl.train.progress import Line, Progress

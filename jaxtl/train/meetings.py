@@ -8,8 +8,8 @@ next one is.
 import signal
 import time
 
-from jaxtl.processes import alone, numbers_of_all
-from jaxtl.train.interrupt import StopFlag
+from jaxtl.runtime.interrupts import StopFlag
+from jaxtl.runtime.processes import alone, numbers_of_all
 
 _GROWTH = 4  # how many times longer than the last interval the next may be: one odd measurement must not cost minutes
 

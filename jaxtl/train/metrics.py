@@ -40,7 +40,7 @@ class Confusion(clu_metrics.Metric):
 
 @flax.struct.dataclass
 class Loss(clu_metrics.Average.from_output("loss")):  # type: ignore[misc]
-    """Mean loss. A class with a name of its own: programs that return it can be kept (`jaxtl.start_cache`)."""
+    """Mean loss. A class with a name of its own: programs that return it can be kept (`jaxtl.runtime.start_cache`)."""
 
 
 @flax.struct.dataclass

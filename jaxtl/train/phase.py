@@ -16,15 +16,15 @@ from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import alternate_mirrors
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
-from jaxtl.processes import from_first, wait_for_all
-from jaxtl.start_cache import StartCache
+from jaxtl.runtime.interrupts import Interrupted, StopFlag
+from jaxtl.runtime.mesh import put, replicated
+from jaxtl.runtime.processes import from_first, wait_for_all
+from jaxtl.runtime.start_cache import StartCache
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import Batch, Examples, batches, place
 from jaxtl.train.features import FeatureCache, Kept, head_alone
-from jaxtl.train.interrupt import Interrupted, StopFlag
 from jaxtl.train.meetings import Meetings
-from jaxtl.train.mesh import put, replicated
 from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.observer import SYNC_S, Observer
 from jaxtl.train.optimizer import make_optimizer, make_schedule

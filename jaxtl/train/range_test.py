@@ -18,8 +18,8 @@ from jaxtl.data.augment import Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
+from jaxtl.runtime.mesh import replicated
 from jaxtl.train.examples import Batch, Examples, batches, place
-from jaxtl.train.mesh import replicated
 from jaxtl.train.metrics import empty_metrics
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxtl.processes import alone, arrays_from_first, first, from_first
+from jaxtl.runtime.mesh import put
+from jaxtl.runtime.processes import alone, arrays_from_first, first, from_first
 from jaxtl.train.checkpoint import Checkpoints
-from jaxtl.train.mesh import put
 
 
 def open_checkpoints(folder: pathlib.Path) -> Checkpoints:

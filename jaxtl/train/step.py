@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jaxtl.compiler_options import compiler_options
 from jaxtl.data.augment import Transform, mirror
 from jaxtl.data.feed import Order
 from jaxtl.models.classifier import Classifier
-from jaxtl.train.mesh import replicated
+from jaxtl.runtime.compiler_options import compiler_options
+from jaxtl.runtime.mesh import replicated
 from jaxtl.train.metrics import Metrics
 from jaxtl.train.state import TrainState
 from jaxtl.transfer.partition import Variables, merge_variables

@@ -2,9 +2,9 @@
 
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import from_torch, to_torch
+from jaxtl.weights.formats.torch_file import read_torch_file
+from jaxtl.weights.formats.torch_write import write_torch_file
 from jaxtl.weights.store import load
-from jaxtl.weights.torch_file import read_torch_file
-from jaxtl.weights.torch_write import write_torch_file
 from jaxtl.weights.variables_file import save
 
 __all__ = [

@@ -7,13 +7,13 @@ import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxtl.cache import cache_dir
 from jaxtl.errors import UserError
-from jaxtl.fetch import fetch, file_hash
 from jaxtl.models import build_model
+from jaxtl.runtime.cache import cache_dir
+from jaxtl.runtime.fetch import fetch, file_hash
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import Variables, check_fit, from_torch
-from jaxtl.weights.torch_file import StateDict, read_with_metadata
+from jaxtl.weights.formats.torch_file import StateDict, read_with_metadata
 from jaxtl.weights.variables_file import is_ours, save, unflattened
 
 FOLDER_VARIABLE = "JAXTL_WEIGHTS"

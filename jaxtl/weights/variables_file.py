@@ -2,8 +2,6 @@
 
 import contextlib
 import hashlib
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from flax import traverse_util
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import leaves
+from jaxtl.runtime.files import write_whole
 from jaxtl.weights.problems import damaged
 
 DIGEST = "tensors_sha256"  # its name in the file's metadata
@@ -41,7 +40,8 @@ def save_arrays(arrays: Mapping[str, Any], path: str | Path, metadata: Mapping[s
     """
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     noted = dict(metadata or {}) | {DIGEST: digest(arrays)}
-    write_whole(Path(path), safetensors.numpy.save(arrays, noted))
+    with write_explained(Path(path)):
+        write_whole(Path(path), safetensors.numpy.save(arrays, noted))
 
 
 def is_ours(arrays: Mapping[str, np.ndarray]) -> bool:
@@ -72,28 +72,9 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
     return sha.hexdigest()
 
 
-def write_whole(path: Path, raw: bytes) -> None:
-    """Write bytes to the disk: a whole file or none; missing folders are made.
-
-    Raises:
-      UserError: if the file cannot be written.
-    """
-    with _explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-        try:
-            with draft.open("xb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())  # the rename must not reach the disk before the bytes do
-            draft.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
-
-
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def write_explained(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` of writing ``path`` into a sentence with the way out."""
     try:
         yield
     except OSError as error:

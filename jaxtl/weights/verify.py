@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxtl.compiler_options import compiler_options
 from jaxtl.data import Dataset
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.models.fit import leaves, shown
+from jaxtl.runtime.compiler_options import compiler_options
 from jaxtl.weights.cards import WeightCard
 from jaxtl.weights.convert import classes_of
 

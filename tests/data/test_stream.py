@@ -9,8 +9,8 @@ from jaxtl.data.dataset import Dataset, take
 from jaxtl.data.stored import StoredImages
 from jaxtl.data.stream import stream
 from jaxtl.errors import UserError
+from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.examples import batches, place
-from jaxtl.train.mesh import data_mesh
 
 N = 20
 

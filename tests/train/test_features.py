@@ -14,10 +14,10 @@ from outcomes import Recorder, assert_same_outcome
 
 from jaxtl.data.augment import compose, horizontal_flip, pad_and_crop
 from jaxtl.models import build_model
+from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.train import examples, features
 from jaxtl.train.checkpoint import Checkpoints, flatten
 from jaxtl.train.features import FeatureCache
-from jaxtl.train.interrupt import Interrupted, StopFlag
 from jaxtl.train.loop import fit
 from jaxtl.transfer import Phase
 

@@ -7,7 +7,7 @@ import pytest
 
 from jaxtl.data.feed import epoch_order
 from jaxtl.models import build_model
-from jaxtl.train.mesh import put_order
+from jaxtl.runtime.mesh import put_order
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
 from jaxtl.transfer.partition import split_variables

@@ -13,11 +13,11 @@ from outcomes import Recorder, assert_same_bits, assert_same_outcome
 
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
+from jaxtl.runtime.interrupts import Interrupted, StopFlag, stop_on_signals
 from jaxtl.train.checkpoint import Checkpoints, flatten, read_best
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.features import FeatureCache
-from jaxtl.train.interrupt import Interrupted, StopFlag, stop_on_signals
 from jaxtl.train.loop import Fitted, fit
 from jaxtl.transfer import Phase
 

@@ -3,8 +3,8 @@ import signal
 import numpy as np
 import pytest
 
+from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.train import meetings
-from jaxtl.train.interrupt import StopFlag
 from jaxtl.train.meetings import Meetings
 
 

@@ -11,7 +11,7 @@ import pytest
 from jaxtl.data.augment import compose, horizontal_flip, pad_and_crop
 from jaxtl.data.feed import epoch_order
 from jaxtl.models import build_model
-from jaxtl.train.mesh import put_order, replicated
+from jaxtl.runtime.mesh import put_order, replicated
 from jaxtl.train.state import init_state
 from jaxtl.train.step import cross_entropy, make_train_step
 from jaxtl.transfer.partition import merge, split_variables

@@ -9,7 +9,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import list_models
 from jaxtl.weights.cards import CARDS
 from jaxtl.weights.convert import family_of, from_torch, skeleton, to_torch
-from jaxtl.weights.torch_file import read_torch_file
+from jaxtl.weights.formats.torch_file import read_torch_file
 
 # Narrow networks with every layer of the whole ones.
 NARROW = {

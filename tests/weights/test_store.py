@@ -11,12 +11,12 @@ import pytest
 import safetensors.numpy
 from flax import traverse_util
 
-from jaxtl import fetch as fetch_module
 from jaxtl.errors import UserError
+from jaxtl.runtime import fetch as fetch_module
 from jaxtl.weights import cards, store
 from jaxtl.weights.__main__ import main
 from jaxtl.weights.convert import skeleton, to_torch
-from jaxtl.weights.torch_file import read_torch_file
+from jaxtl.weights.formats.torch_file import read_torch_file
 from jaxtl.weights.variables_file import save
 
 NAME, TAG, FILE = "cifar_resnet20", "cifar10", "resnet20-12fca82f.th"

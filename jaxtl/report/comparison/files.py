@@ -9,7 +9,8 @@ from typing import Any
 from jaxtl.report.comparison.charts import ACCURACIES, CONFUSIONS, CURVES, TIME_ACCURACY, draw
 from jaxtl.report.comparison.overview import Comparison, record
 from jaxtl.report.comparison.page import write_comparison_page
-from jaxtl.report.page import picture, write_whole
+from jaxtl.report.page import picture
+from jaxtl.runtime.files import write_whole
 
 PAGE, CSV, JSON = "comparison.html", "comparison.csv", "comparison.json"
 

@@ -10,9 +10,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxtl.report import plots
-from jaxtl.report.page import picture, write_whole
+from jaxtl.report.page import picture
 from jaxtl.report.search.outcome import Outcome, State, short_names, shown
 from jaxtl.report.search.page import HISTORY, PARAMETERS, write_search_page
+from jaxtl.runtime.files import write_whole
 
 PAGE, CSV, JSON = "search.html", "trials.csv", "trials.json"
 

@@ -1,0 +1,132 @@
+"""``python -m jaxtl.predict --run DIR [--run DIR ...] IMAGE ...``: what finished runs take images for."""
+
+import argparse
+import contextlib
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from jaxtl.data.image_files import LIST, Unread, image_files, shown
+from jaxtl.errors import UserError
+from jaxtl.report.answers import Answers, as_csv, as_json, as_text
+from jaxtl.report.console import RunConsole
+from jaxtl.report.sheets import write_sheets
+from jaxtl.runs.find import distinct_names
+from jaxtl.runs.finished import LoadedRun, load_run
+from jaxtl.runs.predict import predict
+from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_errors_explained, write_result
+
+FORMATS = ("table", "csv", "json")
+
+_UNBROKEN = 10_000  # letters a line
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The flags; ``format`` follows the suffix of ``out`` where it is not given.
+
+    Raises:
+      UserError: no run or no image was named, or the sheet is no PNG.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxtl.predict",
+        description="Say what finished runs take images for. Several runs are put side by side.",
+        epilog="Only results go to stdout; what could not be read, and why, goes to stderr.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, or - for a list of paths on stdin")
+    parser.add_argument("--run", action="append", default=[], metavar="DIR", help="work folder of a finished run")
+    parser.add_argument(
+        "--top", type=at_least_one, default=5, help="classes of each image (%(default)s); of several runs in JSON only"
+    )
+    parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of --out, else a table")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result there, not to stdout")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw the images with their classes")
+    parser.add_argument("--batch", type=at_least_one, default=64, help="images a step (%(default)s)")
+    arguments = parser.parse_intermixed_args(argv)
+    if not arguments.run:
+        raise UserError("No run was named: give the work folder of a finished run, as in --run runs/cnn.")
+    if not arguments.images:
+        raise UserError("No image was named: give image files, folders, or - for a list of paths on stdin.")
+    if arguments.sheet and arguments.sheet.suffix.lower() != ".png":
+        raise UserError(f"The sheet {arguments.sheet} would be a PNG file; give it a name that ends in .png.")
+    if not arguments.format:
+        suffix = arguments.out.suffix.lower().removeprefix(".") if arguments.out else ""
+        arguments.format = suffix if suffix in FORMATS else FORMATS[0]
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
+    return exit_status(lambda: _predict(parse(sys.argv[1:] if argv is None else argv)))
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    runs = [load_run(folder) for folder in dict.fromkeys(arguments.run)]
+    files, unread = image_files(arguments.images, sys.stdin.buffer if LIST in arguments.images else ())
+    answers, faults = _ask(runs, files, batch_size=arguments.batch, top=arguments.top)
+    unread += [Unread(shown(file), fault) for file, fault in zip(files, faults, strict=True) if fault]
+    for path, reason in unread:
+        tell(f"{path}: {reason}")
+    kept = np.array([not fault for fault in faults], bool)
+    files = [file for file, fault in zip(files, faults, strict=True) if not fault]
+    if not files:
+        raise UserError(f"Nothing could be predicted: none of the {len(unread)} paths named holds an image.")
+    answers = [
+        answer._replace(classes=answer.classes[kept], probability=answer.probability[kept]) for answer in answers
+    ]
+    _report(arguments, runs[0], files, answers, unread)
+    if unread:
+        tell(f"{len(unread)} of {len(unread) + len(files)} images could not be read.")
+    return 0
+
+
+def _ask(
+    runs: Sequence[LoadedRun], files: Sequence[Path], *, batch_size: int, top: int
+) -> tuple[list[Answers], list[str]]:
+    """Every run's answers, and for each file why it could not be read by some run: empty where all could."""
+    answers, faults = [], [""] * len(files)
+    names = distinct_names([run.name for run in runs], [run.folder for run in runs])
+    with contextlib.closing(RunConsole(Console(stderr=True))) as console:
+        for run, name in zip(runs, names, strict=True):
+            console.on_pass_start(name, len(files))
+            found = predict(
+                run, files, batch_size=batch_size, top=top, progress=lambda done, images: console.on_images(done)
+            )
+            answers.append(Answers(name, run.class_names, found.classes, found.probability))
+            faults = [before or now for before, now in zip(faults, found.faults, strict=True)]
+    return answers, faults
+
+
+def _report(
+    arguments: argparse.Namespace,
+    run: LoadedRun,
+    files: Sequence[Path],
+    answers: Sequence[Answers],
+    unread: Sequence[Unread],
+) -> None:
+    names = [shown(file) for file in files]
+    if arguments.format == "json":
+        text = as_json(names, answers, unread)
+    elif arguments.format == "csv":
+        text = as_csv(names, answers)
+    else:
+        # Lines that are not broken are what other commands can use.
+        on_screen = sys.stdout.isatty() and not arguments.out
+        text = as_text(names, answers, shutil.get_terminal_size().columns if on_screen else _UNBROKEN)
+    if arguments.sheet:  # first: who reads stdout may leave early
+        with write_errors_explained(arguments.sheet):
+            pages = write_sheets(arguments.sheet, run, files, answers)
+        more = f" and {len(pages) - 1} more pages, up to {pages[-1]}" if len(pages) > 1 else ""
+        tell(f"The sheet: {arguments.sheet}{more}")
+    if arguments.out:
+        write_result(arguments.out, text)
+    else:
+        put(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Finished runs among the folders that a person names."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from jaxtl.errors import UserError
+from jaxtl.report.comparison.finished import FinishedRun
+from jaxtl.runs.read import CONFIG, SUMMARY, read_run
+
+
+def find_runs(
+    folders: Sequence[Path], *, with_baselines: bool, ignored: Path, say: Callable[[str], None]
+) -> list[FinishedRun]:
+    """Read the finished runs among the folders.
+
+    A shell pattern like ``runs/*`` also names other things: what is no run, or not finished yet, is skipped and told.
+
+    Args:
+      folders: what to look at, in the order of the result.
+      with_baselines: whether the baselines inside a run folder are taken too, after it.
+      ignored: a folder that is passed over without a word: the comparison's own.
+      say: is handed a line for everything that is skipped.
+
+    Raises:
+      UserError: a folder does not exist, a file of a run is damaged, or no finished run is left.
+    """
+    found: dict[Path, Path] = {}
+    for folder in _expand(folders, with_baselines):
+        place = folder.resolve()
+        if place in found:
+            say(f"{folder} is named more than once: it is compared once.")
+        elif reason := _no_finished_run(folder):
+            if place != ignored.resolve():
+                say(f"Skipped {folder}: {reason}.")
+        else:
+            found[place] = folder
+    if not found:
+        raise UserError(
+            f"No finished run is among the folders named; give work folders that hold {SUMMARY}, the last file that "
+            "python -m jaxtl.main writes."
+        )
+    runs = [read_run(folder) for folder in found.values()]
+    names = distinct_names([run.name for run in runs], [*found])
+    return [run._replace(name=name) for run, name in zip(runs, names, strict=True)]
+
+
+def _expand(folders: Sequence[Path], with_baselines: bool) -> Iterator[Path]:
+    for folder in folders:
+        if not folder.exists():
+            raise UserError(f"The run folder {folder} does not exist; correct the path, or leave it out.")
+        yield folder
+        if with_baselines:
+            yield from sorted(path for path in (folder / "baselines").glob("*") if path.is_dir())
+
+
+def _no_finished_run(folder: Path) -> str:
+    """Why the folder is none; empty if it is one."""
+    if not folder.is_dir():
+        return "it is a file"
+    if not (folder / CONFIG).exists():
+        return f"it is no run folder (it has no {CONFIG})"
+    if not (folder / SUMMARY).exists():
+        return f"its run is not finished (it has no {SUMMARY}); the same command goes on with it"
+    return ""
+
+
+def distinct_names(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
+    """The names; those that come twice with as much of their folder's path as tells them apart."""
+    distinct = list(names)
+    for name in dict.fromkeys(names):
+        alike = [i for i, other in enumerate(names) if other == name]
+        ends = [""] * len(alike)
+        for depth in range(max(len(folder.parts) for folder in folders) + 1):
+            ends = [f" ({'/'.join(folders[i].parts[-depth:])})" if depth else "" for i in alike]
+            if len(set(ends)) == len(ends):
+                break
+        for i, end in zip(alike, ends, strict=True):
+            distinct[i] = name + end
+    return distinct

@@ -1,0 +1,108 @@
+"""What finds room on the devices: data sets, and the batches of inference.
+
+A device that does not tell its memory, as a CPU, has room for any data set, for there is no other place to go, and
+gets the batches that the config names.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.extend import core
+from jax.sharding import Mesh
+
+from jaxtl.runtime.processes import numbers_of_all
+from jaxtl.runtime.start_cache import CompileStep
+
+# Share of the free memory that inputs may take, or the activations of inference: other things need the rest.
+_SHARE = 0.5
+# A pass has at least so many steps: what fills up the last batch is computed in vain.
+_LEAST_STEPS = 16
+# Activations that live at once, as a multiple of the largest result of an operation: a first guess.
+_ALIVE = 4
+
+
+def free_bytes(mesh: Mesh) -> int | None:
+    """The least free memory of a device of any process; ``None`` where one does not tell."""
+    free = []
+    for device in mesh.local_devices:
+        memory = device.memory_stats() or {}
+        free.append(memory["bytes_limit"] - memory.get("bytes_in_use", 0) if "bytes_limit" in memory else -1)
+    least = int(numbers_of_all([min(free, default=-1)]).min())  # a process knows its own devices alone
+    return None if least < 0 else least
+
+
+def fits(nbytes: int, mesh: Mesh) -> bool:
+    """Whether arrays of so many bytes find room on every device."""
+    free = free_bytes(mesh)
+    return free is None or nbytes <= _SHARE * free
+
+
+def largest_batch(
+    step: jax.stages.Wrapped,
+    arguments: Callable[[int], tuple[Any, ...]],
+    batch_size: int,
+    count: int,
+    mesh: Mesh,
+    compile_step: CompileStep,
+) -> tuple[int, jax.stages.Compiled]:
+    """The largest batch of a pass whose program fits, as far as a guess tells, and that program.
+
+    Accelerators want larger batches for inference than for training, which keeps all activations and whose batch is
+    part of the recipe. The guess from the operations' shapes is checked by the compiler's own account and halved while
+    that is too much; it is not raised, for each trial is a compilation. It depends on what lies on the devices at that
+    moment, and other batches may round otherwise: the bits of a pass are the same from run to run, and after a
+    resumption, only where devices do not tell their memory.
+
+    Args:
+      step: a jitted function of a batch.
+      arguments: from a batch size to the shapes of the step's arguments.
+      batch_size: the least, and the unit of others.
+      count: inputs in the pass; it has at least 16 steps, if the batches are larger.
+      mesh: the devices that share a batch.
+      compile_step: see `jaxtl.runtime.start_cache`.
+    """
+    free = free_bytes(mesh)
+    most = math.ceil(count / _LEAST_STEPS / batch_size) * batch_size
+    if free is None or most <= batch_size:
+        return batch_size, compile_step(step, *arguments(batch_size))
+    room = _SHARE * free
+    guessed = _ALIVE * _largest_result(step.trace(*arguments(batch_size)).jaxpr.jaxpr) / mesh.size
+    size = batch_size * max(1, min(int(room // guessed), most // batch_size))
+    while True:
+        compiled = compile_step(step, *arguments(size))
+        if size == batch_size or _needed(compiled) <= room:
+            return size, compiled
+        size = max(1, size // 2 // batch_size) * batch_size
+
+
+def _needed(compiled: jax.stages.Compiled) -> int:
+    """Bytes a device needs for results and temporaries; endless where the compiler does not say."""
+    memory = compiled.memory_analysis()
+    own = 2**62 if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes
+    return int(numbers_of_all([own]).max())
+
+
+def _largest_result(jaxpr: core.Jaxpr) -> int:
+    """Most bytes that one operation writes."""
+    return max((sum(map(_nbytes, eqn.outvars)) for eqn in _operations(jaxpr)), default=1)
+
+
+def _nbytes(value: Any) -> int:
+    aval = value.aval
+    return math.prod(aval.shape) * aval.dtype.itemsize if hasattr(aval, "shape") else 0
+
+
+def _operations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
+    """Those that hold no others."""
+    for eqn in jaxpr.eqns:
+        inner = [sub for sub in jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr) if _is_jaxpr(sub)]
+        if not inner:
+            yield eqn
+        for sub in inner:
+            yield from _operations(getattr(sub, "jaxpr", sub))
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return isinstance(value, core.Jaxpr | core.ClosedJaxpr)

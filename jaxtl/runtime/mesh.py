@@ -1,0 +1,90 @@
+"""Data parallelism: one mesh axis, ``data``; variables are replicated, batches are split.
+
+Everything else is left to jit: gradients, batch norm and metrics are written for the whole batch, and the compiler
+puts the all-reduces in. So eight devices compute what one computes.
+"""
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxtl.data.feed import Order
+from jaxtl.errors import UserError
+from jaxtl.runtime.processes import alone
+
+
+def data_mesh(batch_size: int) -> Mesh:
+    """As many devices, in a row, as can share a batch evenly: all of them where the batch size is their multiple.
+
+    The compiler decides how values between input and output are laid out (axis type Auto).
+
+    Raises:
+      UserError: devices of several processes cannot share a batch evenly; none of them may stay idle.
+    """
+    sharing = math.gcd(jax.device_count(), batch_size)
+    if sharing < jax.device_count() and not alone():
+        raise UserError(
+            f"batch_size is {batch_size}, which the {jax.device_count()} devices of {jax.process_count()} processes "
+            f"cannot share evenly; choose a multiple of {jax.device_count()}."
+        )
+    return Mesh(np.array(jax.devices()[:sharing]), ("data",))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """An equal part of the first axis on every device."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def put(tree: Any, sharding: NamedSharding) -> Any:
+    """Arrays on the devices of all processes, each of which has the same arrays in full."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def place(leaf: Any) -> jax.Array:
+        value = np.asarray(leaf)  # device_put would send it to all processes, to see that they have the same
+        return jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
+
+    return jax.tree.map(place, tree)
+
+
+def own_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """The rows of a batch that lie on devices of this process: int ``[R]``, all of them where it is alone."""
+    indices = split(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return np.unique(np.concatenate([np.arange(batch_size)[index] for index in indices]))
+
+
+def put_rows(tree: Any, batch_size: int, mesh: Mesh) -> Any:
+    """A batch on the devices, split over them, from the ``own_rows`` of each process.
+
+    Args:
+      tree: of arrays ``[R, ...]``.
+      batch_size: rows of all processes together.
+      mesh: the devices.
+    """
+    if alone():
+        return jax.device_put(tree, split(mesh))
+    return jax.tree.map(
+        lambda rows: jax.make_array_from_process_local_data(split(mesh), rows, (batch_size, *rows.shape[1:])), tree
+    )
+
+
+def put_order(order: Order, mesh: Mesh) -> Order:
+    """The order on the devices, each batch split over them.
+
+    Raises:
+      UserError: if the batch size is not a multiple of the number of devices.
+    """
+    batch, devices = order.indices.shape[1], mesh.size
+    if batch % devices:
+        raise UserError(
+            f"batch_size is {batch}, which {devices} devices cannot share evenly; choose a multiple of {devices}."
+        )
+    return Order(*put(tuple(order), NamedSharding(mesh, PartitionSpec(None, "data"))))

@@ -1,0 +1,120 @@
+"""Write a PyTorch file with numpy alone: the zip format of ``torch.save``, a state dict of plain tensors.
+
+The description is a pickle that names three things: ``collections.OrderedDict``, torch's rebuilding of a tensor and the
+type of its storage. ``torch.load(weights_only=True)`` knows them all. The names and the order of their arguments are
+those of ``torch._utils._rebuild_tensor_v2`` and ``torch.serialization`` (torch 1.6 to 2.13).
+"""
+
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxtl.errors import UserError
+from jaxtl.models.fit import shown
+from jaxtl.runtime.files import write_whole
+from jaxtl.weights.formats.torch_tensors import STORAGE_DTYPES
+from jaxtl.weights.variables_file import write_explained
+
+_STORAGES = {dtype: name for name, dtype in STORAGE_DTYPES.items() if name != "UntypedStorage"}
+_ROOT = "archive"
+_ALIGNMENT = 64  # of torch's own files, so that a file can be mapped into memory
+_LOCAL_HEADER = 30  # bytes before the name of an entry
+_EARLIEST = (1980, 1, 1, 0, 0, 0)  # no time of day: the same weights give the same file
+
+
+def write_torch_file(state_dict: Mapping[str, Any], path: str | Path) -> None:
+    """Write a state dict as ``torch.save`` would: a whole file or none. ``read_torch_file`` gives back the same bits.
+
+    Args:
+      state_dict: arrays by key, as ``to_torch`` returns them: of any shape, floating-point, complex, integer (signed,
+        or unsigned of 8 bits) or bool.
+      path: the file, by custom ``*.pth``; missing folders are made.
+
+    Raises:
+      UserError: for an array of another type, or if the file cannot be written.
+    """
+    arrays = {}
+    for key, value in state_dict.items():
+        array = np.asarray(value, order="C")
+        arrays[key] = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        if arrays[key].dtype not in _STORAGES:
+            raise UserError(f"{shown(key)} is of type {array.dtype}, which torch has no storage for; convert it first.")
+    with write_explained(Path(path)):
+        write_whole(Path(path), _zip(arrays))
+
+
+def _zip(arrays: Mapping[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+
+        def add(name: str, content: Any) -> None:
+            entry = zipfile.ZipInfo(f"{_ROOT}/{name}", _EARLIEST)
+            before = file.tell() + _LOCAL_HEADER + len(entry.filename) + 4
+            padding = -before % _ALIGNMENT
+            entry.extra = b"FB" + struct.pack("<H", padding) + b"Z" * padding  # as torch itself fills up
+            archive.writestr(entry, content)
+
+        add("data.pkl", _description(arrays))
+        add("byteorder", b"little")
+        for i, array in enumerate(arrays.values()):
+            add(f"data/{i}", array.reshape(-1).view(np.uint8).data)
+        add("version", b"3\n")
+    return file.getvalue()
+
+
+# --- the pickle, opcode by opcode: pickle.Pickler asks to import what it names, and torch is not there ---
+
+
+def _description(arrays: Mapping[str, np.ndarray]) -> bytes:
+    pairs = b"".join(_text(key) + _tensor(str(i), array) for i, (key, array) in enumerate(arrays.items()))
+    state_dict = _EMPTY_ORDERED_DICT + pickle.MARK + pairs + pickle.SETITEMS
+    return pickle.PROTO + b"\x02" + state_dict + pickle.STOP
+
+
+def _tensor(key: str, array: np.ndarray) -> bytes:
+    strides = [stride // array.itemsize for stride in np.empty(array.shape, array.dtype).strides]
+    storage = _tuple(
+        _text("storage"),
+        _name("torch", _STORAGES[array.dtype]),
+        _text(key),
+        _text("cpu"),
+        _integer(array.size),
+    )
+    arguments = _tuple(
+        storage + pickle.BINPERSID,
+        _integer(0),
+        _tuple(*map(_integer, array.shape)),
+        _tuple(*map(_integer, strides)),
+        pickle.NEWFALSE,  # requires_grad
+        _EMPTY_ORDERED_DICT,  # hooks
+    )
+    return _name("torch._utils", "_rebuild_tensor_v2") + arguments + pickle.REDUCE
+
+
+def _name(module: str, attribute: str) -> bytes:
+    return pickle.GLOBAL + f"{module}\n{attribute}\n".encode()
+
+
+def _tuple(*items: bytes) -> bytes:
+    return pickle.MARK + b"".join(items) + pickle.TUPLE
+
+
+def _text(value: str) -> bytes:
+    raw = value.encode()
+    return pickle.BINUNICODE + struct.pack("<I", len(raw)) + raw
+
+
+def _integer(value: int) -> bytes:
+    if value < 2**31:
+        return pickle.BININT + struct.pack("<i", value)
+    raw = value.to_bytes(value.bit_length() // 8 + 1, "little")
+    return pickle.LONG1 + bytes([len(raw)]) + raw
+
+
+_EMPTY_ORDERED_DICT = _name("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE

@@ -1,0 +1,529 @@
+import dataclasses
+import json
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+from jaxtl.config import check, default_config, phase, raise_problems, variants
+from jaxtl.config.fields import FIELDS, PHASE_FIELDS, field_table
+from jaxtl.config.flags import load_config, override, split_flags
+from jaxtl.config.tree import differences, merge, plain, without
+from jaxtl.errors import UserError
+from jaxtl.transfer.phases import Phase
+from jaxtl.transfer.plans import lp_ft
+
+
+def digits(**changes):
+    config = default_config()
+    config.data.name = "digits"
+    for name, value in changes.items():
+        config[name] = value
+    return config
+
+
+def changed(path, value):
+    """The digits config with one field set, as a config file would."""
+    config = digits()
+    *parents, leaf = path.split(".")
+    node = config
+    for parent in parents:
+        node = node[int(parent)] if isinstance(node, tuple) else node[parent]
+    node[leaf] = value
+    return config
+
+
+def test_defaults_are_sound_and_complete():
+    assert check(default_config()) == []
+    assert check({}) == []  # what a config leaves out has the default
+    assert variants({}) == variants(default_config()) | {"": variants({})[""]}
+    assert variants(default_config())[""]["phases"] == (dataclasses.asdict(Phase()),)
+
+
+def test_every_field_has_a_meaning_and_every_option_of_a_phase_is_a_field():
+    assert PHASE_FIELDS.keys() == {field.name for field in dataclasses.fields(Phase)}
+    assert len(field_table()) == len(FIELDS) + len(PHASE_FIELDS)
+    for path, default, meaning in field_table():
+        assert meaning, path
+        assert check(changed(path, default)) == [], path
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("sed", 3, "sed does not exist; did you mean seed?"),
+        ("data.nmae", "digits", "data.nmae does not exist; did you mean data.name?"),
+        ("epochs", 3, "epochs does not exist; did you mean phases.0.epochs?"),
+        ("phases.0.epoch", 3, "phases.0.epoch does not exist; did you mean phases.0.epochs?"),
+        ("xyzzy", 1, "xyzzy does not exist; --help-fields lists the fields."),
+        ("data", 3, "data is a group of fields"),
+        ("model.options", "dropout=0.3", "model.options is a group of fields"),
+        ("seed", {}, "seed is {} (dict), but must be a whole number"),
+        ("seed", "3", "seed is '3' (str), but must be a whole number; the default is 0."),
+        ("seed", 3.0, "seed is 3.0 (float), but must be a whole number"),
+        ("seed", True, "seed is True (bool), but must be a whole number"),
+        ("seed", None, "seed is None (NoneType), but must be a whole number"),
+        ("seed", -1, "seed is -1, but must lie in [0, 2147483647]."),
+        ("seed", 2**31, "seed is 2147483648, but must lie in [0, 2147483647]."),
+        ("data.download", 1, "data.download is 1 (int), but must be True or False"),
+        ("data.validation", 1.0, "data.validation is 1.0, but must lie in [0, 1)."),
+        ("data.validation", -0.1, "data.validation is -0.1, but must lie in [0, 1)."),
+        ("data.classes", (1, 2), "data.classes is (1, 2) (tuple), but must be a tuple, each element a string"),
+        ("data.classes", "12", "data.classes is '12' (str), but must be a tuple"),
+        ("data.classes", ("1", "11"), "data.classes names '11', which digits does not have; did you mean '1'?"),
+        ("data.classes", ("1",), "data.classes is ('1',), but a classifier needs two different classes or more."),
+        ("data.classes", ("1", "1"), "a classifier needs two different classes or more."),
+        ("data.mean", (0.5, 0.5, 0.5), "data.mean has 3 values, but digits has 1 channel(s)"),
+        ("data.mean", (0.5, 0.5), "data.mean has 2 values, but needs one a channel, or one for all."),
+        ("data.std", (0.0,), "data.std is 0.0, but must be more than 0."),
+        ("data.subset", 900, "data.subset is 900, but digits has 899 train images; choose fewer."),
+        ("data.test_subset", 899, "data.test_subset is 899, but digits has 898 test images; choose fewer."),
+        ("data.size", 3, "data.size is 3, so the images have 3 x 3 pixels, but cnn needs 4 x 4 or more"),
+        ("data.name", "cifar", "data.name is 'cifar', which does not exist; did you mean 'cifar10'?"),
+        ("batch_size", 0, "batch_size is 0, but must be at least 1."),
+        ("batch_size", 10**12, "batch_size is 1000000000000, but digits has 899 train images; choose fewer."),
+        ("model.name", "cn", "model.name is 'cn', which does not exist; did you mean 'cnn'?"),
+        ("model.dtype", "float16", "model.dtype is 'float16', which does not exist; did you mean 'bfloat16'?"),
+        (
+            "model.weights",
+            "no/such/run",
+            "model.weights is 'no/such/run', which is neither a file, nor the folder of a finished run",
+        ),
+        ("model.weights", "source", "model.weights is 'source', but the config describes none"),
+        ("model.options", {"dropot": 0.1}, "model.options.dropot does not exist for cnn; did you mean 'dropout'?"),
+        ("model.options", {"dropout": "x"}, "model.options.dropout is 'x' (str), but must be a finite number"),
+        ("model.options", {"dropout": 2.0}, "model.options do not fit: dropout is 2.0"),
+        ("model.options", {"hidden": (8, 8.5)}, "model.options.hidden is (8, 8.5) (tuple), but must be a tuple"),
+        ("model.options", {"norm": "later"}, "must be one of 'none', 'after_conv', 'after_pool'"),
+        (
+            "phases",
+            (),
+            "phases is empty, which tests weights as they are, but the head would be new; give a phase, or "
+            "model.weights with model.new_head=False.",
+        ),
+        ("phases", 3, "phases must be a tuple of phases"),
+        ("phases", phase(epochs=3), "phases must be a tuple of phases"),  # the comma forgotten
+        ("phases.0.epochs", 0, "phases.0.epochs is 0, but must be at least 1."),
+        ("phases.0.learning_rate", 0.0, "phases.0.learning_rate is 0.0, but must be more than 0."),
+        ("phases.0.learning_rate", float("nan"), "phases.0.learning_rate is nan (float), but must be a finite number"),
+        ("phases.0.learning_rate", float("inf"), "but must be a finite number"),
+        ("phases.0.optimizer", "adamm", "which does not exist; did you mean 'adam"),
+        ("phases.0.train", ("hed",), "phases.0.train: The model has no stage 'hed'; did you mean 'head'?"),
+        ("phases.0.train", (), "phases.0.train: A phase trains no stage"),
+        ("phases.0.warmup_epochs", 10.0, "phases.0.warmup_epochs is 10.0, but the phase has 10 epoch(s)"),
+        ("data.validation", 0.0, "phases.0.keep='best' needs validation images, but data.validation is 0"),
+        ("phases.0.alternate_flip", True, "phases.0.alternate_flip says which images flip mirrors in an epoch"),
+        ("phases.0.crop_border", "white", "phases.0.crop_border is 'white', which does not exist"),
+        ("model.test_views", "shift", "model.test_views is 'shift', which does not exist"),
+        ("model.whiten", 10, "model.whiten is 10, but it sets the first convolution of a whitened_cnn"),
+        ("source", 3, "source is 3, but must hold changes to the main config"),
+        ("source", {"seed": 1}, "source is described, but no run starts from it; set model.weights='source'"),
+        ("baselines", {"a": {"seed": "x"}}, "baselines.a.seed is 'x' (str), but must be a whole number"),
+        ("baselines", {"a": {"phases": ({"epochs": 0},)}}, "baselines.a.phases.0.epochs is 0, but must be at least 1."),
+        ("baselines", "scratch", "baselines is 'scratch', but must hold changes to the main config"),
+        ("baselines", {"a": {"sed": 1}}, "baselines.a.sed does not exist; did you mean seed?"),
+        ("baselines", {"a/b": {"seed": 1}}, "has a name that cannot name a folder"),
+        ("baselines", {"a": {"source": {"seed": 1}}}, "baselines.a.source.seed does not exist"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(path, value, words):
+    (problem, *others) = check(changed(path, value))
+    assert words in problem
+    assert "\n" not in problem
+    assert not others, "one mistake gives one sentence"
+
+
+def test_all_problems_come_out_at_once():
+    config = digits(sed=1, batch_size="many")
+    config.data.validation = 2.0
+    config.model.options = {"dropot": 0.1}  # what fields say together is told too, where each of them is right
+    config.phases = (phase(epochs=0), phase(warmup=1))
+    words = ("sed", "batch_size", "data.validation", "phases.0.epochs", "phases.1.warmup")
+    problems = check(config)
+    assert [problem.split()[0] for problem in sorted(problems)] == sorted(words)
+
+    config.data.validation, config.phases = 0.1, (phase(),)
+    assert sorted(problem.split()[0] for problem in check(config)) == ["batch_size", "model.options.dropot", "sed"]
+
+
+def test_a_mistake_that_is_inherited_is_told_once():
+    config = digits()
+    config.data.mean = (0.5, 0.5, 0.5)
+    config.model.weights = "source"
+    config.source.seed = 1
+    config.baselines.scratch = {"model": {"weights": ""}}
+    assert len(check(config)) == 1
+
+
+def test_a_field_that_was_assigned_the_wrong_type_before_is_no_trap():
+    # ml_collections raises by itself when a type changes, over the first field alone; here it never does.
+    config = digits()
+    config.data.size = "large"
+    config.model.options.hidden = 3
+    config.model.options.hidden = (3,)
+    config.phases[0].epochs = "three"
+    assert len(check(config)) == 2
+
+
+def test_plain_mappings_and_lists_are_configs_too():
+    assert check({"data": {"name": "digits", "classes": ["1", "2"]}, "phases": [{"epochs": 3}]}) == []
+    assert variants({"phases": [{"epochs": 3}]})[""]["phases"][0]["epochs"] == 3
+
+
+def test_source_and_baselines_inherit_what_they_do_not_change():
+    config = digits(seed=5)
+    config.model.weights = "source"
+    config.source.data = {"size": 16}
+    config.baselines.scratch = {"model": {"weights": ""}, "phases": (phase(epochs=7),)}
+    runs = variants(config)
+    assert list(runs) == ["", "source", "baselines.scratch"]
+    assert runs["source"]["seed"] == 5
+    assert runs["source"]["data"] == runs[""]["data"] | {"size": 16}
+    assert runs["source"]["model"]["weights"] == ""
+    assert runs["source"]["phases"] == runs[""]["phases"]
+    assert runs["baselines.scratch"]["phases"][0]["epochs"] == 7
+    assert runs["baselines.scratch"]["name"] == "run: scratch"
+    assert check(config) == []
+
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "value"),
+    [
+        ("seed", "3", 3),
+        ("data.validation", "0.25", 0.25),
+        ("data.validation", "0", 0.0),
+        ("data.download", "false", False),
+        ("data.download", "True", True),
+        ("data.classes", "1,2", ("1", "2")),
+        ("data.classes", "('1', '2')", ("1", "2")),
+        ("data.mean", "0.5,0.25,0", (0.5, 0.25, 0.0)),
+        ("name", "a run", "a run"),
+        ("phases.0.epochs", "1", 1),
+        ("phases.0.train", "stem,head", ("stem", "head")),
+        ("model.options.dropout", "0.3", 0.3),
+        ("model.options.hidden", "8,", (8,)),
+        ("model.options.blocks", "((4, 4), (8,))", ((4, 4), (8,))),
+        ("model.options.norm", "after_conv", "after_conv"),
+    ],
+)
+def test_a_flag_is_read_as_the_type_of_its_field(path, text, value):
+    tree = plain(digits())
+    assert override(tree, [(path, text)]) == []
+    node = tree
+    for key in path.split("."):
+        node = node[int(key)] if isinstance(node, tuple) else node[key]
+    assert node == value
+    assert type(node) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "words"),
+    [
+        ("sed", "3", "sed does not exist; did you mean seed?"),
+        ("seed", "x", "seed is 'x' (str), but must be a whole number; the default is 0."),
+        ("seed", "", "seed is '' (str), but must be a whole number"),
+        ("seed", "1.0", "seed is '1.0' (str), but must be a whole number"),
+        ("data.download", "maybe", "data.download is 'maybe' (str), but must be True or False"),
+        ("data.mean", "0.1,x", "data.mean is (0.1, 'x') (tuple), but must be a tuple, each element a finite number"),
+        ("phases.1.epochs", "1", "phases.1.epochs does not exist in the phases of the config"),
+        ("phases.x.epochs", "1", "phases.x.epochs does not exist; did you mean phases.0.epochs?"),
+        ("phases", "1", "phases is a group of fields"),
+        ("data", "1", "data is a group of fields"),
+        ("model.options", "1", "model.options is a group of fields"),
+        ("", "1", "(no field) does not exist"),
+        ("source.seed", "1", "source.seed changes nothing, because the config has no source"),
+        ("baselines.scrach.seed", "1", "has no baselines.scrach; did you mean 'baselines.scratch'?"),
+        ("baselines.scratch.sed", "1", "baselines.scratch.sed does not exist; did you mean seed?"),
+    ],
+)
+def test_a_flag_that_will_not_do_is_told_and_changes_nothing(path, text, words):
+    config = digits()
+    config.baselines.scratch = {"seed": 3}
+    tree = plain(config)
+    (problem,) = override(tree, [(path, text)])
+    assert words in problem
+    assert differences(plain(config), tree) == []
+
+
+def test_flags_reach_source_and_baselines():
+    config = digits()
+    config.model.weights = "source"
+    config.source.seed = 1
+    config.baselines.scratch = {"model": {"weights": ""}, "phases": (phase(epochs=7), phase())}
+    tree = plain(config)
+    flags = [
+        ("source.phases.0.epochs", "2"),  # the source has no phases of its own: those of the main run are changed
+        ("baselines.scratch.phases.0.epochs", "3"),
+        ("baselines.scratch.model.options.dropout", "0.1"),
+        ("phases.0.learning_rate", "0.5"),
+    ]
+    assert override(tree, flags) == []
+    runs = variants(tree)
+    assert [phase["epochs"] for phase in runs["baselines.scratch"]["phases"]] == [3, 10]
+    assert runs["baselines.scratch"]["model"]["options"]["dropout"] == 0.1
+    assert runs[""]["phases"][0]["epochs"] == 10
+    assert (runs["source"]["phases"][0]["epochs"], runs["source"]["phases"][0]["learning_rate"]) == (2, 0.5)
+
+
+def test_flags_come_with_an_equals_sign_or_a_space():
+    argv = ["--config", "x.py", "--config.seed", "3", "--config.name=a=b", "--config.data.dir", "--workdir", "w"]
+    assert split_flags(argv) == (
+        [("seed", "3"), ("name", "a=b"), ("data.dir", "")],
+        ["--config", "x.py", "--workdir", "w"],
+    )
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("x = 1", "has no attribute 'get_config'"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("def get_config(): return 1 / 0", "ZeroDivisionError"),
+        ("def get_config(): return None", "returns None, which is no config"),
+        ("def get_config(): return [1]", "returns (1,), which is no config"),
+    ],
+)
+def test_a_config_file_that_gives_no_config(tmp_path, content, words):
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    with pytest.raises(UserError) as raised:
+        load_config(path)
+    assert words in str(raised.value)
+    assert str(path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_config_file_that_is_not_there_or_no_python(tmp_path):
+    (tmp_path / "cnn.py").touch()
+    (tmp_path / "cnn.yaml").touch()
+    with pytest.raises(UserError, match=r"no config file .*cn\.py; the folder .* holds cnn\.py\."):
+        load_config(tmp_path / "cn.py")
+    with pytest.raises(UserError, match="no config file"):
+        load_config(tmp_path)
+    with pytest.raises(UserError, match=r"cnn\.yaml is no Python file"):
+        load_config(tmp_path / "cnn.yaml")
+
+
+def test_a_config_file_is_loaded_as_a_plain_tree(tmp_path):
+    (tmp_path / "c.py").write_text("from jaxtl.config import *\ndef get_config(): return default_config()")
+    assert load_config(pathlib.Path(tmp_path / "c.py")) == plain(default_config())
+
+
+# --- trees -----------------------------------------------------------------------------------------------------------
+
+
+def test_plain_forgets_containers_and_keeps_values():
+    config = ConfigDict({"a": {"b": [1, 2]}, "phases": ({"epochs": 1},)})
+    assert plain(config) == {"a": {"b": (1, 2)}, "phases": ({"epochs": 1},)}
+
+
+def test_merge_leaves_its_arguments_alone():
+    base = {"a": {"b": [1]}}
+    merge(base, {"a": {"c": 2}})["a"]["b"].append(3)
+    assert base == {"a": {"b": [1]}}
+
+
+def test_without_reaches_into_phases():
+    assert without({"a": 1, "phases": ({"b": 1, "c": 2},)}, {"a", "phases.0.c"}) == {"phases": ({"b": 1},)}
+
+
+def test_differences_are_named_by_path():
+    assert differences({"phases": [{"epochs": 1}]}, {"phases": ({"epochs": 2}, {"epochs": 2})}) == [
+        "phases.0.epochs: 1 -> 2",
+        "phases.1.epochs: not set -> 2",
+    ]
+    assert differences({"seed": 1, "mean": [0.5]}, {"mean": (0.5,), "seed": 1}) == []
+
+
+def test_one_problem_is_a_line_and_more_are_a_list():
+    raise_problems([], "x.py")
+    with pytest.raises(UserError, match=r"^x\.py: a\.$"):
+        raise_problems(["a."], "x.py")
+    with pytest.raises(UserError, match=r"^x\.py has 2 problems:\n  a\.\n  b\.$"):
+        raise_problems(["a.", "b."], "x.py")
+
+
+# --- transfer plans ---
+
+
+def test_multipliers_are_fields_of_their_own():
+    config = digits(phases=(phase(epochs=2),))
+    tree = plain(config)
+    assert override(tree, [("phases.0.multipliers.stem", "0.1"), ("phases.0.multipliers.head", "2")]) == []
+    assert tree["phases"][0]["multipliers"] == {"stem": 0.1, "head": 2.0}
+    assert check(tree) == []
+    assert override(tree, [("phases.0.multipliers", "{'stem': 0.5}")]) == []
+    assert tree["phases"][0]["multipliers"] == {"stem": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "words"),
+    [
+        ({"stem": 0.0}, "phases.0.multipliers.stem is 0.0, but must be more than 0."),
+        (
+            {"stem": "fast"},
+            "phases.0.multipliers.stem is 'fast' (str), but must be a finite number; the default is 1.0.",
+        ),
+        ({"stme": 0.1}, "phases.0.multipliers names 'stme', but the model's stages are: stem, stage1, hidden, head."),
+        (3, "phases.0.multipliers is 3 (int), but must be a mapping; the default is {}."),
+    ],
+)
+def test_bad_multipliers(multipliers, words):
+    assert check(digits(phases=(phase(multipliers=multipliers),))) == [words]
+
+
+def test_the_last_layers_are_counted_in_the_model_of_the_config():
+    assert check(digits(phases=(phase(train=("last:3",)),))) == []
+    assert check(digits(phases=(phase(train=("last:99",)),))) == [
+        "phases.0.train: last:99 is asked for, but the model has 4 layers with parameters; name fewer, or 'all'."
+    ]
+
+
+def test_phases_may_be_written_by_a_plan():
+    config = digits(phases=lp_ft(2, 3, learning_rate=0.1))
+    assert check(config) == []
+    assert [changes["train"] for changes in variants(config)[""]["phases"]] == [("head",), ("all",)]
+
+
+def test_a_recipe_of_a_config_file(tmp_path):
+    file = tmp_path / "two.py"
+    file.write_text(
+        "from jaxtl.config import choose, default_config\n"
+        "def get_config(recipe='replica'):\n"
+        "    config = default_config()\n"
+        "    config.seed = choose(recipe, {'replica': 1, 'best': 2})\n"
+        "    return config\n"
+    )
+    assert load_config(file)["seed"] == load_config(f"{file}:replica")["seed"] == 1
+    assert load_config(f"{file}:best")["seed"] == 2
+    with pytest.raises(UserError, match="no recipe 'bets'; did you mean 'best'"):
+        load_config(f"{file}:bets")
+
+
+def test_a_recipe_for_a_file_that_has_none(tmp_path):
+    file = tmp_path / "one.py"
+    file.write_text("def get_config():\n    return {}\n")
+    with pytest.raises(UserError, match="one recipe alone, not 'best'; leave ':best' away"):
+        load_config(f"{file}:best")
+
+
+# --- weights to start from ---
+
+
+def transfer_from(folder, *, model="cnn", classes=(), new_head=True):
+    config = digits()
+    config.model.name, config.model.weights, config.model.new_head = model, str(folder), new_head
+    config.data.classes = classes
+    return check(config)
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """The folder of a finished run of cnn on the ten digits, as far as a check looks at it."""
+    (tmp_path / "config.json").write_text(json.dumps({"config": plain(digits())}))
+    (tmp_path / "summary.json").write_text("{}")
+    return tmp_path
+
+
+def test_a_run_of_the_same_architecture_will_do(run_folder):
+    assert transfer_from(run_folder) == []
+    assert transfer_from(run_folder, new_head=False) == []
+
+
+def test_weights_of_another_architecture(run_folder):
+    (fault,) = transfer_from(run_folder, model="logistic_regression")
+    assert fault.startswith(f"model.weights: the run in {run_folder} is a cnn, but model.name is 'logistic_")
+
+
+def test_a_head_of_another_class_count(run_folder):
+    assert transfer_from(run_folder, classes=("1", "2")) == []
+    assert transfer_from(run_folder, classes=("1", "2"), new_head=False) == [
+        f"model.new_head is False, but the head of the run in {run_folder} has 10 classes and the data 2; "
+        "set it to True to start a new head."
+    ]
+
+
+def test_the_head_of_a_card_is_known_before_it_is_fetched():
+    config = default_config()
+    config.model.name, config.model.weights, config.model.new_head = "resnet18", "imagenet1k_v1", False
+    assert check(config) == [
+        "model.new_head is False, but the head of the weights 'imagenet1k_v1' has 1000 classes and the data 10; "
+        "set it to True to start a new head."
+    ]
+
+
+def test_a_source_of_another_architecture():
+    config = digits()
+    config.model.weights = "source"
+    config.source.model = {"name": "logistic_regression"}
+    assert check(config) == [
+        "model.weights: the source is a logistic_regression, but model.name is 'cnn'; "
+        "start from weights of the same architecture."
+    ]
+
+
+def test_a_run_folder_whose_config_is_damaged(run_folder):
+    (run_folder / "config.json").write_text("{")
+    (fault,) = transfer_from(run_folder)
+    assert "a run folder whose config.json cannot be read" in fault
+
+
+def test_a_phase_after_which_nothing_changes():
+    config = digits(phases=(phase(train=("stage1",)),))
+    config.model.options = {"blocks": ((4,), ()), "hidden": ()}
+    assert check(config) == ["phases.0.train: nothing would change, because stage1 has no parameters; train more."]
+
+
+def test_an_empty_mapping_is_no_value_of_a_field():
+    (fault,) = check(digits(phases=(phase(epochs={}),)))
+    assert fault.startswith("phases.0.epochs is {} (dict), but must be a whole number")
+
+
+def test_all_stands_alone():
+    (fault,) = check(digits(phases=(phase(train=("all", "head")),)))
+    assert "'all' stands alone" in fault
+
+
+def test_images_that_are_not_there_are_told_once_beside_the_other_problems(tmp_path):
+    config = default_config()
+    config.data.name, config.data.dir, config.batch_size = "folder", str(tmp_path / "nowhere"), 0
+    config.baselines.other = {"seed": 1}
+    problems = check(config)
+    assert len(problems) == 2 and any("batch_size" in problem for problem in problems)
+    assert sum("does not exist; correct data.dir" in problem for problem in problems) == 1
+
+
+def test_no_phases_are_sound_where_weights_and_their_head_are_kept():
+    config = default_config()
+    config.phases, config.model.weights, config.model.new_head = (), "source", False
+    config.source.seed = 1
+    config.source.phases = (phase(epochs=1),)
+    assert check(config) == []
+
+
+SPEEDRUN = pathlib.Path(__file__).parents[2] / "configs" / "speedrun94.py"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": ("all",)}, "phases.0.train moves the stage 'whiten', which model.whiten has set for good"),
+        ({"keep": "best"}, "phases.0.lookahead is 5, but an epoch may end with weights ahead of their mean"),
+        ({"flip": False}, "phases.0.alternate_flip says which images flip mirrors in an epoch"),
+    ],
+)
+def test_what_the_technique_of_speedrun94_rules_out(changes, words):
+    config = load_config(str(SPEEDRUN))
+    config["data"] |= {"name": "digits", "mean": (0.5,), "std": (0.5,), "validation": 0.1, "size": 32}
+    config["batch_size"], config["model"]["whiten"] = 64, 500
+    assert check(config) == []
+    config["phases"] = ({**config["phases"][0], **changes},)
+    (problem,) = check(config)
+    assert words in problem

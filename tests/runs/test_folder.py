@@ -1,0 +1,181 @@
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxtl.errors import UserError
+from jaxtl.runs.folder import RunFolder
+
+CONFIG = {"seed": 0, "data": {"name": "digits", "mean": (0.5,)}, "phases": ({"epochs": 2},)}
+
+
+def begun(path, config=CONFIG):
+    with RunFolder(path, config) as folder:
+        folder.begin({"jax": "1.0"}, {"image_shape": (8, 8, 1)})
+    return path
+
+
+def content(path):
+    """Every file below a folder with its bytes."""
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_config_json_holds_config_and_environment(tmp_path):
+    begun(tmp_path / "a" / "b")
+    written = json.loads((tmp_path / "a" / "b" / "config.json").read_text())
+    assert written["config"] == json.loads(json.dumps(CONFIG))
+    assert written["environment"] == {"jax": "1.0"}
+    assert written["data"] == {"image_shape": [8, 8, 1]}
+
+
+def test_the_same_config_enters_again(tmp_path):
+    begun(tmp_path)
+    with RunFolder(tmp_path, CONFIG) as folder:  # tuples came back as lists, and are no difference
+        assert folder.summary() is None
+
+
+def test_another_config_is_refused_its_fields_named_and_nothing_changed(tmp_path):
+    begun(tmp_path)
+    before = content(tmp_path)
+    other = {**CONFIG, "seed": 1, "phases": ({"epochs": 3},)}
+    with pytest.raises(UserError, match=r"phases\.0\.epochs: 2 -> 3; seed: 0 -> 1: choose another with --workdir"):
+        RunFolder(tmp_path, other)
+    assert content(tmp_path) == before
+    with RunFolder(tmp_path, CONFIG):
+        pass  # the refused one let go of the folder
+
+
+def test_a_folder_belongs_to_nobody_before_a_run_begins_there(tmp_path):
+    with RunFolder(tmp_path, CONFIG):
+        pass
+    with RunFolder(tmp_path, {**CONFIG, "seed": 1}):
+        pass
+
+
+@pytest.mark.parametrize("garbage", ["{", "[]", "3", "{}", '{"config": 3}', ""])
+def test_a_config_json_of_something_else(tmp_path, garbage):
+    (tmp_path / "config.json").write_text(garbage)
+    with pytest.raises(UserError, match=r"config\.json .*; choose another folder with --workdir\."):
+        RunFolder(tmp_path, CONFIG)
+    assert (tmp_path / "config.json").read_text() == garbage
+
+
+def test_files_of_something_else_are_not_overwritten(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with RunFolder(tmp_path, CONFIG):
+        pass
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(UserError, match=r"has no config\.json, but holds summary\.json"):
+        RunFolder(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("garbage", ["", "{", "[]"])
+def test_a_damaged_summary_is_named(tmp_path, garbage):
+    begun(tmp_path)
+    (tmp_path / "summary.json").write_text(garbage)
+    with RunFolder(tmp_path, CONFIG) as folder, pytest.raises(UserError, match=r"summary\.json"):
+        folder.summary()
+
+
+@pytest.mark.parametrize("place", ["file", "file/below", "/proc/jaxtl"])
+def test_a_folder_that_cannot_be_made(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be made \(.+\); choose another with --workdir\."):
+        RunFolder(tmp_path / place, CONFIG)
+
+
+def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
+    begun(tmp_path)
+    hold = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(flush=True)"
+    process = subprocess.Popen([sys.executable, "-c", f"{hold}; time.sleep(60)", str(tmp_path)], stdout=subprocess.PIPE)
+    process.stdout.readline()
+    before = content(tmp_path)
+    with pytest.raises(UserError, match="Another process is running in the work folder"):
+        RunFolder(tmp_path, CONFIG)
+    assert content(tmp_path) == before
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    with RunFolder(tmp_path, CONFIG):
+        pass
+
+
+def test_one_process_cannot_enter_twice(tmp_path):
+    with RunFolder(tmp_path, CONFIG), pytest.raises(UserError, match="Another process"):
+        RunFolder(tmp_path, CONFIG)
+
+
+def test_lines_are_appended_and_written_anew(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.append_line({"epoch": 1})
+        folder.append_line({"epoch": 2})
+        assert folder.history() == [{"epoch": 1}, {"epoch": 2}]
+        folder.write_history([{"epoch": 1}])
+        assert folder.history() == [{"epoch": 1}]
+
+
+def test_predictions_come_back_as_names(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.write_predictions(
+            np.array([3, 8]), np.array([0, 1]), np.array([1, 1]), np.array([0.5, 0.25]), ("cat", "dog")
+        )
+        assert (tmp_path / "predictions.csv").read_text().splitlines() == [
+            "index,true,predicted,probability",
+            "3,cat,dog,0.500000",
+            "8,dog,dog,0.250000",
+        ]
+        assert folder.predictions()[1]["predicted"] == "dog"
+
+
+def test_the_split_is_saved(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.write_split(np.array([0, 2]), np.array([1]), np.array([0]))
+    with np.load(tmp_path / "split.npz") as split:
+        assert split["train"].tolist() == [0, 2]
+        assert split["validation"].tolist() == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["split.npz"]  # no draft left
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.write_summary({"n": 1})
+        with pytest.raises(TypeError):
+            folder.write_summary({"n": object()})
+        before = content(tmp_path)
+
+        def full(path, text):
+            path.open("w").close()  # a disk that fills up leaves an empty draft
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("pathlib.Path.write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            folder.write_summary({"n": 2})
+        assert content(tmp_path) == before
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.begin({}, {})
+        folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
+        folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
+        with pytest.raises(UserError, match=r"begun with other images.*restore them, or start over"):
+            folder.write_split(np.array(["cat/1.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
+        with np.load(tmp_path / "split.npz") as split:
+            assert split["train"].tolist() == ["cat/1.jpg", "cat/2.jpg"]
+
+
+def test_remarks_are_a_table_and_none_leave_no_file(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.write_remarks([("Ä,花.jpg", "it is empty", "skipped")])
+        rows = folder.remarks.read_text(encoding="utf-8").splitlines()
+        assert rows == ["place,problem,consequence", '"Ä,花.jpg",it is empty,skipped']
+        folder.write_remarks([])
+        assert not folder.remarks.exists()
+
+
+def test_predictions_name_files_by_their_paths(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.write_predictions(np.array(["a/花.jpg"]), np.array([1]), np.array([0]), np.array([0.75]), ("a", "b"))
+        assert folder.predictions() == [{"path": "a/花.jpg", "true": "b", "predicted": "a", "probability": "0.750000"}]

@@ -1,0 +1,72 @@
+import os
+import pathlib
+import runpy
+import subprocess
+import sys
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from jaxtl.data.feed import epoch_order
+from jaxtl.errors import UserError
+from jaxtl.runtime.mesh import data_mesh, own_rows, put_order
+
+SCRIPT = pathlib.Path(__file__).with_name("mesh_script.py")
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_eight_devices_compute_what_one_computes(tmp_path, mesh):
+    path = tmp_path / "eight.npz"
+    environment = {  # a process of its own, as the number of devices is fixed when jax starts
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": str(ROOT),
+    }
+    subprocess.run([sys.executable, SCRIPT, path], check=True, env=environment)
+    one = runpy.run_path(str(SCRIPT))["compute"](mesh)
+    with np.load(path) as arrays:
+        eight = dict(arrays)
+    assert (one.pop("devices"), eight.pop("devices")) == (1, 8)
+    assert one.keys() == eight.keys()
+    for name, expected in one.items():
+        # Sums in another order, so not bit by bit; counts are exact.
+        tolerance = 0 if np.issubdtype(eight[name].dtype, np.integer) else 1e-5
+        np.testing.assert_allclose(eight[name], expected, rtol=tolerance, atol=tolerance, err_msg=name)
+    assert one["train_confusion"].sum() == one["confusion"].sum() == len(one["predicted"]) == 37
+
+
+def test_a_batch_that_devices_cannot_share_is_one_sentence():
+    eight = types.SimpleNamespace(size=8)  # refused before any device is touched
+    with pytest.raises(
+        UserError, match="batch_size is 20, which 8 devices cannot share evenly; choose a multiple of 8"
+    ):
+        put_order(epoch_order(100, 20, None), eight)
+
+
+def test_the_mesh_holds_all_devices_in_one_row():
+    mesh = data_mesh(jax.device_count())
+    assert mesh.size == jax.device_count()
+    assert mesh.axis_names == ("data",)
+    order = put_order(epoch_order(5 * mesh.size, 2 * mesh.size, None), mesh)
+    np.testing.assert_array_equal(order.indices[0], np.arange(2 * mesh.size))
+
+
+def test_devices_that_cannot_share_a_batch_evenly_stay_idle(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    monkeypatch.setattr(jax, "devices", lambda: 4 * [jax.local_devices()[0]])
+    assert [data_mesh(batch).size for batch in (128, 25, 6)] == [4, 1, 2]
+
+
+def test_devices_of_several_processes_must_share_a_batch_evenly(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr("jaxtl.runtime.mesh.alone", lambda: False)
+    with pytest.raises(UserError, match="batch_size is 20, which the 8 devices of 2 processes cannot share evenly"):
+        data_mesh(20)
+
+
+def test_the_rows_of_a_process_that_is_alone_are_all(mesh):
+    np.testing.assert_array_equal(own_rows(6, mesh), np.arange(6))
