@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes lint install-test clean
+.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes test-wheel lint install-test clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
@@ -34,6 +34,14 @@ test-processes: $(BIN)/.test
 # Benchmarks of a step or two: what they print means nothing, but they must run.
 test-benchmarks: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m bench tests/benchmarks
+
+# What a user without a clone gets: the wheel in an empty environment, from another directory.
+test-wheel:
+	rm -rf build/wheel && mkdir -p build/wheel/elsewhere
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir build/wheel .
+	build/wheel/venv/bin/python -m pip install --quiet build/wheel/jaxtl-*.whl
+	cd build/wheel/elsewhere && ../venv/bin/jaxtl train quickstart --workdir quickstart && test -s quickstart/report/index.html
 
 lint: $(BIN)/.test
 	$(BIN)/ruff check .

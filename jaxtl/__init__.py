@@ -8,11 +8,14 @@ from jaxtl.models import list_models
 from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.weights import weights_for
 
+__version__ = "0.2.0"
+
 __all__ = [
     "Dataset",
     "LoadedRun",
     "Reading",
     "UserError",
+    "__version__",
     "create_model",
     "list_models",
     "load_dataset",
