@@ -28,7 +28,6 @@ def main() -> None:
     from jaxtl.data.feed import epoch_order
     from jaxtl.runtime.compile_cache import keep_compiled
     from jaxtl.runtime.mesh import data_mesh, put_order, replicated
-    from jaxtl.runtime.start_cache import start_cache
     from jaxtl.train.optimizer import make_optimizer, make_schedule
     from jaxtl.train.state import init_state
     from jaxtl.train.step import make_train_step
@@ -38,9 +37,8 @@ def main() -> None:
     keep_compiled()
     shape, classes = (arguments.size, arguments.size, 3), 10
     key, mesh = jax.random.key(0), data_mesh(arguments.batch)
-    starts = start_cache([arguments.model, arguments.size, arguments.batch, arguments.dtype])
     model, variables = jaxtl.create_model(
-        arguments.model, classes, key=key, image_shape=shape, dtype=jnp.dtype(arguments.dtype), starts=starts
+        arguments.model, classes, key=key, image_shape=shape, dtype=jnp.dtype(arguments.dtype)
     )
     schedule = make_schedule("constant", 1e-3, epochs=1, steps_per_epoch=1)
     optimizer = make_optimizer("sgd", schedule, momentum=0.9)
@@ -52,7 +50,7 @@ def main() -> None:
     # As a run does it.
     moving = variables["params"], variables.get("batch_stats", {})
     make_state = jax.jit(first_state, out_shardings=everywhere)
-    state = starts.program("first state", make_state, *moving)(*moving)
+    state = make_state(*moving)
     images = np.zeros((arguments.batch, *shape), np.uint8)
     labels = np.zeros(arguments.batch, np.int32)
     inputs = jax.device_put((images, labels), everywhere)
@@ -63,7 +61,7 @@ def main() -> None:
     ends["init"] = time.time()
 
     given = (state, {"params": {}, "batch_stats": {}}, *inputs, order, key)
-    compiled = starts.program("train step", step, *given)
+    compiled = step.lower(*given).compile()
     ends["compile or load"] = time.time()
     jax.block_until_ready(compiled(*given))
     ends["first step"] = time.time()

@@ -12,7 +12,6 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
-from jaxtl.runtime.start_cache import NOTHING_KEPT, StartCache
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.weights import transplant
 from jaxtl.weights.store import is_tag, load, read_weights
@@ -28,7 +27,6 @@ def create_model(
     new_head: bool | None = None,
     weights_dir: str | pathlib.Path | None = None,
     dtype: DTypeLike = jnp.float32,
-    starts: StartCache = NOTHING_KEPT,
     **options: Any,
 ) -> tuple[Classifier, dict[str, Any]]:
     """A model and its variables.
@@ -51,7 +49,6 @@ def create_model(
       new_head: see above.
       weights_dir: folder with downloaded files of weights; default ``$JAXTL_WEIGHTS``.
       dtype: dtype of the computation; variables are float32.
-      starts: where drawn variables are kept from one process to the next; by default nowhere.
       **options: options of the architecture, ``dropout=0.3`` say. A stage that an option leaves away, such as VGG's
         ``hidden=()``, is left behind in the weights too.
 
@@ -69,17 +66,16 @@ def create_model(
     """
     model = build_model(name, num_classes, dtype, **options)
     example = np.zeros((1, *_checked_shape(image_shape)), np.float32)
-    drawn_from = (name, num_classes, options, example.shape, str(jnp.dtype(dtype)), key)
     if weights is None:
-        return model, starts.arrays(("variables", drawn_from), lambda: jax.jit(model.init)(key, example))
+        return model, jax.jit(model.init)(key, example)
     source = _read(name, weights, weights_dir, options)
     left_away = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
     source = {kind: _stages(tree, tree.keys() - left_away) for kind, tree in source.items()}
-    target = starts.arrays(("shapes", drawn_from), lambda: jax.eval_shape(model.init, key, example))
+    target = jax.eval_shape(model.init, key, example)
     if fresh := _starts_anew(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head):
         # Nothing else is asked of the compiled function, so nothing else is drawn.
         head = jax.jit(lambda key: {kind: _stages(tree, (HEAD,)) for kind, tree in model.init(key, example).items()})
-        drawn = starts.arrays(("head", drawn_from), lambda: head(key))
+        drawn = head(key)
         target = {kind: {**tree, **drawn[kind]} for kind, tree in target.items()}
     return model, transplant(target, source, new_head=fresh)
 

@@ -1,7 +1,6 @@
 """The story of a run on one page: data -> model -> phases -> test -> report."""
 
 import contextlib
-import functools
 import math
 import pathlib
 import time
@@ -11,7 +10,7 @@ from typing import Any
 import rich.console
 
 from jaxtl.config import SOURCE, check, raise_problems, variants
-from jaxtl.config.model import create, starts_of
+from jaxtl.config.model import create
 from jaxtl.data.augment import compose
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
@@ -137,10 +136,7 @@ def _test(trained: Trained, batch_size: int) -> Evaluation:
     if model.test_views or not kept_serve:  # kept features are those of one view
         model, variables = folded(model, variables, channels=images.image_shape[-1], mesh=mesh)
         examples = place(images, mesh)
-        compile_step = functools.partial(trained.starts.program, "test, folded")
-        return make_evaluator(
-            model, examples, trained.preprocess, batch_size=batch_size, mesh=mesh, compile_step=compile_step
-        )(variables)
+        return make_evaluator(model, examples, trained.preprocess, batch_size=batch_size, mesh=mesh)(variables)
     kept = trained.features.of(variables, "test", images)
     evaluate = make_evaluator(
         model,
@@ -149,7 +145,6 @@ def _test(trained: Trained, batch_size: int) -> Evaluation:
         batch_size=batch_size,
         mesh=mesh,
         method="classify",
-        compile_step=functools.partial(trained.starts.program, "evaluation of features"),
     )
     found = evaluate(head_alone(variables))
     return found._replace(seconds=kept.seconds + found.seconds, compile_s=kept.compile_s + found.compile_s)
@@ -164,4 +159,4 @@ def _look_at_weights(
         described = {"model": tree["model"], "classes": tree["data"]["classes"], "size": tree["data"]["size"]}
         if tree["model"]["weights"] not in ("", SOURCE) and described not in seen:
             seen.append(described)
-            create(tree, start_of(tree), starts_of(tree))
+            create(tree, start_of(tree))

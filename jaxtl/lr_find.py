@@ -17,7 +17,7 @@ from rich.progress import Progress
 from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.config.data import load_splits, preprocessing
 from jaxtl.config.flags import load_config, override, split_flags, split_recipe
-from jaxtl.config.model import create, settled_plan, starts_of, whitened
+from jaxtl.config.model import create, settled_plan, whitened
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.report import plots
@@ -90,7 +90,7 @@ def find(config: Tree, arguments: argparse.Namespace) -> tuple[RangeTest, Sugges
                 f"The weights to start from are those of the config's source, which is not trained in {source}; run "
                 "python -m jaxtl.main first, or give the folder of its run with --workdir."
             )
-    model, variables = create(config, weights, starts_of(config))
+    model, variables = create(config, weights)
     plan, remarks = settled_plan(tuple(Phase(**phase) for phase in config["phases"]), model, variables["params"])
     phase = plan[arguments.phase]
     train = load_splits(config["data"]).train

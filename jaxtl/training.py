@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxtl.config.data import load_splits, preprocessing
-from jaxtl.config.model import create, settled_plan, starts_of, whitened
+from jaxtl.config.model import create, settled_plan, whitened
 from jaxtl.data.augment import Transform
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
@@ -22,7 +22,6 @@ from jaxtl.runtime.environment import describe, device
 from jaxtl.runtime.interrupts import stop_on_signals
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.runtime.processes import arrays_from_first, first, first_before_others, numbers_of_all
-from jaxtl.runtime.start_cache import StartCache
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.loop import Fitted, fit
 from jaxtl.train.progress import Progress
@@ -41,7 +40,6 @@ class Trained(NamedTuple):
       preprocess: resize and normalisation.
       mesh: the devices that it ran on.
       features: those that were kept, and may be of use again.
-      starts: where the programs are kept.
       spent_before: seconds that earlier processes of the same run took.
     """
 
@@ -52,7 +50,6 @@ class Trained(NamedTuple):
     preprocess: Transform
     mesh: Mesh
     features: FeatureCache
-    starts: StartCache
     spent_before: float
 
 
@@ -82,10 +79,9 @@ def train(
     """
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
-    starts = starts_of(config)
     with first_before_others():
         # The model first: a mistake in the weights shows before any data is fetched. One process reads them for all.
-        model, variables = create(config, weights if first() else None, starts)
+        model, variables = create(config, weights if first() else None)
         plan, remarks = settled_plan(plan, model, variables["params"])
         splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
         variables = whitened(config, variables, splits.train)
@@ -121,9 +117,7 @@ def train(
         console.keep_line = folder.append_line
         # Elsewhere the signals keep their usual effect: whatever else is written appears whole or not at all.
         with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
-            features = FeatureCache(
-                model, preprocess, batch_size=batch_size, mesh=mesh, observer=console, stop=stop, starts=starts
-            )
+            features = FeatureCache(model, preprocess, batch_size=batch_size, mesh=mesh, observer=console, stop=stop)
             fitted = fit(
                 model,
                 variables,
@@ -139,9 +133,8 @@ def train(
                 checkpoint_every_s=config["checkpoint_every_s"],
                 observer=console,
                 stop=stop,
-                starts=starts,
             )
-            yield Trained(model, plan, splits, fitted, preprocess, mesh, features, starts, spent_before)
+            yield Trained(model, plan, splits, fitted, preprocess, mesh, features, spent_before)
 
 
 def _refuse_other_images(splits: Splits) -> None:

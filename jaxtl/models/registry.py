@@ -24,7 +24,6 @@ _FOR_32: dict[str, Callable[..., Classifier]] = {
     **whitened_cnn.VARIANTS,
 }
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
-_OWN = dict(MODELS)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -121,11 +120,6 @@ def known(name: str) -> str:
     near = difflib.get_close_matches(str(name), MODELS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(list_models())}."
     raise UserError(f"There is no model {name!r}; {hint}")
-
-
-def is_own(name: str) -> bool:
-    """Whether this package builds the model of a name; others may have been put into ``MODELS``."""
-    return name in _OWN and MODELS.get(name) is _OWN[name]
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -1,12 +1,8 @@
 """Compiled programs are kept: JAX's persistent compilation cache, in the cache folder.
 
-The steps of a run have a cache of their own, which need not trace them (`start_cache`); here are all others. The
-key holds the program, the versions of JAX and XLA, the device and the compiler's flags, so that a program is never used
-where it does not belong.
+The key holds the program, the versions of JAX and XLA, the device and the compiler's flags, so that a program is never
+used where it does not belong. A second start of the same run still traces its programs, but compiles none of them.
 """
-
-import contextlib
-from collections.abc import Iterator
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
@@ -33,16 +29,3 @@ def keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING_S)
     compilation_cache.reset_cache()  # it looks at its options once, and something may have been compiled already
-
-
-@contextlib.contextmanager
-def compiling_anew() -> Iterator[None]:
-    """Compile without the cache: what a CPU takes from it cannot be serialised once more."""
-    before = jax.config.jax_enable_compilation_cache  # type: ignore[attr-defined]  # set by name at run time
-    jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)
-        compilation_cache.reset_cache()

@@ -13,7 +13,6 @@ from jax.extend import core
 from jax.sharding import Mesh
 
 from jaxtl.runtime.processes import numbers_of_all
-from jaxtl.runtime.start_cache import CompileStep
 
 # Share of the free memory that inputs may take, or the activations of inference: other things need the rest.
 _SHARE = 0.5
@@ -45,7 +44,6 @@ def largest_batch(
     batch_size: int,
     count: int,
     mesh: Mesh,
-    compile_step: CompileStep,
 ) -> tuple[int, jax.stages.Compiled]:
     """The largest batch of a pass whose program fits, as far as a guess tells, and that program.
 
@@ -61,17 +59,16 @@ def largest_batch(
       batch_size: the least, and the unit of others.
       count: inputs in the pass; it has at least 16 steps, if the batches are larger.
       mesh: the devices that share a batch.
-      compile_step: see `jaxtl.runtime.start_cache`.
     """
     free = free_bytes(mesh)
     most = math.ceil(count / _LEAST_STEPS / batch_size) * batch_size
     if free is None or most <= batch_size:
-        return batch_size, compile_step(step, *arguments(batch_size))
+        return batch_size, step.lower(*arguments(batch_size)).compile()
     room = _SHARE * free
     guessed = _ALIVE * _largest_result(step.trace(*arguments(batch_size)).jaxpr.jaxpr) / mesh.size
     size = batch_size * max(1, min(int(room // guessed), most // batch_size))
     while True:
-        compiled = compile_step(step, *arguments(size))
+        compiled = step.lower(*arguments(size)).compile()
         if size == batch_size or _needed(compiled) <= room:
             return size, compiled
         size = max(1, size // 2 // batch_size) * batch_size

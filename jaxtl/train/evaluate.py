@@ -13,7 +13,6 @@ from jaxtl.models.classifier import Classifier
 from jaxtl.runtime.memory import largest_batch
 from jaxtl.runtime.mesh import put, replicated
 from jaxtl.runtime.processes import wait_for_all
-from jaxtl.runtime.start_cache import CompileStep, compile_now
 from jaxtl.train.examples import Examples, batches, shapes_of_batch
 from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.step import make_eval_step
@@ -53,7 +52,6 @@ def make_evaluator(
     batch_size: int,
     mesh: Mesh,
     method: str = "__call__",
-    compile_step: CompileStep = compile_now,
 ) -> Callable[[Variables], Evaluation]:
     """A function ``variables -> Evaluation`` that compiles once.
 
@@ -65,7 +63,6 @@ def make_evaluator(
         (``jaxtl.runtime.memory``), unless images are streamed.
       mesh: devices to run on.
       method: of the model, see ``make_train_step``.
-      compile_step: what compiles the step, see `jaxtl.runtime.start_cache`.
     """
     everywhere = replicated(mesh)
     step = make_eval_step(model, transform, method=method, mesh=mesh)
@@ -81,7 +78,7 @@ def make_evaluator(
 
         if found is None:
             count = 0 if isinstance(examples.inputs, StoredImages) else examples.total
-            found = largest_batch(step, arguments, batch_size, count, mesh, compile_step)
+            found = largest_batch(step, arguments, batch_size, count, mesh)
             wait_for_all()
             compile_s = time.perf_counter() - start
         size, compiled = found

@@ -4,7 +4,6 @@ A frozen backbone in inference mode is a pure function of the image: running it 
 numbers. ``cached_views=K`` does so for K augmented views of each image, and every epoch draws one of them.
 """
 
-import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -24,7 +23,6 @@ from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.runtime.memory import fits, largest_batch
 from jaxtl.runtime.mesh import put, replicated, split
 from jaxtl.runtime.processes import wait_for_all
-from jaxtl.runtime.start_cache import NOTHING_KEPT, CompileStep, StartCache
 from jaxtl.train.examples import Examples, batches, place
 from jaxtl.train.folded import folded
 from jaxtl.train.meetings import Meetings
@@ -59,11 +57,10 @@ class FeatureCache:
         mesh: Mesh,
         observer: Observer,
         stop: StopFlag,
-        starts: StartCache = NOTHING_KEPT,
     ) -> None:
         """See `jaxtl.train.loop.fit` for the arguments."""
         self._model, self._preprocess, self._batch_size, self._mesh = model, preprocess, batch_size, mesh
-        self._observer, self._stop, self._starts = observer, stop, starts
+        self._observer, self._stop = observer, stop
         self._kept: dict[tuple[Any, ...], Kept] = {}
         self._folded: tuple[Classifier, dict[str, Any]] | None = None
         self._compiled: dict[tuple[Any, ...], tuple[int, Callable[..., jax.Array]]] = {}
@@ -134,10 +131,7 @@ class FeatureCache:
         if program not in self._compiled:
             began = time.perf_counter()
             step = make_feature_step(model, transform, self._mesh)
-            compile_step = functools.partial(self._starts.program, f"features {program}")
-            self._compiled[program] = self._compile(
-                step, variables, images, key, augmented=augmented, compile_step=compile_step
-            )
+            self._compiled[program] = self._compile(step, variables, images, key, augmented=augmented)
             wait_for_all()
             compile_s = time.perf_counter() - began
             self._observer.on_compile("feature extraction", compile_s)
@@ -186,7 +180,6 @@ class FeatureCache:
         key: jax.Array,
         *,
         augmented: bool,
-        compile_step: CompileStep,
     ) -> tuple[int, Callable[..., jax.Array]]:
         """The batch size and the program; augmented views depend on the size, and streamed images on their decoding."""
 
@@ -195,7 +188,7 @@ class FeatureCache:
             return variables, jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split(self._mesh)), key
 
         count = 0 if augmented or isinstance(images.inputs, StoredImages) else images.total
-        return largest_batch(step, arguments, self._batch_size, count, self._mesh, compile_step)
+        return largest_batch(step, arguments, self._batch_size, count, self._mesh)
 
 
 def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> jax.stages.Wrapped:

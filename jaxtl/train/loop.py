@@ -14,7 +14,6 @@ from jaxtl.data.dataset import Dataset
 from jaxtl.models.classifier import Classifier
 from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.runtime.mesh import put, replicated
-from jaxtl.runtime.start_cache import NOTHING_KEPT, StartCache
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.observer import Observer
@@ -58,7 +57,6 @@ def fit(
     checkpoint_every_s: float,
     observer: Observer,
     stop: StopFlag,
-    starts: StartCache = NOTHING_KEPT,
 ) -> Fitted:
     """Train a model by a plan, or go on with it where the checkpoints say.
 
@@ -77,7 +75,6 @@ def fit(
       checkpoint_every_s: least time between two saves, in seconds; the end of a phase is saved in any case.
       observer: is told of epochs and progress.
       stop: once raised, the state is saved and ``Interrupted`` ends the loop.
-      starts: where programs are kept; it is of a run with this model, ``preprocess`` and batch size.
 
     Returns:
       The variables to test, the epoch they come from and the history.
@@ -99,7 +96,6 @@ def fit(
         checkpoint_every_s=checkpoint_every_s,
         observer=observer,
         stop=stop,
-        starts=starts,
         epochs_planned=sum(phase.epochs for phase in plan),
     )
     saved = checkpoints.last_progress()

@@ -39,18 +39,13 @@ class Confusion(clu_metrics.Metric):
 
 
 @flax.struct.dataclass
-class Loss(clu_metrics.Average.from_output("loss")):  # type: ignore[misc]
-    """Mean loss. A class with a name of its own: programs that return it can be kept (`jaxtl.runtime.start_cache`)."""
-
-
-@flax.struct.dataclass
 class Metrics(clu_metrics.Collection):
     """What a pass over a data set is measured by: mean loss, accuracy in [0, 1], confusion counts.
 
     ``Metrics.single_from_model_output(loss=, logits=, labels=, mask=)`` measures a batch, ``merge`` adds batches.
     """
 
-    loss: Loss
+    loss: clu_metrics.Average.from_output("loss")  # type: ignore[valid-type]
     accuracy: clu_metrics.Accuracy
     confusion: Confusion
 

@@ -19,7 +19,6 @@ from jaxtl.models.classifier import Classifier
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.runtime.mesh import put, replicated
 from jaxtl.runtime.processes import from_first, wait_for_all
-from jaxtl.runtime.start_cache import StartCache
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import Batch, Examples, batches, place
@@ -61,7 +60,6 @@ class Setting:
     checkpoint_every_s: float
     observer: Observer
     stop: StopFlag
-    starts: StartCache
     epochs_planned: int
 
     @functools.cached_property
@@ -81,7 +79,6 @@ class Setting:
             self.preprocess,
             batch_size=self.batch_size,
             mesh=self.mesh,
-            compile_step=functools.partial(self.starts.program, "evaluation"),
         )
 
 
@@ -129,8 +126,7 @@ class PhaseUnderWay:
 
         # One program instead of one for each shape of the optimiser's zeros.
         make_state = jax.jit(first_state, out_shardings=replicated(setting.mesh))
-        compiled = setting.starts.program(self._named("first state"), make_state, *moving.values())
-        self.state = compiled(*moving.values())
+        self.state = make_state(*moving.values())
         if resume:
             self.state = setting.checkpoints.restore_last(self.state)
             self.frozen = setting.checkpoints.restore_frozen(progress.phase, self.frozen)
@@ -264,7 +260,6 @@ class PhaseUnderWay:
             batch_size=setting.batch_size,
             mesh=setting.mesh,
             method="classify",
-            compile_step=functools.partial(setting.starts.program, "evaluation of features"),
         )
         return lambda variables: evaluate(head_alone(variables))
 
@@ -311,18 +306,13 @@ class PhaseUnderWay:
         )
         inputs, labels, order, _ = batch
         frozen = _NOTHING if self.cached else self.frozen
-        self.step: Callable[..., TrainState] = setting.starts.program(
-            self._named("train step"), jitted, self.state, frozen, inputs, labels, order, self.key
-        )
+        self.step: Callable[..., TrainState] = jitted.lower(
+            self.state, frozen, inputs, labels, order, self.key
+        ).compile()
         seconds = time.perf_counter() - start
         wait_for_all()
         self.progress.compile_s += seconds
         setting.observer.on_compile("train step", seconds)
-
-    def _named(self, program: str) -> str:
-        """What a program of this phase depends on, besides the run's model and images."""
-        counts = (self.steps_per_epoch, self.setting.train.num_classes)
-        return f"{program} {self.phase} {counts} {sorted(self.in_training)} {self.cached}"
 
     def _moving(self) -> Variables:
         return {"params": self.state.trained, "batch_stats": self.state.batch_stats}
