@@ -6,8 +6,9 @@ from pathlib import Path
 from jaxtl.report.comparison.charts import confusion_groups
 from jaxtl.report.comparison.overview import Comparison
 from jaxtl.report.comparison.paired import in_words
-from jaxtl.report.comparison.tables import Table, all_pairs, behind_the_best, correction, runs_table
+from jaxtl.report.comparison.tables import all_pairs, behind_the_best, correction, runs_table
 from jaxtl.report.page import Picture, write_page
+from jaxtl.report.tables import Table
 from jaxtl.report.text import compact, duration, percent
 
 

@@ -1,24 +1,8 @@
 """The tables of a comparison in words, for the screen and the page alike."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from jaxtl.report.comparison.overview import Comparison, Pair
+from jaxtl.report.tables import Table
 from jaxtl.report.text import compact, duration, integer, p_value, percent
-
-
-class Table(NamedTuple):
-    """A table; the first column names the row.
-
-    Attributes:
-      title: what it shows.
-      headings: one a column.
-      rows: texts, as many a row as there are headings.
-    """
-
-    title: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 def runs_table(comparison: Comparison) -> Table:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxtl.report.comparison.tables import Table
 from jaxtl.report.page import Picture, write_page
 from jaxtl.report.search.outcome import Outcome, State, shown
 from jaxtl.report.search.tables import (
@@ -15,6 +14,7 @@ from jaxtl.report.search.tables import (
     value_of,
 )
 from jaxtl.report.statistics import wilson_interval
+from jaxtl.report.tables import Table
 from jaxtl.report.text import duration, integer, loss, percent
 
 HISTORY, PARAMETERS = "history", "parameters"

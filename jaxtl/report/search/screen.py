@@ -2,10 +2,10 @@
 
 from rich.console import Console
 
-from jaxtl.report.comparison.screen import print_table
 from jaxtl.report.search.files import CSV
 from jaxtl.report.search.outcome import Outcome
 from jaxtl.report.search.tables import reasons_table, trials_table
+from jaxtl.report.tables import print_table
 
 MOST = 15  # trials, and reasons, that a screen has room for
 

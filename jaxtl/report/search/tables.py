@@ -1,7 +1,7 @@
 """The tables of a search in words, for the screen and the page alike."""
 
-from jaxtl.report.comparison.tables import Table
 from jaxtl.report.search.outcome import Outcome, short_names, shown
+from jaxtl.report.tables import Table
 from jaxtl.report.text import NOT_MEASURED, duration, integer, loss, percent
 
 
