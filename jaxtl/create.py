@@ -13,7 +13,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
 from jaxtl.train.checkpoint import read_best
-from jaxtl.transfer.weights import transplant
+from jaxtl.transfer.partition import transplant
 from jaxtl.weights.store import is_tag, load, read_weights
 
 

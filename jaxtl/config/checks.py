@@ -33,7 +33,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, model_options, option_types
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.whitened_cnn import WHITEN
-from jaxtl.transfer.layers import count_layers
+from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import ALL, Phase, phase_faults, settle, trained_stages
 from jaxtl.weights import weights_for
 from jaxtl.weights.cards import card_for
@@ -195,11 +195,6 @@ def _phase_faults(run: Tree) -> Iterator[str]:
             yield (
                 f"phases.{i}.{what} needs validation images, but data.validation is 0; "
                 "hold some out, or set keep='last' and patience=0."
-            )
-        if changes["warmup_epochs"] >= changes["epochs"]:
-            yield (
-                f"phases.{i}.warmup_epochs is {changes['warmup_epochs']}, but the phase has {changes['epochs']} "
-                "epoch(s); warm up for less."
             )
 
 

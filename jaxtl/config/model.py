@@ -13,7 +13,7 @@ from jaxtl.create import create_model
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import Classifier
 from jaxtl.models.whitened_cnn import whiten
-from jaxtl.transfer.layers import count_layers
+from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import Phase, settle
 
 

@@ -1,12 +1,19 @@
-"""Splitting parameters into the trained part and the frozen part, and putting them together again.
+"""Variables by stage: split into a trained and a frozen part, put together again, taken over from another model.
 
-Only the trained part is differentiated and handed to the optimiser. Masking the updates instead would hand frozen
-leaves their raw gradient (``optax.masked``), decay them, or keep moments for them, and would pay for their backward
-pass as soon as anything reads the gradient.
+Only the trained part is differentiated and given to the optimiser. Masking the updates instead (``optax.masked``) would
+decay frozen leaves, keep moments for them, and pay for their backward pass as soon as anything reads the gradient.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from jaxtl.errors import UserError
+from jaxtl.models.classifier import HEAD
+from jaxtl.models.fit import leaves, misfit
 
 Params = dict[str, Any]
 Variables = dict[str, Params]
@@ -35,7 +42,7 @@ def merge(trained: Mapping[str, Any], frozen: Mapping[str, Any]) -> Params:
 def split_variables(
     variables: Mapping[str, Any], *, trained: Collection[str], in_training: Collection[str]
 ) -> tuple[Variables, Variables]:
-    """(moving, still): each with ``params`` and ``batch_stats``, of which together they hold all.
+    """(moving, still), each with ``params`` and ``batch_stats``; together they hold all variables.
 
     Args:
       variables: ``params`` and ``batch_stats``.
@@ -50,3 +57,52 @@ def split_variables(
 def merge_variables(moving: Variables, still: Variables) -> Variables:
     """The inverse of ``split_variables``."""
     return {kind: merge(moving[kind], still[kind]) for kind in ("params", "batch_stats")}
+
+
+def count_layers(params: Mapping[str, Any], stage_names: Sequence[str]) -> dict[str, int]:
+    """By stage, in the model's order, the layers that own parameters: convolutions, norms, dense layers.
+
+    Args:
+      params: ``variables["params"]``; shapes (``jax.eval_shape``) are enough.
+      stage_names: the model's, as ``params`` may have any order.
+
+    >>> params = {"head": {"kernel": 0}, "stem": {"conv": {"kernel": 0}, "norm": {"scale": 0, "bias": 0}}}
+    >>> count_layers(params, ("stem", "head"))
+    {'stem': 2, 'head': 1}
+    """
+    return {
+        stage: len({path[:-1] for path in traverse_util.flatten_dict({stage: params.get(stage, {})})})
+        for stage in stage_names
+    }
+
+
+def transplant(variables: Mapping[str, Any], source: Mapping[str, Any], *, new_head: bool) -> dict[str, Any]:
+    """``variables`` with the values of ``source``, strictly: one error names everything that does not fit.
+
+    Args:
+      variables: of the model, ``params`` and perhaps ``batch_stats``; where ``source`` replaces a leaf, its shape is
+        enough (``jax.eval_shape``).
+      source: the same for a trained model of this architecture.
+      new_head: keep the head of ``variables`` and ignore that of ``source``, which may have any number of classes.
+
+    Raises:
+      UserError: if a leaf is missing, left over or of another shape.
+    """
+    target, given = leaves(variables), leaves(source)
+    if new_head:
+        given = {leaf: value for leaf, value in given.items() if not _of_head(leaf)}
+        given |= {leaf: value for leaf, value in target.items() if _of_head(leaf)}
+    if problems := misfit(_shapes(given), _shapes(target)):
+        raise UserError(
+            f"The weights do not fit the model: {problems}. Take weights of the same architecture and options, and "
+            "new_head=True if the classes differ."
+        )
+    return traverse_util.unflatten_dict({leaf: jnp.asarray(given[leaf]) for leaf in target}, sep="/")
+
+
+def _of_head(leaf: str) -> bool:
+    return leaf.split("/")[1:2] == [HEAD]
+
+
+def _shapes(named: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {leaf: np.shape(value) for leaf, value in named.items()}

@@ -7,12 +7,12 @@ with ``train=("all",)``, LP-FT the two in a row, and from scratch is a fine-tune
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Collection, Mapping, Sequence
 
 from jaxtl.data.augment import Border
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import HEAD
-from jaxtl.transfer.layers import last_layers, stages_of_last
 
 ALL = "all"
 
@@ -23,7 +23,7 @@ class Phase:
 
     Attributes:
       train: names of the stages that train, ``("all",)``, or ``("last:90",)`` for the last 90 layers with parameters,
-        rounded up to whole stages (``jaxtl.transfer.layers``). The other stages are frozen.
+        rounded up to whole stages (``settle``). The other stages are frozen.
       epochs: length of the phase.
       optimizer: ``adam``, ``adamax``, ``adamw`` or ``sgd``.
       learning_rate: peak learning rate.
@@ -54,7 +54,7 @@ class Phase:
       cache_features: in a phase that trains the head alone, run the backbone once per image and keep its features.
         Where images are augmented at random, that needs ``cached_views``.
       cached_views: with ``flip`` or ``crop``: keep the features of so many augmented views of each image, and draw one
-        of them at each step. 0 draws every view anew, and then no features are kept.
+        of them at each step. 0 augments at every step, and then no features are kept.
       monitor: ``val_loss`` or ``val_accuracy``: what "best" means.
       patience: epochs without a better value after which the phase ends.
       keep: ``best`` ends the phase with the weights of its best epoch, ``last`` with those of its last.
@@ -129,27 +129,59 @@ def trained_stages(phase: Phase, stage_names: Sequence[str]) -> tuple[str, ...]:
 
 
 def settle(phase: Phase, layers: Mapping[str, int]) -> tuple[Phase, str]:
-    """The phase with "last:N" replaced by the stages that hold those layers, and a sentence that tells the rounding.
+    """The phase as it runs on a model, and a remark on what was adjusted for it; "" where nothing was.
+
+    "last:N" becomes the fewest stages, counted from the end, that hold the last N layers with parameters. A warm-up
+    that does not leave an epoch of the phase, as when epochs are cut for a trial, becomes half of the phase.
 
     Args:
-      phase: any phase; one that names its stages comes back as it is, with an empty sentence.
+      phase: any phase.
       layers: by stage, in the model's order, the number of layers with parameters (``count_layers``).
 
-    >>> phase, told = settle(Phase(train=("last:4",)), {"stem": 2, "stage1": 6, "stage2": 6, "head": 1})
-    >>> phase.train, told
+    Raises:
+      UserError: if "last:" comes without a number or beside stages, or the model has fewer layers.
+
+    >>> phase, remark = settle(Phase(train=("last:4",)), {"stem": 2, "stage1": 6, "stage2": 6, "head": 1})
+    >>> phase.train, remark
     (('stage2', 'head'), 'last:4 is rounded to whole stages: stage2, head, 7 of 15 layers with parameters.')
     """
-    count = last_layers(phase.train)
-    if count is None:
-        return phase, ""
-    stages = stages_of_last(count, layers)
-    held, total = sum(layers[stage] for stage in stages), sum(layers.values())
-    told = f"last:{count} is rounded to whole stages: {', '.join(stages)}, {held} of {total} layers with parameters."
-    return dataclasses.replace(phase, train=stages), told
+    remarks = []
+    if any(name.startswith("last:") for name in phase.train):
+        stages, remark = _stages_of_last(phase.train, layers)
+        phase = dataclasses.replace(phase, train=stages)
+        remarks.append(remark)
+    if phase.warmup_epochs >= phase.epochs:
+        remarks.append(
+            f"warmup_epochs is {phase.warmup_epochs:g}, but phase {phase.name!r} has {phase.epochs} epoch(s): it warms "
+            f"up for {phase.epochs / 2:g}."
+        )
+        phase = dataclasses.replace(phase, warmup_epochs=phase.epochs / 2)
+    return phase, " ".join(remarks)
+
+
+def _stages_of_last(train: tuple[str, ...], layers: Mapping[str, int]) -> tuple[tuple[str, ...], str]:
+    """The stages that ``("last:N",)`` means, and the remark on its rounding."""
+    found = re.fullmatch(r"last:([1-9]\d*)", train[0]) if len(train) == 1 else None
+    if not found:
+        raise UserError(f"{','.join(train)} is invalid: write last:N alone, for example last:90, with N of 1 or more.")
+    count, total = int(found[1]), sum(layers.values())
+    if count > total:
+        raise UserError(
+            f"last:{count} is asked for, but the model has {total} layers with parameters; name fewer, or 'all'."
+        )
+    stages: list[str] = []
+    held = 0
+    for stage in reversed(layers):
+        if held >= count:
+            break
+        stages.insert(0, stage)
+        held += layers[stage]
+    names = ", ".join(stages)
+    return tuple(stages), f"{train[0]} is rounded to whole stages: {names}, {held} of {total} layers with parameters."
 
 
 def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
-    """What is wrong between a settled phase and a model, one sentence each, which begins with the field."""
+    """What is wrong between a settled phase and a model: sentences that begin with the name of the field."""
     try:
         trained = trained_stages(phase, stage_names)
     except UserError as error:
@@ -170,17 +202,15 @@ def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
             f"lookahead is {phase.lookahead}, but an epoch may end with weights ahead of their mean, so that "
             "validation would choose by chance; set keep='last' and patience=0, or lookahead=0."
         )
-    if phase.cached_views and len(stage_names) == 1:
-        faults.append("cached_views keeps features of a backbone, but the model is a head alone; set it to 0.")
-    elif phase.cached_views and not phase.augments:
+    if phase.cached_views and not phase.augments:
         faults.append(
             f"cached_views is {phase.cached_views}, but without flip or crop every view is the same; "
             "set it to 0, or augment."
         )
-    elif phase.cached_views and (trained != (HEAD,) or phase.frozen_batch_norm == "train" or not phase.cache_features):
+    elif phase.cached_views and not caches_features(phase, stage_names, stage_names):
         faults.append(
-            f"cached_views is {phase.cached_views}, but features can be kept only where the head alone trains, "
-            "frozen_batch_norm is 'frozen' and cache_features is on; set it to 0, or change these."
+            f"cached_views is {phase.cached_views}, but features can be kept only where a head alone trains on a "
+            "backbone, frozen_batch_norm is 'frozen' and cache_features is on; set it to 0, or change these."
         )
     return faults
 

@@ -29,10 +29,10 @@ def fine_tune(epochs: int, **recipe: Any) -> Plan:
 
 
 def from_scratch(epochs: int, **recipe: Any) -> Plan:
-    """Train every stage, from random weights; the phase of a fine-tune, said by its purpose.
+    """Train every stage, from random weights: the same phase as a fine-tune.
 
     Raises:
-      UserError: for batch norm that does not learn: random statistics would stay random.
+      UserError: for frozen batch norm: its statistics would never see an image.
     """
     if recipe.get("batch_norm") == "frozen":
         raise UserError("A plan from scratch cannot freeze batch norm, which has seen no images; leave it at 'train'.")
@@ -48,8 +48,8 @@ def lp_ft(probe_epochs: int, epochs: int, *, probe: Mapping[str, Any] | None = N
     Args:
       probe_epochs: length of the probe.
       epochs: length of the fine-tune.
-      probe: what the probe's phase changes in ``recipe``, its learning rate say.
-      **recipe: of the fine-tune, and of the probe where ``probe`` is silent.
+      probe: what the probe's phase changes in ``recipe``, for example its learning rate.
+      **recipe: of the fine-tune, and of the probe where ``probe`` does not change it.
 
     >>> [(phase.name, phase.learning_rate) for phase in lp_ft(2, 8, probe={"learning_rate": 0.1}, learning_rate=0.01)]
     [('head', 0.1), ('all', 0.01)]
@@ -61,15 +61,15 @@ def lp_ft(probe_epochs: int, epochs: int, *, probe: Mapping[str, Any] | None = N
 def gradual(
     groups: Sequence[Sequence[str]], epochs: Sequence[int], *, factor: float = 1.0, learning_rate: float, **recipe: Any
 ) -> Plan:
-    """Unfreeze group after group of stages; what trains once goes on training (Howard & Ruder 2018, ULMFiT).
+    """Unfreeze group after group of stages; a stage that trains once goes on training (Howard & Ruder 2018, ULMFiT).
 
     Args:
-      groups: stages, in the order in which they are set free: ``[("head",), ("stage4",), ("stage3",)]``, or
-        ``"last:90"`` for a group that takes in all before it.
+      groups: stages, in the order in which they are unfrozen: ``[("head",), ("stage4",), ("stage3",)]``, or
+        ``"last:90"`` for a group that includes all before it.
       epochs: length of the phase after each group.
       factor: what the learning rate is multiplied by from one phase to the next.
       learning_rate: of the first phase.
-      **recipe: of all phases; ``multipliers`` count for the stages that train, ``cached_views`` for the head alone.
+      **recipe: of all phases; ``multipliers`` are kept for the stages that train, ``cached_views`` for the head alone.
 
     Raises:
       UserError: if there are not as many groups as lengths, or a group is empty.
@@ -84,7 +84,7 @@ def gradual(
     for i, (group, length) in enumerate(zip(groups, epochs, strict=True)):
         names = (group,) if isinstance(group, str) else tuple(group)
         if not names:
-            raise UserError(f"Group {i} of gradual names no stage; name the stages that it sets free.")
+            raise UserError(f"Group {i} of gradual names no stage; name the stages that it unfreezes.")
         alone = names == (ALL,) or names[0].startswith("last:")
         free = names if alone else (*free, *names)
         plan += (
@@ -94,7 +94,7 @@ def gradual(
 
 
 def _for_stages(free: tuple[str, ...], recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a recipe for all phases that means something where these stages train."""
+    """A recipe without what has no meaning where these stages train."""
     fitted = dict(recipe)
     if "multipliers" in recipe and free != (ALL,) and not free[0].startswith("last:"):
         fitted["multipliers"] = {stage: rate for stage, rate in recipe["multipliers"].items() if stage in free}

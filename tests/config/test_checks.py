@@ -110,7 +110,6 @@ def test_every_field_has_a_meaning_and_every_option_of_a_phase_is_a_field():
         ("phases.0.optimizer", "adamm", "which does not exist; did you mean 'adam"),
         ("phases.0.train", ("hed",), "phases.0.train: The model has no stage 'hed'; did you mean 'head'?"),
         ("phases.0.train", (), "phases.0.train: A phase trains no stage"),
-        ("phases.0.warmup_epochs", 10.0, "phases.0.warmup_epochs is 10.0, but the phase has 10 epoch(s)"),
         ("data.validation", 0.0, "phases.0.keep='best' needs validation images, but data.validation is 0"),
         ("phases.0.alternate_flip", True, "phases.0.alternate_flip says which images flip mirrors in an epoch"),
         ("phases.0.crop_border", "white", "phases.0.crop_border is 'white', which does not exist"),

@@ -122,6 +122,23 @@ def test_a_count_that_is_none_is_refused(train):
         settle(Phase(train=train), LAYERS)
 
 
+# --- the warm-up of a phase that was cut ---
+
+
+@pytest.mark.parametrize(("epochs", "warmup", "expected"), [(1, 2.0, 0.5), (2, 2.0, 1.0), (3, 2.0, 2.0), (1, 0.0, 0.0)])
+def test_a_warm_up_shrinks_with_its_phase(epochs, warmup, expected):
+    phase, remark = settle(Phase(epochs=epochs, warmup_epochs=warmup), LAYERS)
+    assert phase.warmup_epochs == expected
+    assert bool(remark) == (expected != warmup)
+    if remark:
+        assert remark == f"warmup_epochs is 2, but phase 'all' has {epochs} epoch(s): it warms up for {expected:g}."
+
+
+def test_both_adjustments_are_told():
+    _, remark = settle(Phase(train=("last:1",), epochs=1, warmup_epochs=1.0), LAYERS)
+    assert "last:1 is rounded" in remark and "phase 'head' has 1 epoch(s)" in remark
+
+
 # --- what is wrong between a phase and a model ---
 
 
@@ -132,7 +149,7 @@ def test_a_count_that_is_none_is_refused(train):
         (Phase(multipliers={"stage9": 0.1}), "multipliers names 'stage9', but the model's stages are: stem, stage1"),
         (Phase(train=("head",), multipliers={"stem": 0.1}), "multipliers names 'stem', which the phase does not train"),
         (Phase(train=("head",), cached_views=4), "cached_views is 4, but without flip or crop every view is the same"),
-        (Phase(flip=True, cached_views=4), "cached_views is 4, but features can be kept only where the head alone"),
+        (Phase(flip=True, cached_views=4), "cached_views is 4, but features can be kept only where a head alone"),
         (
             Phase(train=("head",), flip=True, cached_views=4, frozen_batch_norm="train"),
             "cached_views is 4, but features can be kept only where",

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.transfer.weights import transplant
+from jaxtl.transfer.partition import transplant
 
 
 def variables(classes: int, fill: float) -> dict:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxtl.models import build_model
-from jaxtl.transfer.layers import count_layers
+from jaxtl.transfer.partition import count_layers
 
 
 @pytest.mark.parametrize(
