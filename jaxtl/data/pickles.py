@@ -1,17 +1,13 @@
-"""Read a pickled dictionary of plain values and uint8 arrays without trusting it.
-
-A pickle is a program: the standard loader imports and calls whatever the file names. This one knows the four names
-that CIFAR batch files hold, and answers each with a harmless stand-in; it imports nothing and calls nothing else.
-"""
+"""Read a pickled dictionary of plain values and uint8 arrays, such as a batch of CIFAR, without trusting it."""
 
 import io
-import pickle
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from jaxtl.errors import UserError
+from jaxtl.runtime.unpickle import ForbiddenError, Name, UnpickleError, unpickle
 
 
 def read_pickled_dict(raw: bytes, source: str, keys: Sequence[str]) -> dict[str, Any]:
@@ -29,11 +25,14 @@ def read_pickled_dict(raw: bytes, source: str, keys: Sequence[str]) -> dict[str,
       UserError: the file is truncated, names anything else than a uint8 array, or holds no such dictionary.
     """
     try:
-        content = _Unpickler(raw, source).load()
-    except UserError:
-        raise
-    except Exception as error:  # garbage can raise anything: the pickle module promises no narrower type
-        raise _damaged(source, f"it cannot be unpickled ({str(error) or type(error).__name__})") from error
+        content = unpickle(io.BytesIO(raw), _STAND_INS, strings="bytes")
+    except ForbiddenError as error:
+        raise UserError(
+            f"{source} asks for {error}, which no CIFAR batch file needs and which could run code: nothing was run; "
+            "replace the file with the official one."
+        ) from error
+    except (UnpickleError, EOFError) as error:
+        raise _damaged(source, f"it cannot be unpickled ({str(error) or 'it ends too early'})") from error
     if not isinstance(content, dict):
         raise _damaged(source, f"it holds a {type(content).__name__}, not a dictionary")
     entries = {_text(key): value.array if isinstance(value, _Array) else value for key, value in content.items()}
@@ -43,72 +42,40 @@ def read_pickled_dict(raw: bytes, source: str, keys: Sequence[str]) -> dict[str,
 
 
 class _Array:
-    """Stands for what ``_reconstruct`` makes: an empty array, which the pickle then fills through ``__setstate__``."""
+    """Stands for an array, which is empty until the pickle sets its state."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_: Any) -> None:
         self.array = np.zeros(0, np.uint8)
 
-    def __setstate__(self, state: tuple) -> None:
+    def set_state(self, state: tuple) -> None:
         _version, shape, dtype, is_fortran, items = state
         if not isinstance(dtype, _Uint8) or not isinstance(items, bytes):
-            raise pickle.UnpicklingError("it holds an array of another type than uint8")
+            raise UnpickleError("it holds an array of another type than uint8")
         self.array = np.frombuffer(items, np.uint8).reshape(shape, order="F" if is_fortran else "C")
 
 
 class _Uint8:
     """Stands for ``dtype("u1")``; its state is the byte order, which means nothing for single bytes."""
 
-    def __setstate__(self, state: tuple) -> None:
+    def __init__(self, code: Any, *_: Any) -> None:
+        if not isinstance(code, str | bytes) or code not in ("u1", b"u1"):
+            raise UnpickleError("it holds an array of another type than uint8")
+
+    def set_state(self, state: tuple) -> None:
         pass
 
 
-def _stand_ins() -> dict[tuple[str, str], Any]:
-    """The answer to each (module, name) a file may ask for.
-
-    They are made anew for every file: a pickle can set attributes on a function it gets hold of.
-    """
-
-    def reconstruct(*_: Any) -> _Array:
-        return _Array()
-
-    def dtype(code: Any, *_: Any) -> _Uint8:
-        if code not in ("u1", b"u1"):
-            raise pickle.UnpicklingError(f"it holds an array of type {code!r}, not uint8")
-        return _Uint8()
-
-    return {
-        ("numpy.core.multiarray", "_reconstruct"): reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): reconstruct,  # its address since NumPy 2
-        ("numpy", "ndarray"): object(),  # only ever handed to _reconstruct
-        ("numpy", "dtype"): dtype,
-    }
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, raw: bytes, source: str) -> None:
-        super().__init__(io.BytesIO(raw), encoding="bytes")
-        self._source = source
-        self._stand_ins = _stand_ins()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._stand_ins:
-            raise _forbidden(self._source, f"{module}.{name}")
-        return self._stand_ins[module, name]
-
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise _forbidden(self._source, f"the outside object {pid!r}")
+_STAND_INS = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,  # its address since NumPy 2
+    ("numpy", "ndarray"): Name,  # only ever handed to _reconstruct
+    ("numpy", "dtype"): _Uint8,
+}
 
 
 def _text(key: Any) -> Any:
     return key.decode("latin-1") if isinstance(key, bytes) else key
 
 
-def _forbidden(source: str, what: str) -> UserError:
-    return UserError(
-        f"{source} asks for {what}, which no CIFAR batch file needs and which could run code: nothing was run; replace "
-        "the file with the official one"
-    )
-
-
 def _damaged(source: str, reason: str) -> UserError:
-    return UserError(f"{source} is truncated or altered: {reason}; replace the file with the official one")
+    return UserError(f"{source} is truncated or altered: {reason}; replace the file with the official one.")

@@ -123,3 +123,30 @@ def test_every_altered_byte_gives_an_error_for_a_person_or_plain_values():
 def test_a_missing_key_is_named():
     with pytest.raises(UserError, match="lacks fine_labels"):
         read(PYTHON_2_PICKLE, "data", "fine_labels")
+
+
+NESTED = b"]" + b"\x85" * 60 + b"".join(b"2\x86" for _ in range(60))  # a tuple of twice a tuple of twice a tuple ...
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x80\x02}" + NESTED + b"K\x01s.",  # as a key
+        b"\x80\x04}K\x01(" + NESTED + b"\x91s.",  # in a frozenset
+        b"\x80\x02cnumpy\ndtype\n" + NESTED + b"K\x00K\x01\x87R.",  # as the code of a dtype
+        b"\x80\x02}r\0\0\0\x10.",  # a large number in the memo
+        b"\x80\x04\x96" + b"\xff\xff\xff\xff\x0f\0\0\0" + b".",  # bytes that are not there
+        b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",  # lists in lists
+        b"\x80\x02" + b"}" * 3_000_000 + b".",
+    ],
+    ids=["key", "frozenset", "dtype", "memo", "bytes", "lists", "dictionaries"],
+)
+def test_what_would_take_for_ever_or_all_memory_is_refused_at_once(raw):
+    with pytest.raises(UserError):
+        read(raw, "data")
+
+
+def test_numbers_whose_hashes_are_all_one_are_no_keys():
+    number = (2**61 - 1).to_bytes(8, "little")
+    with pytest.raises(UserError, match="60 bits"):
+        read(b"\x80\x02}\x8a\x08" + number + b"K\x01s.", "data")
