@@ -25,7 +25,6 @@ from ml_collections import ConfigDict
 
 from jaxtl.config import default_config, phase
 from jaxtl.data.shared_classes import SHARED_CLASSES
-from jaxtl.search import Choice, Integers, LogUniform, Space
 
 MOST_FILTERS = 256
 
@@ -47,16 +46,18 @@ def get_config() -> ConfigDict:
     return config
 
 
-def get_space() -> Space:
+def get_space() -> Any:
     """The study's six hyperparameters."""
+    from jaxtl.search import Space  # needs Optuna, which training alone does not
+
     return Space(
         {
-            "phases.0.learning_rate": LogUniform(1e-4, 3e-2),
-            "phases.0.optimizer": Choice(("adam", "adamax", "adamw", "sgd")),
-            "convolutions": Integers(3, 6),
-            "filters": Choice((16, 32, 48, 64)),
-            "hidden_layers": Integers(1, 3),
-            "neurons": Choice((64, 128, 256, 512)),
+            "phases.0.learning_rate": "log:1e-4..3e-2",
+            "phases.0.optimizer": "adam,adamax,adamw,sgd",
+            "convolutions": "3..6",
+            "filters": "16,32,48,64",
+            "hidden_layers": "1..3",
+            "neurons": "64,128,256,512",
         },
         apply=write_layers,
         final={"phases.0.epochs": 30},

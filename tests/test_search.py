@@ -13,7 +13,9 @@ import time
 
 import jax
 import numpy as np
+import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import jaxtl.experiment
 import jaxtl.search.search
@@ -21,12 +23,13 @@ import jaxtl.search.trial
 import jaxtl.training
 from jaxtl.data.dataset import take
 from jaxtl.report import plots
-from jaxtl.report.search import files
-from jaxtl.report.search.outcome import Outcome, State, TrialLine
-from jaxtl.search import Choice, Integers, LogUniform, Space, Uniform
+from jaxtl.report import search as report
+from jaxtl.report.search import COMPLETE, PRUNED, Outcome, TrialLine
+from jaxtl.search import Space
+from jaxtl.search import study as study_module
 from jaxtl.search.__main__ import main
-from jaxtl.search.space import described, draw
-from jaxtl.search.study import Journal, Pruner, Sampler
+from jaxtl.search.space import configure, draw
+from jaxtl.search.study import Study
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly", "compiled_once", "no_pictures")
 
@@ -41,7 +44,8 @@ def compiled_quickly():
 
 CONFIG = """
 from jaxtl.config import default_config, phase
-from jaxtl.search import Choice, LogUniform, Space
+from jaxtl.search import Space
+from optuna.distributions import FloatDistribution
 
 def get_config():
     config = default_config()
@@ -59,8 +63,8 @@ def layers(config, params):
     config.model.options = {"blocks": ((2,),) * params["blocks"], "hidden": ()}
 
 def get_space():
-    rates = LogUniform(1e-3, 1e-1)
-    return Space({"phases.0.learning_rate": rates, "blocks": Choice((0, 5))}, apply=layers, final={"batch_size": 50})
+    parameters = {"phases.0.learning_rate": FloatDistribution(1e-3, 1e-1, log=True), "blocks": "0,5"}
+    return Space(parameters, apply=layers, final={"batch_size": 50})
 """
 RATES = """
 from jaxtl.config import default_config, phase
@@ -92,7 +96,10 @@ def call(capsys, monkeypatch):
     """``call(*arguments)`` gives (status, printed, complained)."""
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr("threading.excepthook", lambda error: None)
-    monkeypatch.setattr(files, "draw", lambda outcome: {})
+    monkeypatch.setattr(report, "draw", lambda outcome: {})
+    monkeypatch.setattr(jaxtl.search.search, "POLL_S", 0.1)
+    monkeypatch.setattr(study_module, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(study_module, "GRACE_S", 3)
 
     def run(*arguments):
         capsys.readouterr()
@@ -148,7 +155,7 @@ def test_from_the_space_to_the_tested_best(call, configs, tmp_path, monkeypatch)
     assert status == 2 and "would choose again after the test" in complained
     status, _, complained = call(*arguments, "--seed", 1, "--config.batch_size=20", "--space", "blocks=0,1")
     assert status == 2 and complained.count("\n") == 1
-    assert all(field in complained for field in ("config.batch_size: 40 -> 20", "seed: 0 -> 1", "space.blocks.options"))
+    assert all(field in complained for field in ("config.batch_size: 40 -> 20", "seed: 0 -> 1", "space.blocks"))
 
 
 def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch):
@@ -202,33 +209,33 @@ def test_a_search_in_which_no_trial_comes_to_its_end(call, configs, tmp_path):
 
 @pytest.mark.parametrize("measure", ["val_loss", "val_accuracy"])
 def test_charts(measure):
-    space = {**KINDS.parameters, "other.rate": LogUniform(1.0, 9.0)}
+    params = draw(KINDS, 0, 7)
     lines = [
         TrialLine(
             number=number,
-            state=State.PRUNED if number in (1, 2) else State.COMPLETE,
+            state=PRUNED if number in (1, 2) else COMPLETE,
             value=None if number == 2 else [0.5, 0.4, 0.0, 0.3, 0.6, 0.45, 99.0][number],
-            params=draw(Space(space), 0, number),
+            params=params[number],
             epochs=1,
             seconds=1.0,
         )
         for number in range(7)
     ]
     method = {"sampler": "random", "pruner": "none", "seed": 0}
-    outcome = Outcome("n", "f", measure, lines, described(Space(space)), method, {}, None, "", {})
+    outcome = Outcome("n", "f", measure, lines, KINDS.parameters, method, {}, None, "", {})
     assert outcome.best.number == (3 if measure == "val_loss" else 6)
-    charts = files.draw(outcome)
+    charts = report.draw(outcome)
     (history,), panels = charts["history"].axes, charts["parameters"].axes
     (line,) = (line for line in history.lines if line.get_label() == "best so far")
     # The pruned trials are never the best, whatever their value.
     expected = [0.5, 0.3, 0.3, 0.3, 0.3, 0.3] if measure == "val_loss" else [0.5, 0.5, 0.6, 0.6, 99.0, 99.0]
     assert list(line.get_ydata()) == expected
     assert (history.get_ylim()[1] < 10) == (measure == "val_loss"), "one that went astray does not squeeze the others"
-    assert [axes.get_title(loc="left") for axes in panels] == [*KINDS.parameters, "other.rate"]
-    assert [axes.get_xscale() for axes in panels] == ["log", "linear", "linear", "log", "linear", "log"]
+    assert [axes.get_title(loc="left") for axes in panels] == [*KINDS.parameters]
+    assert [axes.get_xscale() for axes in panels] == ["log", "linear", "linear", "log", "linear"]
     assert [label.get_text() for label in panels[4].get_xticklabels()][:4] == ["()", "(8,)", "(8, 8)", "None"]
     assert all(figure.get_size_inches()[0] == 10 and plots.png(figure) for figure in charts.values())
-    assert files.draw(outcome._replace(lines=lines[2:3])) == {}
+    assert report.draw(outcome._replace(lines=lines[2:3])) == {}
 
 
 # --- processes that die, and processes side by side -------------------------------------------------------------------
@@ -237,7 +244,9 @@ def test_charts(measure):
 SLOWLY = """
 import sys, time
 import jaxtl.train.phase
+import jaxtl.search.study
 from jaxtl.search.__main__ import main
+jaxtl.search.study.HEARTBEAT_S, jaxtl.search.study.GRACE_S = 1, 3
 from jaxtl.search.trial import TrialConsole
 jaxtl.train.phase.SYNC_S = 0.0
 on_line = TrialConsole.on_epoch_end
@@ -275,10 +284,10 @@ def test_two_processes_one_killed_give_the_table_of_an_unbroken_search(call, con
 
     def kill():
         has("0000/checkpoints/last/[0-9]*")
-        has("0001/lock")
+        has("0001/config.json")
         killed.kill()
 
-    has("0000/lock")
+    has("0000")
     killer = threading.Thread(target=kill)
     killer.start()
     status, printed, _ = call(*arguments, tmp_path / "broken")
@@ -308,75 +317,122 @@ def test_a_signal_in_the_middle_of_a_trial(call, configs, tmp_path, monkeypatch)
     assert table(tmp_path / "broken") == table(tmp_path / "straight")
 
 
-# --- the journal, without training ------------------------------------------------------------------------------------
+# --- the study, without training --------------------------------------------------------------------------------------
 
 KINDS = Space(
     {
-        "rate": LogUniform(1e-4, 1e-1),
-        "share": Uniform(0.0, 0.5),
-        "size": Integers(16, 70, step=16),
-        "width": Integers(1, 100, log=True),
-        "shape": Choice(((), (8,), (8, 8), None, 1, 1.0, "1")),
+        "rate": FloatDistribution(1e-4, 1e-1, log=True),
+        "share": "0.0..0.5",
+        "size": "16..70:16",
+        "width": IntDistribution(1, 100, log=True),
+        "shape": CategoricalDistribution(("()", "(8,)", "(8, 8)", None, 1, "name")),
     }
 )
 
 
-def journal(folder, *, sampler=Sampler.RANDOM, pruner=Pruner.NONE, seed=0, space=KINDS):
-    return Journal(folder, space, maximise=False, sampler=sampler, pruner=pruner, seed=seed)
+def open_study(folder, *, sampler="random", pruner="none", seed=0, space=KINDS):
+    return Study(
+        f"sqlite:///{folder / 'search.db'}", "s", space, maximise=False, sampler=sampler, pruner=pruner, seed=seed
+    )
 
 
-def test_parameters_depend_on_seed_and_number_alone(tmp_path):
-    processes = [journal(tmp_path / "shared") for _ in range(2)]
-    claims = [processes[number % 2].claim(6) for number in range(6)]
-    assert [claim.number for claim in claims] == list(range(6)), "while the trials before are running"
-    assert processes[0].claim(6) is None
-    assert [claim.params for claim in claims] == [draw(KINDS, 0, number) for number in range(6)]
-    assert draw(KINDS, 0, 0) != draw(KINDS, 1, 0)
-    claims[3].release()  # as if its process had died
-    again = processes[0].claim(6)
-    assert (again.number, again.params) == (3, claims[3].params)
-    again.complete(0.5, epochs=1, seconds=1.0)
-    again.release()
-    assert [line.value for line in processes[1].lines()] == [None, None, None, 0.5, None, None]
-    assert processes[1].claim(6) is None
-    reread = journal(tmp_path / "shared").lines()[3].params["shape"]
-    assert repr(reread) == repr(again.params["shape"]), "tuples, and 1 beside 1.0, survive the journal"
+def test_parameters_depend_on_seed_and_place_alone(tmp_path):
+    processes, given = [open_study(tmp_path) for _ in range(2)], {}
+
+    def note(trial, params):
+        given[trial.user_attrs["place"]] = params
+        return 0.5
+
+    processes[0].queue(4)
+    processes[1].queue(6)
+    for number in range(6):
+        assert processes[number % 2].run_next(note)
+    assert not processes[0].run_next(note) and not processes[1].run_next(note)
+    assert [given[place] for place in range(6)] == draw(KINDS, 0, 6)
+    assert draw(KINDS, 0, 1) != draw(KINDS, 1, 1)
+    assert [(line.number, line.value) for line in open_study(tmp_path).lines()] == [(place, 0.5) for place in range(6)]
+
+
+def test_an_attempt_that_fails_is_made_again_with_the_same_parameters(tmp_path):
+    found, seen = open_study(tmp_path, sampler="tpe"), []
+    found.queue(2)
+
+    def fail(trial, params):
+        seen.append(params)
+        trial.report(0.25, 1)
+        raise RuntimeError("the disk is full")
+
+    def succeed(trial, params):
+        seen.append(params)
+        return 0.5
+
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        found.run_next(fail)
+    again = open_study(tmp_path, sampler="tpe")
+    again.queue(2)
+    while again.run_next(succeed):
+        pass
+    assert len(seen) == 3 and seen.count(seen[0]) == 2
+    assert [(line.number, line.state, line.value) for line in again.lines()] == [
+        *((0, "complete", 0.5), (1, "complete", 0.5))
+    ]
+
+
+def test_two_processes_that_queue_and_take_at_the_same_moment(tmp_path):
+    """A place that is queued twice runs once, and a trial beyond the queue is none."""
+    found = open_study(tmp_path)
+    found.queue(2)
+    again = Study.__new__(Study)
+    again.__dict__.update(found.__dict__)
+    optuna.load_study(study_name="s", storage=found.url).enqueue_trial({}, user_attrs={"place": 1})
+    ran = []
+    while found.run_next(lambda trial, params: ran.append(trial.user_attrs["place"]) or 0.5):
+        pass
+    optuna.load_study(study_name="s", storage=found.url).ask()
+    assert sorted(ran) == [0, 1] and [line.number for line in found.lines()] == [0, 1]
 
 
 def test_draws_stay_within_their_distributions():
-    drawn = [draw(KINDS, 7, number) for number in range(400)]
+    drawn = draw(KINDS, 7, 300)
     assert {line["size"] for line in drawn} == {16, 32, 48, 64}
-    assert {repr(line["shape"]) for line in drawn} == {"()", "(8,)", "(8, 8)", "None", "1", "1.0", "'1'"}
+    assert {repr(line["shape"]) for line in drawn} == {"'()'", "'(8,)'", "'(8, 8)'", "None", "1", "'name'"}
     assert all(1e-4 <= line["rate"] <= 1e-1 and 0 <= line["share"] <= 0.5 for line in drawn)
-    rates, widths = np.array([line["rate"] for line in drawn]), np.array([line["width"] for line in drawn])
-    assert abs((rates < 10**-2.5).mean() - 0.5) < 0.1 and abs((widths <= 10).mean() - 0.57) < 0.1
-    assert {type(line["width"]) for line in drawn} == {int} and widths.min() == 1 and widths.max() > 80
+
+
+def test_texts_become_what_the_field_takes():
+    space = Space(
+        {"data.mean": "(0.5,),(0.4,0.4,0.4)", "phases.0.optimizer": "adam,sgd", "model.options.hidden": "(8,),()"}
+    )
+    params = {"data.mean": "(0.4, 0.4, 0.4)", "phases.0.optimizer": "sgd", "model.options.hidden": "()"}
+    tree = configure({"model": {"name": "cnn"}, "phases": ({},)}, space, params)
+    assert tree["data"]["mean"] == (0.4, 0.4, 0.4) and tree["phases"] == ({"optimizer": "sgd"},)
+    assert tree["model"]["options"]["hidden"] == ()
 
 
 def test_tpe_learns_from_what_was_found(tmp_path):
-    space = Space({"x": Uniform(0.0, 1.0)})
-    found = journal(tmp_path, sampler=Sampler.TPE, space=space)
-    for _ in range(30):
-        claim = found.claim(30)
-        claim.complete((claim.params["x"] - 0.8) ** 2, epochs=1, seconds=0.0)
-        claim.release()
+    found = open_study(tmp_path, sampler="tpe", space=Space({"x": "0.0..1.0"}))
+    found.queue(30)
+    while found.run_next(lambda trial, params: (params["x"] - 0.8) ** 2):
+        pass
     drawn = [line.params["x"] for line in found.lines()]
     assert np.abs(np.array(drawn[20:]) - 0.8).mean() < 0.5 * np.abs(np.array(drawn[:10]) - 0.8).mean()
 
 
-@pytest.mark.parametrize("pruner", [Pruner.MEDIAN, Pruner.HALVING])
+@pytest.mark.parametrize("pruner", ["median", "halving"])
 def test_a_bad_trial_is_to_be_pruned_and_a_good_one_is_not(tmp_path, pruner):
-    found = journal(tmp_path, pruner=pruner)
-    for number in range(8):
-        claim = found.claim(8)
+    found, pruned = open_study(tmp_path, pruner=pruner), []
+    found.queue(8)
+
+    def train(trial, params):
+        number = trial.user_attrs["place"]
         for epoch in range(1, 5):
-            claim.report(epoch, 9.0 if number == 7 else 0.1 * (8 - number))
-            claim.report(epoch, 1e9)  # told again after a resumption: the first counts
-            if number < 5 and pruner == Pruner.MEDIAN:
-                assert not claim.should_prune()
-        assert claim.should_prune() == (number == 7)
-        claim.complete(0.1, epochs=4, seconds=1.0)
-        claim.release()
+            trial.report(9.0 if number == 7 else 0.1 * (8 - number), epoch)
+        pruned.extend([number] * bool(trial.should_prune()))
+        return 0.1
+
+    while found.run_next(train):
+        pass
+    assert pruned == [7]
 
 
 def test_pruning_ends_a_trial_in_the_middle(call, configs, tmp_path, monkeypatch):
@@ -408,12 +464,12 @@ def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
         lines,
         (
             "has 11 problems",
+            "batch_size=9..3 cannot be drawn from",
+            "seed=log:0..3 cannot be drawn from",
             "phases.0.learning_rte does not exist; did you mean phases.0.learning_rate?",
             "phases.0.epochs is 0.5 (float), but must be a whole number",
-            "batch_size has an empty range, 9 to 3",
             "phases.0.momentum is 2.0, but must lie in [0, 1)",
             "phases.1.momentum does not exist: the config has 1 phase(s)",
-            "seed starts at 0, but a logarithmic scale",
             "phases.0.monitor decides what a trial is judged by",
             "model.options.depth does not exist",
             "'adm', which does not exist; did you mean 'adam'?",
@@ -430,8 +486,8 @@ def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
     [
         (("--space", "blocks=0,1", "--space", "layers=1..3"), "apply of the space never reads it"),
         (("--space", "blocks=a,b"), "The function apply of the space fails for"),
-        (("--space", "blocks=5,6"), "None of 64 configs drawn from the space will do"),
-        (("--space", "blocks=1.."), "is no range and no choice"),
+        (("--space", "blocks=5,6"), "None of 64 configs drawn from the space is valid"),
+        (("--space", "blocks=1.."), "is neither a range nor a choice"),
         (("--config.data.validation=0", "--config.phases.0.keep=last"), "judged by validation images"),
         (("--config.batch_size=0",), "batch_size is 0"),
     ],
@@ -451,10 +507,13 @@ def test_folders_that_hold_something_else(call, configs, tmp_path):
     assert "holds a run" in call(*arguments, tmp_path / "run")[2]
     assert "cannot be made" in call(*arguments, tmp_path / "file")[2]
     assert call(*arguments, tmp_path / "torn")[0] == 0
-    with (tmp_path / "torn/journal.log").open("a") as file:
-        file.write("{\n{\n")
-    status, _, complained = call(*arguments, tmp_path / "torn")
-    assert status == 2 and "journal.log cannot be used" in complained
+    content = (tmp_path / "torn/search.db").read_bytes()
+    for damage in (content[: len(content) // 2 + 13], b"{" * 5000):
+        (tmp_path / "torn/search.db").write_bytes(damage)
+        status, _, complained = call(*arguments, tmp_path / "torn")
+        assert status == 2 and "search.db cannot be used" in complained and complained.count("\n") == 1
+    status, _, complained = call(*arguments, tmp_path / "new", "--storage", "nosuch://host/name")
+    assert status == 2 and "nosuch" in complained and complained.count("\n") == 1
 
 
 def test_without_optuna(call, configs, tmp_path, monkeypatch):

@@ -1,6 +1,9 @@
 """``python -m jaxtl.search --config configs/X.py [--space NAME=DISTRIBUTION ...]``: search of hyperparameters."""
 
 import argparse
+import importlib.util
+import inspect
+import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +12,14 @@ from typing import Any
 from jaxtl.config import check, raise_problems, variants
 from jaxtl.config.flags import load_config, override, split_flags, split_recipe
 from jaxtl.config.tree import Tree
+from jaxtl.errors import UserError
 from jaxtl.runtime.command import at_least_one, exit_status
-from jaxtl.search.check import space_faults
-from jaxtl.search.load import extend, have_optuna, load_space, write_out_phases
-from jaxtl.search.space import Space
-from jaxtl.search.text import split_space
+
+if importlib.util.find_spec("optuna"):
+    from jaxtl.search.check import space_faults
+    from jaxtl.search.search import search
+    from jaxtl.search.space import Space, read_distribution, type_of, typed
+    from jaxtl.search.study import PRUNERS, SAMPLERS
 
 _EPILOG = """\
 The space is what get_space() of the config file returns, and what --space adds or changes:
@@ -34,46 +40,97 @@ def parse(argv: Sequence[str]) -> tuple[Tree, Space, dict[str, Any]]:
     parser = argparse.ArgumentParser(
         prog="python -m jaxtl.search",
         usage="%(prog)s --config FILE [--config.FIELD=VALUE ...] [--space NAME=DISTRIBUTION ...] [options]",
-        description="Search hyperparameters on validation images; train the best trial anew and test it once.",
+        description="Search hyperparameters on validation images; train the best config again and test it once.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, help="a file of configs/, or FILE:RECIPE")
     parser.add_argument("--workdir", type=Path, help="folder of the search; default: runs/NAME OF THE CONFIG FILE")
-    parser.add_argument("--space", metavar="NAME=DISTRIBUTION", help="a parameter; may be given several times")
-    parser.add_argument("--final", metavar="FIELD=VALUE", help="a field that differs in the final training; likewise")
+    parser.add_argument("--storage", default="", help="database that several machines share, as postgresql://HOST/NAME")
+    parser.add_argument(
+        "--space", type=_pair, action="append", default=[], metavar="NAME=DISTRIBUTION", help="a parameter; repeatable"
+    )
+    parser.add_argument(
+        "--final", type=_pair, action="append", default=[], metavar="FIELD=VALUE", help="changed for the final training"
+    )
     parser.add_argument("--trials", type=at_least_one, default=20, help="how many in all (%(default)s)")
-    parser.add_argument("--sampler", choices=("random", "tpe"), default="random", help="(%(default)s)")
-    parser.add_argument("--pruner", choices=("none", "median", "halving"), default="none", help="(%(default)s)")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="random", help="(%(default)s)")
+    parser.add_argument("--pruner", choices=tuple(PRUNERS), default="none", help="(%(default)s)")
     parser.add_argument("--seed", type=_seed, default=0, help="of the sampler (%(default)s)")
     parser.add_argument("--no-final", action="store_true", help="leave the best trial untested, to search on later")
     parser.add_argument("--keep-checkpoints", action="store_true", help="keep the checkpoints of finished trials")
     assignments, others = split_flags(argv)
-    parameters, others = split_space(others, "--space")
-    final, others = split_space(others, "--final")
     arguments = parser.parse_args(others)
-    have_optuna()
     config = load_config(arguments.config)
-    faults = override(config, assignments) + check(config)
-    raise_problems(faults, arguments.config)
-    space, faults = extend(load_space(arguments.config), variants(config)[""]["model"]["name"], parameters, final)
-    write_out_phases(config, space)
+    raise_problems(override(config, assignments) + check(config), arguments.config)
+    space, faults = _space(arguments.config, config, arguments.space, arguments.final)
     raise_problems(faults + space_faults(config, space, draws=not faults), f"The space of {arguments.config}")
     path, recipe = split_recipe(arguments.config)
+    workdir = arguments.workdir or Path("runs") / "_".join(filter(None, (path.stem, recipe)))
+    names = ("trials", "sampler", "pruner", "seed", "storage", "keep_checkpoints")
     return (
         config,
         space,
-        {
-            "workdir": arguments.workdir or Path("runs") / "_".join(filter(None, (path.stem, recipe))),
-            "trials": arguments.trials,
-            "sampler": arguments.sampler,
-            "pruner": arguments.pruner,
-            "seed": arguments.seed,
+        {name: getattr(arguments, name) for name in names}
+        | {
+            "workdir": workdir,
             "final": not arguments.no_final,
-            "keep_checkpoints": arguments.keep_checkpoints,
         },
     )
+
+
+def _space(
+    place: str, config: Tree, parameters: Sequence[tuple[str, str]], final: Sequence[tuple[str, str]]
+) -> tuple[Space, list[str]]:
+    """The space of the config file with what the command line says, and what is wrong with that."""
+    base, model = load_space(place), variants(config)[""]["model"]["name"]
+    distributions, changes, faults = dict(base.parameters), dict(base.final), []
+    for name, text in parameters:
+        try:
+            distributions[name] = read_distribution(name, text, type_of(name, model))
+        except UserError as error:
+            faults.append(str(error))
+    for path, text in final:
+        changes[path] = typed(path, text, model)
+    if not config.get("phases") and any(name.startswith("phases.0.") for name in (*distributions, *changes)):
+        config["phases"] = ({},)  # the default one, which the space names
+    return Space(distributions, base.apply, changes), faults
+
+
+def load_space(place: str) -> Space:
+    """What ``get_space()`` of a config file returns; an empty space where the file has none.
+
+    Args:
+      place: as ``load_config`` takes it; where ``get_space`` takes an argument, it is the name of the recipe.
+
+    Raises:
+      UserError: if ``get_space()`` fails, or returns something else.
+    """
+    path, recipe = split_recipe(place)
+    names = runpy.run_path(str(path))
+    if "get_space" not in names:
+        return Space({})
+    takes_recipe = recipe and inspect.signature(names["get_space"]).parameters
+    try:
+        space = names["get_space"](recipe) if takes_recipe else names["get_space"]()
+    except Exception as error:  # whatever is wrong with a user's own file, they want its name and the reason
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"The config file {path} does not give a space ({reason}); correct its get_space().") from error
+    if not isinstance(space, Space):
+        raise UserError(
+            f"get_space() of {path} returns {space!r}; return jaxtl.search.Space({{NAME: DISTRIBUTION, …}}), with a "
+            "function for apply and a dictionary for final where they are needed."
+        )
+    return space
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """NAME=TEXT, for argparse."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} lacks a name or a value; write phases.0.learning_rate=1e-4..1e-1")
+    return name, value
 
 
 def _seed(text: str) -> int:
@@ -83,14 +140,14 @@ def _seed(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if all went well, 2 for a mistake that a person can mend, 128 + N after signal N."""
+    """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
     return exit_status(lambda: _search(sys.argv[1:] if argv is None else argv), resumes=True)
 
 
 def _search(argv: Sequence[str]) -> int:
+    if not importlib.util.find_spec("optuna"):
+        raise UserError("The search of hyperparameters needs Optuna; run pip install 'jaxtl[search]'.")
     config, space, arguments = parse(argv)
-    from jaxtl.search.search import search  # not before: it needs Optuna, which may not be installed
-
     search(config, space, **arguments)
     return 0
 

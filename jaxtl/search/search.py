@@ -1,4 +1,4 @@
-"""The story of a search: space -> trials -> the best one trained anew, tested, and reported."""
+"""The story of a search: space -> trials -> the best one trained again, tested, and reported."""
 
 import json
 import shutil
@@ -7,29 +7,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import optuna
 import rich
 import rich.console
+from filelock import FileLock, Timeout
+from optuna.distributions import distribution_to_json
 
 from jaxtl.config import check, raise_problems, variants
 from jaxtl.config.tree import Tree, differences, plain
 from jaxtl.errors import UserError
 from jaxtl.experiment import disk_errors_explained, run
-from jaxtl.report.search.files import PAGE, write
-from jaxtl.report.search.outcome import Outcome, State, TrialLine, short_names, shown
-from jaxtl.report.search.screen import show
-from jaxtl.report.text import duration, number
+from jaxtl.report.search import COMPLETE, PAGE, Outcome, TrialLine, short_names, show, shown, write
+from jaxtl.report.text import number
 from jaxtl.runs.folder import identity
 from jaxtl.runs.read_json import damage_explained, read_object
 from jaxtl.runtime.environment import describe
-from jaxtl.runtime.files import write_whole
-from jaxtl.search.check import examples, is_field, monitor_of, refuse, space_faults, trial_faults
-from jaxtl.search.locks import exclusive
-from jaxtl.search.space import Space, configure, described, finish
-from jaxtl.search.study import JOURNAL, TRIALS, Claim, Journal, Pruner, Sampler
-from jaxtl.search.trial import SplitsWithoutTest, run_trial
+from jaxtl.search.check import examples, monitor_of, space_faults, trial_faults
+from jaxtl.search.space import Space, configure, finish
+from jaxtl.search.study import Study
+from jaxtl.search.trial import SplitsWithoutTest, prune, run_trial
 
-BEST, DESCRIPTION = "best", "search.json"
-_POLL_S = 0.5  # how often a process that waits for others looks after them
+BEST, TRIALS, STORAGE, LOCK = "best", "trials", "search.db", "search.lock"
+POLL_S = 1.0  # how often a process that waits for others looks after them
 
 
 def search(
@@ -38,9 +37,10 @@ def search(
     workdir: str | Path,
     *,
     trials: int = 20,
-    sampler: Sampler = Sampler.RANDOM,
-    pruner: Pruner = Pruner.NONE,
+    sampler: str = "random",
+    pruner: str = "none",
     seed: int = 0,
+    storage: str = "",
     final: bool = True,
     keep_checkpoints: bool = False,
     console: rich.console.Console | None = None,
@@ -55,7 +55,8 @@ def search(
       sampler: how parameters are chosen; trial k of a random search depends on ``seed`` and k alone.
       pruner: how trials that do badly are ended early.
       seed: of the sampler.
-      final: train the best trial's config anew, with the space's final changes, and test it once.
+      storage: SQLAlchemy's address of a database that several machines share; empty: ``search.db`` in the folder.
+      final: train the best trial's config again, with the space's final changes, and test it once.
       keep_checkpoints: keep those of finished trials too.
       console: where to print.
 
@@ -63,56 +64,65 @@ def search(
       The trials, and the summary of the final training.
 
     Raises:
-      UserError: for mistakes in the config or the space, all of them at once; if the folder holds another search; if
-        no trial came to its end.
+      UserError: for what is wrong with the config or the space, all at once; if the folder holds another search; if no
+        trial came to its end.
       jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     tree, folder = plain(config), Path(workdir)
     raise_problems(check(tree), "The config")
-    refuse(space_faults(tree, space))
-    console = console or rich.get_console()
-    found = Search(tree, space, folder, Sampler(sampler), Pruner(pruner), seed, console)
+    raise_problems(space_faults(tree, space), "The space")
+    method = {"sampler": sampler, "pruner": pruner, "seed": seed}
     with disk_errors_explained(folder):
-        found.open(trials)
-        found.run_trials(trials, keep_checkpoints)
+        found = Search(tree, space, folder, method, console or rich.get_console())
+        found.open(trials, storage)
+        found.run_trials(keep_checkpoints)
         return found.conclude(final)
 
 
 class Search:
     """A search in its folder."""
 
-    def __init__(
-        self,
-        config: Tree,
-        space: Space,
-        folder: Path,
-        sampler: Sampler,
-        pruner: Pruner,
-        seed: int,
-        console: rich.console.Console,
-    ) -> None:
-        self.config, self.space, self.folder, self.console = config, space, folder, console
-        self.method: dict[str, Any] = {"sampler": str(sampler), "pruner": str(pruner), "seed": seed}
-        self.monitor = monitor_of(config)
-        self.environment = describe()
-        self._journal: Journal | None = None
+    study: Study
 
-    @property
-    def journal(self) -> Journal:
-        """The trials; the folder has been opened."""
-        assert self._journal is not None
-        return self._journal
+    def __init__(
+        self, config: Tree, space: Space, folder: Path, method: dict[str, Any], console: rich.console.Console
+    ) -> None:
+        self.config, self.space, self.folder, self.method, self.console = config, space, folder, method, console
+        self.monitor = monitor_of(config)
 
     def say(self, line: str) -> None:
         """Print a line."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def open(self, trials: int) -> None:
-        """Make the folder this search's, or see that it is.
+    def open(self, trials: int, storage: str) -> None:
+        """Make the folder this search's, or see that it is, and queue the trials.
 
         Raises:
           UserError: it holds another search, or something else; or the search in it is over, and more is asked for.
         """
+        self._make_folder()
+        with FileLock(self.folder / LOCK):
+            url = storage or f"sqlite:///{self.folder.absolute() / STORAGE}"
+            name = "search" if not storage else self.folder.absolute().name
+            self.study = Study(url, name, self.space, maximise=self.monitor == "val_accuracy", **self.method)
+            description = json.loads(json.dumps(self._description()))
+            if changed := differences(self.study.describe(description), description):
+                raise UserError(
+                    f"The work folder {self.folder} holds another search, which differs in {'; '.join(changed)}: "
+                    "choose another with --workdir, or remove it to start over."
+                )
+            begun = len(self.study.lines())
+            if begun < trials and (self.folder / BEST / "config.json").exists():
+                raise UserError(
+                    f"The search in {self.folder} ended with {begun} trials and its best one was handed on to be "
+                    f"tested, so {trials} trials would choose again after the test; start a new search in another "
+                    "folder."
+                )
+            if 0 < begun < trials:
+                self.say(f"Going on with the search in {self.folder}: {begun} of {trials} trials were begun before.")
+            self.study.queue(trials)
+
+    def _make_folder(self) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -124,100 +134,82 @@ class Search:
                 f"The work folder {self.folder} holds a run ({', '.join(strange)}), not a search; choose another with "
                 "--workdir."
             )
-        with exclusive(self.folder / TRIALS / "lock"):
-            self._refuse_another()
-        self._journal = Journal(
-            self.folder,
-            self.space,
-            maximise=self.monitor == "val_accuracy",
-            sampler=Sampler(self.method["sampler"]),
-            pruner=Pruner(self.method["pruner"]),
-            seed=self.method["seed"],
-        )
-        done = len(self._journal.lines())
-        if done < trials and (self.folder / BEST / "config.json").exists():
-            raise UserError(
-                f"The search in {self.folder} ended with {done} trials and its best one was handed on to be tested, so "
-                f"{trials} trials would choose again after the test; start a new search in another folder."
-            )
-        if 0 < done < trials:
-            self.say(f"Going on with the search in {self.folder}: {done} of {trials} trials were begun before.")
 
-    def _refuse_another(self) -> None:
-        description = {
+    def _description(self) -> dict[str, Any]:
+        """What makes the search this one and no other."""
+        return {
             "config": identity(self.config),
-            "space": described(self.space),
-            "apply": examples(self.config, self.space),
+            "space": {name: distribution_to_json(d) for name, d in self.space.parameters.items()},  # type: ignore[arg-type]
+            "apply": {str(i): tree for i, tree in enumerate(examples(self.config, self.space))},
             "final": dict(self.space.final),
             **self.method,
         }
-        path = self.folder / DESCRIPTION
-        if not path.exists():
-            if (self.folder / JOURNAL).exists():
-                raise UserError(
-                    f"The work folder {self.folder} has trials in {JOURNAL}, but no {DESCRIPTION} that describes them; "
-                    "choose another with --workdir."
-                )
-            write_whole(path, (json.dumps(description, indent=2) + "\n").encode())
-            return
-        with damage_explained(path):
-            before = read_object(path)
-        if changed := differences(before, json.loads(json.dumps(description))):
-            raise UserError(
-                f"The work folder {self.folder} holds another search, which differs in {'; '.join(changed)}: choose "
-                "another with --workdir, or remove it to start over."
-            )
 
-    def run_trials(self, total: int, keep_checkpoints: bool) -> None:
-        """Run trials until there are so many, those of other processes included, and all of them are over."""
-        load, waiting = SplitsWithoutTest(), False
+    def run_trials(self, keep_checkpoints: bool) -> None:
+        """Run trials until none waits and none runs, those of other processes included."""
+        load, waited = SplitsWithoutTest(), False
+
+        def objective(trial: optuna.Trial, params: dict[str, Any]) -> float:
+            return self._run(trial, params, load, keep_checkpoints)
+
         while True:
-            claim = self.journal.claim(total)
-            if claim is not None:
-                try:
-                    self._run(claim, load, keep_checkpoints)
-                finally:
-                    claim.release()
-            elif others := self.journal.running():
-                if not waiting:
-                    waiting = True
-                    names = ", ".join(map(str, others))
-                    self.say(f"Waiting for another process, which runs trial {names}; if it dies, this one goes on.")
-                time.sleep(_POLL_S)
-            else:
+            if self.study.run_next(objective):
+                continue
+            others = self.study.running()
+            if not others:
                 return
+            if not waited:
+                waited, names = True, ", ".join(map(str, others))
+                self.say(f"Waiting for another process, which runs trial {names}; if it dies, this one goes on.")
+            time.sleep(POLL_S)
 
-    def _run(self, claim: Claim, load: SplitsWithoutTest, keep_checkpoints: bool) -> None:
-        short = short_names(list(claim.params))
-        self.say(f"Trial {claim.number}: " + ", ".join(f"{short[name]} {shown(v)}" for name, v in claim.params.items()))
+    def _run(
+        self, trial: optuna.Trial, params: dict[str, Any], load: SplitsWithoutTest, keep_checkpoints: bool
+    ) -> float:
+        place, short = trial.user_attrs["place"], short_names(list(params))
+        folder = self.folder / TRIALS / f"{place:04d}"
+        self.say(f"Trial {place}: " + ", ".join(f"{short[name]} {shown(value)}" for name, value in params.items()))
         try:
-            tree = configure(self.config, self.space, is_field, claim.params)
-        except Exception as error:  # of a person's own function, in a draw that the check did not see
+            tree = configure(self.config, self.space, params)
+        except Exception as error:  # of a user's own function, in a draw that the check did not see
             faults = [f"apply fails ({' '.join(f'{type(error).__name__}: {error}'.split())})."]
-            tree = self.config
         else:
             faults = trial_faults(tree, self.monitor)
-        run_trial(claim, tree, faults, monitor=self.monitor, load=load, console=self.console)
-        if not keep_checkpoints:  # which served to go on from; the best trial is trained anew
-            shutil.rmtree(claim.folder / "checkpoints", ignore_errors=True)
-        self.say(self._said_of(claim.number))
+        try:
+            if faults:
+                trial.set_user_attr("epochs", 0)
+                raise prune(trial, " ".join(faults))
+            value = run_trial(trial, tree, folder, monitor=self.monitor, load=load, console=self.console)
+        except optuna.TrialPruned as pruned:
+            self._tidy(folder, keep_checkpoints)
+            self.say(f"Trial {place} was pruned: {str(pruned).rstrip('.')}.{self._best_so_far()}")
+            raise
+        self._tidy(folder, keep_checkpoints)
+        self.say(f"Trial {place}: {self.monitor} {number(value)}.{self._best_so_far(place, value)}")
+        return value
 
-    def _said_of(self, which: int) -> str:
+    def _tidy(self, folder: Path, keep_checkpoints: bool) -> None:
+        """Remove the checkpoints of a trial that is over: the best config is trained again."""
+        if not keep_checkpoints:
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+
+    def _best_so_far(self, place: int = -1, value: float | None = None) -> str:
         outcome = self.outcome()
-        line, best = outcome.lines[which], outcome.best
-        if line.state == State.PRUNED:
-            text = f"Trial {which} was pruned: {line.reason.rstrip('.')}."
-        else:
-            text = f"Trial {which}: {self.monitor} {number(line.value)}, {_epochs(line)}, {duration(line.seconds)}."
-        return f"{text} Best so far: {number(best.value)} in trial {best.number}." if best else text
+        if value is not None:  # which the storage does not have yet
+            line = TrialLine(place, COMPLETE, value, {}, None, None)
+            outcome = outcome._replace(lines=[line, *(line for line in outcome.lines if line.number != place)])
+        best = outcome.best
+        return f" Best so far: {number(best.value)} in trial {best.number}." if best else ""
 
     def conclude(self, final: bool) -> Outcome:
-        """Write table, charts and page; train the best trial's config anew and test it, if that is wanted."""
-
-        def wait() -> None:
-            self.say("Waiting for another process, which writes the report or trains the best trial anew.")
-
-        with exclusive(self.folder / f"{BEST}.lock", wait):
+        """Write table, charts and page; train the best trial's config again and test it, if that is wanted."""
+        lock = FileLock(self.folder / f"{BEST}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            self.say("Waiting for another process, which writes the report or trains the best config again.")
+            lock.acquire()
+        with lock:
             outcome = self.outcome()
             write(outcome, self.folder)  # before the final training, which may take long
             if outcome.best is None:
@@ -226,17 +218,12 @@ class Search:
                     f"No trial of the search in {self.folder} came to its end, so there is none to choose; the table "
                     "says why: change the space, and search in another folder."
                 )
-            if final:
-                before = outcome.summary
-                tree = finish(
-                    configure(self.config, self.space, is_field, self.journal.params_of(outcome.best.number)),
-                    self.space,
-                )
-                if before is None:
-                    self.say(f"\nThe best trial is {outcome.best.number}: its config is trained anew and tested once.")
-                    run(tree, self.folder / BEST)
-                    outcome = self.outcome()
-                    write(outcome, self.folder)
+            if final and outcome.summary is None:
+                self.say(f"\nThe best trial is {outcome.best.number}: its config is trained again and tested once.")
+                run(finish(configure(self.config, self.space, outcome.best.params), self.space), self.folder / BEST)
+                outcome = self.outcome()
+                write(outcome, self.folder)
+            lock.release()
         show(outcome, self.console)
         self.say(f"The page with the table and all charts: {self.folder / PAGE}")
         return outcome
@@ -252,15 +239,11 @@ class Search:
             name=main["name"],
             folder=str(self.folder),
             measure=self.monitor,
-            lines=self.journal.lines(),
-            space=described(self.space),
+            lines=self.study.lines(),
+            space=self.space.parameters,
             method=self.method,
             final=dict(self.space.final),
             summary=summary,
             reported=main["reported"],
-            environment=self.environment,
+            environment=describe(),
         )
-
-
-def _epochs(line: TrialLine) -> str:
-    return "1 epoch" if line.epochs == 1 else f"{line.epochs} epochs"

@@ -1,9 +1,11 @@
 """One trial: data -> model -> phases, judged on validation images. Test images are out of its reach."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
+import optuna
 import rich.console
 
 from jaxtl.config import variants
@@ -14,13 +16,8 @@ from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.runs.folder import RunFolder
-from jaxtl.search.study import Claim
 from jaxtl.train.phase import DivergedError
 from jaxtl.training import train
-
-
-class PrunedError(Exception):
-    """The pruner ends a trial in the middle."""
 
 
 class TrialConsole(RunConsole):
@@ -67,64 +64,70 @@ class SplitsWithoutTest:
 
 
 def run_trial(
-    claim: Claim,
+    trial: optuna.Trial,
     config: Tree,
-    faults: list[str],
+    folder: Path,
     *,
     monitor: str,
     load: Callable[[Mapping[str, Any]], Splits],
     console: rich.console.Console,
-) -> None:
-    """Run a trial, or the rest of it, and record what came out.
+) -> float:
+    """Run a trial, or the rest of it where its folder was left.
 
     Args:
-      claim: the trial.
+      trial: is told the value of each epoch, the epochs, the seconds, and why it was pruned.
       config: made of its parameters.
-      faults: why it will not do; then nothing is trained.
-      monitor: ``val_loss`` or ``val_accuracy``, the trial's value at the epoch whose weights the last phase keeps.
+      folder: its files.
+      monitor: ``val_loss`` or ``val_accuracy``.
       load: gives the images.
       console: where the progress bar appears.
 
+    Returns:
+      The monitor's value at the epoch whose weights the last phase keeps.
+
     Raises:
+      optuna.TrialPruned: the pruner ended it, the loss diverged, or the network needs more memory than there is.
       UserError: for what would stop every trial: data or weights that cannot be had, a full disk.
       jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
-    if faults:
-        claim.prune(" ".join(faults), epochs=0, seconds=0.0)
-        return
 
     def on_line(line: Mapping[str, Any]) -> None:
-        claim.report(line["epoch"], line[monitor])
-        if claim.should_prune():
-            raise PrunedError
+        trial.report(line[monitor], line["epoch"])
+        if trial.should_prune():
+            raise optuna.TrialPruned(f"It was behind other trials after epoch {len(run.history())}.")
 
     main = variants(config)[""]
     shown = TrialConsole(console, on_line)
-    with RunFolder(claim.folder, main) as folder:
+    with RunFolder(folder, main) as run:
         try:
-            if claim.should_prune():  # its process died between the verdict and its record
-                raise PrunedError
-            with train(main, folder, main["model"]["weights"] or None, shown, load) as trained:
+            with train(main, run, main["model"]["weights"] or None, shown, load) as trained:
                 fitted = trained.fitted
-            value = float(fitted.history[fitted.best_epoch - 1][monitor])
-            claim.complete(value, **_cost(fitted.history, fitted.features_s), best_epoch=fitted.best_epoch)
-        except PrunedError:
-            lines = folder.history()
-            claim.prune(f"It was behind other trials after epoch {len(lines)}.", **_cost(lines))
+            _note_cost(trial, fitted.history, fitted.features_s)
+            return float(fitted.history[fitted.best_epoch - 1][monitor])
         except DivergedError:
-            lines = _history(folder)
-            claim.prune(f"The loss was not a number any more in epoch {len(lines) + 1}.", **_cost(lines))
+            reason = f"The loss was not a number any more in epoch {len(_history(run)) + 1}."
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            claim.prune("The network needs more memory than the device has.", **_cost(_history(folder)))
+            reason = "The network needs more memory than the device has."
+        except optuna.TrialPruned as pruned:
+            reason = str(pruned)
         finally:
             shown.close()
+        _note_cost(trial, _history(run))
+        raise prune(trial, reason)
+
+
+def prune(trial: optuna.Trial, reason: str) -> optuna.TrialPruned:
+    """The exception that ends a trial, whose reason is recorded."""
+    trial.set_user_attr("reason", reason)
+    return optuna.TrialPruned(reason)
 
 
 def _history(folder: RunFolder) -> list[dict[str, Any]]:
     return folder.history() if (folder.path / "metrics.jsonl").exists() else []
 
 
-def _cost(history: list[dict[str, Any]], features_s: float = 0.0) -> dict[str, Any]:
-    return {"epochs": len(history), "seconds": sum(line["seconds"] for line in history) + features_s}
+def _note_cost(trial: optuna.Trial, history: list[dict[str, Any]], features_s: float = 0.0) -> None:
+    trial.set_user_attr("epochs", len(history))
+    trial.set_user_attr("seconds", sum(line["seconds"] for line in history) + features_s)

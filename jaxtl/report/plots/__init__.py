@@ -12,7 +12,6 @@ from jaxtl.report.plots.few_labels import accuracy_by_labels
 from jaxtl.report.plots.loss_by_rate import loss_by_rate
 from jaxtl.report.plots.losses import largest_losses, loss_grid
 from jaxtl.report.plots.pictures import choose_predictions, class_samples, prediction_grid
-from jaxtl.report.plots.search import search_history, search_parameters
 from jaxtl.report.plots.style import RIGHT, WRONG, png
 from jaxtl.report.plots.time_accuracy import time_accuracy
 
@@ -35,7 +34,5 @@ __all__ = [
     "overlaid_curves",
     "png",
     "prediction_grid",
-    "search_history",
-    "search_parameters",
     "time_accuracy",
 ]
