@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes test-wheel lint install-test clean
+.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes test-wheel docs lint install-test clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
@@ -43,6 +43,10 @@ test-wheel:
 	build/wheel/venv/bin/python -m pip install --quiet build/wheel/jaxtl-*.whl
 	cd build/wheel/elsewhere && ../venv/bin/jaxtl train quickstart --workdir quickstart && test -s quickstart/report/index.html
 
+# The manual as a site, in build/site; a broken link or reference is an error.
+docs: $(BIN)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 lint: $(BIN)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -65,6 +69,10 @@ $(BIN)/.core: $(BIN)/python pyproject.toml
 
 $(BIN)/.test: $(BIN)/.core
 	$(BIN)/python -m pip install --quiet -e ".[test]"
+	@touch $@
+
+$(BIN)/.docs: $(BIN)/.core
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	@touch $@
 
 clean:

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import jaxtl
 from jaxtl.config.fields import nearest
@@ -27,19 +28,41 @@ TAKES_CONFIG = ("train", "search", "lr-find")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names; return its exit status, 2 where there is no such command."""
+    return exit_status(lambda: _dispatch(argv))
+
+
+def _dispatch(argv: Sequence[str] | None) -> int:
     name, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help"):
-        return exit_status(lambda: _print(overview()))
+        return _print(overview())
     if name == "--version":
-        return exit_status(lambda: _print(f"jaxtl {jaxtl.__version__}\n"))
+        return _print(f"jaxtl {jaxtl.__version__}\n")
     if name not in COMMANDS:
-        return exit_status(lambda: _refuse(name))
+        raise UserError(f"There is no command {name!r}; {nearest(name, COMMANDS)}")
     if name in TAKES_CONFIG and arguments and not arguments[0].startswith("-"):
-        arguments = ["--config", *arguments]
+        arguments = ["--config", find_config(arguments[0]), *arguments[1:]]
     if name == "fields":
         arguments = ["--help-fields", *arguments]
     status: int = importlib.import_module(COMMANDS[name][0]).main(arguments)
     return status
+
+
+def find_config(place: str) -> str:
+    """The path of a config that comes with jaxtl, by its name; a place with a folder or an ending stays as it is.
+
+    >>> find_config("configs/mine.py:best")
+    'configs/mine.py:best'
+    """
+    name, colon, recipe = place.partition(":")
+    if not name.isidentifier():
+        return place
+    package = Path(jaxtl.__file__).parent
+    folders = (package / "recipes", package.parent / "configs")  # of a wheel, of a clone
+    found = [path for folder in folders if (path := folder / f"{name}.py").is_file()]
+    if not found:
+        known = sorted(path.stem for folder in folders for path in folder.glob("[!_]*.py"))
+        raise UserError(f"There is no config {name!r} that comes with jaxtl; {nearest(name, known)}")
+    return f"{found[0]}{colon}{recipe}"
 
 
 def overview() -> str:
@@ -51,10 +74,6 @@ def overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(["usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help tells more", "", *lines, ""])
-
-
-def _refuse(name: str) -> int:
-    raise UserError(f"There is no command {name!r}; {nearest(name, COMMANDS)}")
 
 
 def _print(text: str) -> int:

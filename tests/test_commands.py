@@ -46,7 +46,15 @@ def test_a_config_may_come_first(monkeypatch):
     monkeypatch.setattr("jaxtl.main.main", lambda argv: given.append(list(argv)) or 0)
     assert main(["train", "my_images:scratch", "--workdir", "x"]) == 0
     assert main(["train", "--config", "x.py"]) == 0
-    assert given == [["--config", "my_images:scratch", "--workdir", "x"], ["--config", "x.py"]]
+    place = str(ROOT / "configs" / "my_images.py") + ":scratch"
+    assert given == [["--config", place, "--workdir", "x"], ["--config", "x.py"]]
+
+
+def test_a_config_that_does_not_come_with_jaxtl(capsys):
+    assert main(["train", "densenet16"]) == 2
+    assert (
+        "There is no config 'densenet16' that comes with jaxtl; did you mean 'densenet161'?" in capsys.readouterr().err
+    )
 
 
 def test_the_folder_that_holds_the_clone_does_not_hide_the_package(tmp_path):

@@ -1,5 +1,6 @@
-"""What the documentation shows is run: examples of docstrings, and the blocks of README."""
+"""What the documentation shows is run: examples of docstrings, and the blocks of README and the manual."""
 
+import collections
 import doctest
 import importlib
 import pkgutil
@@ -17,6 +18,7 @@ from PIL import Image
 import jaxtl
 
 ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [module.name for module in pkgutil.walk_packages(jaxtl.__path__, "jaxtl.")]
 
 # A fenced block, its language, and the reason where a comment above says that it is not run.
@@ -32,13 +34,14 @@ ON_PHOTOGRAPHS = ("data.size=32", "batch_size=8")
 
 
 def blocks(language):
-    """(line number, code) of README's blocks in a language, those with a reason marked to be skipped."""
-    text = (ROOT / "README.md").read_text()
-    for match in BLOCK.finditer(text):
-        if match["language"] == language:
-            skip = [pytest.mark.skip(reason=match["reason"])] if match["reason"] else []
-            number = text.count("\n", 0, match.start("code")) + 1
-            yield pytest.param(match["code"], id=f"line {number}", marks=skip)
+    """(page, code) of all blocks in a language, those with a reason marked to be skipped."""
+    for page in PAGES:
+        text = page.read_text()
+        for match in BLOCK.finditer(text):
+            if match["language"] == language:
+                skip = [pytest.mark.skip(reason=match["reason"])] if match["reason"] else []
+                number = text.count("\n", 0, match.start("code")) + 1
+                yield pytest.param(page.name, match["code"], id=f"{page.name}, line {number}", marks=skip)
 
 
 def commands(code):
@@ -54,16 +57,16 @@ def test_examples_of_docstrings(name):
 
 
 @pytest.fixture(scope="module")
-def namespace():
-    """The blocks of README are read in a row, and the later ones use names of the earlier."""
-    return {}
+def namespaces():
+    """The blocks of a page are read in a row, and the later ones use names of the earlier."""
+    return collections.defaultdict(dict)
 
 
-@pytest.mark.usefixtures("no_pictures")
-@pytest.mark.parametrize("code", list(blocks("python")))
-def test_python_of_the_readme(code, namespace, monkeypatch):
+@pytest.mark.usefixtures("no_pictures", "compiled_once")
+@pytest.mark.parametrize(("page", "code"), list(blocks("python")))
+def test_python_of_the_pages(page, code, namespaces, monkeypatch):
     monkeypatch.chdir(ROOT)
-    exec(code, namespace)
+    exec(code, namespaces[page])
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,8 @@ def workplace(tmp_path_factory):
 
 def shortened(words):
     """The words of a command that trains, and flags that make it short."""
-    if "--config" not in words or "--help-fields" in words:
+    trains = words[0] == "jaxtl" and words[1] in ("train", "search", "lr-find")
+    if not trains and ("--config" not in words or "--help-fields" in words):
         return words
     changes = ON_PHOTOGRAPHS if any("photographs" in word for word in words) else ON_DIGITS
     return [*words, *(f"--config.{change}" for change in (*changes, *SHORT))]
@@ -96,21 +100,31 @@ def expanded(word):
 
 
 @pytest.mark.usefixtures("compiled_once", "no_pictures")
-def test_commands_of_the_readme(workplace, capsys, monkeypatch):
+def test_commands_of_the_pages(workplace, capsys, monkeypatch):
     """All of them in a row: the later ones look at what the earlier ones have left."""
     monkeypatch.chdir(workplace)
-    for words in (words for block in blocks("sh") if not block.marks for words in commands(block.values[0])):
-        assert words[:2] == ["python", "-m"], "a block with other commands says why it is not run"
-        words = [path for word in shortened(words) for path in expanded(word)]
-        with pytest.MonkeyPatch.context() as patch:
-            # A command quietens its process, which goes on here.
-            patch.setattr(sys, "unraisablehook", sys.unraisablehook)
-            patch.setattr(threading, "excepthook", threading.excepthook)
-            try:
-                status = importlib.import_module(command_of(words[2])).main(words[3:])
-            except SystemExit as exit_:
-                status = exit_.code or 0
-        assert status == 0, (words, capsys.readouterr().err)
+    seen = set()
+    for code in (block.values[1] for block in blocks("sh") if not block.marks):
+        for words in commands(code):
+            assert words[0] == "jaxtl" or words[:2] == ["python", "-m"], "another command says why it is not run"
+            if tuple(words) in seen:
+                continue
+            seen.add(tuple(words))
+            words = [path for word in shortened(words) for path in expanded(word)]
+            assert run_command(words) == 0, (words, capsys.readouterr().err)
+
+
+def run_command(words):
+    """The exit status of ``jaxtl COMMAND …`` or ``python -m MODULE …``, in this process."""
+    module, arguments = ("jaxtl.__main__", words[1:]) if words[0] == "jaxtl" else (command_of(words[2]), words[3:])
+    with pytest.MonkeyPatch.context() as patch:
+        # A command quietens its process, which goes on here.
+        patch.setattr(sys, "unraisablehook", sys.unraisablehook)
+        patch.setattr(threading, "excepthook", threading.excepthook)
+        try:
+            return importlib.import_module(module).main(arguments)
+        except SystemExit as exit_:
+            return exit_.code or 0
 
 
 def command_of(module):
@@ -118,10 +132,15 @@ def command_of(module):
     return f"{module}.__main__" if hasattr(importlib.import_module(module), "__path__") else module
 
 
-def test_the_readme_has_blocks_to_run_and_names_only_what_exists():
-    text = (ROOT / "README.md").read_text()
-    assert list(blocks("python")), "README shows the library"
-    assert any("python -m jaxtl.main" in block.values[0] for block in blocks("sh")), "README shows the command"
-    missing = [path for path in re.findall(r"(?:configs|docs)/\w+\.\w+", text) if not (ROOT / path).exists()]
-    assert [path for path in missing if path != "configs/NAME.py"] == []
-    assert not re.search(r"^RESULTS?$", text, re.M), "the table of results is filled in"
+def test_the_pages_have_blocks_to_run_and_name_only_what_exists():
+    assert list(blocks("python")) and list(blocks("sh"))
+    for page in PAGES:
+        text = page.read_text()
+        missing = [path for path in re.findall(r"(?:configs|docs)/[\w-]+\.\w+", text) if not (ROOT / path).exists()]
+        assert [path for path in missing if path not in ("configs/NAME.py", "configs/X.py")] == [], page.name
+        links = [link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")]
+        assert [link for link in links if not (page.parent / link).exists()] == [], page.name
+
+
+def test_readme_is_a_front_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 200

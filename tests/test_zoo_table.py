@@ -1,4 +1,4 @@
-"""The zoo's tables in README say what `benchmarks/zoo.py` prints."""
+"""The zoo's tables in the manual say what `benchmarks/zoo.py` prints."""
 
 import pathlib
 import re
@@ -9,7 +9,7 @@ import pytest
 from jaxtl.models import list_models
 
 ROOT = pathlib.Path(__file__).parents[1]
-LINES = re.findall(r"^\| `(\w+)` (\|.*\|)$", (ROOT / "README.md").read_text(), re.M)
+LINES = re.findall(r"^\| `(\w+)` (\|.*\|)$", (ROOT / "docs" / "weights-and-zoo.md").read_text(), re.M)
 ROWS = {name: f"| `{name}` {rest}" for name, rest in LINES if name in list_models() and "%" not in rest}
 
 

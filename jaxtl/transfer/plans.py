@@ -51,8 +51,9 @@ def lp_ft(probe_epochs: int, epochs: int, *, probe: Mapping[str, Any] | None = N
       probe: what the probe's phase changes in ``recipe``, for example its learning rate.
       **recipe: of the fine-tune, and of the probe where ``probe`` does not change it.
 
-    >>> [(phase.name, phase.learning_rate) for phase in lp_ft(2, 8, probe={"learning_rate": 0.1}, learning_rate=0.01)]
-    [('head', 0.1), ('all', 0.01)]
+    Examples:
+      >>> [(phase.name, phase.learning_rate) for phase in lp_ft(2, 8, probe={"learning_rate": 0.1}, learning_rate=0.01)]
+      [('head', 0.1), ('all', 0.01)]
     """
     of_probe = _for_stages((HEAD,), {**recipe, **(probe or {})})
     return linear_probe(probe_epochs, **of_probe) + fine_tune(epochs, **{**recipe, "cached_views": 0})
@@ -74,8 +75,9 @@ def gradual(
     Raises:
       UserError: if there are not as many groups as lengths, or a group is empty.
 
-    >>> [phase.name for phase in gradual([("head",), ("stage4",)], (1, 2), learning_rate=0.1)]
-    ['head', 'head+stage4']
+    Examples:
+      >>> [phase.name for phase in gradual([("head",), ("stage4",)], (1, 2), learning_rate=0.1)]
+      ['head', 'head+stage4']
     """
     if len(groups) != len(epochs):
         raise UserError(f"gradual has {len(groups)} groups of stages and {len(epochs)} lengths; give one for each.")

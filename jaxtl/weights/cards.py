@@ -164,8 +164,9 @@ CARDS: tuple[WeightCard, ...] = (
 def weights_for(name: str) -> tuple[WeightCard, ...]:
     """The cards of a model, the plainest first; empty if there are none.
 
-    >>> [card.tag for card in weights_for("resnet50")]
-    ['imagenet1k_v1', 'imagenet1k_v2']
+    Examples:
+      >>> [card.tag for card in weights_for("resnet50")]
+      ['imagenet1k_v1', 'imagenet1k_v2']
     """
     return tuple(card for card in CARDS if card.model == name)
 
