@@ -29,7 +29,7 @@ test-configs: $(BIN)/.test
 
 # Runs of several processes, and one killed again and again, that `make test` leaves out.
 test-processes: $(BIN)/.test
-	$(BIN)/python -m pytest -n 2 -m processes tests/runtime/test_distributed.py tests/test_resume.py
+	$(BIN)/python -m pytest -n 2 -m processes tests/runtime/test_processes.py tests/test_resume.py
 
 # Benchmarks of a step or two: what they print means nothing, but they must run.
 test-benchmarks: $(BIN)/.test

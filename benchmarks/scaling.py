@@ -30,10 +30,9 @@ import numpy as np
 from jaxtl.data.augment import compose, normalise, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import build_model
-from jaxtl.runtime.distributed import together
 from jaxtl.runtime.environment import describe
 from jaxtl.runtime.mesh import data_mesh, put, replicated
-from jaxtl.runtime.processes import first, wait_for_all
+from jaxtl.runtime.processes import is_main_process, run_together, wait_for_all
 from jaxtl.train.examples import batches, place
 from jaxtl.train.optimizer import make_optimizer, make_schedule
 from jaxtl.train.state import init_state
@@ -69,7 +68,7 @@ def measure(arguments: argparse.Namespace) -> int:
             state = compiled(state, frozen, inputs, labels, order, key)
         jax.block_until_ready(state)
         seconds.append(time.perf_counter() - start)
-    if first():  # the first repeat warms up
+    if is_main_process():  # the first repeat warms up
         rate = batch * arguments.steps / statistics.median(seconds[1:])
         found = {"images_per_s": rate, "devices": mesh.size, "environment": describe()}
         arguments.worker.write_text(json.dumps(found))
@@ -129,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
     arguments = parse(argv)
     if arguments.worker:
-        return together(lambda: measure(arguments))
+        return run_together(lambda: measure(arguments))
     backend, count = subprocess.check_output([sys.executable, "-c", PROBE], text=True).split()
     accelerators = backend != "cpu"
     note = (

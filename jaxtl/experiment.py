@@ -16,7 +16,7 @@ from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.runs.folder import RunFolder, open_folder
 from jaxtl.runtime.compile_cache import keep_compiled
-from jaxtl.runtime.processes import first, from_first
+from jaxtl.runtime.processes import broadcast, is_main_process
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.features import head_alone
@@ -49,7 +49,7 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
     """
     raise_problems(check(config), "The config")
     keep_compiled()
-    console = console or RunConsole(None if first() else rich.console.Console(quiet=True))
+    console = console or RunConsole(None if is_main_process() else rich.console.Console(quiet=True))
     workdir = pathlib.Path(workdir)
     runs = variants(config)
     main, source = runs.pop(""), runs.pop(SOURCE, None)
@@ -60,11 +60,11 @@ def run(config: Mapping[str, Any], workdir: str | pathlib.Path, *, console: RunC
         return workdir / SOURCE if weights == SOURCE else weights or None
 
     with disk_errors_explained(workdir), open_folder(workdir, whole) as folder, contextlib.closing(console):
-        if finished := from_first(folder.summary()):
+        if finished := broadcast(folder.summary()):
             console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
             console.summary(main["name"], finished, str(folder.report))
             return dict(finished)
-        if (source or runs) and first():
+        if (source or runs) and is_main_process():
             _look_at_weights([tree for tree in (source, *runs.values(), main) if tree], start_of)
         if source:
             with open_folder(workdir / SOURCE, source) as beside:
@@ -100,7 +100,7 @@ def _train_and_test(
     baselines: Sequence[Done] = (),
 ) -> Summary:
     """One run and its report; its result alone, where the folder holds it already."""
-    if finished := from_first(folder.summary()):
+    if finished := broadcast(folder.summary()):
         return dict(finished)
     start = time.perf_counter()
     with train(config, folder, weights, console) as trained:
@@ -113,8 +113,8 @@ def _train_and_test(
             "lower the learning rate or set clip_norm, and start in a new work folder."
         )
     summary = outcome.summarise(config["name"], trained, test)
-    if not first():
-        return dict(from_first(summary))  # once the first process has reported
+    if not is_main_process():
+        return dict(broadcast(summary))  # once the first process has reported
     images = trained.splits.test
     folder.write_predictions(images.ids, images.labels, test.predicted, test.probability, images.class_names)
     others = [outcome.arm(*baseline) for baseline in baselines]
@@ -124,7 +124,7 @@ def _train_and_test(
     outcome.report(config, folder, trained, test, summary, others)
     folder.write_summary(summary)  # last of all: this file says that the run is finished
     console.summary(config["name"], summary, str(folder.report))
-    from_first(summary)
+    broadcast(summary)
     return summary
 
 

@@ -12,8 +12,7 @@ from jaxtl.config.tree import Tree, plain
 from jaxtl.experiment import run
 from jaxtl.report.console import print_fields
 from jaxtl.runtime.command import exit_status
-from jaxtl.runtime.distributed import together
-from jaxtl.runtime.processes import first, from_first
+from jaxtl.runtime.processes import broadcast, is_main_process, run_together
 
 
 def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
@@ -46,13 +45,13 @@ def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 if all went well, 2 for a mistake that a person can mend, 128 + N after signal N."""
     arguments = sys.argv[1:] if argv is None else argv
-    return exit_status(lambda: together(lambda: _run(arguments)), resumes=True)
+    return exit_status(lambda: run_together(lambda: _run(arguments)), resumes=True)
 
 
 def _run(argv: Sequence[str]) -> int:
-    config, workdir = parse(argv) if first() else (None, None)
+    config, workdir = parse(argv) if is_main_process() else (None, None)
     # Where there are several processes, they are told: a mistake in the flags is then told once, too.
-    config, workdir = from_first((plain(config), str(workdir)))
+    config, workdir = broadcast((plain(config), str(workdir)))
     run(config, workdir)
     return 0
 

@@ -21,11 +21,11 @@ from jaxtl.runs.folder import RunFolder
 from jaxtl.runtime.environment import describe, device
 from jaxtl.runtime.interrupts import stop_on_signals
 from jaxtl.runtime.mesh import data_mesh
-from jaxtl.runtime.processes import arrays_from_first, first, first_before_others, numbers_of_all
+from jaxtl.runtime.processes import broadcast_arrays, gather_ints, is_main_process, main_process_first
+from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.loop import Fitted, fit
 from jaxtl.train.progress import Progress
-from jaxtl.train.shared_checkpoints import open_checkpoints
 from jaxtl.transfer.phases import Phase
 
 
@@ -79,13 +79,13 @@ def train(
     """
     console.say(f"\n{config['name']}, on {device()}")
     plan = tuple(Phase(**phase) for phase in config["phases"])
-    with first_before_others():
+    with main_process_first():
         # The model first: a mistake in the weights shows before any data is fetched. One process reads them for all.
-        model, variables = create(config, weights if first() else None)
+        model, variables = create(config, weights if is_main_process() else None)
         plan, remarks = settled_plan(plan, model, variables["params"])
         splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
         variables = whitened(config, variables, splits.train)
-    variables = arrays_from_first(variables)
+    variables = broadcast_arrays(variables)
     _refuse_other_images(splits)
     if splits.validation is None and any(phase.needs_validation for phase in plan):
         raise UserError(
@@ -106,7 +106,7 @@ def train(
     mesh = data_mesh(batch_size)
     if mesh.size < jax.device_count():
         console.say(f"Batches of {batch_size} are shared evenly by {mesh.size} of {jax.device_count()} devices.")
-    with contextlib.closing(open_checkpoints(folder.checkpoints)) as checkpoints:
+    with contextlib.closing(Checkpoints(folder.checkpoints)) as checkpoints:
         # The checkpoint is what counts: lines written after it belong to epochs that will be run again.
         saved = Progress(**(checkpoints.last_progress() or {}))
         spent_before = saved.compile_s + saved.features_s + saved.seconds
@@ -145,7 +145,7 @@ def _refuse_other_images(splits: Splits) -> None:
     """
     parts = [part for part in (splits.train, splits.validation, splits.test) if part is not None]
     content = b"".join(array.tobytes() for part in parts for array in (part.ids, part.labels))
-    sums = numbers_of_all([zlib.crc32(content) >> 1])  # 31 bits
+    sums = gather_ints([zlib.crc32(content) >> 1])  # 31 bits
     if (sums != sums[0]).any():
         raise UserError(
             "The processes of this run do not see the same images; give all hosts the same files under data.dir."

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxtl.config.tree import differences, leaves, plain, without
 from jaxtl.errors import UserError
-from jaxtl.runtime.processes import first
+from jaxtl.runtime.processes import is_main_process
 
 try:
     import fcntl
@@ -273,7 +273,7 @@ def open_folder(path: pathlib.Path, config: Mapping[str, Any]) -> RunFolder:
     Raises:
       UserError: see `RunFolder`.
     """
-    return RunFolder(path, config) if first() else FolderOfAnother(path)
+    return RunFolder(path, config) if is_main_process() else FolderOfAnother(path)
 
 
 def identity(config: Mapping[str, Any]) -> Any:

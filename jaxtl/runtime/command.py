@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from jaxtl.errors import UserError
 from jaxtl.runtime.files import write_whole
 from jaxtl.runtime.interrupts import Interrupted
 
-_MISTAKE = 2
+_USER_ERROR = 2
 _AFTER_SIGNAL = 128  # a shell's status of a process that a signal ended is this plus the signal's number
 
 
@@ -37,21 +38,30 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
     try:
         status = work()
         sys.stdout.flush()  # here, where a broken pipe is still caught
-    except Interrupted as stopped:
-        print(stopped, file=sys.stderr)
-        return _AFTER_SIGNAL + (stopped.stop.signal or 0)
-    except UserError as error:
-        print(f"jaxtl: {error}", file=sys.stderr)
-        return _MISTAKE
-    except KeyboardInterrupt:
-        goes_on = " at once; the same command goes on from the last checkpoint" if resumes else ""
-        print(f"Stopped{goes_on}.", file=sys.stderr)
-        return _AFTER_SIGNAL + signal.SIGINT
-    except BrokenPipeError:
-        # Python flushes stdout once more when it ends, and would complain of the same pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _AFTER_SIGNAL + 13  # SIGPIPE, which Windows does not have
+    except (Interrupted, UserError, KeyboardInterrupt, BrokenPipeError) as error:
+        if isinstance(error, BrokenPipeError):
+            # Python flushes stdout once more when it ends, and would complain of the same pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status, text = outcome_of(error, resumes=resumes)
+        tell(text)
     return status
+
+
+def outcome_of(error: BaseException, *, resumes: bool = False) -> tuple[int, str]:
+    """The exit status after an error, and what to print: a sentence, nothing, or a traceback where it is a bug."""
+    match error:
+        case Interrupted():
+            return _AFTER_SIGNAL + (error.stop.signal or 0), str(error)
+        case UserError():
+            return _USER_ERROR, f"jaxtl: {error}"
+        case KeyboardInterrupt():
+            goes_on = " at once; the same command goes on from the last checkpoint" if resumes else ""
+            return _AFTER_SIGNAL + signal.SIGINT, f"Stopped{goes_on}."
+        case BrokenPipeError():
+            return _AFTER_SIGNAL + 13, ""  # SIGPIPE, which Windows does not have
+        case SystemExit():  # argparse has printed its message
+            return error.code if isinstance(error.code, int) else int(bool(error.code)), ""
+    return 1, "".join(traceback.format_exception(error)).rstrip()
 
 
 def put(text: str) -> None:
@@ -65,8 +75,9 @@ def put(text: str) -> None:
 
 
 def tell(line: str) -> None:
-    """Write a line to stderr, where it does not mix with results."""
-    print(line.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
+    """Write a line to stderr, where it does not mix with results; nothing for ""."""
+    if line:
+        print(line.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
 
 
 def write_result(path: Path, text: str) -> None:

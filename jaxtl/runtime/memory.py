@@ -12,7 +12,7 @@ import jax
 from jax.extend import core
 from jax.sharding import Mesh
 
-from jaxtl.runtime.processes import numbers_of_all
+from jaxtl.runtime.processes import gather_ints
 
 # Share of the free memory that inputs may take, or the activations of inference: other things need the rest.
 _SHARE = 0.5
@@ -28,7 +28,7 @@ def free_bytes(mesh: Mesh) -> int | None:
     for device in mesh.local_devices:
         memory = device.memory_stats() or {}
         free.append(memory["bytes_limit"] - memory.get("bytes_in_use", 0) if "bytes_limit" in memory else -1)
-    least = int(numbers_of_all([min(free, default=-1)]).min())  # a process knows its own devices alone
+    least = int(gather_ints([min(free, default=-1)]).min())  # a process knows its own devices alone
     return None if least < 0 else least
 
 
@@ -78,7 +78,7 @@ def _needed(compiled: jax.stages.Compiled) -> int:
     """Bytes a device needs for results and temporaries; endless where the compiler does not say."""
     memory = compiled.memory_analysis()
     own = 2**62 if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes
-    return int(numbers_of_all([own]).max())
+    return int(gather_ints([own]).max())
 
 
 def _largest_result(jaxpr: core.Jaxpr) -> int:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxtl.data.feed import Order
 from jaxtl.errors import UserError
-from jaxtl.runtime.processes import alone
+from jaxtl.runtime.processes import is_single_process
 
 
 def data_mesh(batch_size: int) -> Mesh:
@@ -25,7 +25,7 @@ def data_mesh(batch_size: int) -> Mesh:
       UserError: devices of several processes cannot share a batch evenly; none of them may stay idle.
     """
     sharing = math.gcd(jax.device_count(), batch_size)
-    if sharing < jax.device_count() and not alone():
+    if sharing < jax.device_count() and not is_single_process():
         raise UserError(
             f"batch_size is {batch_size}, which the {jax.device_count()} devices of {jax.process_count()} processes "
             f"cannot share evenly; choose a multiple of {jax.device_count()}."
@@ -69,7 +69,7 @@ def put_rows(tree: Any, batch_size: int, mesh: Mesh) -> Any:
       batch_size: rows of all processes together.
       mesh: the devices.
     """
-    if alone():
+    if is_single_process():
         return jax.device_put(tree, split(mesh))
     return jax.tree.map(
         lambda rows: jax.make_array_from_process_local_data(split(mesh), rows, (batch_size, *rows.shape[1:])), tree

@@ -1,122 +1,225 @@
-"""Several processes that compute one run: who they are, and what they tell each other.
+"""Several processes that compute one run: how they find each other, share values and end together.
 
-All of them run the same program. The first one, process 0, alone reads and writes the files of the run and talks to the
-person; what the others need of that, it tells them. A process that is alone is the first of one, and tells itself.
+All run the same program. The main process, number 0, alone reads and writes the files of the run and talks to the user;
+it broadcasts what the others need. A single process is its own main process, and waits for nobody.
 """
 
 import contextlib
-import itertools
 import json
-from collections.abc import Iterator, Sequence
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-from jax._src import distributed  # there is no public way to the key-value store of JAX's processes
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.experimental import multihost_utils
 
-AS_LONG_AS_IT_TAKES_MS = 7 * 24 * 3600 * 1000
-# Every process tells, asks and is told the same things in the same order.
-_told, _asked = itertools.count(), itertools.count()
-_perhaps_unread: list[str] = []
+from jaxtl.errors import UserError
+from jaxtl.runtime.command import outcome_of, tell
+from jaxtl.runtime.interrupts import Interrupted
+
+NO_TIMEOUT_MS = 7 * 24 * 3600 * 1000
+_START_TIMEOUT_S = 300  # hosts of a cluster may start minutes apart
+_END_TIMEOUT_MS = 60_000  # less than the 100 seconds after which JAX aborts the others of one that is gone
+_VARIABLES = ("JAXTL_COORDINATOR", "JAXTL_PROCESSES", "JAXTL_PROCESS")
 
 
-def alone() -> bool:
+class ProcessFailed(Exception):  # noqa: N818 - the error is that of another process
+    """A process of the run has failed: the first of them by number, with this exit status."""
+
+    def __init__(self, number: int, status: int) -> None:
+        super().__init__(f"Process {number} ended with status {status}.")
+        self.number, self.status = number, status
+
+
+def is_single_process() -> bool:
     """Whether this process computes its run by itself; JAX need not have looked for devices yet."""
     return not jax.distributed.is_initialized()
 
 
-def first() -> bool:
-    """Whether this is the process that keeps the files and talks to the person."""
-    return alone() or jax.process_index() == 0
+def is_main_process() -> bool:
+    """Whether this is the process that keeps the files and talks to the user."""
+    return is_single_process() or jax.process_index() == 0
 
 
-def store() -> Any:
-    """Key-value store of the processes: a client of JAX's coordination service, there where they are several."""
-    return distributed.global_state.client
+def wait_for_all(failed_with: int | None = None) -> None:
+    """Return once all processes are here, however long that takes.
 
-
-def from_first(value: Any) -> Any:
-    """A value of the first process, in all of them; the others wait for it as long as it takes.
+    Call it where one may have been busy for long, for example compiling, before a program in which they exchange
+    arrays: on CPUs that waits for half a minute only.
 
     Args:
-      value: JSON values, tuples arrive as lists; only that of the first process counts.
+      failed_with: the exit status of this process, if it failed: then it waits for the others for a minute at most.
+
+    Raises:
+      ProcessFailed: one of the processes has failed.
+      UserError: one is gone.
     """
-    if alone():
+    if is_single_process():
+        return
+    import orbax.checkpoint as ocp  # slow to import; it has the public barrier that takes a timeout
+
+    timeout_ms = NO_TIMEOUT_MS if failed_with is None else _END_TIMEOUT_MS
+    try:
+        ocp.multihost.get_barrier_sync_fn()(key="jaxtl", timeout_ms=timeout_ms)
+        told = multihost_utils.process_allgather(np.int32(-1 if failed_with is None else failed_with))
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            "Another process of the run is gone or does not answer; start all of them again: the run goes on from its "
+            "last checkpoint."
+        ) from error
+    for number, status in enumerate(told.tolist()):
+        if status >= 0:
+            raise ProcessFailed(number, status)
+
+
+def gather_ints(numbers: Sequence[int]) -> np.ndarray:
+    """The numbers of all processes, int64 ``[processes, len(numbers)]``; each gives as many."""
+    own = np.asarray(numbers, np.int64)
+    if is_single_process():
+        return own[None]
+    wait_for_all()
+    return np.asarray(multihost_utils.process_allgather(own.view(np.uint8))).view(np.int64)  # JAX would cut int64
+
+
+def broadcast(value: Any) -> Any:
+    """A value of the main process, in all of them.
+
+    Args:
+      value: JSON values, tuples arrive as lists; only that of the main process counts.
+    """
+    if is_single_process():
         return value
-    name = f"jaxtl/told/{next(_told)}"
-    if first():
-        store().key_value_set(name, json.dumps(value))
-        _perhaps_unread.append(name)
-        return value
-    return json.loads(store().blocking_key_value_get(name, AS_LONG_AS_IT_TAKES_MS))
+    text = json.dumps(value).encode() if is_main_process() else b""
+    size = int(gather_ints([len(text)])[0, 0])
+    padded = np.zeros(1 << size.bit_length(), np.uint8)  # few lengths, few programs
+    padded[: len(text)] = np.frombuffer(text, np.uint8)
+    received = multihost_utils.broadcast_one_to_all(padded)
+    return value if is_main_process() else json.loads(received[:size].tobytes())
 
 
-def numbers_of_all(numbers: Sequence[int]) -> np.ndarray:
-    """The numbers of all processes, int64 ``[processes, len(numbers)]``; each gives as many, and all wait for the last.
-
-    Through the store, not by a collective: there a process that comes late is an error after a while.
-    """
-    own = list(map(int, numbers))
-    if alone():
-        return np.asarray([own])
-    turn, count = next(_asked), jax.process_count()
-    names = [f"jaxtl/asked/{turn}/{number}" for number in range(count)]
-    if not first():
-        store().key_value_set(names[jax.process_index()], json.dumps(own))
-        return np.asarray(from_first(None))
-    others = [json.loads(store().blocking_key_value_get(name, AS_LONG_AS_IT_TAKES_MS)) for name in names[1:]]
-    for name in (*names[1:], *_perhaps_unread):  # who answers has read what it was told before
-        store().key_value_delete(name)
-    _perhaps_unread.clear()
-    return np.asarray(from_first([own, *others]))
-
-
-def wait_for_all() -> None:
-    """Come back once all processes are here.
-
-    To be called where one may have been busy for long, compiling say, before a program in which they exchange arrays:
-    those of CPUs wait for each other for half a minute only.
-    """
-    numbers_of_all([])
-
-
-def arrays_from_first(tree: Any) -> Any:
-    """The arrays of the first process, bit by bit, as numpy arrays; where a process is alone, what it gave.
+def broadcast_arrays(tree: Any) -> Any:
+    """The arrays of the main process, bit by bit, as numpy arrays; a single process gets back what it gave.
 
     Args:
       tree: of arrays, whose structure, shapes and dtypes are the same in all processes.
     """
-    if alone():
+    if is_single_process():
         return tree
-    leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, tree))
-    # As bytes: zeros of the others are added, and -0.0 + 0.0 would not be what it was.
-    packed = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
-    told = _bytes_from_first(packed) if packed.size else packed
-    parts = np.split(told, np.cumsum([leaf.nbytes for leaf in leaves]))
-    arrays = [np.frombuffer(part, leaf.dtype).reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=False)]
-    return jax.tree.unflatten(structure, arrays)
-
-
-def _bytes_from_first(packed: np.ndarray) -> np.ndarray:
-    """uint8 ``[n]`` of the first process, in all: one row a device, of which all but the first are 0, added up."""
-    mesh = Mesh(np.array(jax.devices()), ("device",))
-    one_each, everywhere = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("device",), ()))
-
-    def row(index: Any) -> np.ndarray:
-        return (packed if index[0].indices(mesh.size)[0] == 0 else np.zeros_like(packed))[None]
-
-    rows = jax.make_array_from_callback((mesh.size, packed.size), one_each, row)
-    add = jax.jit(lambda rows: rows.sum(0, dtype=np.uint8), out_shardings=everywhere).lower(rows).compile()
+    arrays = jax.tree.map(np.asarray, tree)
+    # As bytes: JAX adds zeros of the other processes, and -0.0 + 0.0 is 0.0.
+    own = jax.tree.map(lambda array: np.frombuffer(array.tobytes(), np.uint8), arrays)
     wait_for_all()
-    return np.asarray(add(rows))
+    received = multihost_utils.broadcast_one_to_all(own)
+    return jax.tree.map(lambda part, like: part.view(like.dtype).reshape(like.shape), received, arrays)
 
 
 @contextlib.contextmanager
-def first_before_others() -> Iterator[None]:
-    """A context that the first process leaves before the others enter it: what it downloads, they find."""
-    if not first():
-        from_first(None)
+def main_process_first() -> Iterator[None]:
+    """A context that the main process leaves before the others enter it: what it downloads, they find."""
+    if not is_main_process():
+        wait_for_all()
     yield
-    if first():
-        from_first(None)
+    if is_main_process():
+        wait_for_all()
+
+
+def cluster_arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
+    """The arguments of ``jax.distributed.initialize``; ``None``: the process computes by itself.
+
+    Args:
+      environment: has ``JAXTL_COORDINATOR``, ``JAXTL_PROCESSES`` and ``JAXTL_PROCESS``, or what Slurm or Open MPI set.
+
+    Raises:
+      UserError: the variables contradict each other.
+
+    >>> cluster_arguments({"JAXTL_COORDINATOR": "node1:9876", "JAXTL_PROCESSES": "2", "JAXTL_PROCESS": "1"})
+    {'coordinator_address': 'node1:9876', 'num_processes': 2, 'process_id': 1, 'cluster_detection_method': 'deactivate'}
+    """
+    address, count, number = (environment.get(name, "").strip() for name in _VARIABLES)
+    if address == "auto":  # Cloud TPU, Kubernetes, and whatever else JAX finds by itself
+        return {}
+    if address or count or number:
+        host, _, port = address.rpartition(":")
+        if not (host and port.isdigit() and count.isdigit() and number.isdigit() and int(number) < int(count)):
+            given = ", ".join(f"{name}={environment.get(name, '')}" for name in _VARIABLES)
+            raise UserError(
+                f"{given} do not say which process of how many this is; give HOST:PORT, their number N, and 0 to N-1."
+            )
+        found = {"coordinator_address": address, "num_processes": int(count), "process_id": int(number)}
+        return {**found, "cluster_detection_method": "deactivate"}
+    # The tasks of the step, not of the job: a shell inside an allocation of many tasks is a single one.
+    if int(environment.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+        return {"cluster_detection_method": "slurm"}
+    if int(environment.get("OMPI_COMM_WORLD_SIZE") or 1) > 1:
+        if "OMPI_MCA_orte_hnp_uri" not in environment:  # JAX finds its coordinator by it; Open MPI 5 does not set it
+            raise UserError(
+                "Open MPI started several processes but does not say where they meet; set JAXTL_COORDINATOR=HOST:PORT, "
+                "JAXTL_PROCESSES=$OMPI_COMM_WORLD_SIZE and JAXTL_PROCESS=$OMPI_COMM_WORLD_RANK in each."
+            )
+        return {"cluster_detection_method": "ompi"}
+    return None
+
+
+def run_together(work: Callable[[], int]) -> int:
+    """Do the work of a command, in all processes of the run if there are several; it must not have used JAX yet.
+
+    They end together, with one exit status: if one of several fails, the others end when they next wait for it.
+
+    Args:
+      work: gives the exit status.
+
+    Returns:
+      The exit status. A single process raises what ``work`` raises; several print it, once.
+    """
+    found = cluster_arguments(os.environ)
+    if found is None:
+        return work()
+    _join(found)
+    try:
+        status = work()
+    except ProcessFailed as failed:  # another one, which prints why
+        status = failed.status
+    except Interrupted as stopped:  # all have agreed on it
+        status, text = outcome_of(stopped)
+        tell(text if is_main_process() else "")
+    except BaseException as error:
+        status = _end_others(error)
+    jax.distributed.shutdown()
+    return status
+
+
+def _end_others(error: BaseException) -> int:
+    """After an error in this process: tell it to the others, print it unless one before did, and give the status."""
+    status, text = outcome_of(error, resumes=True)
+    try:
+        wait_for_all(failed_with=status)
+    except ProcessFailed as failed:
+        tell(text if failed.number == jax.process_index() else "")
+        return failed.status
+    except UserError as gone:  # where one died, JAX complains of the connection
+        tell(f"jaxtl: {gone}" if isinstance(error, jax.errors.JaxRuntimeError) else text)
+    os._exit(status)  # an orderly end would wait for the others
+
+
+def _join(found: Mapping[str, Any]) -> None:
+    """Let JAX find all processes; else end this one."""
+
+    def give_up(reason: str = f"not within {_START_TIMEOUT_S} seconds") -> None:
+        tell(
+            f"jaxtl: The processes of the run did not find each other ({reason}); start all of them, with the same "
+            "JAXTL_COORDINATOR=HOST:PORT that every host can reach."
+        )
+        os._exit(2)  # the main thread may be waiting for the others
+
+    # JAX's own watch for SIGTERM would take the signal from the training loop, which agrees on it by itself.
+    jax.config.update("jax_enable_preemption_service", False)
+    deadline = threading.Timer(_START_TIMEOUT_S, give_up)  # at its own deadline JAX aborts the process
+    deadline.daemon = True
+    deadline.start()
+    try:
+        jax.distributed.initialize(**found, initialization_timeout=2 * _START_TIMEOUT_S)
+    except (RuntimeError, ValueError) as error:
+        give_up(" ".join(str(error).split())[:200])
+    deadline.cancel()

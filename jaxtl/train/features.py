@@ -25,8 +25,8 @@ from jaxtl.runtime.mesh import put, replicated, split
 from jaxtl.runtime.processes import wait_for_all
 from jaxtl.train.examples import Examples, batches, place
 from jaxtl.train.folded import folded
-from jaxtl.train.meetings import Meetings
 from jaxtl.train.observer import SYNC_S, Observer
+from jaxtl.train.sync import SyncSchedule
 
 
 class Kept(NamedTuple):
@@ -140,7 +140,7 @@ class FeatureCache:
         rows = (views - 1) * N + -(-N // batch_size) * batch_size
         kept: Any = None
         start = time.perf_counter()
-        meetings = Meetings(self._stop, SYNC_S)
+        syncs = SyncSchedule(self._stop, SYNC_S)
         write = jax.jit(_write, donate_argnums=0, out_shardings=everywhere)
         # Apart from the backbone, whose program then serves data sets of any length.
         gather = jax.jit(_gather, out_shardings=split(self._mesh))
@@ -158,10 +158,10 @@ class FeatureCache:
                     kept = write(kept, features, at)
                 else:
                     kept[at : at + batch_size] = features
-                if meetings.due():
+                if syncs.due():
                     jax.block_until_ready(features)
                     self._observer.on_images(min(view * N + (i + 1) * batch_size, views * N))
-                    stop, _ = meetings.meet()
+                    stop, _ = syncs.sync()
                     if stop:
                         raise Interrupted(self._stop, "while features were computed, which will be done again")
         jax.block_until_ready(kept)

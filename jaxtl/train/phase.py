@@ -18,18 +18,18 @@ from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.runtime.mesh import put, replicated
-from jaxtl.runtime.processes import from_first, wait_for_all
+from jaxtl.runtime.processes import broadcast, wait_for_all
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, make_evaluator
 from jaxtl.train.examples import Batch, Examples, batches, place
 from jaxtl.train.features import FeatureCache, Kept, head_alone
-from jaxtl.train.meetings import Meetings
 from jaxtl.train.metrics import accuracy_of, empty_metrics
 from jaxtl.train.observer import SYNC_S, Observer
 from jaxtl.train.optimizer import make_optimizer, make_schedule
 from jaxtl.train.progress import Line, Progress, best_epoch, out_of_patience
 from jaxtl.train.state import TrainState, init_state
 from jaxtl.train.step import make_train_step
+from jaxtl.train.sync import SyncSchedule
 from jaxtl.transfer.partition import Variables, merge_variables, split_variables
 from jaxtl.transfer.phases import Phase, caches_features, stages_in_training_mode, trained_stages
 
@@ -135,7 +135,7 @@ class PhaseUnderWay:
         if self.best_on_disk is not None:
             self.best = (self.best_on_disk, setting.checkpoints.restore_best(self.best_on_disk, variables))
         self.saved_at = time.monotonic()
-        self.meetings = Meetings(setting.stop, SYNC_S)
+        self.syncs = SyncSchedule(setting.stop, SYNC_S)
         if not self.cached:
             setting.features.forget()  # of no use here, and room on the device
 
@@ -147,7 +147,7 @@ class PhaseUnderWay:
             progress.lines(), phase.monitor, phase.patience
         ):
             self._epoch()
-            self._meet(len(progress.history))
+            self._sync(len(progress.history))
         if self.best is None:
             self.best = len(progress.history), self._variables()
         self._save()
@@ -173,7 +173,7 @@ class PhaseUnderWay:
         setting.observer.on_epoch_start(self.phase.name, number, setting.epochs_planned, images)
 
         before, start = progress.seconds, time.perf_counter()
-        self.meetings.begin()
+        self.syncs.start()
         row = first
         frozen = _NOTHING if self.cached else self.frozen
         while batch is not None:
@@ -182,11 +182,11 @@ class PhaseUnderWay:
             row += 1
             progress.step += 1
             progress.total_step += 1
-            if self.meetings.due():
+            if self.syncs.due():
                 self._check_loss(number)
                 progress.seconds = before + time.perf_counter() - start
                 setting.observer.on_images(min(row * setting.batch_size, images))
-                self._meet(number)
+                self._sync(number)
             batch = next(feed, None)
         self._check_loss(number)
         measured = self.state.metrics.compute()
@@ -207,7 +207,7 @@ class PhaseUnderWay:
             "images_per_s": images / train_s,
             "seconds": train_s + (validation.seconds if validation else 0.0),
         }
-        line = from_first(line)  # its times, and what is decided by it, are the same in all processes
+        line = broadcast(line)  # its times, and what is decided by it, are the same in all processes
         progress.history.append(line)
         progress.seconds = 0.0
         no_sums = put(empty_metrics(setting.train.num_classes), replicated(setting.mesh))
@@ -333,10 +333,10 @@ class PhaseUnderWay:
 
     # --- checkpoints ---
 
-    def _meet(self, epoch: int) -> None:
+    def _sync(self, epoch: int) -> None:
         """Save if it is time to; save and raise ``Interrupted`` if the end was asked for."""
         due = time.monotonic() - self.saved_at >= self.setting.checkpoint_every_s
-        stop, save = self.meetings.meet(due)
+        stop, save = self.syncs.sync(due)
         if stop or save:
             self._save()
         if stop:

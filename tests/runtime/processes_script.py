@@ -1,4 +1,4 @@
-"""Runs of `jaxtl.main` by several processes, one run after another; `test_distributed.py` starts it as a script.
+"""Runs of `jaxtl.main` by several processes, one run after another; `test_processes.py` starts it as a script.
 
 The processes are forks of this one, which has imported everything and not yet used JAX: imports cost more than runs.
 """
@@ -17,7 +17,7 @@ import sklearn.datasets  # noqa: F401 - the digits, whose reader would import it
 import jaxtl.main
 import jaxtl.outcome
 import jaxtl.runs.folder
-import jaxtl.runtime.distributed
+import jaxtl.runtime.processes
 import jaxtl.train.checkpoint
 import jaxtl.train.examples
 import jaxtl.train.features
@@ -26,7 +26,7 @@ from jaxtl.report.console import RunConsole
 
 
 def run_all(jobs):
-    """Jobs are dictionaries: see `test_distributed.py`."""
+    """Jobs are dictionaries: see `test_processes.py`."""
     for job in jobs:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -50,7 +50,7 @@ def fork(job, number, port):
             os.environ["JAXTL_COORDINATOR"] = f"127.0.0.1:{port}"
             os.environ["JAXTL_PROCESSES"], os.environ["JAXTL_PROCESS"] = str(job["processes"]), str(number)
         if job["started"] < job["processes"]:  # who waits for the others gives up soon
-            jaxtl.runtime.distributed._PATIENCE_S = 2
+            jaxtl.runtime.processes._START_TIMEOUT_S = 2
         change(number, **job.get("change", {}))
         status = jaxtl.main.main([] if number else job["arguments"])  # the others are told
     except SystemExit as error:
@@ -66,7 +66,9 @@ def change(number, *, stop=(), fault=None, on_device=True):
     """What is different in process ``number`` of this run."""
     jaxtl.outcome.draw = lambda **kwargs: {}  # takes the longest
     if number:
-        jaxtl.runs.folder.RunFolder.__init__ = jaxtl.train.checkpoint.Checkpoints.__init__ = None  # not theirs to touch
+        jaxtl.runs.folder.RunFolder.__init__ = jaxtl.train.checkpoint.ocp.CheckpointManager = (
+            None  # not theirs to touch
+        )
     if not on_device:
         jaxtl.train.examples.fits = jaxtl.train.features.fits = lambda nbytes, mesh: False
     if number in stop:
@@ -82,7 +84,7 @@ def change(number, *, stop=(), fault=None, on_device=True):
         kind = {"UserError": UserError, "RuntimeError": RuntimeError}[fault["kind"]]
 
         def fail(*args, **kwargs):
-            raise kind("This is wrong; mend it.")
+            raise kind("This is wrong; fix it.")
 
         where, method = fault["place"].rsplit(".", 1)
         setattr(functools.reduce(getattr, where.split("."), jaxtl), method, fail)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.runtime.distributed import arguments
+from jaxtl.runtime.processes import cluster_arguments
 from jaxtl.train.checkpoint import flatten, read_best
 
 SCRIPT = pathlib.Path(__file__).with_name("processes_script.py")
@@ -186,7 +186,7 @@ def test_two_go_on_where_two_were_stopped(more):
 
 def assert_told_once(folder, log):
     assert statuses(folder, log) == [2, 2]
-    assert "".join(said(folder, log, "err")) == "jaxtl: This is wrong; mend it.\n"
+    assert "".join(said(folder, log, "err")) == "jaxtl: This is wrong; fix it.\n"
 
 
 @pytest.mark.processes
@@ -204,7 +204,7 @@ def test_a_fault_in_the_midst_of_training_ends_all(several):
     assert statuses(several, "crash") == [1, 1]
     text = "".join(said(several, "crash", "err"))
     assert text.count("Traceback") == 1
-    assert text.endswith("RuntimeError: This is wrong; mend it.\n")
+    assert text.endswith("RuntimeError: This is wrong; fix it.\n")
 
 
 @pytest.mark.processes
@@ -231,12 +231,12 @@ EXPLICIT = {"JAXTL_COORDINATOR": "node1:9876", "JAXTL_PROCESSES": "2", "JAXTL_PR
     ],
 )
 def test_who_computes_together_is_read_from_the_environment(environment, method):
-    found = arguments(environment)
+    found = cluster_arguments(environment)
     assert (found and found["cluster_detection_method"]) == method
 
 
 def test_jax_finds_out_by_itself_where_it_is_asked_to():
-    assert arguments({"JAXTL_COORDINATOR": "auto"}) == {}
+    assert cluster_arguments({"JAXTL_COORDINATOR": "auto"}) == {}
 
 
 @pytest.mark.parametrize(
@@ -245,9 +245,9 @@ def test_jax_finds_out_by_itself_where_it_is_asked_to():
 )
 def test_variables_that_contradict_each_other_are_one_sentence(changed):
     with pytest.raises(UserError, match=r"JAXTL_COORDINATOR=.* do not say which process of how many this is; give"):
-        arguments({**EXPLICIT, **changed})
+        cluster_arguments({**EXPLICIT, **changed})
 
 
 def test_open_mpi_that_does_not_say_where_to_meet_is_one_sentence():
     with pytest.raises(UserError, match="set JAXTL_COORDINATOR=HOST:PORT"):
-        arguments({"OMPI_COMM_WORLD_SIZE": "2"})
+        cluster_arguments({"OMPI_COMM_WORLD_SIZE": "2"})
