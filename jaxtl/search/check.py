@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import CategoricalDistribution
 
 from jaxtl.config import check, variants
 from jaxtl.config.data import has_validation
-from jaxtl.config.fields import BASELINES, OPTIONS, SOURCE, find_field, no_field, wrong_type
-from jaxtl.config.tree import Tree
-from jaxtl.models import list_models, model_options, option_types
+from jaxtl.config.fields import BASELINES, OPTIONS, SOURCE, no_field
+from jaxtl.config.tree import Tree, assign, plain
 from jaxtl.search.space import Space, configure, draw, finish, is_field, typed
 
 DRAWS = 64  # configs that a space is judged by: one of them is valid if more than a few of a hundred are
@@ -48,9 +47,10 @@ def space_faults(config: Mapping[str, Any], space: Space, *, draws: bool = True)
     faults = list(_unfit(main))
     if not space.parameters:
         faults.append("The space is empty, so all trials would be the same; name a parameter.")
-    faults += filter(None, (_parameter_fault(main, space, name) for name in space.parameters))
-    found = (_value_fault(main, space, path, value) for path, value in space.final.items())
-    faults += [f"final: {fault}" for fault in found if fault]
+    for name in space.parameters:
+        faults += _parameter_faults(main, space, name)
+    for path, value in space.final.items():
+        faults += [f"final: {fault}" for fault in value_faults(main, path, value)]
     return faults or (list(_drawn_faults(config, space)) if draws else [])
 
 
@@ -65,49 +65,36 @@ def _unfit(main: Tree) -> Iterator[str]:
         )
 
 
-def _parameter_fault(main: Tree, space: Space, name: str) -> str | None:
+def _parameter_faults(config: Tree, space: Space, name: str) -> list[str]:
     if name.split(".")[0] in (SOURCE, BASELINES):
-        return f"{name} is not a field of the main run, the only one that is searched; name a field of it."
+        return [f"{name} is not a field of the main run, the only one that is searched; name a field of it."]
     if name in OBJECTIVE or (name.startswith("phases.") and name.endswith(".monitor")):
-        return f"{name} decides what a trial is judged by, so that trials could not be compared; leave it as it is."
+        return [f"{name} decides what a trial is judged by, so that trials could not be compared; leave it as it is."]
     if name in WITHOUT_EFFECT:
-        return f"{name} changes no figure of a trial, so there is nothing to search; leave it out."
+        return [f"{name} changes no figure of a trial, so there is nothing to search; leave it out."]
     if not is_field(name):
-        return None if space.apply and "." not in name else no_field(name)
-    found = (_value_fault(main, space, name, value) for value in extremes(space.parameters[name]))
-    return next((fault for fault in found if fault), None)
+        return [] if space.apply and "." not in name else [no_field(name)]
+    if name.startswith(f"{OPTIONS}.") and (space.apply or "model.name" in space.parameters):
+        return []  # of another network, perhaps: a trial whose network lacks it is refused when its turn comes
+    found = (value_faults(config, name, value) for value in extremes(space.parameters[name]))
+    return next((faults for faults in found if faults), [])
 
 
 def extremes(distribution: Any) -> tuple[Any, ...]:
     """The values that show whether all of a distribution are valid: both ends, or every choice."""
-    assert isinstance(distribution, BaseDistribution)
     if isinstance(distribution, CategoricalDistribution):
         return tuple(distribution.choices)
-    return distribution.low, distribution.high  # type: ignore[attr-defined]
+    return distribution.low, distribution.high
 
 
-def _value_fault(main: Tree, space: Space, path: str, value: Any) -> str | None:
-    """What is wrong with one value of a field, whatever the others are."""
-    model = main["model"]["name"]
-    value = typed(path, value, model)
-    if path.startswith(f"{OPTIONS}."):
-        option, known = path.removeprefix(f"{OPTIONS}."), option_types(model)
-        if option in known:
-            return wrong_type(path, value, known[option], model_options(model)[option])
-        # Another network of the space may have it: a trial whose network does not is refused when its turn comes.
-        others = list_models() if space.apply or "model.name" in space.parameters else ()
-        if any(option in option_types(name) for name in others):
-            return None
-        return f"{path} does not exist; {model} has the options {', '.join(known)}."
-    field, parts = find_field(path), path.split(".")
-    if field is None:
-        return no_field(path)
-    if parts[0] == "phases" and int(parts[1]) >= len(main["phases"]):
-        return f"{path} does not exist: the config has {len(main['phases'])} phase(s), which are counted from 0."
-    if fault := wrong_type(path, value, field.type, field.default):
-        return fault
-    fault = field.check(value)
-    return f"{path} {fault}" if fault else None
+def value_faults(config: Tree, path: str, value: Any) -> list[str]:
+    """What is wrong with a config, which has no other faults, once a field has this value."""
+    tree = plain(config)
+    try:
+        assign(tree, path, typed(path, value, tree["model"]["name"]))
+    except (IndexError, TypeError):
+        return [f"{path} does not exist: the config has {len(tree['phases'])} phase(s), which are counted from 0."]
+    return check(tree)
 
 
 class _Watched(dict[str, Any]):

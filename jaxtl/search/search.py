@@ -1,5 +1,6 @@
 """The story of a search: space -> trials -> the best one trained again, tested, and reported."""
 
+import dataclasses
 import json
 import shutil
 import time
@@ -73,77 +74,80 @@ def search(
     raise_problems(space_faults(tree, space), "The space")
     method = {"sampler": sampler, "pruner": pruner, "seed": seed}
     with disk_errors_explained(folder):
-        found = Search(tree, space, folder, method, console or rich.get_console())
-        found.open(trials, storage)
+        study, begun = open_study(tree, space, folder, method, trials, storage)
+        found = Search(tree, space, folder, method, study, console or rich.get_console())
+        if 0 < begun < trials:
+            found.say(f"Going on with the search in {folder}: {begun} of {trials} trials were begun before.")
         found.run_trials(keep_checkpoints)
         return found.conclude(final)
 
 
+def open_study(
+    config: Tree, space: Space, folder: Path, method: Mapping[str, Any], trials: int, storage: str
+) -> tuple[Study, int]:
+    """Make the folder this search's, or see that it is, and queue the trials.
+
+    Returns:
+      The study, and how many trials were begun before.
+
+    Raises:
+      UserError: the folder holds another search, or something else; or the search in it is over, and more is asked for.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The work folder {folder} cannot be made ({error.strerror}); choose another with --workdir."
+        ) from error
+    if strange := [name for name in ("config.json", "summary.json") if (folder / name).exists()]:
+        raise UserError(
+            f"The work folder {folder} holds a run ({', '.join(strange)}), not a search; choose another with --workdir."
+        )
+    description = {
+        "config": identity(config),
+        "space": {name: distribution_to_json(d) for name, d in space.parameters.items()},  # type: ignore[arg-type]
+        "apply": {str(i): tree for i, tree in enumerate(examples(config, space))},
+        "final": dict(space.final),
+        **method,
+    }
+    with FileLock(folder / LOCK):
+        url, name = storage or f"sqlite:///{folder.absolute() / STORAGE}", folder.absolute().name
+        study = Study(url, name, space, maximise=monitor_of(config) == "val_accuracy", **method)
+        plain_description = json.loads(json.dumps(description))
+        if changed := differences(study.describe(plain_description), plain_description):
+            raise UserError(
+                f"The work folder {folder} holds another search, which differs in {'; '.join(changed)}: choose another "
+                "with --workdir, or remove it to start over."
+            )
+        begun = len(study.lines())
+        if begun < trials and (folder / BEST / "config.json").exists():
+            raise UserError(
+                f"The search in {folder} ended with {begun} trials and its best one was handed on to be tested, so "
+                f"{trials} trials would choose again after the test; start a new search in another folder."
+            )
+        study.queue(trials)
+    return study, begun
+
+
+@dataclasses.dataclass(frozen=True)
 class Search:
     """A search in its folder."""
 
+    config: Tree
+    space: Space
+    folder: Path
+    method: Mapping[str, Any]
     study: Study
+    console: rich.console.Console
 
-    def __init__(
-        self, config: Tree, space: Space, folder: Path, method: dict[str, Any], console: rich.console.Console
-    ) -> None:
-        self.config, self.space, self.folder, self.method, self.console = config, space, folder, method, console
-        self.monitor = monitor_of(config)
+    @property
+    def monitor(self) -> str:
+        """What trials are judged by."""
+        return monitor_of(self.config)
 
     def say(self, line: str) -> None:
         """Print a line."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def open(self, trials: int, storage: str) -> None:
-        """Make the folder this search's, or see that it is, and queue the trials.
-
-        Raises:
-          UserError: it holds another search, or something else; or the search in it is over, and more is asked for.
-        """
-        self._make_folder()
-        with FileLock(self.folder / LOCK):
-            url = storage or f"sqlite:///{self.folder.absolute() / STORAGE}"
-            name = "search" if not storage else self.folder.absolute().name
-            self.study = Study(url, name, self.space, maximise=self.monitor == "val_accuracy", **self.method)
-            description = json.loads(json.dumps(self._description()))
-            if changed := differences(self.study.describe(description), description):
-                raise UserError(
-                    f"The work folder {self.folder} holds another search, which differs in {'; '.join(changed)}: "
-                    "choose another with --workdir, or remove it to start over."
-                )
-            begun = len(self.study.lines())
-            if begun < trials and (self.folder / BEST / "config.json").exists():
-                raise UserError(
-                    f"The search in {self.folder} ended with {begun} trials and its best one was handed on to be "
-                    f"tested, so {trials} trials would choose again after the test; start a new search in another "
-                    "folder."
-                )
-            if 0 < begun < trials:
-                self.say(f"Going on with the search in {self.folder}: {begun} of {trials} trials were begun before.")
-            self.study.queue(trials)
-
-    def _make_folder(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"The work folder {self.folder} cannot be made ({error.strerror}); choose another with --workdir."
-            ) from error
-        if strange := [name for name in ("config.json", "summary.json") if (self.folder / name).exists()]:
-            raise UserError(
-                f"The work folder {self.folder} holds a run ({', '.join(strange)}), not a search; choose another with "
-                "--workdir."
-            )
-
-    def _description(self) -> dict[str, Any]:
-        """What makes the search this one and no other."""
-        return {
-            "config": identity(self.config),
-            "space": {name: distribution_to_json(d) for name, d in self.space.parameters.items()},  # type: ignore[arg-type]
-            "apply": {str(i): tree for i, tree in enumerate(examples(self.config, self.space))},
-            "final": dict(self.space.final),
-            **self.method,
-        }
 
     def run_trials(self, keep_checkpoints: bool) -> None:
         """Run trials until none waits and none runs, those of other processes included."""
