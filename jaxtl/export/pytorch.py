@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import HEAD
-from jaxtl.weights.convert import StateDict, family_of, to_torch
+from jaxtl.weights.convert import StateDict, to_torch
+from jaxtl.weights.names import torch_names
 
 # jaxtl.models.heads.ACTIVATIONS in PyTorch's words; Flax's gelu is the approximation by tanh.
 _ACTIVATIONS = {
@@ -50,7 +51,7 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
     Raises:
       UserError: if PyTorch's libraries have no such network, or theirs takes another number of channels.
     """
-    family = family_of(name)
+    names = torch_names(name)
     stem = variables["params"]["stem"]
     channels = np.shape(stem["conv" if "conv" in stem else "conv1"]["kernel"])[2]
     if channels != 3:
@@ -68,9 +69,9 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
     else:
         state_dict = to_torch(name, _without_head(variables), **backbone)
         for i, (_, arrays) in enumerate(layers):
-            state_dict |= {f"{family.head}.{i}.{leaf}": array for leaf, array in arrays.items()}
+            state_dict |= {f"{names.head}.{i}.{leaf}": array for leaf, array in arrays.items()}
         built = ", ".join(f"torch.nn.{layer}" for layer, _ in layers)
-        new_head = (f"model.{_attribute(family.head)} = torch.nn.Sequential({built})",)
+        new_head = (f"model.{_attribute(names.head)} = torch.nn.Sequential({built})",)
     unusual = {option: value for option, value in backbone.items() if option not in _WITHOUT_WEIGHTS}
     build, fits = _network(name, unusual, np.shape(params["linear"]["kernel"])[1])
     if new_head:

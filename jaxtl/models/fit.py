@@ -26,8 +26,13 @@ def leaves(variables: Any) -> dict[str, Any]:
     return dict(sorted(named.items(), key=lambda item: not item[0].startswith("params/")))
 
 
+MOST_NAMED = 8  # differences of one kind; a network of another kind gives hundreds
+
+
 def misfit(given: Mapping[str, Shape], wanted: Mapping[str, Shape], others: Iterable[str] = ()) -> str | None:
-    """How names and shapes differ from those of a model, every difference in words; ``None`` if they do not.
+    """How names and shapes differ from those of a model, in words; ``None`` if they do not.
+
+    The first ``MOST_NAMED`` differences of each kind are named, and the others counted.
 
     Args:
       given: the shape of each leaf that there is.
@@ -51,7 +56,12 @@ def misfit(given: Mapping[str, Shape], wanted: Mapping[str, Shape], others: Iter
     if not any(kinds):
         return None
     fitting = sum(given[name] == wanted[name] for name in both)
-    return f"{fitting} of {len(wanted)} keys fit: {'; '.join(fault for kind in kinds for fault in kind)}"
+    faults = []
+    for kind in kinds:
+        faults += kind[:MOST_NAMED]
+        if len(kind) > MOST_NAMED:
+            faults.append(f"and {len(kind) - MOST_NAMED} more like this")
+    return f"{fitting} of {len(wanted)} keys fit: {'; '.join(faults)}"
 
 
 def shown(text: str, most: int = 120) -> str:

@@ -102,6 +102,7 @@ class _Machine:
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # the stacks below each mark
         self._memo: dict[int, Any] = {}
+        self._passed = 0
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one instruction."""
@@ -210,6 +211,10 @@ class _Machine:
         arguments, function = self._stack.pop(), self._stack.pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise UnpickleError(f"it calls {type(function).__name__}")
+        # A stand-in may copy its arguments, and the file may call it with the same long list again and again.
+        self._passed += sum(len(each) for each in arguments if isinstance(each, list | tuple | dict))
+        if self._passed > MOST_INSTRUCTIONS:
+            raise UnpickleError(f"its calls take more than {MOST_INSTRUCTIONS:,} items")
         self._stack.append(function.call(*arguments))
 
     _newobj = _reduce

@@ -12,6 +12,7 @@ from jaxtl.data import load_dataset
 from jaxtl.errors import UserError
 from jaxtl.models import list_models
 from jaxtl.models.registry import known
+from jaxtl.runtime.command import exit_status
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
 from jaxtl.weights.convert import check_fit, to_torch
@@ -19,6 +20,7 @@ from jaxtl.weights.readme import HEADINGS, cells, readme
 from jaxtl.weights.variables_file import save, save_arrays
 
 OURS, TORCH = ".jaxtl.safetensors", ".torch.safetensors"
+_SHORT = ("model", "tag", "top-1 %", "input", "licence", "file")  # columns of the table on a terminal
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,70 +34,64 @@ def parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=_list)
 
     fetching = commands.add_parser("fetch", help="download, check, convert and keep")
-    _name(fetching)
     fetching.add_argument("--tag", help="of the card; default: all of the model's")
-    fetching.add_argument("--weights-dir", type=Path, help="folder with files that are here already")
     fetching.set_defaults(run=_fetch)
 
     converting = commands.add_parser("convert", help="a file of PyTorch to safetensors of ours, or back")
-    _name(converting)
-    converting.add_argument("file", type=Path, help="PyTorch file, or safetensors of PyTorch's or of our names")
     converting.add_argument("--output", type=Path, help=f"file to write; default: FILE with the ending {OURS}")
     converting.add_argument("--force", action="store_true", help="replace the file to write, even if it is FILE")
     converting.add_argument("--to-torch", action="store_true", help=f"write PyTorch's names and shapes, as {TORCH}")
     converting.set_defaults(run=_convert)
 
     verifying = commands.add_parser("verify", help="compare with stored logits and published accuracy")
-    _name(verifying)
     verifying.add_argument("--weights", help="tag or file; default: the first of the model's cards")
     verifying.add_argument("--card", help="tag of the card to compare a file with; default: the first")
-    verifying.add_argument("--weights-dir", type=Path, help="folder with files that are here already")
     verifying.add_argument("--reference", type=Path, help="folder with elefant.jpg and NAME_elefant_output_ref.npy")
     verifying.add_argument("--images", type=Path, help="folder of photographs, named or grouped by synset")
     verifying.add_argument("--synsets", type=Path, help="file with the synset of each class, one a line")
     verifying.add_argument("--cifar", type=Path, help="folder that holds CIFAR-10")
     verifying.add_argument("--logits", type=Path, help="with --cifar: .npy or .npz (`logits`) of the test set")
     verifying.set_defaults(run=_verify)
+
+    for command in (fetching, converting, verifying):
+        command.add_argument("name", help="of the model, as list_models() has it")
+    converting.add_argument("file", type=Path, help="PyTorch file, or safetensors of PyTorch's or of our names")
+    for command in (fetching, verifying):
+        command.add_argument("--weights-dir", type=Path, help="folder with files that are here already")
     return whole
 
 
-def _name(command: argparse.ArgumentParser) -> None:
-    command.add_argument("name", help="of the model, as list_models() has it")
-
-
-def _list(arguments: argparse.Namespace) -> int:
+def _list(arguments: argparse.Namespace) -> None:
     names = list_models(arguments.pattern)
     cards = [card for card in CARDS if card.model in names]
     if not cards:
         raise UserError(f"No card is of a model that matches {arguments.pattern!r}; list without a pattern shows all.")
     if arguments.markdown:
         print(readme(cards), end="")
-        return 0
-    columns = [HEADINGS.index(heading) for heading in ("model", "tag", "top-1 %", "input", "licence", "file")]
-    table = Table(*(HEADINGS[column] for column in columns), box=None)
+        return
+    table = Table(*_SHORT, box=None)
     for card in cards:
-        table.add_row(*(cells(card)[column] for column in columns))
+        row = dict(zip(HEADINGS, cells(card), strict=True))
+        table.add_row(*(row[heading] for heading in _SHORT))
     # A file or a program gets whole lines; only a terminal has a width.
     Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
-    return 0
 
 
-def _fetch(arguments: argparse.Namespace) -> int:
-    cards = (card_for(arguments.name, arguments.tag),) if arguments.tag else _cards(arguments.name)
-    for card in cards:
+def _fetch(arguments: argparse.Namespace) -> None:
+    for card in (card_for(arguments.name, arguments.tag),) if arguments.tag else _cards(arguments.name):
         store.load(card.model, card.tag, weights_dir=arguments.weights_dir)
         kept = store.converted_path(card)
         if not kept.is_file():
             raise UserError(f"{kept} was not written; set JAXTL_CACHE to a folder that can be.")
         print(f"{card.model} {card.tag}: {kept}")
-    return 0
 
 
-def _convert(arguments: argparse.Namespace) -> int:
+def _convert(arguments: argparse.Namespace) -> None:
     name, file = known(arguments.name), arguments.file
     if not file.is_file():
         raise UserError(f"{file} is a folder; name the file in it." if file.is_dir() else f"There is no file {file}.")
-    output = arguments.output or file.with_name(_stem(file.name) + (TORCH if arguments.to_torch else OURS))
+    stem = next((file.name.removesuffix(end) for end in (OURS, TORCH) if file.name.endswith(end)), file.stem)
+    output = arguments.output or file.with_name(stem + (TORCH if arguments.to_torch else OURS))
     if output.exists() and not arguments.force:
         raise UserError(f"There is a file {output} already; name another by --output, or replace it by --force.")
     variables = store.read_weights(name, file)
@@ -106,15 +102,6 @@ def _convert(arguments: argparse.Namespace) -> int:
     else:
         save(variables, output, metadata)
     print(output)
-    return 0
-
-
-def _stem(name: str) -> str:
-    """A file's name without its ending, or without the whole of an ending of ours."""
-    for ending in (OURS, TORCH):
-        if name.endswith(ending):
-            return name.removesuffix(ending)
-    return Path(name).stem
 
 
 def _verify(arguments: argparse.Namespace) -> int:
@@ -140,8 +127,7 @@ def _checks(arguments: argparse.Namespace, card: WeightCard) -> list[verify.Chec
     if arguments.reference:
         checks.append(verify.reference_logits(card, arguments.reference))
     if arguments.images:
-        synsets = verify.read_synsets(arguments.synsets)
-        checks.append(verify.imagenet_folder(card, arguments.images, synsets))
+        checks.append(verify.imagenet_folder(card, arguments.images, verify.read_synsets(arguments.synsets)))
     if arguments.cifar:
         if card.data != "CIFAR-10":
             raise UserError(f"--cifar is for weights of CIFAR-10, but {card.model} {card.tag} is of {card.data}.")
@@ -158,26 +144,25 @@ def _checks(arguments: argparse.Namespace, card: WeightCard) -> list[verify.Chec
 
 
 def _cards(name: str) -> tuple[WeightCard, ...]:
-    cards = weights_for(known(name))
-    if not cards:
-        raise UserError(f"There are no weights for {name!r}; `list` shows the models that have some.")
-    return cards
+    if cards := weights_for(known(name)):
+        return cards
+    raise UserError(f"There are no weights for {name!r}; `list` shows the models that have some.")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        return arguments.run(arguments) or 0
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"{error.filename} cannot be used" if error.filename else "The system refused"
+        raise UserError(f"{where}: {error.strerror or error}; correct the path or its permissions.") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 if all went well, 1 if a check failed, 2 for a mistake that a person can mend."""
+    """Run a command; return 0 if all went well, 1 if a check failed, 2 for a user error."""
     arguments = parser().parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except UserError as error:
-        print(f"jaxtl: {error}", file=sys.stderr)
-    except OSError as error:
-        where = f"{error.filename} cannot be used" if error.filename else "The system refused"
-        print(f"jaxtl: {where}: {error.strerror or error}; correct the path or its permissions.", file=sys.stderr)
-    except KeyboardInterrupt:
-        print("jaxtl: interrupted; the same command goes on, and a download from where it broke off.", file=sys.stderr)
-        return 130
-    return 2
+    return exit_status(lambda: _run(arguments))
 
 
 if __name__ == "__main__":

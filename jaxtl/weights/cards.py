@@ -7,6 +7,8 @@ is ``None``.
 """
 
 import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from jaxtl.errors import UserError
 
@@ -22,7 +24,7 @@ class WeightCard:
       tag: name of the weights among the network's: ``imagenet1k_v1``.
       file: name of the file.
       url: where to download it; ``None`` if it is only to be had as part of ``archive``.
-      sha256: first digits of the file's SHA-256; ``None``: not known, and nothing is then downloaded by itself.
+      sha256: first digits of the file's SHA-256; ``None``: not published.
       licence: under which its publisher gives it.
       data: what it was trained on.
       classes: number of its classes.
@@ -32,6 +34,8 @@ class WeightCard:
       interpolation: of that resize.
       top1: accuracy in percent that its publisher gives for it on the test (ImageNet: validation) set.
       top1_left_out: images of the test set that its publisher did not count.
+      md5: the file's MD5; ``None``: not published. Without any hash nothing is downloaded by itself.
+      options: of the architecture that the weights are for, beyond its name.
       archive: address of a zip file that holds it; ``None`` if it stands alone.
       note: what else there is to know.
     """
@@ -51,8 +55,16 @@ class WeightCard:
     interpolation: str | None
     top1: float | None
     top1_left_out: int = 0
+    md5: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     archive: str | None = None
     note: str = ""
+
+    @property
+    def digest(self) -> tuple[str, str] | None:
+        """The name of a hash, ``"sha256"`` or ``"md5"``, and its first digits; ``None``: none is published."""
+        known = (("sha256", self.sha256), ("md5", self.md5))
+        return next(((name, value) for name, value in known if value), None)
 
 
 def _torchvision(model: str, digest: str, top1: float, version: int = 1) -> WeightCard:
@@ -78,6 +90,7 @@ def _torchvision(model: str, digest: str, top1: float, version: int = 1) -> Weig
 # One zip file of 13 networks, 933 MB, whose hash its author does not publish.
 ZOO_ARCHIVE = "https://rutgers.box.com/shared/static/gkw08ecs797j2et1ksmbg1w5t3idf5r5.zip"
 ZOO_MIRROR = "https://drive.google.com/file/d/17fmN8eQdLpq2jIMQ_X0IXDPXfI9oVWgq/view"
+_CIFAR10: dict[str, Any] = {"data": "CIFAR-10", "classes": 10, "input_size": 32, "resize": None, "interpolation": None}
 
 
 def _zoo(base: str, top1: float) -> WeightCard:
@@ -88,17 +101,13 @@ def _zoo(base: str, top1: float) -> WeightCard:
         url=None,
         sha256=None,
         licence="MIT",
-        data="CIFAR-10",
-        classes=10,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.2471, 0.2435, 0.2616),
-        input_size=32,
-        resize=None,
-        interpolation=None,
         top1=top1,
         top1_left_out=16,  # its last batch of 256 is dropped
         archive=ZOO_ARCHIVE,
         note="best epoch by test accuracy",
+        **_CIFAR10,
     )
 
 
@@ -111,15 +120,42 @@ def _akamaster(depth: int, digest: str, error: float) -> WeightCard:
         url=f"https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/{file}",
         sha256=digest,
         licence="BSD-2-Clause",
-        data="CIFAR-10",
-        classes=10,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
-        input_size=32,
-        resize=None,
-        interpolation=None,
         top1=round(100 - error, 2),
+        **_CIFAR10,
     )
+
+
+# Licences and accuracies: keras.io/api/applications and github.com/keras-team/keras-applications, README.md.
+_KERAS_SITE = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_KERAS_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)  # it subtracts these of 255 and divides by nothing
+
+
+def _keras(name: str, licence: str, top1: float, md5: str, md5_without_top: str) -> Iterator[WeightCard]:
+    """The files of a network of Keras's applications with and without top (keras 3.15, ``src/applications``)."""
+    base = name.removesuffix("_v1")
+    family = name.rstrip("0123456789") if "dense" in name else base if "vgg" in name else "resnet"
+    for suffix, digest in (("", md5), ("_notop", md5_without_top)):
+        file = f"{base}_weights_tf_dim_ordering_tf_kernels{suffix}.h5"
+        yield WeightCard(
+            model=name,
+            tag=f"imagenet1k_keras{suffix}",
+            file=file,
+            url=f"{_KERAS_SITE}{family}/{file}",
+            sha256=None,
+            md5=digest,
+            licence=licence,
+            data="ImageNet-1k",
+            classes=0 if suffix else 1000,
+            input_size=224,
+            resize=None,
+            interpolation=None,
+            top1=None if suffix else top1,
+            options={"hidden": ()} if suffix and "vgg" in name else {},
+            mean=IMAGENET_MEAN if "dense" in name else _KERAS_MEAN,
+            std=IMAGENET_STD if "dense" in name else (1 / 255,) * 3,
+        )
 
 
 CARDS: tuple[WeightCard, ...] = (
@@ -158,6 +194,17 @@ CARDS: tuple[WeightCard, ...] = (
     _akamaster(44, "014dd654", 6.90),
     _akamaster(56, "4bfd9763", 6.61),
     _akamaster(110, "1d1ed7c2", 6.32),
+    *_keras("vgg16", "CC-BY-4.0", 71.3, "64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc"),
+    *_keras("vgg19", "CC-BY-4.0", 71.3, "cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6"),
+    *_keras(
+        "densenet121", "BSD-3-Clause", 75.0, "9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738"
+    ),
+    *_keras(
+        "densenet169", "BSD-3-Clause", 76.2, "d699b8f76981ab1b30698df4c175e90b", "b8c4d4c20dd625c148057b9ff1c1176b"
+    ),
+    *_keras(
+        "densenet201", "BSD-3-Clause", 77.3, "1ceb130c1ea1b78c3bf6114dbdfd8807", "c13680b51ded0fb44dff2d8f86ac8bb1"
+    ),
 )
 
 

@@ -1,15 +1,8 @@
-"""Between PyTorch's names and layouts and ours, both ways, from one table per family.
+"""Between the names and layouts of PyTorch or Keras and ours, both ways, from one table of names (``names.py``)."""
 
-A rule of a table is a pattern of our path and a template of torch's key: ``stage3/block2/conv1`` and
-``layer3.1.conv1``. Leaves follow from the layer: ``kernel`` is ``weight``, transposed; ``scale`` is ``weight``;
-``mean`` and ``var`` are ``running_mean`` and ``running_var``. Both directions ask the same function for the key of a
-leaf, so that one is the exact inverse of the other.
-"""
-
-import dataclasses
 import functools
-import re
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,13 +11,13 @@ import numpy as np
 from flax import traverse_util
 
 from jaxtl.errors import UserError
-from jaxtl.models import build_model, model_options
+from jaxtl.models import build_model
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.fit import leaves, misfit, shown
+from jaxtl.weights.formats.torch_file import StateDict, inner
+from jaxtl.weights.names import Names, Path, keras_names, torch_names
 
-StateDict = dict[str, np.ndarray]
 Variables = dict[str, Any]
-Path = tuple[str, ...]
 Shape = tuple[int, ...]
 
 WAY_OUT = "Take weights of the same architecture, and give the options that they were made with."
@@ -32,91 +25,13 @@ WAY_OUT = "Take weights of the same architecture, and give the options that they
 COUNTER = "num_batches_tracked"  # torch counts the batches that a norm has seen; only its momentum=None reads it
 
 
-@dataclasses.dataclass(frozen=True)
-class Family:
-    """How a family of networks is called in PyTorch.
-
-    Attributes:
-      rules: pairs (pattern of our layer's path, its PyTorch name); the name is a template for ``re.Match.expand`` or a
-        function of the match, and the first rule that matches the whole path counts.
-      head: PyTorch's name of the last layer.
-      old_names: pairs (pattern, replacement) that bring the keys of old files up to date.
-    """
-
-    rules: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
-    head: str
-    old_names: tuple[tuple[str, str], ...] = ()
-
-
-def _from_zero(template: str) -> Callable[[re.Match[str]], str]:
-    """A template whose ``{block}`` counts from zero, where ours counts from one."""
-    return lambda match: template.format(**{**match.groupdict(), "block": int(match["block"]) - 1})
-
-
-_RESNET = (
-    ("stem/conv", "conv1"),
-    ("stem/norm", "bn1"),
-    (r"stage(?P<stage>\d)/block(?P<block>\d+)/conv(?P<i>\d)", _from_zero("layer{stage}.{block}.conv{i}")),
-    (r"stage(?P<stage>\d)/block(?P<block>\d+)/norm(?P<i>\d)", _from_zero("layer{stage}.{block}.bn{i}")),
-    (r"stage(?P<stage>\d)/block(?P<block>\d+)/shortcut_conv", _from_zero("layer{stage}.{block}.downsample.0")),
-    (r"stage(?P<stage>\d)/block(?P<block>\d+)/shortcut_norm", _from_zero("layer{stage}.{block}.downsample.1")),
-)
-RESNET = Family(_RESNET, head="fc")
-CIFAR_RESNET = Family(_RESNET, head="linear")
-
-DENSENET = Family(
-    (
-        ("stem/conv", "features.conv0"),
-        ("stem/norm", "features.norm0"),
-        (r"stage(\d)/layer(\d+)/((?:norm|conv)\d)", r"features.denseblock\1.denselayer\2.\3"),
-        (r"stage(\d)/transition/(norm|conv)", r"features.transition\1.\2"),
-        (r"stage4/norm", "features.norm5"),
-    ),
-    head="classifier",
-    # Files from before PyTorch 0.4 have a dot that later versions do not allow: "denselayer1.norm.1".
-    old_names=((r"(.*\.denselayer\d+\.(?:norm|conv))\.(\d\..*)", r"\1\2"),),
-)
-
-
-def vgg_family(depths: tuple[int, ...], batch_norm: bool) -> Family:
-    """VGG's names count every convolution, norm, ReLU and pool of ``features``, so they depend on the variant."""
-    rules: list[tuple[str, str]] = []
-    index = 0
-    for i, depth in enumerate(depths):
-        stage = f"stage{i}" if i else "stem"
-        for j in range(1, depth + 1):
-            rules.append((f"{stage}/conv{j}", f"features.{index}"))
-            if batch_norm:
-                rules.append((f"{stage}/norm{j}", f"features.{index + 1}"))
-            index += 3 if batch_norm else 2  # convolution, perhaps norm, ReLU
-        index += 1  # pool
-    rules += [("hidden/linear1", "classifier.0"), ("hidden/linear2", "classifier.3")]
-    return Family(tuple(rules), head="classifier.6")
-
-
-def family_of(name: str) -> Family:
-    """The table of a model.
-
-    Raises:
-      UserError: for a model that PyTorch's libraries do not have, such as the small networks of the studies.
-    """
-    if name.startswith("cifar_resnet"):
-        return CIFAR_RESNET
-    if name.startswith("resnet"):
-        return RESNET
-    if name.startswith("densenet"):
-        return DENSENET
-    if name.startswith("vgg"):
-        options = model_options(name)
-        return vgg_family(options["depths"], options["batch_norm"])
-    raise UserError(f"{name} has no counterpart in PyTorch: ResNets, VGGs and DenseNets are converted.")
-
-
 def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> Variables:
     """Variables of a model from a PyTorch state dict.
 
-    Strict: each key finds its leaf and each leaf its key, or one error says which did not. The number of classes is
-    the file's; a state dict without a last layer gives a model without a head.
+    Strict: each key finds its leaf and each leaf its key, or one error says which did not. Two things are put right
+    with a warning: a state dict inside a checkpoint is found, and a prefix with which all keys of the network begin is
+    taken off (Lightning's ``model.``, ``module.``, ``_orig_mod.``, wrappers that keep averaged weights). The number of
+    classes is the file's; a state dict without a last layer gives a model without a head.
 
     Args:
       name: one of ``list_models()`` with a counterpart in PyTorch.
@@ -130,25 +45,25 @@ def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> Vari
     Raises:
       UserError: for an unknown model, or a state dict that does not fit it.
     """
-    family = family_of(name)
-    given = {_current(key, family): array for key, array in _arrays(state_dict).items()}
-    if len(given) < len(state_dict):
-        raise UserError(f"The state dict for {name} has a layer under an old and a new name; keep one of the two.")
-    weight = given.get(f"{family.head}.weight")
-    shapes = skeleton(name, 0 if weight is None else len(np.atleast_1d(weight)), **options)
-    keys = {path: _key(path, family) for path in shapes}
-    wanted = {key: _torch_shape(path, shapes[path]) for path, key in keys.items() if key}
-    counters = {key.removesuffix("running_mean") + COUNTER for key in wanted if key.endswith(".running_mean")}
-    strange = [f"{'/'.join(path)} has no counterpart in PyTorch" for path, key in keys.items() if key is None]
-    strange += [
-        f"{key} has type {array.dtype}, no floating-point numbers"
-        for key, array in given.items()
-        if key in wanted and array.dtype.kind not in "fV"
-    ]
-    found = {key: array.shape for key, array in given.items() if key not in counters}
-    if problems := misfit(found, wanted, strange):
-        raise UserError(f"The state dict does not fit {name}: {problems}. {WAY_OUT}")
-    return traverse_util.unflatten_dict({path: _to_ours(path, given[key], shapes) for path, key in keys.items() if key})
+    return _to_variables(name, torch_names(name, **options), state_dict, options)
+
+
+def from_keras(name: str, arrays: Mapping[str, Any], **options: Any) -> Variables:
+    """Variables of a model from the arrays of the network of the same kind in Keras's applications.
+
+    Strict, as ``from_torch``. Keras's ResNets are ``resnet50_v1`` and its relatives. Where Keras takes images with blue
+    first and the mean subtracted (VGG, ResNet), the first kernel is turned round: the model takes red first, images in
+    [0, 1], and the mean and std of the card ``imagenet1k_keras``. Without its top, VGG needs the option ``hidden=()``.
+
+    Args:
+      name: one of ``jaxtl.weights.names.KERAS_MODELS``.
+      arrays: by the name of the layer and of the array, ``conv1_conv/kernel``, as ``read_keras_file`` returns them.
+      **options: options of the architecture, as for ``build_model``.
+
+    Raises:
+      UserError: for a model that Keras does not have, or arrays that do not fit it.
+    """
+    return _to_variables(name, keras_names(name, **options), arrays, options)
 
 
 def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> StateDict:
@@ -160,29 +75,35 @@ def to_torch(name: str, variables: Mapping[str, Any], **options: Any) -> StateDi
       **options: options of the architecture, as for ``build_model``.
 
     Returns:
-      C-contiguous arrays by key, of the dtypes of ``variables``; ``num_batches_tracked`` is 0.
+      C-contiguous arrays by key, in PyTorch's order and of the dtypes of ``variables``; ``num_batches_tracked`` is 0.
 
     Raises:
       UserError: if the variables are not those of the model, or a head has no counterpart.
     """
-    family = family_of(name)
-    given = {leaf: np.asarray(array) for leaf, array in leaves(variables).items()}
-    shapes = skeleton(name, classes_of(given), **options)
-    strange = [f"{'/'.join(path)} has no counterpart in PyTorch" for path in shapes if _key(path, family) is None]
-    problems = misfit(
-        {leaf: array.shape for leaf, array in given.items()},
-        {"/".join(path): shape for path, shape in shapes.items()},
-        strange,
-    )
-    if problems:
-        raise UserError(f"The variables do not fit {name}: {problems}. {WAY_OUT}")
     state_dict: StateDict = {}
-    for path in shapes:
-        if key := _key(path, family):
-            state_dict[key] = _to_torch(path, given["/".join(path)], shapes)
-            if path[-1] == "var":
-                state_dict[key.removesuffix("running_var") + COUNTER] = np.zeros((), np.int64)
+    for key, array in _to_arrays(name, torch_names(name, **options), variables, options).items():
+        state_dict[key] = array
+        if key.endswith(".running_var"):
+            state_dict[key.removesuffix("running_var") + COUNTER] = np.zeros((), np.int64)
     return state_dict
+
+
+def to_keras(name: str, variables: Mapping[str, Any], **options: Any) -> StateDict:
+    """The inverse of ``from_keras``: arrays by the name of the layer and of the array, in Keras's order of layers.
+
+    ``write_keras_file`` makes a file of them that ``model.load_weights`` takes.
+
+    Raises:
+      UserError: if Keras has no such model, or the variables are not those of the model.
+    """
+    return _to_arrays(name, keras_names(name, **options), variables, options)
+
+
+def _differences(
+    given: Mapping[str, np.ndarray], shapes: Mapping[Path, Shape], others: Sequence[str] = ()
+) -> str | None:
+    wanted = {"/".join(path): shape for path, shape in shapes.items()}
+    return misfit({leaf: np.shape(array) for leaf, array in given.items()}, wanted, others)
 
 
 def classes_of(given: Mapping[str, np.ndarray]) -> int:
@@ -191,39 +112,15 @@ def classes_of(given: Mapping[str, np.ndarray]) -> int:
     return 0 if bias is None else bias.size
 
 
-def check_fit(name: str, variables: Mapping[str, Any], source: str) -> None:
-    """Compare names and shapes with those of a model without options.
+def check_fit(name: str, variables: Mapping[str, Any], source: str, **options: Any) -> None:
+    """Compare names and shapes with those of a model.
 
     Raises:
       UserError: saying which leaves are missing, left over or of another shape.
     """
     given = leaves(variables)
-    wanted = {"/".join(path): shape for path, shape in skeleton(name, classes_of(given)).items()}
-    if problems := misfit({leaf: array.shape for leaf, array in given.items()}, wanted):
+    if problems := _differences(given, skeleton(name, classes_of(given), **options)):
         raise UserError(f"{source} does not fit {name}: {problems}. {WAY_OUT}")
-
-
-def _arrays(state_dict: Any) -> StateDict:
-    """What a caller gave, as arrays by key.
-
-    Raises:
-      UserError: if it is no dictionary with names as keys, or holds something that is no array.
-    """
-    if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
-        raise UserError(
-            f"The state dict is of type {type(state_dict).__name__}, but it must have arrays by PyTorch's names, as "
-            "jaxtl.weights.read_torch_file(path) returns them."
-        )
-    arrays = {}
-    for key, value in state_dict.items():
-        try:
-            arrays[key] = np.asarray(value)
-        except Exception as error:  # whatever stands there has its own reasons to be no array
-            raise UserError(
-                f"{shown(key)} in the state dict is of type {type(value).__name__}, which is no array ({error}); turn "
-                "it into one: tensor.detach().cpu().float().numpy()."
-            ) from error
-    return arrays
 
 
 @functools.lru_cache(maxsize=64)
@@ -245,30 +142,130 @@ def skeleton(name: str, num_classes: int, **options: Any) -> dict[Path, Shape]:
     """
     try:
         return dict(_skeleton(name, num_classes, tuple(sorted(options.items()))))
-    except TypeError:  # options that cannot be hashed, a head's mapping say
+    except TypeError:  # options that cannot be hashed, such as a head's mapping
         return dict(_skeleton.__wrapped__(name, num_classes, tuple(sorted(options.items()))))
 
 
-# --- one leaf ---
-
-_LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+# --- all arrays of a network ---
 
 
-def _key(path: Path, family: Family) -> str | None:
-    """PyTorch's key of a leaf; ``None`` if it has none."""
-    layer = "/".join(path[1:-1])
-    if layer == f"{HEAD}/linear":
-        return f"{family.head}.{_LEAVES[path[-1]]}"
-    for pattern, name in family.rules:
-        if match := re.fullmatch(pattern, layer):
-            return f"{match.expand(name) if isinstance(name, str) else name(match)}.{_LEAVES[path[-1]]}"
+def _to_variables(name: str, names: Names, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Variables:
+    given = _arrays(arrays, names.library)
+    count, given = len(given), {names.current(key): array for key, array in given.items()}
+    if len(given) < count:
+        raise UserError(f"The state dict for {name} has a layer under an old and a new name; keep one of the two.")
+    if _compare(name, names, given, options)[0]:
+        given = _without_prefix(name, names, given, options)
+    _, shapes = _compare(name, names, given, options)
+    return traverse_util.unflatten_dict(
+        {path: _to_ours(names, path, given[key], shapes) for path in shapes if (key := names.key(path))}
+    )
+
+
+def _to_arrays(name: str, names: Names, variables: Mapping[str, Any], options: Mapping[str, Any]) -> StateDict:
+    given = {leaf: np.asarray(array) for leaf, array in leaves(variables).items()}
+    shapes = skeleton(name, classes_of(given), **options)
+    strange = [f"{'/'.join(path)} has no counterpart in {names.library}" for path in shapes if not names.key(path)]
+    if problems := _differences(given, shapes, strange):
+        raise UserError(f"The variables do not fit {name}: {problems}. {WAY_OUT}")
+    return {
+        names.key(path) or "": _to_theirs(names, path, given["/".join(path)], shapes) for path in names.in_order(shapes)
+    }
+
+
+def _arrays(state_dict: Any, library: str) -> StateDict:
+    """What a caller gave, as arrays by key; a checkpoint's state dict is found.
+
+    Raises:
+      UserError: if it is not a dictionary with names as keys, or holds something that is not an array.
+    """
+    for _ in range(8):
+        if not isinstance(state_dict, Mapping) or (within := inner(state_dict)) is None:
+            break
+        state_dict = within
+    if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
+        raise UserError(
+            f"The state dict is of type {type(state_dict).__name__}, but it must have arrays by {library}'s names, "
+            "as jaxtl.weights.read_torch_file(path) and read_keras_file(path) return them."
+        )
+    arrays = {}
+    for key, value in state_dict.items():
+        try:
+            arrays[key] = np.asarray(value)
+        except Exception as error:  # whatever stands there has its own reasons
+            raise UserError(
+                f"{shown(key)} in the state dict is of type {type(value).__name__}, which is not an array ({error}); "
+                "turn it into one: tensor.detach().cpu().float().numpy()."
+            ) from error
+    return arrays
+
+
+def _compare(
+    name: str, names: Names, given: Mapping[str, np.ndarray], options: Mapping[str, Any]
+) -> tuple[str | None, dict[Path, Shape]]:
+    """How arrays by the library's keys differ from a model's, in words, and the shapes of the model's leaves."""
+    bias = given.get(f"{names.head}{names.separator}{names.leaves['bias']}")
+    shapes = skeleton(name, 0 if bias is None else bias.size, **options)
+    keys = {path: names.key(path) for path in shapes}
+    wanted = {key: _their_shape(names, path, shapes[path]) for path, key in keys.items() if key}
+    counters = {key.removesuffix("running_mean") + COUNTER for key in wanted if key.endswith(".running_mean")}
+    strange = [f"{'/'.join(path)} has no counterpart in {names.library}" for path, key in keys.items() if not key]
+    strange += [
+        f"{key} has type {array.dtype}, not floating-point numbers"
+        for key, array in given.items()
+        if key in wanted and array.dtype.kind not in "fV"
+    ]
+    return misfit({key: array.shape for key, array in given.items() if key not in counters}, wanted, strange), shapes
+
+
+def _under_prefix(
+    name: str, names: Names, given: StateDict, options: Mapping[str, Any]
+) -> tuple[str, StateDict] | None:
+    """A prefix under which all keys of the model are, and the arrays there without it.
+
+    Where several networks of the kind are in one state dict, averaged weights (``ema``) count first, then the shortest
+    prefix.
+    """
+    first = names.key(names.in_order(skeleton(name, 0, **options))[0]) or ""
+    prefixes = dict.fromkeys(key.removesuffix(first) for key in given if key.endswith(names.separator + first))
+    for prefix in sorted(prefixes, key=lambda prefix: ("ema" not in prefix.lower(), len(prefix))):
+        part = {key.removeprefix(prefix): array for key, array in given.items() if key.startswith(prefix)}
+        if not _compare(name, names, part, options)[0]:
+            return prefix, part
     return None
 
 
-def _current(key: str, family: Family) -> str:
-    for pattern, replacement in family.old_names:
-        key = re.sub(f"^{pattern}$", replacement, key)
-    return key
+def _without_prefix(name: str, names: Names, given: StateDict, options: Mapping[str, Any]) -> StateDict:
+    """The arrays of a state dict that does not fit as it is, under the prefix with which they do.
+
+    Raises:
+      UserError: if there is no such prefix.
+    """
+    if found := _under_prefix(name, names, given, options):
+        prefix, part = found
+        others = [shown(key) for key in given if not key.startswith(prefix)]
+        left = f"; other keys were left out ({len(others)}): {', '.join(others[:4])}" if others else ""
+        more = ", …" if len(others) > 4 else ""
+        warnings.warn(f"The prefix {prefix!r} was taken off the keys of {name}{left}{more}.", stacklevel=4)
+        return part
+    problems, _ = _compare(name, names, given, options)
+    prefix = _common_prefix(list(given))
+    hint = f" (its keys all begin with {shown(prefix)!r})" if prefix else ""
+    what = f"The state dict{hint} does" if names.library == "PyTorch" else f"The arrays{hint} do"
+    raise UserError(f"{what} not fit {name}: {problems}. {WAY_OUT}")
+
+
+def _common_prefix(keys: list[str]) -> str:
+    """The longest prefix of all keys that ends in a dot."""
+    prefix = ""
+    for part in keys[0].split(".")[:-1] if keys else ():
+        if not all(key.startswith(f"{prefix}{part}.") for key in keys):
+            break
+        prefix += f"{part}."
+    return prefix
+
+
+# --- one leaf ---
 
 
 def _maps_before(path: Path, shapes: Mapping[Path, Shape]) -> Shape | None:
@@ -284,34 +281,36 @@ def _maps_before(path: Path, shapes: Mapping[Path, Shape]) -> Shape | None:
     return bins, bins, channels
 
 
-def _torch_shape(path: Path, shape: Shape) -> Shape:
-    """The shape of a leaf in PyTorch."""
-    if path[-1] != "kernel":
+def _their_shape(names: Names, path: Path, shape: Shape) -> Shape:
+    if path[-1] != "kernel" or names.library == "Keras":
         return shape
     return (shape[1], shape[0]) if len(shape) == 2 else (shape[3], shape[2], shape[0], shape[1])
 
 
-def _to_ours(path: Path, array: np.ndarray, shapes: Mapping[Path, Shape]) -> np.ndarray:
+def _turned(names: Names, path: Path, array: np.ndarray) -> np.ndarray:
+    """The first kernel for channels in the opposite order, any other leaf as it is."""
+    first = next(iter(names.layers)).split("/")
+    return array[:, :, ::-1] if names.bgr and list(path[1:]) == [*first, "kernel"] else array
+
+
+def _to_ours(names: Names, path: Path, array: np.ndarray, shapes: Mapping[Path, Shape]) -> np.ndarray:
     if array.dtype.itemsize < 4:  # half precision is a way to store weights, not to keep them
         array = array.astype(np.float32)
-    if path[-1] != "kernel":
-        return array
-    if maps := _maps_before(path, shapes):
+    if names.library == "Keras":
+        array = _turned(names, path, array)
+    elif maps := _maps_before(path, shapes):
         rows, columns, channels = maps
         array = array.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0).reshape(shapes[path])
-    elif array.ndim == 2:
-        array = array.T
-    else:
-        array = array.transpose(2, 3, 1, 0)  # OIHW to HWIO
+    elif path[-1] == "kernel":
+        array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)  # OIHW to HWIO
     return np.ascontiguousarray(array)
 
 
-def _to_torch(path: Path, array: np.ndarray, shapes: Mapping[Path, Shape]) -> np.ndarray:
-    if path[-1] == "kernel":
-        if maps := _maps_before(path, shapes):
-            array = array.reshape(*maps, -1).transpose(3, 2, 0, 1).reshape(array.shape[1], array.shape[0])
-        elif array.ndim == 2:
-            array = array.T
-        else:
-            array = array.transpose(3, 2, 0, 1)  # HWIO to OIHW
+def _to_theirs(names: Names, path: Path, array: np.ndarray, shapes: Mapping[Path, Shape]) -> np.ndarray:
+    if names.library == "Keras":
+        array = _turned(names, path, array)
+    elif maps := _maps_before(path, shapes):
+        array = array.reshape(*maps, -1).transpose(3, 2, 0, 1).reshape(array.shape[1], array.shape[0])
+    elif path[-1] == "kernel":
+        array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)  # HWIO to OIHW
     return np.ascontiguousarray(array)

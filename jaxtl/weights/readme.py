@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from jaxtl.weights.cards import CARDS, ZOO_ARCHIVE, ZOO_MIRROR, WeightCard
+from jaxtl.weights.store import HASHES
 
-HEADINGS = ("model", "tag", "top-1 %", "trained on", "input", "resize", "mean", "std", "licence", "file", "SHA-256")
+HEADINGS = ("model", "tag", "top-1 %", "trained on", "input", "resize", "mean", "std", "licence", "file", "hash")
 
 _TEXT = f"""\
 # Pretrained weights
@@ -25,12 +26,14 @@ your own into safetensors, and `verify NAME` compares with published accuracy (`
   9,984 of the 10,000 test images.
 - **mean, std** are of images in [0, 1]. **resize** is the length of the shorter side before the centre crop to
   **input**.
-- **SHA-256** is the beginning of the publisher's file's; an empty field means that it is not known.
+- **hash** is the beginning of that of the publisher's file; an empty field means that none is published.
 - **Licences** are those under which the files or their repositories are published. torchvision adds that models "may
   have their own licenses or terms and conditions derived from the dataset used for training"; whether your use is
   permitted is yours to find out.
 - The **cifar10_zoo** files are parts of one archive of 933 MB without a published hash, {ZOO_ARCHIVE} (also
   {ZOO_MIRROR}), which is therefore not downloaded by itself: unpack it, and name the folder by `$JAXTL_WEIGHTS`.
+- The **imagenet1k_keras** files are those of Keras's applications, read by h5py (`pip install 'jaxtl[keras]'`).
+  `..._notop` has no last layer; for VGG it has no dense layers either, so that the model needs `hidden=()`.
 - The **imagenet1k_v2** weights were trained with label smoothing, mixup and more; they classify better, and as frozen
   features for another task they can be worse than v1.
 """
@@ -49,7 +52,7 @@ def cells(card: WeightCard) -> tuple[str, ...]:
         " ".join(f"{value:g}" for value in card.std),
         card.licence,
         card.file,
-        card.sha256 or "",
+        f"{HASHES[card.digest[0]]} {card.digest[1][:8]}" if card.digest else "",
     )
 
 

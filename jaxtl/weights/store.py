@@ -4,27 +4,23 @@ import contextlib
 import difflib
 import os
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.runtime.cache import cache_dir
 from jaxtl.runtime.fetch import fetch, file_hash
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
-from jaxtl.weights.convert import Variables, check_fit, from_torch
-from jaxtl.weights.formats.torch_file import StateDict, read_with_metadata
+from jaxtl.weights.convert import Variables, check_fit, from_keras, from_torch
+from jaxtl.weights.formats.keras_file import SIGNATURE, read_keras_file
+from jaxtl.weights.formats.torch_file import read_with_metadata
 from jaxtl.weights.variables_file import is_ours, save, unflattened
 
 FOLDER_VARIABLE = "JAXTL_WEIGHTS"
+HASHES = {"sha256": "SHA-256", "md5": "MD5"}
 _SOURCE_HASH = "source_sha256"  # in a conversion's metadata: of the publisher's file
-
-
-class Original(NamedTuple):
-    """The publisher's file on this machine, and its SHA-256."""
-
-    path: Path
-    sha256: str
 
 
 def load(
@@ -39,7 +35,7 @@ def load(
 
     A tag's file is looked for in ``weights_dir``, where it counts more than what the cache keeps, and is else
     downloaded; the hash of the publisher's file is checked, and the file converted and cached. A path is read as it is:
-    a file of PyTorch, or one that ``save`` wrote.
+    a file of PyTorch or Keras, or one that ``save`` wrote.
 
     Args:
       name: one of ``list_models()``.
@@ -56,29 +52,31 @@ def load(
         it then gives the address and where to put the file.
     """
     if is_tag(name, weights):
-        return _of_card(card_for(name, str(weights)), weights_dir, progress, timeout_s)
+        return _of_card(card_for(name, str(weights)), weights_dir, progress=progress, timeout_s=timeout_s)
     variables = read_weights(name, weights)
     check_fit(name, variables, str(weights))
     return variables
 
 
 def read_weights(name: str, path: str | Path, **options: Any) -> Variables:
-    """The variables in a file on this machine, of PyTorch or of ``save``.
+    """The variables in a file on this machine, of PyTorch, Keras or ``save``.
 
     Args:
       name: one of ``list_models()``.
       path: the file. One that ``save`` wrote is not compared with the model.
-      **options: options of the architecture; a stage that they leave away may be in PyTorch's file.
+      **options: options of the architecture; a stage that they leave away may be in the file.
 
     Raises:
-      UserError: if the file cannot be read, or is PyTorch's of another model.
+      UserError: if the file cannot be read, or is of another model.
     """
     path = _existing(name, path)
-    arrays, metadata = read_with_metadata(path)
+    with path.open("rb") as file:
+        is_keras = file.read(len(SIGNATURE)) == SIGNATURE
+    arrays, metadata = (read_keras_file(path), {}) if is_keras else read_with_metadata(path)
     if is_ours(arrays):
         return unflattened(arrays, metadata, str(path))
     try:
-        return _from_torch(name, arrays, options)
+        return _converted(from_keras if is_keras else from_torch, name, arrays, options)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -90,7 +88,7 @@ def is_tag(name: str, weights: str | Path) -> bool:
 
 def converted_path(card: WeightCard) -> Path:
     """Where the cache keeps a card's converted weights."""
-    digest = f"-{card.sha256}" if card.sha256 else ""
+    digest = f"-{card.digest[1][:8]}" if card.digest else ""
     return cache_dir() / "weights" / f"{card.model}-{card.tag}{digest}.safetensors"
 
 
@@ -116,16 +114,17 @@ def _existing(name: str, path: str | Path) -> Path:
     raise UserError(f"There is no file of weights {there}, and no such tag: the tags of {name} are: {known}{hint}")
 
 
-def _from_torch(name: str, arrays: StateDict, options: dict[str, Any]) -> Variables:
-    """``from_torch``, also of a whole network where the options leave stages away."""
-    options = {option: value for option, value in options.items() if option != "head"}  # PyTorch's is linear
+def _converted(
+    convert: Callable[..., Variables], name: str, arrays: Mapping[str, Any], options: Mapping[str, Any]
+) -> Variables:
+    """``from_torch`` or ``from_keras``, also of a whole network where the options leave stages away."""
+    options = {option: value for option, value in options.items() if option != "head"}  # theirs is linear
     try:
-        return from_torch(name, arrays, **options)
+        return convert(name, arrays, **options)
     except UserError:
-        if not set(build_model(name, 0, **options).stage_names) < set(build_model(name, 0).stage_names):
-            raise
-        with contextlib.suppress(UserError):
-            return from_torch(name, arrays)
+        if set(build_model(name, 0, **options).stage_names) < set(build_model(name, 0).stage_names):
+            with contextlib.suppress(UserError):
+                return convert(name, arrays)
         raise
 
 
@@ -139,18 +138,21 @@ def _is_file(path: Path) -> bool:
 # --- a card ---
 
 
-def _of_card(card: WeightCard, weights_dir: str | Path | None, progress: bool, timeout_s: float) -> Variables:
+def _of_card(card: WeightCard, weights_dir: str | Path | None, **fetching: Any) -> Variables:
     folder = _named_folder(weights_dir)
     original = _find(card, folder)
-    if kept := _read_converted(card, original):
+    found = file_hash(original, "sha256") if original else None
+    if kept := _read_converted(card, found):
         return kept
-    downloaded = original is None
-    if original is None:
-        original = _download(card, folder, progress, timeout_s)
-    variables = read_weights(card.model, original.path)
-    if _keep(card, original, variables) and downloaded:
-        with contextlib.suppress(OSError):  # the conversion holds the same numbers, and to_torch gives them back
-            original.path.unlink()
+    path = original or _download(card, folder, **fetching)
+    variables = read_weights(card.model, path, **card.options)
+    origin = {"model": card.model, "tag": card.tag, "source": card.url or card.archive or ""}
+    try:
+        save(variables, converted_path(card), origin | {_SOURCE_HASH: found or file_hash(path, "sha256")})
+        if original is None:
+            path.unlink(missing_ok=True)  # the conversion holds the same numbers, and to_torch gives them back
+    except (UserError, OSError) as error:
+        warnings.warn(f"The converted weights are not kept: {error} $JAXTL_CACHE names that place.", stacklevel=3)
     return variables
 
 
@@ -167,60 +169,49 @@ def _named_folder(weights_dir: str | Path | None) -> Path | None:
     return folder
 
 
-def _find(card: WeightCard, folder: Path | None) -> Original | None:
+def _find(card: WeightCard, folder: Path | None) -> Path | None:
     """The publisher's file on this machine, its hash checked; ``None`` if it is not there."""
     # "state_dicts" is the folder that the zoo's archive unpacks to.
     places = [folder / sub / card.file for sub in ("", "state_dicts", card.model)] if folder else []
     for place in (*places, download_path(card)):
         if _is_file(place):
-            found = file_hash(place, "sha256")
-            if card.sha256 and not found.startswith(card.sha256):
+            algorithm, wanted = card.digest or ("sha256", "")
+            found = file_hash(place, algorithm)
+            if not found.startswith(wanted):
                 raise UserError(
-                    f"{place} is not the file of {card.model} {card.tag}: its SHA-256 begins with {found[:8]} instead "
-                    f"of {card.sha256}; replace or delete it."
+                    f"{place} is not the file of {card.model} {card.tag}: its {HASHES[algorithm]} begins with "
+                    f"{found[:8]} instead of {wanted[:8]}; replace or delete it."
                 )
-            return Original(place, found)
+            return place
     return None
 
 
-def _download(card: WeightCard, folder: Path | None, progress: bool, timeout_s: float) -> Original:
-    place = download_path(card)
+def _download(card: WeightCard, folder: Path | None, **fetching: Any) -> Path:
     absent = f"{card.file} is not in {folder}, and " if folder else ""
-    if card.url is None or card.sha256 is None:
+    place = download_path(card)
+    if card.url is None or card.digest is None:
         raise UserError(
             f"{absent}the weights {card.tag} of {card.model} are {card.file} in the zip file "
             f"{card.archive or card.url}, which has no published hash and is therefore not downloaded by itself: get "
             f"it, and put {card.file} at {place} or into the folder ${FOLDER_VARIABLE}."
         )
     try:
-        path = fetch(card.url, place, sha256=card.sha256, progress=progress, timeout_s=timeout_s)
+        return fetch(card.url, place, sha256=card.sha256, md5=card.md5, **fetching)
     except UserError as error:
         raise UserError(f"{absent}{error}") from error
-    return Original(path, file_hash(path, "sha256"))
 
 
-def _keep(card: WeightCard, original: Original, variables: Variables) -> bool:
-    """Cache the conversion; whether that could be done."""
-    origin = {"model": card.model, "tag": card.tag, "source": card.url or card.archive or ""}
-    try:
-        save(variables, converted_path(card), origin | {_SOURCE_HASH: original.sha256})
-    except UserError as error:
-        warnings.warn(f"The converted weights are not kept: {error} $JAXTL_CACHE names that place.", stacklevel=2)
-        return False
-    return True
-
-
-def _read_converted(card: WeightCard, original: Original | None) -> Variables | None:
-    """The conversion that the cache keeps; ``None`` if there is none that can be used, or of this original."""
+def _read_converted(card: WeightCard, source_hash: str | None) -> Variables | None:
+    """The conversion that the cache keeps; ``None`` if there is none that can be used, or it is of another file."""
     path = converted_path(card)
     if not _is_file(path):
         return None
     try:
         arrays, metadata = read_with_metadata(path)
-        if original and metadata.get(_SOURCE_HASH) != original.sha256:
+        if source_hash and metadata.get(_SOURCE_HASH) != source_hash:
             return None
         variables = unflattened(arrays, metadata, str(path))
-        check_fit(card.model, variables, str(path))
+        check_fit(card.model, variables, str(path), **card.options)
     except UserError:
-        return None  # damaged, or written by a version with other names: convert anew
+        return None  # damaged, or written by a version with other names: convert again
     return variables

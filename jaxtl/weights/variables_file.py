@@ -19,15 +19,10 @@ DIGEST = "tensors_sha256"  # its name in the file's metadata
 
 
 def save(variables: Mapping[str, Any], path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write variables: a whole file or none.
-
-    Args:
-      variables: ``{"params": …, "batch_stats": …}``.
-      path: the file; missing folders are made.
-      metadata: notes that are kept in the file.
+    """Write ``{"params": …, "batch_stats": …}`` and notes: a whole file or none; missing folders are made.
 
     Raises:
-      UserError: if the variables are none, or the file cannot be written.
+      UserError: if the variables are not a nested dictionary, or the file cannot be written.
     """
     save_arrays(leaves(variables), path, metadata)
 

@@ -7,7 +7,7 @@ called with a network.
 import functools
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,23 +19,16 @@ from jaxtl.data import Dataset
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.models.fit import leaves, shown
-from jaxtl.runtime.compiler_options import compiler_options
 from jaxtl.weights.cards import WeightCard
 from jaxtl.weights.convert import classes_of
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".JPEG", ".JPG")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 # Logits of one network differ between libraries by their order of summation, ten times less than this.
 LOGIT_TOLERANCE = 1e-3
 
 
 class Outcome(NamedTuple):
-    """What one comparison found.
-
-    Attributes:
-      what: what was compared.
-      found: in words, with figures.
-      passed: whether it is as it should be.
-    """
+    """What was compared, what was found, in words with figures, and whether it is as it should be."""
 
     what: str
     found: str
@@ -48,50 +41,34 @@ Check = Callable[[Predict], list[Outcome]]
 
 
 def predictor(card: WeightCard, variables: Mapping[str, Any], source: str) -> Predict:
-    """The compiled model of a card.
-
-    Args:
-      card: of the network that the variables are to be compared with.
-      variables: of a network without options.
-      source: where they come from, for error messages.
+    """The compiled network of a card with variables from ``source``.
 
     Raises:
       UserError: if the variables have another number of classes than the card.
     """
     classes = classes_of(leaves(variables))
-    if classes != card.classes:
+    if classes != card.classes or not classes:
         raise UserError(
             f"{source} has {classes or 'no'} classes, but the card {card.tag} of {card.model} has {card.classes}, so "
             "that they cannot be compared; name weights of these classes, or another card by --card."
         )
-    forward = functools.partial(build_model(card.model, classes).apply, train=False)
-    apply = jax.jit(forward, compiler_options=compiler_options())
+    apply = jax.jit(functools.partial(build_model(card.model, classes).apply, train=False))
     variables = jax.tree.map(jnp.asarray, dict(variables))
     return lambda images: np.asarray(apply(variables, jnp.asarray(images, jnp.float32)))
 
 
 def preprocess(image: Any, card: WeightCard) -> np.ndarray:
-    """A photograph as the weights expect it, in the order and with the roundings of torchvision.
-
-    Args:
-      image: a ``PIL.Image`` of any size and mode.
-      card: says sizes, interpolation, mean and std.
-
-    Returns:
-      float32 ``[input_size, input_size, 3]``, normalised.
-    """
+    """A ``PIL.Image`` as the weights expect it, with the order and roundings of torchvision: float32 ``[S, S, 3]``."""
     from PIL import Image
 
     image = image.convert("RGB")
-    if card.resize is not None:
-        width, height = image.size
-        short, long = card.resize, int(card.resize * max(width, height) / min(width, height))
-        size = (short, long) if width <= height else (long, short)
-        image = image.resize(size, Image.Resampling[(card.interpolation or "bilinear").upper()])
     width, height = image.size
+    if card.resize is not None:
+        long = int(card.resize * max(width, height) / min(width, height))
+        width, height = (card.resize, long) if width <= height else (long, card.resize)
+        image = image.resize((width, height), Image.Resampling[(card.interpolation or "bilinear").upper()])
     left, top = round((width - card.input_size) / 2), round((height - card.input_size) / 2)
-    image = image.crop((left, top, left + card.input_size, top + card.input_size))
-    return normalise(np.asarray(image), card)
+    return normalise(np.asarray(image.crop((left, top, left + card.input_size, top + card.input_size))), card)
 
 
 def normalise(pixels: np.ndarray, card: WeightCard) -> np.ndarray:
@@ -146,7 +123,7 @@ def stored_logits(path: Path, shape: tuple[int, int]) -> np.ndarray:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; name a file of logits.") from error
     except (ValueError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        raise UserError(f"{path} is no file of numpy.save or numpy.savez, or a damaged one; get it anew.") from error
+        raise UserError(f"{path} is not a file of numpy.save or numpy.savez, or is damaged; get it again.") from error
     if content.shape != shape or content.dtype.kind != "f":
         raise UserError(
             f"{path} holds {content.dtype} of shape {content.shape}, but the logits are float32 of shape {shape}; name "
@@ -164,7 +141,7 @@ def read_synsets(path: Path) -> list[str]:
     try:
         synsets = path.read_text("utf-8").split()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text; name a file with the synset of each class, one a line.") from error
+        raise UserError(f"{path} is not text; name a file with the synset of each class, one a line.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; name the file of synsets.") from error
     for synset in synsets:
@@ -177,13 +154,8 @@ def imagenet_folder(card: WeightCard, folder: Path, synsets: Sequence[str], batc
     """Top-1 accuracy on photographs whose file or folder begins with their synset, ``n02504458_1234.JPEG``.
 
     It passes if the published accuracy lies within three standard errors: a folder of a hundred images can tell 10
-    points, all 50,000 can tell half a point.
-
-    Args:
-      card: of the weights.
-      folder: is searched at all depths; images without a synset are left out.
-      synsets: of all classes in the order of the logits.
-      batch_size: images at a time.
+    points, all 50,000 can tell half a point. The folder is searched at all depths, and images without a synset are
+    left out. ``synsets`` are those of all classes in the order of the logits.
 
     Raises:
       UserError: if the folder holds no such image, or one whose synset is not among ``synsets``.
@@ -193,19 +165,17 @@ def imagenet_folder(card: WeightCard, folder: Path, synsets: Sequence[str], batc
             f"The list has {len(synsets)} synsets, but {card.model} {card.tag} has {card.classes} classes; name "
             "the list of these classes."
         )
-    labels = {synset: label for label, synset in enumerate(synsets)}
-    files = list(_labelled(folder, labels))
+    files = list(_labelled(folder, {synset: label for label, synset in enumerate(synsets)}))
     if not files:
         raise UserError(f"{folder} holds no image whose name or folder begins with a synset such as n02504458.")
 
+    def read(paths: Iterable[Path]) -> np.ndarray:
+        return np.stack([_opened(path, lambda image: preprocess(image, card)) for path in paths])
+
     def check(predict: Predict) -> list[Outcome]:
-        right = 0
-        for start in range(0, len(files), batch_size):
-            batch = files[start : start + batch_size]
-            images = np.stack([_opened(path, lambda image: preprocess(image, card)) for path, _ in batch])
-            padding = [(0, batch_size - len(batch)), (0, 0), (0, 0), (0, 0)]  # one size of batch, one compilation
-            guesses = predict(np.pad(images, padding))[: len(batch)].argmax(-1)
-            right += int((guesses == [label for _, label in batch]).sum())
+        paths, labels = zip(*files, strict=True)
+        guesses = _in_batches(predict, len(files), batch_size, lambda part: read(paths[part])).argmax(-1)
+        right = int((guesses == np.array(labels)).sum())
         return [_accuracy(card, right, len(files), f"top-1 on {folder}", exact=False)]
 
     return check
@@ -214,21 +184,11 @@ def imagenet_folder(card: WeightCard, folder: Path, synsets: Sequence[str], batc
 def whole_test_set(card: WeightCard, test: Dataset, stored: np.ndarray | None = None, batch_size: int = 500) -> Check:
     """Top-1 accuracy on a whole test set, against the published one to the last image.
 
-    Args:
-      card: of the weights.
-      test: uint8 images ``[N, H, W, 3]`` of the card's input size.
-      stored: logits ``[N, classes]`` to compare with, each on its own.
-      batch_size: images at a time.
+    ``stored`` are logits ``[N, classes]`` to compare with, each on its own.
     """
 
     def check(predict: Predict) -> list[Outcome]:
-        parts = []
-        for start in range(0, len(test), batch_size):
-            images = normalise(test.images[start : start + batch_size], card)
-            count = len(images)
-            padding = [(0, min(batch_size, len(test)) - count), (0, 0), (0, 0), (0, 0)]
-            parts.append(predict(np.pad(images, padding))[:count])
-        logits = np.concatenate(parts)
+        logits = _in_batches(predict, len(test), batch_size, lambda part: normalise(test.images[part], card))
         right = int((logits.argmax(-1) == test.labels).sum())
         outcomes = [_accuracy(card, right, len(test), f"top-1 on {len(test):,} test images", exact=True)]
         if stored is not None:
@@ -238,6 +198,16 @@ def whole_test_set(card: WeightCard, test: Dataset, stored: np.ndarray | None = 
         return outcomes
 
     return check
+
+
+def _in_batches(predict: Predict, count: int, batch_size: int, read: Callable[[slice], np.ndarray]) -> np.ndarray:
+    """Logits ``[count, classes]``; all batches have one size, so that one compilation serves them."""
+    parts = []
+    for start in range(0, count, batch_size):
+        images = read(slice(start, start + batch_size))
+        padding = min(batch_size, count) - len(images)
+        parts.append(predict(np.pad(images, [(0, padding), (0, 0), (0, 0), (0, 0)]))[: len(images)])
+    return np.concatenate(parts)
 
 
 def _accuracy(card: WeightCard, right: int, count: int, what: str, *, exact: bool) -> Outcome:
@@ -257,22 +227,18 @@ def _labelled(folder: Path, labels: Mapping[str, int]) -> Iterator[tuple[Path, i
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder} of images; correct --images.")
     for path in sorted(folder.rglob("*")):
-        if path.suffix not in IMAGE_SUFFIXES:
-            continue
-        for name in (path.name, path.parent.name):
-            synset = name[:9]
-            if len(synset) == 9 and synset[0] == "n" and synset[1:].isdecimal():
-                if synset not in labels:
-                    raise UserError(f"{path} has the synset {synset}, which is not in the list of synsets.")
-                yield path, labels[synset]
-                break
+        named = re.match(r"n\d{8}", path.name) or re.match(r"n\d{8}", path.parent.name)
+        if named and path.suffix.lower() in IMAGE_SUFFIXES:
+            if named[0] not in labels:
+                raise UserError(f"{path} has the synset {named[0]}, which is not in the list of synsets.")
+            yield path, labels[named[0]]
 
 
 def _opened(path: Path, use: Callable[[Any], np.ndarray]) -> np.ndarray:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("JPEG", "PNG", "WEBP", "BMP")) as image:
             return use(image)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} cannot be read as an image: {error}; replace it or take it away.") from error

@@ -162,46 +162,6 @@ def legacy_file(description: bytes, storages: Mapping[str, np.ndarray]) -> bytes
     return head + pickled(description) + order + blocks
 
 
-def tar_member(member: str, raw: bytes) -> bytes:
-    header = bytearray(512)
-    header[: len(member)] = member.encode()
-    header[100:107], header[108:115], header[116:123] = b"0000644", b"0000000", b"0000000"
-    header[124:135], header[136:147] = f"{len(raw):011o}".encode(), b"00000000000"
-    header[156:157], header[257:265] = b"0", b"ustar\x0000"
-    header[148:156] = b" " * 8
-    header[148:155] = f"{sum(header):06o}\0".encode()
-    return bytes(header) + raw + bytes(-len(raw) % 512)
-
-
-def tar_file(
-    windows: Mapping[str, Window],
-    storages: Mapping[str, np.ndarray],
-    views: Sequence[tuple[int, int, int, int]] = (),
-    parameters: bool = False,
-) -> bytes:
-    """The format of torch 0.1; keys of storages are numbers, and the description asks for tensors by number."""
-    blocks = pickled(integer(len(storages)))
-    for key, array in storages.items():
-        kind = name("torch", STORAGE_NAMES[array.dtype.name])
-        blocks += pickled(tuple_of(integer(int(key)), text("cpu"), kind))
-        blocks += struct.pack("<q", array.size) + array.tobytes()
-    blocks += pickled(list_of(*(sizes(view) for view in views)))
-    table = pickled(integer(len(windows)))
-    described = {}
-    for number, (key, window) in enumerate(windows.items(), start=1000):
-        rank = len(window.shape)
-        table += pickled(tuple_of(integer(number), integer(int(window.storage)), name("torch", "FloatTensor")))
-        table += struct.pack("<iI", rank, 0xDEAD)  # torch left the second half as it was
-        table += struct.pack(f"<{2 * rank + 1}q", *window.shape, *window.strides, window.offset)
-        described[key] = text(str(number)) + b"Q"
-        if parameters:
-            state = tuple_of(described[key], NONE, NONE, TRUE, FALSE)
-            described[key] = name("torch.nn.parameter", "Parameter") + b")\x81" + state + b"b"
-    members = {"sys_info": pickled(dict_of({"little_endian": TRUE})), "pickle": pickled(ordered_dict_of(described))}
-    members |= {"tensors": table, "storages": blocks}
-    return b"".join(tar_member(member, raw) for member, raw in members.items()) + bytes(1024)
-
-
 @pytest.fixture(scope="session")
 def shared_weights() -> Path:
     """Real weight files, which carry licences of their own and lie beside the repository: ``../shared/weights``."""

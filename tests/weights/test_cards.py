@@ -13,10 +13,10 @@ def test_every_network_of_torchvision_has_its_cards():
     def tags(name):
         return [card.tag for card in jaxtl.weights_for(name)]
 
-    for name in ("resnet18", "resnet34", "densenet121", "densenet161", "densenet169", "densenet201"):
+    for name in ("resnet18", "resnet34", "densenet161", "vgg11", "vgg11_bn", "vgg13", "vgg13_bn", "vgg16_bn"):
         assert tags(name) == ["imagenet1k_v1"]
-    for name in ("vgg11", "vgg13", "vgg16", "vgg19"):
-        assert tags(name) == tags(f"{name}_bn") == ["imagenet1k_v1"]
+    for name in ("densenet121", "densenet169", "densenet201", "vgg16", "vgg19"):
+        assert tags(name) == ["imagenet1k_v1", "imagenet1k_keras", "imagenet1k_keras_notop"]
     for name in ("resnet50", "resnet101", "resnet152"):
         assert tags(name) == ["imagenet1k_v1", "imagenet1k_v2"]
     assert tags("densenet161_cifar") == ["cifar10_zoo"]
@@ -28,12 +28,13 @@ def test_cards_agree_with_themselves():
     assert len({(card.model, card.tag) for card in CARDS}) == len(CARDS)
     for card in CARDS:
         assert card.input_size == native_size(card.model)
-        assert (card.url is None) == (card.sha256 is None)
+        assert (card.url is None) == (card.digest is None)
         assert card.url is not None or card.archive is not None
         if card.sha256:
             assert len(card.sha256) == 8
             assert card.sha256 in card.file
             assert card.url.endswith("/" + card.file)
+        assert card.md5 is None or len(card.md5) == 32
         assert (card.resize is None) == (card.interpolation is None)
         assert card.top1 is None or 50 < card.top1 < 100
 

@@ -8,8 +8,9 @@ from flax import traverse_util
 from jaxtl.errors import UserError
 from jaxtl.models import list_models
 from jaxtl.weights.cards import CARDS
-from jaxtl.weights.convert import family_of, from_torch, skeleton, to_torch
+from jaxtl.weights.convert import from_keras, from_torch, skeleton, to_keras, to_torch
 from jaxtl.weights.formats.torch_file import read_torch_file
+from jaxtl.weights.names import KERAS_MODELS, keras_names, torch_names
 
 # Narrow networks with every layer of the whole ones.
 NARROW = {
@@ -143,7 +144,7 @@ def test_every_problem_is_named_in_one_error():
     for problem in (
         "layer4.1.bn2.running_var is missing",
         "layer1.0.conv1.weight has shape (2, 2, 1, 1) where the model has (2, 2, 3, 3)",
-        "bn1.bias has type int64, no floating-point numbers",
+        "bn1.bias has type int64, not floating-point numbers",
         "aux.weight has no place",
     ):
         assert problem in message
@@ -161,12 +162,100 @@ def test_every_problem_is_named_in_one_error():
         assert problem in message
 
 
-def test_weights_of_another_network_are_refused_with_every_problem_named():
+def test_weights_of_another_network_are_refused_in_few_words():
     state_dict = to_torch("resnet18", random_variables("resnet18", width=2), width=2)
     message = refusal(from_torch, "resnet34_cifar", state_dict, width=2)
     assert "does not fit resnet34_cifar: 101 of 182 keys fit: layer1.2" in message
-    assert message.count("is missing") == 80
+    assert message.count("is missing") == 8
+    assert "; and 72 more like this; " in message
     assert message.endswith("Take weights of the same architecture, and give the options that they were made with.")
+
+
+@pytest.mark.parametrize("name", KERAS_MODELS)
+def test_keras_there_and_back_is_exact(name):
+    options = {"width": 1, "hidden": (5, 6)} if name.startswith("vgg") else {"width": 2}
+    if name.startswith("densenet"):
+        options["growth"] = 2
+    variables = random_variables(name, **options)
+    arrays = to_keras(name, variables, **options)
+    assert len(arrays) == len(flat(variables))
+    assert_same(flat(from_keras(name, arrays, **options)), flat(variables))
+
+
+def test_what_keras_calls_a_layer():
+    names = {path: keras_names(name).key(tuple(path.split("/"))) for name, path in (
+        ("vgg16", "params/stage4/conv3/kernel"), ("vgg16", "params/hidden/linear1/bias"),
+        ("densenet121", "params/stage1/layer2/norm1/bias"), ("densenet121", "batch_stats/stage1/transition/norm/var"),
+        ("densenet121", "batch_stats/stage4/norm/mean"), ("densenet121", "params/head/linear/kernel"),
+    )}  # fmt: skip
+    assert list(names.values()) == [
+        "block5_conv3/kernel", "fc1/bias", "conv2_block2_0_bn/beta", "pool2_bn/moving_variance", "bn/moving_mean",
+        "predictions/kernel",
+    ]  # fmt: skip
+    assert "resnet50 has no counterpart in Keras's applications, which have vgg16," in refusal(keras_names, "resnet50")
+
+
+def test_keras_takes_blue_first_where_its_mean_is_subtracted():
+    for name, turned in (("vgg16", True), ("densenet121", False)):
+        options = {"width": 1, "hidden": ()} if turned else {"width": 2, "growth": 2}
+        variables = random_variables(name, **options)
+        first = flat(variables)["params/stem/conv1/kernel" if turned else "params/stem/conv/kernel"]
+        found = next(iter(to_keras(name, variables, **options).values()))
+        np.testing.assert_array_equal(found, first[:, :, ::-1] if turned else first)
+
+
+def test_keras_without_top():
+    variables = random_variables("vgg16", classes=0, width=1, hidden=())
+    arrays = to_keras("vgg16", variables, width=1, hidden=())
+    assert list(arrays)[-1] == "block5_conv3/bias"
+    assert_same(flat(from_keras("vgg16", arrays, width=1, hidden=())), flat(variables))
+    assert "fc1/kernel is missing" in refusal(from_keras, "vgg16", arrays, width=1)
+
+
+PREFIXES = ("model.", "_orig_mod.module.", "module._orig_mod.", "model._orig_mod.backbone.", "ema_model.module.")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_prefix_with_which_all_keys_fit_is_taken_off_with_a_word(prefix):
+    variables = random_variables("resnet18", width=2)
+    state_dict = {prefix + key: array for key, array in to_torch("resnet18", variables, width=2).items()}
+    with pytest.warns(UserWarning, match=f"The prefix '{prefix}' was taken off the keys of resnet18."):
+        assert_same(flat(from_torch("resnet18", state_dict, width=2)), flat(variables))
+
+
+def test_what_stands_beside_the_network_is_left_out_with_a_word():
+    variables = random_variables("resnet18", width=2)
+    network = to_torch("resnet18", variables, width=2)
+    averaged = {"n_averaged": np.array(7), **{f"module.{key}": array for key, array in network.items()}}
+    with pytest.warns(UserWarning, match=r"'module.' was taken off .*; other keys were left out \(1\): n_averaged"):
+        assert_same(flat(from_torch("resnet18", averaged, width=2)), flat(variables))
+    both = {f"online_model.{key}": np.zeros_like(array) for key, array in network.items()}
+    both |= {f"ema_model.{key}": array for key, array in network.items()} | {"step": np.array(3)}
+    with pytest.warns(UserWarning, match=r"'ema_model.' was taken off .*; other keys were left out \(123\): online"):
+        assert_same(flat(from_torch("resnet18", both, width=2)), flat(variables))
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_ema"])
+def test_the_state_dict_in_a_checkpoint_is_found(wrapper):
+    variables = random_variables("resnet18", width=2)
+    checkpoint = {"epoch": 3, wrapper: to_torch("resnet18", variables, width=2), "optimizer": {"state": {}}}
+    assert_same(flat(from_torch("resnet18", checkpoint, width=2)), flat(variables))
+
+
+def test_a_prefix_that_does_not_help_is_named():
+    state_dict = to_torch("resnet18", random_variables("resnet18", width=2), width=2)
+    message = refusal(from_torch, "cifar_resnet20", {f"model.{key}": array for key, array in state_dict.items()})
+    assert message.startswith("The state dict (its keys all begin with 'model.') does not fit cifar_resnet20: 0 of ")
+    assert len(message) < 2000
+
+
+def test_keys_come_in_the_order_of_pytorch():
+    keys = list(to_torch("resnet18", random_variables("resnet18", width=2), width=2))
+    assert keys[:7] == ["conv1.weight", *(f"bn1.{leaf}" for leaf in BATCH_NORM), "layer1.0.conv1.weight"]
+    assert keys[-2:] == ["fc.weight", "fc.bias"]
+
+
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 class NoArray:
@@ -184,7 +273,7 @@ def test_a_state_dict_takes_whatever_is_an_array_and_names_the_rest():
         lists["params"]["head"]["linear"]["kernel"], variables["params"]["head"]["linear"]["kernel"]
     )
     message = refusal(from_torch, "resnet18", state_dict | {"bn1.bias": NoArray()}, width=2)
-    assert "bn1.bias in the state dict is of type NoArray, which is no array (Can't call numpy()" in message
+    assert "bn1.bias in the state dict is of type NoArray, which is not an array (Can't call numpy()" in message
     for wrong in ("resnet18.pth", [1], {1: np.zeros(3)}):
         assert f"The state dict is of type {type(wrong).__name__}" in refusal(from_torch, "resnet18", wrong)
     assert "The variables are of type list" in refusal(to_torch, "resnet18", [1])
@@ -198,7 +287,7 @@ def test_heads_and_models_without_counterpart_are_refused():
     assert "params/head/hidden1/kernel has no counterpart" in refusal(
         from_torch, "resnet18", to_torch("resnet18", random_variables("resnet18", width=2), width=2), **head
     )
-    assert refusal(family_of, "bn_cnn").startswith("bn_cnn has no counterpart in PyTorch")
+    assert refusal(torch_names, "bn_cnn").startswith("bn_cnn has no counterpart in PyTorch")
     assert "did you mean 'resnet18'?" in refusal(from_torch, "resnet19", {})
 
 

@@ -15,7 +15,8 @@ from jaxtl.errors import UserError
 from jaxtl.runtime import fetch as fetch_module
 from jaxtl.weights import cards, store
 from jaxtl.weights.__main__ import main
-from jaxtl.weights.convert import skeleton, to_torch
+from jaxtl.weights.convert import skeleton, to_keras, to_torch
+from jaxtl.weights.formats.keras_file import write_keras_file
 from jaxtl.weights.formats.torch_file import read_torch_file
 from jaxtl.weights.variables_file import save
 
@@ -324,6 +325,43 @@ def test_a_download_that_fails_says_where_the_file_was_looked_for(card, server, 
     assert refusal(load, weights_dir=tmp_path).startswith(f"{FILE} is not in {tmp_path}, and cannot download")
 
 
+# --- Keras ---
+
+
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory) -> tuple[Path, dict]:
+    """DenseNet-121 without its last layer, as Keras has it, and its variables."""
+    pytest.importorskip("h5py", reason="h5py, which reads files of Keras, is not installed")
+    rng = np.random.default_rng(0)
+    leaves = {path: rng.random(shape, np.float32) for path, shape in skeleton("densenet121", 0).items()}
+    variables = traverse_util.unflatten_dict(leaves)
+    path = tmp_path_factory.mktemp("keras") / "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"
+    write_keras_file(to_keras("densenet121", variables), path)
+    return path, variables
+
+
+def test_a_file_of_keras_is_known_by_its_content(keras_file, tmp_path):
+    path, variables = keras_file
+    renamed = tmp_path / "weights.pth"
+    renamed.write_bytes(path.read_bytes())
+    assert_same(store.load("densenet121", renamed), variables)
+    message = refusal(store.load, "densenet169", renamed)
+    assert message.startswith(f"{renamed}: The arrays do not fit densenet169: ")
+    assert "resnet18 has no counterpart in Keras's applications" in refusal(store.load, "resnet18", renamed)
+
+
+def test_a_card_of_keras_is_checked_by_md5(keras_file, monkeypatch, tmp_path):
+    path, variables = keras_file
+    monkeypatch.setenv("JAXTL_CACHE", str(tmp_path / "cache"))
+    tag = "imagenet1k_keras_notop"
+    assert "its MD5 begins with" in refusal(store.load, "densenet121", tag, weights_dir=path.parent)
+    digest = hashlib.md5(path.read_bytes()).hexdigest()
+    card = dataclasses.replace(cards.card_for("densenet121", tag), md5=digest)
+    monkeypatch.setattr(cards, "CARDS", (card,))
+    assert_same(store.load("densenet121", tag, weights_dir=path.parent), variables)
+    assert [name for name in kept(tmp_path) if digest[:8] in name]
+
+
 # --- commands ---
 
 
@@ -394,7 +432,7 @@ def test_an_interrupted_fetch_is_no_traceback(card, monkeypatch, capsys):
 
     monkeypatch.setattr(store, "fetch", interrupted)
     assert main(["fetch", NAME]) == 130
-    assert capsys.readouterr().err.startswith("jaxtl: interrupted; the same command goes on")
+    assert capsys.readouterr().err.startswith("Stopped")
 
 
 def test_what_the_system_refuses_is_a_sentence(card, monkeypatch, capsys):

@@ -189,7 +189,7 @@ def test_logits_that_cannot_be_compared_are_named_before_anything_is_computed(at
     assert "holds float32 of shape (2, 3), but the logits are float32 of shape (2, 10)" in message()
     for garbage in (b"", b"garbage", b"PK\x03\x04 and no more", b"\x93NUMPY\x01\x00\x10\x00garbage"):
         path.write_bytes(garbage)
-        assert "is no file of numpy.save or numpy.savez, or a damaged one" in message()
+        assert "is not a file of numpy.save or numpy.savez, or is damaged" in message()
     path = tmp_path / "logits.npy"
     np.save(path, np.array(["text"]))
     assert "holds <U4 of shape (1,)" in message()
@@ -200,9 +200,9 @@ def test_logits_that_cannot_be_compared_are_named_before_anything_is_computed(at
 def test_references_and_synsets_that_cannot_be_read_are_named(attempt, tmp_path):
     Image.new("RGB", (30, 20)).save(tmp_path / "elefant.jpg")
     (tmp_path / f"{NAME}_elefant_output_ref.npy").write_bytes(b"garbage")
-    assert "is no file of numpy.save" in attempt("--reference", tmp_path)
+    assert "is not a file of numpy.save" in attempt("--reference", tmp_path)
     synsets = tmp_path / "synsets.txt"
-    for content, fault in ((b"\xff\xfe\x00", "is no text"), (b"n00000001\ncat\n", "has 'cat' where a synset")):
+    for content, fault in ((b"\xff\xfe\x00", "is not text"), (b"n00000001\ncat\n", "has 'cat' where a synset")):
         synsets.write_bytes(content)
         assert fault in attempt("--images", tmp_path, "--synsets", synsets)
     assert "cannot be read: Is a directory" in attempt("--images", tmp_path, "--synsets", tmp_path)

@@ -1,8 +1,9 @@
 """Read safetensors files with every type of number that numpy and ml_dtypes know."""
 
 import json
-import struct
+import math
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -12,28 +13,19 @@ from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
 from jaxtl.weights.problems import damaged, truncated
 
+MOST_DIMENSIONS = 32
+
 # https://github.com/huggingface/safetensors, enum Dtype; types of less than a byte have no counterpart here.
-DTYPES: dict[str, np.dtype] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E4M3FNUZ": np.dtype(ml_dtypes.float8_e4m3fnuz),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-    "F8_E5M2FNUZ": np.dtype(ml_dtypes.float8_e5m2fnuz),
-    "F8_E8M0": np.dtype(ml_dtypes.float8_e8m0fnu),
-    "C64": np.dtype("<c8"),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "I16": np.dtype("<i2"),
-    "I8": np.dtype("i1"),
-    "U64": np.dtype("<u8"),
-    "U32": np.dtype("<u4"),
-    "U16": np.dtype("<u2"),
-    "U8": np.dtype("u1"),
-    "BOOL": np.dtype("?"),
-}
+DTYPES = {
+    kind: np.dtype(getattr(ml_dtypes, name, name))
+    for kind, name in {
+        "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "C64": "complex64", "BOOL": "bool",
+        "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
+        "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8",
+        "F8_E4M3": "float8_e4m3fn", "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2": "float8_e5m2",
+        "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E8M0": "float8_e8m0fnu",
+    }.items()
+}  # fmt: skip
 
 
 def is_safetensors(head: bytes) -> bool:
@@ -47,50 +39,53 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     Raises:
       UserError: if the file is truncated or damaged, or holds a type that numpy does not have.
     """
-    try:
-        with safetensors.safe_open(path, framework="np") as file:  # checks that header and length agree
-            metadata = file.metadata() or {}
-    except (safetensors.SafetensorError, ValueError) as error:
-        raise _incomplete(path) or damaged(str(path), str(error)) from error
+    end = path.stat().st_size
     with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-        arrays = {}
-        for name, entry in header.items():
-            if name != "__metadata__":
-                start, stop = entry["data_offsets"]
-                file.seek(8 + length + start)
-                raw = np.frombuffer(file.read(stop - start), _dtype(name, entry["dtype"], path))
-                arrays[name] = raw.reshape(entry["shape"]).copy()
+        length = int.from_bytes(file.read(8), "little")
+        raw_header = file.read(length)
+        if lacking := length - len(raw_header):
+            raise truncated(str(path), f"its header lacks {lacking:,} of its {length:,} bytes")
+        try:
+            header = json.loads(raw_header)
+            if missing := _missing(header, end - 8 - length):
+                raise truncated(str(path), f"it ends after {end:,} bytes, where {missing}")
+            with safetensors.safe_open(path, framework="np") as checked:  # header and length agree, nothing overlaps
+                metadata = checked.metadata() or {}
+            arrays = {}
+            for name, entry in header.items():
+                if name != "__metadata__":
+                    start, stop = entry["data_offsets"]
+                    file.seek(8 + length + start)
+                    arrays[name] = _array(name, entry, file.read(stop - start), path)
+        except UserError:
+            raise
+        except (
+            safetensors.SafetensorError,
+            RecursionError,
+            ValueError,
+            LookupError,
+            TypeError,
+            OverflowError,
+        ) as error:
+            raise damaged(str(path), str(error) or type(error).__name__) from error
     return arrays, metadata
 
 
-def _dtype(name: str, kind: str, path: Path) -> np.dtype:
+def _missing(header: dict[str, Any], size: int) -> str | None:
+    """What the first tensor lacks that does not lie within ``size`` bytes of data, in words."""
+    places = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
+    for name, (start, stop) in sorted(places.items(), key=lambda item: item[1]):
+        if stop > size:
+            return f"the tensor {name} lacks {stop - max(size, start):,} of its {stop - start:,} bytes"
+    return None
+
+
+def _array(name: str, entry: dict[str, Any], raw: bytes, path: Path) -> np.ndarray:
+    kind, shape = entry["dtype"], entry["shape"]
     if kind not in DTYPES:
         raise UserError(
             f"{path} holds the tensor {shown(name)} of type {kind}, which numpy does not have; convert it to F32 first."
         )
-    return DTYPES[kind]
-
-
-def _incomplete(path: Path) -> UserError | None:
-    """The error of a file that ends too early, if that is what is wrong with it."""
-    end = path.stat().st_size
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        raw = file.read(length)
-    if len(raw) < length:
-        return truncated(str(path), f"its header lacks {length - len(raw):,} of its {length:,} bytes")
-    try:
-        entries = {key: value["data_offsets"] for key, value in json.loads(raw).items() if key != "__metadata__"}
-        first = min((k for k in entries if 8 + length + entries[k][1] > end), key=lambda k: entries[k][1], default=None)
-        if first is None:
-            return None
-        start, stop = entries[first]
-        lacking = 8 + length + stop - max(end, 8 + length + start)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-        return None
-    return truncated(
-        str(path),
-        f"it ends after {end:,} bytes, where the tensor {first} lacks {lacking:,} of its {stop - start:,} bytes",
-    )
+    if len(shape) > MOST_DIMENSIONS or math.prod(n for n in shape if n) >= 2**62:
+        raise damaged(str(path), f"the tensor {name} has the shape {shape[:MOST_DIMENSIONS]}")
+    return np.frombuffer(raw, DTYPES[kind]).reshape(shape).copy()

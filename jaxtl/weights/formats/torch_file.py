@@ -1,8 +1,8 @@
 """Read the tensors of a PyTorch file with numpy alone: no torch, and nothing in the file is executed."""
 
+import math
 import reprlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,16 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
-from jaxtl.weights.formats import torch_legacy, torch_tar, torch_zip
+from jaxtl.weights.formats import torch_legacy, torch_zip
 from jaxtl.weights.formats.safetensors_file import is_safetensors, read_safetensors
-from jaxtl.weights.formats.torch_pickle import unwrap
-from jaxtl.weights.formats.torch_tensors import Content, Tensor, check_size, elements
+from jaxtl.weights.formats.torch_pickle import Content, Tensor
 from jaxtl.weights.problems import damaged
 
 # Under which name training scripts keep the state dict in a checkpoint that holds more, the likeliest first.
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights")
+WRAPPERS = (
+    "state_dict", "model_state_dict", "model", "net", "network", "module", "params", "weights",
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema",
+)  # fmt: skip
 # What DataParallel and torch.compile put in front of every key.
 PREFIXES = ("module.", "_orig_mod.")
 
@@ -27,9 +29,9 @@ StateDict = dict[str, np.ndarray]
 def read_torch_file(path: str | Path) -> StateDict:
     """The state dict in a file that ``torch.save`` or ``safetensors`` wrote.
 
-    The format is told by the content, not by the name: zip (torch 1.6 and later), plain pickle (earlier), tar (2017
-    and earlier) and safetensors. Of a checkpoint, the state dict is taken (see ``WRAPPERS``); a prefix that
-    ``DataParallel`` or ``torch.compile`` put in front of all keys is taken off.
+    The format is told by the content, not by the name: zip (torch 1.6 and later), plain pickle (earlier) and
+    safetensors. Of a checkpoint, the state dict is taken (see ``WRAPPERS``); a prefix that ``DataParallel`` or
+    ``torch.compile`` put in front of all keys is taken off.
 
     Args:
       path: the file.
@@ -60,57 +62,59 @@ def _read(path: Path) -> tuple[StateDict, dict[str, str]]:
         head = file.read(512)
     if is_safetensors(head):
         return read_safetensors(path)
-    opener = _opener(head)
-    if opener is None:
-        raise UserError(f"{path} is no file of weights: {_what_else(head)}; get the file anew.")
-    with opener(path) as content:
+    if head.startswith(torch_zip.SIGNATURE):
+        opened = torch_zip.open_zip(path)
+    elif head.startswith(b"\x80"):
+        opened = torch_legacy.open_legacy(path)
+    else:
+        raise UserError(f"{path} is not a file of weights: {_what_else(head)}.")
+    with opened as content:
         tensors = _state_dict(content.tree, str(path))
-        try:
-            check_size(tensors.values(), path.stat().st_size)
-        except ValueError as error:
-            raise damaged(str(path), str(error)) from error
+        storages = {tensor.storage.key: tensor.storage.nbytes for tensor in tensors.values()}
+        needed = sum(math.prod(t.shape) * t.dtype.itemsize for t in tensors.values()) + sum(storages.values())
+        if needed > 4 * (size := path.stat().st_size) + 2**20:  # strides may repeat elements, as ``expand`` does
+            raise damaged(str(path), f"its tensors would take {needed:,} bytes, but the file has {size:,}")
         return _arrays(tensors, content, str(path)), {}
 
 
-def _opener(head: bytes) -> Callable[[Path], AbstractContextManager[Content]] | None:
-    """The reader for a file that begins with these bytes."""
-    if head.startswith(torch_zip.SIGNATURE):
-        return torch_zip.open_zip
-    if torch_tar.is_tar(head):
-        return torch_tar.open_tar
-    if head.startswith(b"\x80"):
-        return torch_legacy.open_legacy
-    return None
-
-
 def _what_else(head: bytes) -> str:
-    """Name what a file is that begins with these bytes and holds no weights."""
+    """Name what a file is that begins with these bytes and holds no weights, and the way out."""
     start = head.lstrip().lower()
+    again = "; get the file again"
     if not head:
-        return "it is empty"
+        return "it is empty" + again
+    if head[257:262] == b"ustar":
+        return (
+            "it is a tar file, the format of torch before 2018, which is not read; load it with PyTorch and save it "
+            "with torch.save(state_dict, path)"
+        )
     if start.startswith((b"<!doctype", b"<html")):
-        return "it is a web page, perhaps the error page of a download"
+        return "it is a web page, perhaps the error page of a download" + again
     if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, which stands for a file that was not fetched"
-    return f"it begins with {head[:8].hex(' ')}, which is no zip, tar, pickle or safetensors file"
+        return "it is a Git LFS pointer, which stands for a file that was not fetched; run git lfs pull"
+    return f"it begins with {head[:8].hex(' ')}, as no zip, pickle or safetensors file does{again}"
 
 
 # --- state dicts ---
+
+
+def inner(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
+    """What a checkpoint holds under one of ``WRAPPERS``; ``None`` if it holds no dictionary there."""
+    found = (checkpoint.get(name) for name in WRAPPERS)
+    return next((each for each in found if isinstance(each, Mapping) and each), None)
 
 
 def _state_dict(tree: Any, source: str) -> Mapping[str, Tensor]:
     """The dictionary of tensors in an unpickled object."""
     for _ in range(8):  # deeper than any script nests, and a pickle can hold itself
         if not isinstance(tree, dict):
-            kind = "a tensor" if isinstance(unwrap(tree), Tensor) else f"a {type(tree).__name__}"
+            kind = "a tensor" if isinstance(tree, Tensor) else f"a {type(tree).__name__}"
             raise UserError(f"{source} holds {kind}, not a dictionary of tensors; save model.state_dict().")
-        tensors = {key: unwrap(value) for key, value in tree.items()}
-        if tensors and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in tensors.items()):
-            return tensors
-        inner = next((tree[name] for name in WRAPPERS if isinstance(tree.get(name), dict) and tree[name]), None)
-        if inner is None:
+        if tree and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in tree.items()):
+            return tree
+        if (within := inner(tree)) is None:
             break
-        tree = inner
+        tree = within
     keys = ", ".join(reprlib.repr(key) for key in list(tree)[:8]) + (", …" if len(tree) > 8 else "")
     raise UserError(
         f"{source} holds no state dict: its keys are {keys or 'none'}, and a state dict has tensors alone, or stands "
@@ -124,25 +128,22 @@ def _arrays(tensors: Mapping[str, Tensor], content: Content, source: str) -> Sta
     held: dict[tuple[str, np.dtype], np.ndarray] = {}
     arrays = {}
     for key, tensor in tensors.items():
-        storage = tensor.storage
-        place = storage.key, storage.dtype
-        if place not in held:
-            # A storage of bytes takes its element type, and with it the width of a swap, from the tensor.
-            swap = content.big_endian
-            width = tensor.dtype if swap and storage.dtype == np.uint8 else storage.dtype
-            raw = elements(content.storage_bytes(storage), width, big_endian=swap)
-            held[place] = raw.view(storage.dtype) if raw.dtype.itemsize != storage.dtype.itemsize else raw
+        place = tensor.storage.key, tensor.dtype  # of which a big-endian machine's bytes depend
         try:
+            if place not in held:
+                held[place] = content.raw(tensor)
             arrays[key] = tensor.array(held[place])
         except ValueError as error:
+            if isinstance(error, UserError):
+                raise
             raise damaged(source, f"the tensor {shown(key)} does not fit its storage: {error}") from error
-        if last[storage.key] == key:
-            del held[place]
+        if last[tensor.storage.key] == key:
+            held = {other: raw for other, raw in held.items() if other[0] != tensor.storage.key}
     return arrays
 
 
 def _without_prefix(state_dict: StateDict) -> StateDict:
-    for prefix in PREFIXES:
+    for prefix in PREFIXES * 2:  # in any order
         while state_dict and all(key.startswith(prefix) for key in state_dict):
             state_dict = {key.removeprefix(prefix): array for key, array in state_dict.items()}
     return state_dict

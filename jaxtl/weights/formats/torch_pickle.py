@@ -1,152 +1,134 @@
-"""Unpickle the description of a torch file without trusting it.
+"""What a torch file says about its tensors, and how they become arrays.
 
-A pickle is a program: the standard loader imports and calls whatever the file names. This one knows the few names
-that describe tensors and answers each with a stand-in that only takes notes: ``Storage`` and ``Tensor``. It imports
-nothing and calls nothing else; a file that names anything else is refused by that name.
+The description of a file is a pickle. The few names that describe tensors are answered with stand-ins that only take
+notes, ``Storage`` and ``Tensor``; a file that names anything else is refused by that name. Every number of the file is
+checked before it is used.
 
 The names and the order of their arguments are those of ``torch._utils`` and ``torch.storage`` (torch 0.1 to 2.13).
 """
 
-import io
-import pickle
+import dataclasses
 import reprlib
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO
 
+import ml_dtypes
 import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
-from jaxtl.weights.formats.torch_tensors import (
-    SCALAR_DTYPES,
-    STORAGE_DTYPES,
-    Storage,
-    Tensor,
-    count,
-    hashable,
-    make_tensor,
-    sizes,
-)
+from jaxtl.runtime.unpickle import ForbiddenError, Name, UnpickleError, plain_key, unpickle
 from jaxtl.weights.problems import damaged, truncated
 
+MOST_DIMENSIONS = 32
 
-class _ExactFile:
-    """What an unpickler reads from: a read that the file cannot fill is an ``EOFError``, before memory is taken."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        here = file.tell()
-        self._end = file.seek(0, io.SEEK_END)
-        file.seek(here)
-        self._file = file
-
-    def read(self, size: int) -> bytes:
-        if size > self._end - self._file.tell():
-            raise EOFError
-        return self._file.read(size)
-
-    def readline(self) -> bytes:
-        line = self._file.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        return line
+# numpy's name of a type, and what torch puts before "Storage" and "Tensor"; newer types have storages of bytes.
+_STORAGES = {
+    "float32": "Float", "float16": "Half", "bfloat16": "BFloat16", "float64": "Double", "int64": "Long",
+    "int32": "Int", "int16": "Short", "int8": "Char", "uint8": "Byte", "bool": "Bool",
+    "complex64": "ComplexFloat", "complex128": "ComplexDouble",
+}  # fmt: skip
+_NEWER = ("uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2")
 
 
-# No torch file has these opcodes: the first takes memory before it looks whether the file is that long, the others hash
-# whatever the file puts into a set, and a tuple of tuples of tuples that are all one takes for ever.
-_REFUSED = {op[0] for op in (pickle.BYTEARRAY8, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)}
+def _dtype(name: str) -> np.dtype:
+    return np.dtype(getattr(ml_dtypes, name, name))
 
 
-# pickle.Unpickler, in C, sizes its memo by the largest index in the file, so that five altered bytes could take all
-# memory; the one in Python keeps a dictionary. A file has a few thousand opcodes: a few hundredths of a second.
-class TorchUnpickler(pickle._Unpickler):
-    """Reads one pickle of a torch file; ``Storage`` and ``Tensor`` stand for torch's objects.
+STORAGE_DTYPES = {f"{prefix}Storage": _dtype(name) for name, prefix in _STORAGES.items()}
 
-    Args:
-      file: positioned at the pickle; stands behind it after ``load``.
-      source: the file's name, for error messages.
-      resolve: answers a persistent identifier; ``None`` for the one of zip and legacy files, a tuple.
-    """
 
-    stack: list[Any]  # these two are the parent's
-    pop_mark: Callable[[], list[Any]]
-    dispatch: ClassVar[dict[int, Any]] = {
-        op: act for op, act in pickle._Unpickler.dispatch.items() if op not in _REFUSED
-    }
+@dataclasses.dataclass(frozen=True, slots=True)
+class Storage:
+    """``size`` elements under ``key`` in the file; a view, which old files have, begins at ``start``."""
 
-    def __init__(self, file: BinaryIO, source: str, resolve: Callable[[Any], Any] | None = None) -> None:
-        super().__init__(_ExactFile(file), encoding="utf-8")
-        self._source = source
-        self._resolve = resolve or storage_of
-        self._answers = _stand_ins()
+    key: str
+    dtype: np.dtype
+    size: int
+    start: int = 0
 
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in of a name.
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole storage."""
+        return self.size * self.dtype.itemsize
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Tensor:
+    """A window on a storage; offset and strides count elements of ``dtype``."""
+
+    storage: Storage
+    dtype: np.dtype
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def array(self, raw: np.ndarray) -> np.ndarray:
+        """The tensor as an array of its own; ``raw`` is the whole storage as uint8 ``[nbytes]``, little-endian.
 
         Raises:
-          UserError: for a name that describes no tensor.
+          ValueError: if the tensor reaches outside its storage.
         """
-        if answer := self._answers.get((module, name)):
-            return answer
-        raise UserError(
-            f"{self._source} asks for {shown(module)}.{shown(name)}, which is no part of a tensor and could run code: "
-            "nothing was run; take a file that holds a state dict alone, or save one with "
-            "torch.save(model.state_dict(), path)."
+        if 0 in self.shape:
+            return np.zeros(self.shape, self.dtype)
+        width = self.dtype.itemsize
+        part = raw[self.storage.start * self.storage.dtype.itemsize :]
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
+        if (last + 1) * width > len(part):
+            raise ValueError(f"it reaches to element {last:,} of a storage that holds {len(part) // width:,} elements")
+        if self.dtype == np.bool_:
+            part = part != 0  # a byte other than 0 and 1 is not a bool that numpy could hold
+        # numpy's own tools for strides do not know every type of ml_dtypes.
+        view = np.ndarray(
+            self.shape, self.dtype, part.view(np.uint8), self.offset * width, [step * width for step in self.strides]
         )
-
-    def get_extension(self, code: int) -> Any:
-        """Refuse: extension codes stand for names of the process that wrote the file."""
-        raise pickle.UnpicklingError(f"it uses the extension code {code}")
-
-    def _fill(self, target: Any, items: list[Any]) -> None:
-        """Put keys and values in turn into a dictionary."""
-        if not isinstance(target, dict):
-            raise pickle.UnpicklingError(f"it fills {type(target).__name__} as a dictionary")
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            target[_plain(key)] = value
-
-    def load_setitem(self) -> None:
-        """One key and its value."""
-        value, key = self.stack.pop(), self.stack.pop()
-        self._fill(self.stack[-1], [key, value])
-
-    def load_setitems(self) -> None:
-        """All keys and values behind a mark."""
-        items = self.pop_mark()
-        self._fill(self.stack[-1], items)
-
-    def load_dict(self) -> None:
-        """A dictionary of all keys and values behind a mark."""
-        items = self.pop_mark()
-        self.stack.append({})
-        self._fill(self.stack[-1], items)
-
-    dispatch |= {pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems, pickle.DICT[0]: load_dict}
-
-    def persistent_load(self, pid: Any) -> Any:
-        """The storage or tensor that an identifier of the file stands for."""
-        return self._resolve(pid)
+        return view.copy()  # so that shared storages do not tie arrays together
 
 
-def load(file: BinaryIO, source: str, part: str, resolve: Callable[[Any], Any] | None = None) -> Any:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Content:
+    """An open torch file: the unpickled object with its tensors, a reader of storages, and their byte order."""
+
+    tree: Any
+    storage_bytes: Callable[[Storage], bytes]
+    big_endian: bool = False
+
+    def raw(self, tensor: Tensor) -> np.ndarray:
+        """The bytes of a tensor's storage, little-endian, as uint8 ``[storage.nbytes]``."""
+        raw = np.frombuffer(self.storage_bytes(tensor.storage), np.uint8)
+        width = tensor.dtype.itemsize // (2 if tensor.dtype.kind == "c" else 1)  # a complex number is two words
+        return raw.reshape(-1, width)[:, ::-1].reshape(-1) if self.big_endian else raw
+
+
+def load(file: BinaryIO, source: str, part: str, on_storage: Callable[[Storage], Any] = lambda storage: None) -> Any:
     """Unpickle the next object of ``file``.
 
     Args:
-      file: positioned at the pickle; stands behind it afterwards.
+      file: positioned at the pickle; it is behind the pickle afterwards.
       source: the file's name, for error messages.
-      part: what the pickle is, for error messages: "the list of storages", say.
-      resolve: see ``TorchUnpickler``.
+      part: what the pickle is, for error messages: "the list of storages".
+      on_storage: is called with each storage that the pickle names.
 
     Raises:
       UserError: if the pickle is truncated or altered, or names anything but tensors.
     """
+
+    def persistent(identifier: Any) -> Storage:
+        storage = _storage(identifier)
+        on_storage(storage)
+        return storage
+
     try:
-        return TorchUnpickler(file, source, resolve).load()
-    except UserError:
-        raise
+        return unpickle(file, _STAND_INS, persistent=persistent)
+    except ForbiddenError as error:
+        raise UserError(
+            f"{source} asks for {shown(str(error))}, which is no part of a tensor and could run code: nothing was run; "
+            "take a file that holds a state dict alone, or save one with torch.save(model.state_dict(), path)."
+        ) from error
     except EOFError as error:
         raise truncated(source, f"{part} ends before its last byte") from error
-    except Exception as error:  # garbage can raise anything: the pickle module promises no narrower type
-        raise damaged(source, f"{part} cannot be unpickled ({str(error) or type(error).__name__})") from error
+    except UnpickleError as error:
+        raise damaged(source, f"{part} cannot be unpickled ({error})") from error
 
 
 def tensors_in(tree: Any) -> Iterator[Tensor]:
@@ -154,7 +136,7 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
     seen: set[int] = set()
     waiting = [tree]
     while waiting:
-        node = unwrap(waiting.pop())
+        node = waiting.pop()
         if isinstance(node, Tensor):
             yield node
         elif isinstance(node, dict | list | tuple) and id(node) not in seen:
@@ -165,129 +147,77 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
 # --- stand-ins ---
 
 
-class _Name:
-    """Stands for something that a file may name but not use."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("it sets the state of a name")
-
-
-class _DtypeName(_Name):
-    """Stands for ``torch.FloatStorage``, ``torch.float32``, ``torch.FloatTensor``: all that matters is the dtype."""
-
-    __slots__ = ("dtype",)
-
-    def __init__(self, dtype: np.dtype) -> None:
-        self.dtype = dtype
-
-
-class _Function(_Name):
-    """Stands for a function or a class that is called."""
-
-    __slots__ = ("_answer",)
-
-    def __init__(self, answer: Callable[..., Any]) -> None:
-        self._answer = answer
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._answer(*arguments)
-
-
-class _Dict(dict):
-    """Stands for ``OrderedDict``: torch hangs attributes on a state dict (``_metadata``), which are dropped here."""
+class _OrderedDict(dict):
+    """Stands for ``OrderedDict``; torch hangs attributes on a state dict (``_metadata``), which are dropped here."""
 
     def __init__(self, items: Any = ()) -> None:
-        super().__init__((_plain(key), value) for key, value in items)  # Python 2 filled it at once
+        super().__init__((plain_key(key), value) for key, value in items)  # Python 2 filled it at once
 
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-class _Parameter:
-    """Stands for ``torch.nn.Parameter`` as torch 0.1 wrote it: an empty object that gets its tensor as state."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: Any = None) -> None:
-        self.data = data
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, tuple) and len(state) == 5:  # (data, gradient, hooks, requires_grad, volatile)
-            self.data = state[0]
+    def set_state(self, state: Any) -> None:
+        """Drop the attributes."""
 
 
-def _plain(key: Any) -> Any:
-    """A key of a dictionary: one whose hash takes no time."""
-    if not isinstance(key, str | int | float | bytes | None):
-        raise pickle.UnpicklingError(f"it has {type(key).__name__} as the key of a dictionary")
-    return key
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any, dtype: np.dtype | None = None) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise UnpickleError(f"it has {type(storage).__name__} where a storage belongs")
+    shape, strides = _sizes(shape), _sizes(strides)
+    if len(shape) != len(strides):
+        raise UnpickleError(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
+    return Tensor(storage, dtype or storage.dtype, _count(offset), shape, strides)
 
 
-def unwrap(value: Any) -> Any:
-    """The tensor inside a parameter; anything else as it is."""
-    return value.data if isinstance(value, _Parameter) else value
+def _tensor_of_bytes(*arguments: Any) -> Tensor:
+    return _tensor(*arguments[:4], dtype=_dtype_of(arguments[6]))
 
 
-def _stand_ins() -> dict[tuple[str, str], Any]:
-    """The answer to each (module, name) a file may ask for; made anew for every file, so that none can spoil another.
-
-    ``_rebuild_tensor`` is torch 0.1's, ``_rebuild_tensor_v2`` adds flags that mean nothing here, and ``_v3`` names
-    the dtype because its storage is bytes.
-    """
-    answers: dict[tuple[str, str], Any] = {
-        ("collections", "OrderedDict"): _Dict,
-        ("torch", "Size"): _Function(sizes),
-        ("torch.nn.parameter", "Parameter"): _Parameter,
-        ("torch._utils", "_rebuild_tensor"): _Function(_tensor),
-        ("torch._utils", "_rebuild_tensor_v2"): _Function(lambda *values: _tensor(*values[:4])),
-        ("torch._utils", "_rebuild_tensor_v3"): _Function(_tensor_of_bytes),
-        ("torch._utils", "_rebuild_parameter"): _Function(lambda data, *_flags: data),
-        ("torch._utils", "_rebuild_parameter_with_state"): _Function(lambda data, *_flags: data),
-    }
-    for name, dtype in STORAGE_DTYPES.items():
-        tensor = name.replace("Storage", "Tensor")
-        modules = ("torch", "torch.cuda", "torch.storage")
-        answers |= {(module, kind): _DtypeName(dtype) for module in modules for kind in (name, tensor)}
-    return answers | {("torch", name): _DtypeName(dtype) for name, dtype in SCALAR_DTYPES.items()}
-
-
-def dtype_of(name: Any) -> np.dtype:
-    """The dtype behind a name that the file gave where a storage or tensor type belongs.
-
-    Raises:
-      pickle.UnpicklingError: if it gave something else.
-    """
-    if not isinstance(name, _DtypeName):
-        raise pickle.UnpicklingError(f"it has {type(name).__name__} where a storage type belongs")
-    return name.dtype
-
-
-def storage_of(pid: Any) -> Storage:
+def _storage(identifier: Any) -> Storage:
     """``("storage", type, key, location, number of elements)``, in old files with a view of the storage behind."""
-    if not isinstance(pid, tuple) or len(pid) not in (5, 6) or pid[0] != "storage":
-        raise pickle.UnpicklingError(f"it asks for the outside object {reprlib.repr(pid)}")
-    _, kind, key, _location, size, *view = pid
-    dtype, size = dtype_of(kind), count(size)
-    start, length = 0, size
+    if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
+        raise UnpickleError(f"it asks for the outside object {reprlib.repr(identifier)}")
+    _, kind, key, _location, size, *view = identifier
+    if not isinstance(key, int | str):
+        raise UnpickleError(f"it has {type(key).__name__} where a key belongs")
+    start = 0
     if view and view[0] is not None:
         _key, start, length = view[0]
-        start, length = count(start), count(length)
-        if start + length > size:
-            raise pickle.UnpicklingError(f"a view ends at element {start + length:,} of {size:,}")
-    return Storage(str(hashable(key)), dtype, size, start, length)
+        if _count(start) + _count(length) > _count(size):
+            raise UnpickleError(f"a view ends at element {start + length:,} of {size:,}")
+    return Storage(str(key), _dtype_of(kind), _count(size), start)
 
 
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> Tensor:
-    if not isinstance(storage, Storage):
-        raise pickle.UnpicklingError(f"it has {type(storage).__name__} where a storage belongs")
-    return make_tensor(storage, storage.dtype, offset, shape, strides)
+def _dtype_of(kind: Any) -> np.dtype:
+    """The dtype behind a name that the file gives where the type of a storage or tensor belongs."""
+    if not isinstance(kind, Name) or not isinstance(kind.call, np.dtype):
+        raise UnpickleError(f"it has {type(kind).__name__} where a storage type belongs")
+    return kind.call
 
 
-def _tensor_of_bytes(
-    storage: Any, offset: Any, shape: Any, strides: Any, _grad: Any, _hooks: Any, dtype: Any, *_metadata: Any
-) -> Tensor:
-    if not isinstance(storage, Storage):
-        raise pickle.UnpicklingError(f"it has {type(storage).__name__} where a storage belongs")
-    return make_tensor(storage, dtype_of(dtype), offset, shape, strides)
+def _count(number: Any) -> int:
+    if type(number) is not int or not 0 <= number < 2**63:
+        raise UnpickleError(f"it has {reprlib.repr(number)} where a number from 0 up belongs")
+    return number
+
+
+def _sizes(numbers: Any = ()) -> tuple[int, ...]:
+    if not isinstance(numbers, tuple | list) or len(numbers) > MOST_DIMENSIONS:
+        raise UnpickleError(f"it has {type(numbers).__name__} where at most {MOST_DIMENSIONS} sizes belong")
+    return tuple(_count(number) for number in numbers)
+
+
+# ``_rebuild_tensor`` is torch 0.1's, ``_v2`` adds flags that mean nothing here, ``_v3`` names the dtype because its
+# storage is bytes.
+_STAND_INS: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _OrderedDict,
+    ("torch", "Size"): _sizes,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_bytes,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+    ("torch._utils", "_rebuild_parameter_with_state"): lambda data, *_: data,
+    **{
+        (module, name): dtype
+        for module in ("torch", "torch.cuda", "torch.storage")
+        for name, dtype in {**STORAGE_DTYPES, "UntypedStorage": np.dtype("u1")}.items()
+    },
+    **{("torch", name): _dtype(name) for name in (*_STORAGES, *_NEWER)},
+}

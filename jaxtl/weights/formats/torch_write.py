@@ -18,10 +18,10 @@ import numpy as np
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
 from jaxtl.runtime.files import write_whole
-from jaxtl.weights.formats.torch_tensors import STORAGE_DTYPES
+from jaxtl.weights.formats.torch_pickle import STORAGE_DTYPES
 from jaxtl.weights.variables_file import write_explained
 
-_STORAGES = {dtype: name for name, dtype in STORAGE_DTYPES.items() if name != "UntypedStorage"}
+_STORAGES = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
 _ROOT = "archive"
 _ALIGNMENT = 64  # of torch's own files, so that a file can be mapped into memory
 _LOCAL_HEADER = 30  # bytes before the name of an entry
@@ -45,26 +45,20 @@ def write_torch_file(state_dict: Mapping[str, Any], path: str | Path) -> None:
         arrays[key] = array.astype(array.dtype.newbyteorder("<"), copy=False)
         if arrays[key].dtype not in _STORAGES:
             raise UserError(f"{shown(key)} is of type {array.dtype}, which torch has no storage for; convert it first.")
+    entries: dict[str, Any] = {"data.pkl": _description(arrays), "byteorder": b"little"}
+    entries |= {f"data/{i}": array.reshape(-1).view(np.uint8).data for i, array in enumerate(arrays.values())}
     with write_explained(Path(path)):
-        write_whole(Path(path), _zip(arrays))
+        write_whole(Path(path), _zip(entries | {"version": b"3\n"}))
 
 
-def _zip(arrays: Mapping[str, np.ndarray]) -> bytes:
+def _zip(entries: Mapping[str, Any]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-
-        def add(name: str, content: Any) -> None:
+        for name, content in entries.items():
             entry = zipfile.ZipInfo(f"{_ROOT}/{name}", _EARLIEST)
-            before = file.tell() + _LOCAL_HEADER + len(entry.filename) + 4
-            padding = -before % _ALIGNMENT
+            padding = -(file.tell() + _LOCAL_HEADER + len(entry.filename) + 4) % _ALIGNMENT
             entry.extra = b"FB" + struct.pack("<H", padding) + b"Z" * padding  # as torch itself fills up
             archive.writestr(entry, content)
-
-        add("data.pkl", _description(arrays))
-        add("byteorder", b"little")
-        for i, array in enumerate(arrays.values()):
-            add(f"data/{i}", array.reshape(-1).view(np.uint8).data)
-        add("version", b"3\n")
     return file.getvalue()
 
 
@@ -79,16 +73,10 @@ def _description(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 def _tensor(key: str, array: np.ndarray) -> bytes:
     strides = [stride // array.itemsize for stride in np.empty(array.shape, array.dtype).strides]
-    storage = _tuple(
-        _text("storage"),
-        _name("torch", _STORAGES[array.dtype]),
-        _text(key),
-        _text("cpu"),
-        _integer(array.size),
-    )
+    kind = _name("torch", _STORAGES[array.dtype])
     arguments = _tuple(
-        storage + pickle.BINPERSID,
-        _integer(0),
+        _tuple(_text("storage"), kind, _text(key), _text("cpu"), _integer(array.size)) + pickle.BINPERSID,
+        _integer(0),  # offset
         _tuple(*map(_integer, array.shape)),
         _tuple(*map(_integer, strides)),
         pickle.NEWFALSE,  # requires_grad
@@ -113,8 +101,7 @@ def _text(value: str) -> bytes:
 def _integer(value: int) -> bytes:
     if value < 2**31:
         return pickle.BININT + struct.pack("<i", value)
-    raw = value.to_bytes(value.bit_length() // 8 + 1, "little")
-    return pickle.LONG1 + bytes([len(raw)]) + raw
+    return pickle.LONG1 + bytes([8]) + struct.pack("<q", value)
 
 
 _EMPTY_ORDERED_DICT = _name("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
