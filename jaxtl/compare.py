@@ -8,9 +8,8 @@ from pathlib import Path
 import rich
 
 from jaxtl.errors import UserError
-from jaxtl.report.comparison.files import PAGE, write
-from jaxtl.report.comparison.overview import compare_runs
-from jaxtl.report.comparison.screen import show
+from jaxtl.report.comparison import compare_runs, show
+from jaxtl.report.comparison_page import PAGE, write
 from jaxtl.runs.find import find_runs
 
 

@@ -118,8 +118,6 @@ def _train_and_test(
     images = trained.splits.test
     folder.write_predictions(images.ids, images.labels, test.predicted, test.probability, images.class_names)
     others = [outcome.arm(*baseline) for baseline in baselines]
-    if others:
-        summary["comparison"] = outcome.comparison(config, summary, folder, others)
     summary["time"]["total_s"] = trained.spent_before + time.perf_counter() - start
     outcome.report(config, folder, trained, test, summary, others)
     folder.write_summary(summary)  # last of all: this file says that the run is finished

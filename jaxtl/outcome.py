@@ -3,32 +3,27 @@
 Imported once a run is tested: the libraries that draw take long to import.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxtl.config import SOURCE
 from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import html
-from jaxtl.report.comparison import Arm, compare
+from jaxtl.report.comparison import FinishedRun, compare_with_baselines
 from jaxtl.report.figures import draw
 from jaxtl.report.statistics import classification_scores
 from jaxtl.report.tensorboard import write_events
 from jaxtl.report.text import duration
 from jaxtl.runs.folder import RunFolder
+from jaxtl.runs.read import read_run
 from jaxtl.runtime.environment import describe
 from jaxtl.train.class_maps import class_maps
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.training import Trained
 from jaxtl.transfer.phases import trained_stages
-
-# What an interval over test images does not cover, said wherever runs are compared.
-ONE_DRAW = (
-    "Each run of the comparison is one draw of training images and one initialisation; the intervals and the test "
-    "cover the choice of test images alone."
-)
 
 
 def summarise(name: str, trained: Trained, test: Evaluation) -> dict[str, Any]:
@@ -73,10 +68,13 @@ def report(
     trained: Trained,
     test: Evaluation,
     summary: dict[str, Any],
-    others: Sequence[Arm],
+    others: Sequence[FinishedRun],
 ) -> None:
-    """Pictures, page and event files."""
-    comparison, splits, fitted = summary.get("comparison", []), trained.splits, trained.fitted
+    """Pictures, page and event files; where there are baselines, ``comparison`` is added to the summary."""
+    splits, fitted = trained.splits, trained.fitted
+    comparison = compare_with_baselines(arm(config["arm"], config, summary, folder), others) if others else None
+    if comparison:
+        summary["comparison"] = comparison.record()
 
     def explain(shown: np.ndarray) -> ClassMaps | None:
         images, labels = np.asarray(splits.test.images[shown]), splits.test.labels[shown]
@@ -91,12 +89,12 @@ def report(
         train_labels=splits.train.labels,
         test_images=splits.test.images,
         test_labels=splits.test.labels,
+        test_ids=splits.test.ids,
         predicted=test.predicted,
         probability=test.probability,
         losses=test.losses,
         confusion=test.confusion,
         comparison=comparison,
-        histories={config["arm"]: fitted.history, **{arm.name: arm.history for arm in others}},
         explain=explain,
     )
     html.write_report(
@@ -107,8 +105,7 @@ def report(
         history=fitted.history,
         class_names=splits.test.class_names,
         figures=figures,
-        comparison=comparison or None,
-        notes=[ONE_DRAW] if comparison else [],
+        comparison=comparison,
         environment={**describe(), "seed": config["seed"], "wall time": duration(summary["time"]["total_s"])},
     )
     scores = ("accuracy", "loss", "precision", "recall", "f1")
@@ -117,22 +114,6 @@ def report(
     )
 
 
-def comparison(
-    config: Mapping[str, Any], summary: dict[str, Any], folder: RunFolder, others: Sequence[Arm]
-) -> list[dict[str, Any]]:
-    """A run beside its baselines, see `jaxtl.report.comparison`."""
-    return compare([arm(config["arm"], config, summary, folder), *others])
-
-
-def arm(name: str, config: Mapping[str, Any], summary: dict[str, Any], folder: RunFolder) -> Arm:
+def arm(name: str, config: Mapping[str, Any], summary: dict[str, Any], folder: RunFolder) -> FinishedRun:
     """A run as the comparison takes it."""
-    per_class = config["data"]["per_class"]
-    return Arm(name, _in_words(config), summary, folder.history(), folder.predictions(), per_class)
-
-
-def _in_words(config: Mapping[str, Any]) -> str:
-    """How a run was trained, in one line."""
-    start = {"": "random weights", SOURCE: "weights of the source"}
-    steps = [f"{phase['epochs']} epochs of {'+'.join(phase['train'])}" for phase in config["phases"]]
-    how = ", then ".join(steps) or "as they are"
-    return f"from {start.get(config['model']['weights'], config['model']['weights'])}: {how}"
+    return dataclasses.replace(read_run(folder.path, summary), name=name)

@@ -30,10 +30,12 @@ def test_a_comparison(call, tmp_path, write_run):
     (tmp_path / "runs" / "empty").mkdir()
     status, printed, complained = call(*sorted((tmp_path / "runs").iterdir()))
     assert (status, complained) == (0, "")
-    assert printed.count("Skipped") == 1 and "empty: it is no run folder" in printed
+    assert printed.count("Skipped") == 1 and "empty: it is not a run folder" in printed
     order = [line.split()[0] for line in printed.splitlines() if "~" in line]
     assert order == ["fine-tuned", "probe", "scratch"]
-    assert "93.00 %" in printed and "Behind “fine-tuned”" in printed and "Holm's method for all 3 pairs" in printed
+    assert (
+        "93.00 %" in printed and "Difference to “fine-tuned”" in printed and "Holm's method for all 3 pairs" in printed
+    )
     assert "runs/comparison/comparison.html" in printed
     tree = json.loads((tmp_path / "runs" / "comparison" / "comparison.json").read_text())
     assert [run["accuracy"] for run in tree["runs"]] == [0.93, 0.9, 0.6]

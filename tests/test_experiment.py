@@ -132,12 +132,12 @@ def test_source_transfer_and_baseline(transfer_config, tmp_path):
     assert read(tmp_path / "source" / "summary.json")["test"]["n"] > 0
     assert source["params"]["head"]["linear"]["kernel"].shape == (8, 3)
 
-    this, other = summary["comparison"]
-    assert (this["name"], other["name"]) == ("this run", "scratch")
+    this, other = summary["comparison"]["runs"]
+    (pair,) = summary["comparison"]["pairs"]
+    assert (this["name"], other["name"]) == (pair["run"], pair["other"]) == ("this run", "scratch")
     assert this["accuracy"] == summary["test"]["accuracy"]
     assert other["accuracy"] == read(scratch / "summary.json")["test"]["accuracy"]
-    assert other["versus"]["name"] == "this run"
-    assert other["versus"]["difference"] == pytest.approx(other["accuracy"] - this["accuracy"])
+    assert pair["difference"] == pytest.approx(this["accuracy"] - other["accuracy"])
     assert "weights of the source" in this["description"] and "random weights" in other["description"]
     assert "scratch" in (tmp_path / "report" / "index.html").read_text()
 

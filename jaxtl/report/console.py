@@ -161,7 +161,7 @@ class RunConsole:
         table.add_row("time to compile", duration(times["compile_s"]))
         table.add_row("time to train", duration(times["train_s"]))
         table.add_row(f"time to test {integer(test['n'])} images", duration(times["inference_s"]))
-        for row in summary.get("comparison", [])[1:]:
+        for row in summary.get("comparison", {}).get("runs", [])[1:]:
             table.add_row(f"{row['name']}, test accuracy", percent(row["accuracy"]))
         table.add_row("report", report)
         self.console.print(table)

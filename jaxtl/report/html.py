@@ -7,23 +7,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxtl.report import statistics
-from jaxtl.report.comparison.paired import Difference, in_words
-from jaxtl.report.page import picture, write_page
-from jaxtl.report.text import is_measured, percent
+from jaxtl.report.comparison import Comparison, correction, difference_tables, runs_table, verdicts
+from jaxtl.report.comparison_page import origin_table
+from jaxtl.report.figures import CAPTIONS, Gallery
+from jaxtl.report.page import Picture, write_page
+from jaxtl.report.statistics import accuracy_interval
 
-# A figure with one of these captions stands in its section; any other gets a section of its own, after them.
-COMPARISON = "Comparison"
-COMPARISON_CURVES = "Comparison of curves"
-LABELS = "Comparison by labels"
-CURVES = "Learning curves"
-LEARNING_RATE = "Learning rate"
-CONFUSION = "Confusion matrix"
-PREDICTIONS = "Predictions"
-LOSSES = "Top losses"
-UNSURE = "Right but unsure"
-CLASS_MAPS = "Class-activation maps"
-SAMPLES = "Sample images"
+# What the page names, and a summary may lack: it is shown as a dash.
+TEST = dict.fromkeys(("accuracy", "loss", "precision", "recall", "f1", "n"))
 
 
 def write_report(
@@ -34,8 +25,8 @@ def write_report(
     config: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
-    figures: Mapping[str, Figure],
-    comparison: Sequence[Mapping[str, Any]] | None,
+    figures: Mapping[str, Figure | Gallery],
+    comparison: Comparison | None,
     environment: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> None:
@@ -50,39 +41,34 @@ def write_report(
       config: the resolved configuration; nested values are flattened to ``field.subfield = value``.
       history: one mapping an epoch (see ``plots.curves``); may be empty.
       class_names: K names, in class order.
-      figures: caption -> figure; see the captions at the top of this module.
-      comparison: None, or one mapping an arm, the arm of this run first: ``name``, ``accuracy``, ``interval``
-        (low, high), ``n``, ``train_s``, ``description``; and, where both were tested on the same images, ``versus``:
-        {``name``, ``difference``, ``interval``, ``p_value``, ``p_holm``}, that arm minus the named one
-        (see ``comparison.compare``).
+      figures: caption -> figure or cards with images; see the captions in ``figures``.
+      comparison: the run beside its baselines, if there are any.
       environment: name -> value: versions, device, commit, seed, wall time.
       notes: sentences for the reader, shown under the headline.
     """
-    test = summary.get("test") or {}
-    sections = {COMPARISON, COMPARISON_CURVES, LABELS, CURVES, LEARNING_RATE, CONFUSION, PREDICTIONS}
-    sections |= {LOSSES, UNSURE, CLASS_MAPS, SAMPLES}
+    test = {**TEST, **(summary.get("test") or {})}
     write_page(
         path,
         "run.html",
-        {caption: picture(figure) for caption, figure in figures.items()},
+        {caption: figure if isinstance(figure, list) else Picture(figure) for caption, figure in figures.items()},
         title=title,
-        test={"accuracy": None, "loss": None, "precision": None, "recall": None, "f1": None, "n": None, **test},
-        interval=_accuracy_interval(test),
+        test=test,
+        interval=accuracy_interval(test),
         time={"train_s": None, "inference_s": None, **(summary.get("time") or {})},
         params={"total": None, "trainable": None, **(summary.get("params") or {})},
         best_epoch=summary.get("best_epoch"),
         epochs_run=summary.get("epochs_run"),
-        per_class=_per_class(test, class_names),
-        confusions=_frequent_confusions(test.get("confusion_matrix"), class_names),
+        per_class=test.get("per_class") or [],
+        confusions=frequent_confusions(test.get("confusion_matrix"), class_names),
         history=history,
-        comparison=comparison,
-        paired_rows=sum(bool(row.get("versus")) for row in comparison or ()),
-        verdict=[sentence.replace(" %", "\u00a0%") for sentence in _verdict(comparison or ())],
-        other_figures=[caption for caption in figures if caption not in sections],
+        tables=[runs_table(comparison), *difference_tables(comparison), origin_table(comparison)] if comparison else [],
+        correction=correction(comparison) if comparison else "",
+        verdicts=verdicts(comparison) if comparison else [],
+        other_figures=[caption for caption in figures if caption not in CAPTIONS],
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in flatten(config)},
         environment=dict(flatten(environment)),
-        notes=notes,
+        notes=[*notes, *(comparison.notes if comparison else [])],
     )
 
 
@@ -98,18 +84,7 @@ def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield name, value
 
 
-def _accuracy_interval(test: Mapping[str, Any]) -> tuple[float, float] | None:
-    if not test.get("n") or not is_measured(test.get("accuracy")):
-        return None
-    return statistics.wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
-
-
-def _per_class(test: Mapping[str, Any], class_names: Sequence[str]) -> list[dict[str, Any]]:
-    lines = test.get("per_class") or []
-    return [{"class": class_names[i] if i < len(class_names) else str(i), **line} for i, line in enumerate(lines)]
-
-
-def _frequent_confusions(
+def frequent_confusions(
     matrix: Sequence[Sequence[int]] | None, class_names: Sequence[str], most: int = 10
 ) -> list[dict[str, Any]]:
     """The largest cells off the diagonal: {"true", "predicted", "count", "share" of the true class, "back"}.
@@ -132,27 +107,3 @@ def _frequent_confusions(
         if i != j and cell > 0
     ]
     return sorted(cells, key=lambda cell: (-cell["count"], -cell["share"]))[:most]
-
-
-def _verdict(comparison: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Sentences that say which arm is better and whether chance explains it; empty for fewer than two arms.
-
-    The table has the paired differences of all arms; the sentence is about the most accurate of those.
-    """
-    if paired := [row for row in comparison if row.get("versus")]:
-        best = max(paired, key=lambda row: row["versus"]["difference"])
-        versus = best["versus"]
-        found = Difference(*(versus[field] for field in Difference._fields))
-        return [in_words(best["name"], versus["name"], found, tests=len(paired))]
-    measured = [row for row in comparison if is_measured(row.get("accuracy"))]
-    if len(measured) < 2:
-        return []
-    best, second = sorted(measured, key=lambda row: -row["accuracy"])[:2]
-    sentence = (
-        f"“{best['name']}” is the most accurate: {percent(best['accuracy'])}, "
-        f"{100 * (best['accuracy'] - second['accuracy']):.1f} percentage points above “{second['name']}”."
-    )
-    if best.get("interval") and second.get("interval"):
-        apart = best["interval"][0] > second["interval"][1]
-        sentence += f" Their 95 % intervals {'do not overlap' if apart else 'overlap'}."
-    return [sentence]

@@ -3,11 +3,11 @@
 A page is one HTML file, readable without a network, a script or this library.
 """
 
-from base64 import b64encode
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
@@ -15,41 +15,41 @@ from matplotlib.figure import Figure
 from jaxtl.report import plots, text
 from jaxtl.runtime.files import write_whole
 
-PIXELS_PER_INCH = 104  # on the page; figures are drawn finer, for dense screens and paper
+PIXELS_PER_INCH = 104  # on the page
 
 
-class Picture(NamedTuple):
-    """A drawn figure.
+class Picture:
+    """A figure, drawn when it is asked for.
 
     Attributes:
-      png: the file.
+      figure: what is drawn.
       width: on the page, in CSS pixels.
-      height: likewise.
     """
 
-    png: bytes
-    width: int
-    height: int
+    def __init__(self, figure: Figure) -> None:
+        self.figure, self.width = figure, round(PIXELS_PER_INCH * figure.get_figwidth())
 
-    @property
-    def source(self) -> str:
-        """The file as a data URI."""
-        return "data:image/png;base64," + b64encode(self.png).decode("ascii")
+    @cached_property
+    def png(self) -> bytes:
+        """As a file."""
+        return plots.png(self.figure)
 
-
-def picture(figure: Figure) -> Picture:
-    """Draw a figure."""
-    width, height = (round(PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
-    return Picture(plots.png(figure), width, height)
+    @cached_property
+    def svg(self) -> str:
+        """As an element of a page, in the page's colours."""
+        return plots.svg(self.figure)
 
 
-def write_page(path: Path, template: str, figures: Mapping[str, Picture], **values: Any) -> None:
+picture = Picture
+
+
+def write_page(path: Path, template: str, figures: Mapping[str, Any], **values: Any) -> None:
     """Fill a template and write the page. The file appears complete or not at all.
 
     Args:
       path: the HTML file; folders above it are made.
       template: file name of the template, which extends ``base.html``.
-      figures: caption -> picture, for the template's ``figure(caption, alt)``.
+      figures: caption -> `Picture` or gallery, for ``figure(caption, alt)`` and ``gallery(caption)`` of the template.
       values: what else the template names. Everything is escaped.
 
     Raises:

@@ -1,8 +1,7 @@
 """How good is a classifier, and how sure can we be? Pure functions of counts and of right/wrong vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy.typing as npt
 def classification_scores(confusion: np.ndarray) -> dict[str, Any]:
     """Accuracy and macro precision, recall and F1 of a confusion matrix.
 
-    A quotient without a denominator (a class that was never predicted, or never occurs) counts 0, and every class
-    weighs the same in the macro mean: scikit-learn's ``precision_recall_fscore_support(labels=range(K),
-    average="macro", zero_division=0)``.
+    Macro means are over the classes that have test images, each of which weighs the same. A quotient without a
+    denominator counts 0: the precision of a class that was never predicted. It is what scikit-learn gives by
+    ``precision_recall_fscore_support(labels=classes_with_images, average="macro", zero_division=0)``.
 
     Args:
       confusion: int [K, K], counts; rows are true classes, columns predicted ones.
@@ -31,21 +30,17 @@ def classification_scores(confusion: np.ndarray) -> dict[str, Any]:
         raise ValueError(f"a confusion matrix is square, got shape {confusion.shape}")
     if (confusion < 0).any() or confusion.sum() == 0:
         raise ValueError("a confusion matrix needs counts >= 0 and at least one example")
-
-    right = np.diagonal(confusion)
-    predicted, support = confusion.sum(axis=0), confusion.sum(axis=1)
-    precision = _quotient(right, predicted)
-    recall = _quotient(right, support)
-    f1 = _quotient(2 * right, predicted + support)  # = 2PR / (P + R), without the intermediate 0 / 0
+    right, predicted, support = np.diagonal(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
+    scores = {
+        "precision": right / np.maximum(predicted, 1),
+        "recall": right / np.maximum(support, 1),
+        "f1": 2 * right / np.maximum(predicted + support, 1),  # = 2PR / (P + R), without the intermediate 0 / 0
+    }
+    lines = zip(*(values.tolist() for values in scores.values()), support.tolist(), strict=True)
     return {
         "accuracy": float(right.sum() / confusion.sum()),
-        "precision": float(precision.mean()),
-        "recall": float(recall.mean()),
-        "f1": float(f1.mean()),
-        "per_class": [
-            {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
-            for p, r, f, s in zip(precision, recall, f1, support, strict=True)
-        ],
+        **{name: float(values[support > 0].mean()) for name, values in scores.items()},
+        "per_class": [dict(zip((*scores, "support"), line, strict=True)) for line in lines],
     }
 
 
@@ -60,16 +55,19 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     Raises:
       ValueError: not 0 <= correct <= n, n < 1, or confidence outside (0, 1).
     """
-    if not (n >= 1 and 0 <= correct <= n):
-        raise ValueError(f"need 0 <= correct <= n and n >= 1, got correct={correct}, n={n}")
-    z = _normal_quantile(confidence)
-    p = correct / n
-    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half_width = z * sqrt(p * (1 - p) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    # At the ends the interval reaches 0 or 1 exactly; floating point would miss it by an ulp.
-    low = 0.0 if correct == 0 else max(0.0, centre - half_width)
-    high = 1.0 if correct == n else min(1.0, centre + half_width)
-    return low, high
+    from scipy.stats import binomtest  # type: ignore[import-untyped]  # no start should wait for its import
+
+    if not (n >= 1 and 0 <= correct <= n and 0 < confidence < 1):
+        raise ValueError(f"need 0 <= correct <= n, n >= 1 and 0 < confidence < 1, got {correct}, {n} and {confidence}")
+    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def accuracy_interval(test: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The 95 % interval of ``test`` {accuracy, n} of a summary; None where it was not measured."""
+    if not test.get("n") or test.get("accuracy") is None:
+        return None
+    return wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
 
 
 def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
@@ -88,11 +86,10 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     Raises:
       ValueError: the two are not vectors of one length, or are empty.
     """
-    from scipy import special  # type: ignore[import-untyped]  # a training should not wait for its import
+    from scipy.stats import binomtest
 
     _, only_a, only_b, _ = _paired_counts(correct_a, correct_b)
-    # At one half the distribution is symmetric: the two tails are alike, and overlap where both counts are the same.
-    return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def paired_difference_interval(
@@ -162,17 +159,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty(len(p))
     corrected[order] = np.maximum.accumulate(steps)
     return corrected.tolist()
-
-
-def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Elementwise float64 quotient, 0 where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
-
-
-def _normal_quantile(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
-    return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
 def _paired_counts(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> tuple[int, int, int, int]:

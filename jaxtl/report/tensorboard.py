@@ -1,14 +1,20 @@
 """TensorBoard event files of a run, written without TensorFlow."""
 
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import RecordWriter
+
+from jaxtl.report.pictures import wall
 
 # Field of the history -> tag. Train and validation share a group, so TensorBoard shows them side by side.
 TAGS = {
@@ -25,43 +31,61 @@ TAGS = {
 def write_events(
     folder: Path,
     history: Sequence[Mapping[str, Any]],
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, Any],
     scalars_at_end: Mapping[str, float],
 ) -> None:
     """Write everything TensorBoard shows of a run, in place of what was there.
 
     The events are a function of the arguments, not a log that grows: a run that was resumed has no point twice.
-    The new file is complete before an old one goes. Files other than event files are left alone.
+    The new file is complete before an old one goes. Files other than event files are left alone. No thread writes:
+    an error, such as a full disk, is raised here and leaves nothing behind that waits.
 
     Args:
       folder: the log folder; made if absent.
       history: one mapping an epoch (see ``plots.curves``); fields that are absent or None give no point.
-      figures: caption -> figure, shown as ``figures/<caption>`` at the last epoch.
+      figures: caption -> figure or cards, shown as ``figures/<caption>`` at the last epoch.
       scalars_at_end: tag -> value at the last epoch, e.g. ``{"test/accuracy": 0.93}``.
+
+    Raises:
+      OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    last = int(history[-1]["epoch"]) if history else 0
+    now = time.time()
     draft = folder.with_name(f".{folder.name}")  # TensorBoard must not see it
     shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    draft.mkdir()
     try:
-        with SummaryWriter(str(draft)) as writer:
-            for line in history:
-                for field, tag in TAGS.items():
-                    if line.get(field) is not None:
-                        writer.add_scalar(tag, float(line[field]), int(line["epoch"]))
-            for tag, value in scalars_at_end.items():
-                writer.add_scalar(tag, float(value), last)
-            for caption, figure in figures.items():
-                name = caption.strip().lower().replace(" ", "_")
-                writer.add_image(f"figures/{name}", _pixels(figure), last, dataformats="HWC")
-        old = set(folder.glob("events.out.tfevents.*"))
-        for new in draft.iterdir():
-            new.replace(folder / new.name)
-            old.discard(folder / new.name)
-        for path in old:
-            path.unlink()
+        new = draft / f"events.out.tfevents.{int(now)}.{os.getpid()}"
+        writer = RecordWriter(str(new))
+        try:
+            writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+            for step, value in _values(history, figures, scalars_at_end):
+                writer.write(Event(wall_time=now, step=step, summary=value).SerializeToString())
+            writer.flush()
+        finally:
+            writer.close()
+        new.replace(folder / new.name)
+        for old in folder.glob("events.out.tfevents.*"):
+            if old.name != new.name:
+                old.unlink()
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _values(
+    history: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], scalars_at_end: Mapping[str, float]
+) -> Iterator[tuple[int, Any]]:
+    """(step, summary) of everything."""
+    last = int(history[-1]["epoch"]) if history else 0
+    for line in history:
+        for field, tag in TAGS.items():
+            if line.get(field) is not None:
+                yield int(line["epoch"]), summary.scalar(tag, float(line[field]))
+    for tag, value in scalars_at_end.items():
+        yield last, summary.scalar(tag, float(value))
+    for caption, figure in figures.items():
+        pixels = wall(figure) if isinstance(figure, list) else _pixels(figure)
+        yield last, summary.image(f"figures/{caption.strip().lower().replace(' ', '_')}", pixels, dataformats="HWC")
 
 
 def _pixels(figure: Figure, dpi: int = 100) -> np.ndarray:

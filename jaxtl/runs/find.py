@@ -1,10 +1,11 @@
 """Finished runs among the folders that a person names."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from jaxtl.errors import UserError
-from jaxtl.report.comparison.finished import FinishedRun
+from jaxtl.report.comparison import FinishedRun
 from jaxtl.runs.read import CONFIG, SUMMARY, read_run
 
 
@@ -13,12 +14,13 @@ def find_runs(
 ) -> list[FinishedRun]:
     """Read the finished runs among the folders.
 
-    A shell pattern like ``runs/*`` also names other things: what is no run, or not finished yet, is skipped and told.
+    A shell pattern like ``runs/*`` also names other things: what is not a run, or not finished yet, is skipped and
+    said.
 
     Args:
       folders: what to look at, in the order of the result.
       with_baselines: whether the baselines inside a run folder are taken too, after it.
-      ignored: a folder that is passed over without a word: the comparison's own.
+      ignored: a folder that is left out without a word: that of the comparison itself.
       say: is handed a line for everything that is skipped.
 
     Raises:
@@ -41,7 +43,7 @@ def find_runs(
         )
     runs = [read_run(folder) for folder in found.values()]
     names = distinct_names([run.name for run in runs], [*found])
-    return [run._replace(name=name) for run, name in zip(runs, names, strict=True)]
+    return [dataclasses.replace(run, name=name) for run, name in zip(runs, names, strict=True)]
 
 
 def _expand(folders: Sequence[Path], with_baselines: bool) -> Iterator[Path]:
@@ -54,11 +56,11 @@ def _expand(folders: Sequence[Path], with_baselines: bool) -> Iterator[Path]:
 
 
 def _no_finished_run(folder: Path) -> str:
-    """Why the folder is none; empty if it is one."""
+    """Why the folder does not hold a finished run; empty if it does."""
     if not folder.is_dir():
         return "it is a file"
     if not (folder / CONFIG).exists():
-        return f"it is no run folder (it has no {CONFIG})"
+        return f"it is not a run folder (it has no {CONFIG})"
     if not (folder / SUMMARY).exists():
         return f"its run is not finished (it has no {SUMMARY}); the same command goes on with it"
     return ""

@@ -2,40 +2,52 @@
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxtl.report.comparison.finished import FinishedRun
+from jaxtl.config import SOURCE
+from jaxtl.report.comparison import FinishedRun
 from jaxtl.runs.read_json import damage_explained, read_object
 
 CONFIG, SUMMARY, HISTORY, PREDICTIONS = "config.json", "summary.json", "metrics.jsonl", "predictions.csv"
 
 
-def read_run(folder: Path) -> FinishedRun:
+def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> FinishedRun:
     """Read a finished run, and check that its files agree.
 
+    Args:
+      folder: of the run.
+      summary: the content of ``summary.json``, where that file is not written yet.
+
     Raises:
-      UserError: a file is missing, damaged, or at odds with another.
+      UserError: a file is missing, damaged, or does not agree with another.
     """
     with damage_explained(folder / CONFIG):
         config = read_object(folder / CONFIG)
         settings, environment = config["config"], config.get("environment", {})
-        model, device = settings.get("model", {}).get("name", ""), environment.get("device", "")
-        reported = settings.get("reported") or ""
+        of_config: dict[str, Any] = {
+            "description": _in_words(settings),
+            "model": str(settings.get("model", {}).get("name", "")),
+            "device": str(environment.get("device", "")),
+            "reported": str(settings.get("reported") or ""),
+            "per_class": int(settings.get("data", {}).get("per_class", 0)),
+        }
     with damage_explained(folder / SUMMARY):
-        summary = read_object(folder / SUMMARY)
+        summary = summary or read_object(folder / SUMMARY)
         test, times, params = summary["test"], summary["time"], summary["params"]
-        accuracy, precision, recall, f1 = (_share(test[score]) for score in ("accuracy", "precision", "recall", "f1"))
-        train_s, inference_s = _amount(times["train_s"]), _amount(times["inference_s"])
+        scores = {score: _share(test[score]) for score in ("accuracy", "precision", "recall", "f1")}
+        seconds = {what: _amount(times[what]) for what in ("train_s", "inference_s")}
         total, trained = int(_amount(params["total"])), int(_amount(params["trainable"]))
         class_names = tuple(str(line["class"]) for line in test["per_class"])
         confusion = np.array(test["confusion_matrix"], np.int64)
         n, correct = int(confusion.sum()), int(np.trace(confusion))
         if confusion.shape != (len(class_names), len(class_names)) or n != test["n"] or n == 0:
             raise ValueError("confusion_matrix does not fit per_class and n")
-        if round(accuracy * n) != correct:
-            raise ValueError(f"accuracy is {accuracy}, but confusion_matrix has {correct} of {n} right")
+        if round(scores["accuracy"] * n) != correct:
+            raise ValueError(f"accuracy is {scores['accuracy']}, but confusion_matrix has {correct} of {n} right")
     with damage_explained(folder / HISTORY):
         history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
         if not all(isinstance(line, dict) and isinstance(line["epoch"], int) for line in history):
@@ -50,15 +62,6 @@ def read_run(folder: Path) -> FinishedRun:
     return FinishedRun(
         name=str(summary.get("name") or folder.name),
         folder=str(folder),
-        model=str(model),
-        device=str(device),
-        reported=str(reported),
-        accuracy=accuracy,
-        precision=precision,
-        recall=recall,
-        f1=f1,
-        train_s=train_s,
-        inference_s=inference_s,
         params_total=total,
         params_trained=trained,
         class_names=class_names,
@@ -66,16 +69,27 @@ def read_run(folder: Path) -> FinishedRun:
         history=history,
         test_images=tuple((index, true) for index, true, _ in lines),
         right=right,
+        **of_config,
+        **scores,
+        **seconds,
     )
+
+
+def _in_words(settings: Mapping[str, Any]) -> str:
+    """How a run was trained, in one line."""
+    weights = settings.get("model", {}).get("weights", "")
+    start = {"": "random weights", SOURCE: "weights of the source"}.get(weights, weights)
+    steps = [f"{phase['epochs']} epochs of {'+'.join(phase['train'])}" for phase in settings.get("phases", ())]
+    return f"from {start}: {', then '.join(steps) or 'as they are'}"
 
 
 def _share(value: float) -> float:
     if not 0 <= value <= 1:
-        raise ValueError(f"{value!r} is no share between 0 and 1")
+        raise ValueError(f"{value!r} is not a share between 0 and 1")
     return float(value)
 
 
 def _amount(value: float) -> float:
     if not 0 <= value < float("inf"):
-        raise ValueError(f"{value!r} is no amount")
+        raise ValueError(f"{value!r} is not an amount")
     return float(value)

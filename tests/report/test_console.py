@@ -24,7 +24,7 @@ SUMMARY = {
     "params": {"total": 12345, "trainable": 45},
     "best_epoch": 7,
     "epochs_run": 9,
-    "comparison": [{"name": "this run", "accuracy": 0.5}, {"name": "scratch", "accuracy": 0.25}],
+    "comparison": {"runs": [{"name": "this run", "accuracy": 0.5}, {"name": "scratch", "accuracy": 0.25}]},
 }
 
 

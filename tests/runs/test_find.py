@@ -37,7 +37,7 @@ def test_what_is_no_finished_run_is_skipped_with_a_line_each(find, tmp_path, wri
     assert said == [
         "Skipped going on: its run is not finished (it has no summary.json); the same command goes on with it.",
         "Skipped notes.txt: it is a file.",
-        "Skipped pictures: it is no run folder (it has no config.json).",
+        "Skipped pictures: it is not a run folder (it has no config.json).",
     ]
 
 

@@ -1,49 +1,151 @@
-"""Accuracies of several runs side by side."""
+"""Accuracies of several runs with their intervals: side by side, against time, and against the number of labels."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from jaxtl.report.plots.style import INK, fit_names, percent_ticks, run_color, run_marker, styled
+from jaxtl.report.plots.style import INK, PAPER, fit_names, percent_axis, run_color, run_marker, styled
+
+ACCURACY = "Test accuracy (line: 95 % interval)"
+DODGE = 0.018  # neighbouring strategies stand this far apart on a logarithmic axis, so that no interval hides another
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+# Ticks of a logarithmic axis of time, in seconds: few where it is long, more where it is short.
+FAR_TIMES = (0.001, 0.01, 0.1, 1, 10, MINUTE, 10 * MINUTE, HOUR, 10 * HOUR, DAY, 10 * DAY, 100 * DAY)
+NEAR_TIMES = sorted(
+    count * unit for unit in (0.001, 0.01, 0.1, 1, MINUTE, HOUR, DAY) for count in (1, 2, 5, 10, 20, 30)
+)
+
+Interval = tuple[float, float]
 
 
 @styled
-def accuracy_comparison(
-    names: Sequence[str], accuracies: Sequence[float], intervals: Sequence[tuple[float, float]]
-) -> Figure:
-    """Accuracy of several arms with their intervals, as dots and whiskers, the first arm on top.
+def accuracy_comparison(names: Sequence[str], accuracies: Sequence[float], intervals: Sequence[Interval]) -> Figure:
+    """Accuracy of several runs with their intervals, the first one on top.
 
     The axis does not start at zero: dots, unlike bars, do not claim that it does.
 
     Args:
-      names: names of the arms.
-      accuracies: accuracies in [0, 1].
-      intervals: (low, high) of each accuracy, e.g. from ``statistics.wilson_interval``.
+      names: of the runs.
+      accuracies: in [0, 1].
+      intervals: (low, high) of each accuracy.
 
     Raises:
-      ValueError: there is no arm, or the sequences differ in length.
+      ValueError: there is no run, or the sequences differ in length.
     """
-    if not len(names) == len(accuracies) == len(intervals) > 0:
-        raise ValueError("accuracy_comparison needs as many names, accuracies and intervals, at least one of each")
+    _same_length(names, accuracies, intervals)
     figure = Figure(figsize=(10, 0.95 + 0.55 * len(names)), layout="constrained")
     axes = figure.subplots()
-    for row, (accuracy, (low, high)) in enumerate(zip(accuracies, intervals, strict=True)):
-        color = run_color(row)
-        axes.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="butt")
-        axes.plot([low, high], [row, row], "|", color=color, ms=9, mew=2.2)
-        axes.plot([accuracy], [row], run_marker(row), color=color, ms=8, mec="white", mew=1.2)
+    for row, (accuracy, interval) in enumerate(zip(accuracies, intervals, strict=True)):
+        _dot(axes, accuracy, row, interval, row, across=True)
         text = f"{100 * accuracy:.1f} %"
         axes.annotate(text, (accuracy, row), (0, 8), textcoords="offset points", ha="center", fontweight="bold")
     axes.set_yticks(range(len(names)), fit_names(names, points=200, size=9))
     axes.set_ylim(len(names) - 0.5, -0.65)
-    lowest, highest = min(low for low, _ in intervals), max(high for _, high in intervals)
-    pad = max(0.08 * (highest - lowest), 0.004)
-    axes.set_xlim(lowest - pad, highest + pad)
-    axes.xaxis.set_major_locator(MaxNLocator(8))
-    axes.xaxis.set_major_formatter(percent_ticks())
-    axes.set_xlabel("Test accuracy (line: 95 % interval)")
+    axes.set(xlim=_room(intervals), xlabel=ACCURACY)
+    percent_axis(axes, "x")
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.spines["left"].set_visible(False)
     return figure
+
+
+@styled
+def time_accuracy(
+    names: Sequence[str], seconds: Sequence[float], accuracies: Sequence[float], intervals: Sequence[Interval]
+) -> Figure:
+    """Test accuracy with its interval against the logarithm of the training time.
+
+    Args:
+      names: of the runs.
+      seconds: training times, > 0.
+      accuracies: in [0, 1].
+      intervals: (low, high) of each accuracy.
+
+    Raises:
+      ValueError: there is no run, the sequences differ in length, or a time is not positive.
+    """
+    _same_length(names, seconds, accuracies, intervals)
+    if not min(seconds) > 0:
+        raise ValueError(f"a logarithmic axis needs times > 0, got {min(seconds)}")
+    figure = Figure(figsize=(10, max(4.2, 0.19 * len(names) + 0.6)), layout="constrained")
+    axes = figure.subplots()
+    labels = fit_names(names, points=170, size=8.5)
+    for i, (label, x, accuracy, interval) in enumerate(zip(labels, seconds, accuracies, intervals, strict=True)):
+        _dot(axes, x, accuracy, interval, i, label=label)
+    # At least a factor of 2 on each side, so that a round time falls inside.
+    pad = 10 ** max(0.12 * np.log10(max(seconds) / min(seconds)), 0.35)
+    low, high = min(seconds) / pad, max(seconds) * pad
+    far, near = ([time for time in times if low <= time <= high] for times in (FAR_TIMES, NEAR_TIMES))
+    _log_axis(axes, "Time to train (logarithmic)", {time: _round_time(time) for time in (far if far[3:] else near)})
+    axes.set(xlim=(low, high), ylim=_room(intervals), ylabel=ACCURACY)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+@styled
+def accuracy_by_labels(series: Mapping[str, Sequence[tuple[int, float, Interval]]]) -> Figure:
+    """How strategies fare with few labels: one line for each.
+
+    Args:
+      series: by name, points (labels a class, accuracy in [0, 1], (low, high) of its interval).
+
+    Raises:
+      ValueError: there is no point, or a number of labels is not positive.
+    """
+    counts = sorted({labels for points in series.values() for labels, _, _ in points})
+    if not counts or counts[0] < 1:
+        raise ValueError(f"accuracy_by_labels needs points with 1 label a class or more, got {counts}")
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, points) in enumerate(series.items()):
+        ordered = sorted(points)
+        x = np.array([labels for labels, _, _ in ordered]) * 10 ** (DODGE * (i - (len(series) - 1) / 2))
+        axes.plot(x, [accuracy for _, accuracy, _ in ordered], color=run_color(i), label=name, alpha=0.85)
+        for place, (_, accuracy, interval) in zip(x, ordered, strict=True):
+            _dot(axes, place, accuracy, interval, i)
+    _log_axis(axes, "Labels a class (logarithmic)", {count: f"{count:,}" for count in counts})
+    axes.set(xlim=(counts[0] / 1.6, counts[-1] * 1.6), ylabel=ACCURACY)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _dot(axes: Axes, x: float, y: float, interval: Interval, i: int, *, across: bool = False, label: str = "_") -> None:
+    """The point of a run and its interval, up and down or across."""
+    low, high = interval
+    middle = x if across else y
+    reach = {"xerr" if across else "yerr": [[max(middle - low, 0.0)], [max(high - middle, 0.0)]]}
+    looks: dict[str, Any] = {"color": run_color(i), "mec": PAPER, "mew": 1.2, "ms": 8, "zorder": 3}
+    axes.errorbar([x], [y], **reach, fmt=run_marker(i), elinewidth=1.8, capsize=4, label=label, **looks)
+
+
+def _log_axis(axes: Axes, name: str, ticks: Mapping[float, str]) -> None:
+    axes.set_xscale("log")
+    axes.set_xlabel(name)
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_major_formatter(FixedFormatter(list(ticks.values())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    percent_axis(axes)
+
+
+def _room(intervals: Sequence[Interval]) -> Interval:
+    """Limits of an axis, a little beyond all intervals."""
+    low, high = min(low for low, _ in intervals), max(high for _, high in intervals)
+    pad = max(0.08 * (high - low), 0.004)
+    return low - pad, high + pad
+
+
+def _round_time(seconds: float) -> str:
+    """7200 -> "2 h"."""
+    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:g} {name}"
+    return f"{seconds:g} s"
+
+
+def _same_length(*sequences: Sequence[Any]) -> None:
+    if {len(sequence) for sequence in sequences} != {len(sequences[0])} or not len(sequences[0]):
+        raise ValueError(f"need as many of each, at least one, got {[len(sequence) for sequence in sequences]}")

@@ -1,42 +1,40 @@
-"""Quantities against the epoch."""
+"""Quantities against the epoch, and the loss against the learning rate."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from math import isfinite
 from typing import Any
 
-from matplotlib.artist import Artist
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from jaxtl.report.plots.style import (
     BLUE,
+    EDGE,
     INK,
     MUTED,
     PALETTE,
+    PAPER,
+    SKY,
     VERMILION,
     fit_names,
     fit_text,
-    percent_ticks,
+    percent_axis,
     run_color,
     run_marker,
     styled,
     text_width,
 )
 
-METRIC_TITLES = {
-    "train_loss": "Training loss",
-    "val_loss": "Validation loss",
-    "train_accuracy": "Training accuracy",
-    "val_accuracy": "Validation accuracy",
-    "learning_rate": "Learning rate",
-    "images_per_s": "Images per second",
-}
+History = Sequence[Mapping[str, Any]]
+Series = tuple[list[int], list[float]]
+BOUNDARY: dict[str, Any] = {"linewidth": 1, "linestyle": (0, (4, 3)), "zorder": 0.5}
 
 
 @styled
-def curves(history: Sequence[Mapping[str, Any]], *, best_epoch: int | None = None) -> Figure:
+def curves(history: History, *, best_epoch: int | None = None) -> Figure:
     """Loss and accuracy against the epoch, on two axes.
 
     Args:
@@ -49,10 +47,9 @@ def curves(history: Sequence[Mapping[str, Any]], *, best_epoch: int | None = Non
     """
     figure = Figure(figsize=(10, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, metric, title in ((left, "loss", "Loss"), (right, "accuracy", "Accuracy")):
-        _epoch_axis(axes, history, title, width=4.3)
-        validated = _series(history, f"val_{metric}")
-        trained = _series(history, f"train_{metric}")
+    for axes, metric in ((left, "loss"), (right, "accuracy")):
+        _epoch_axis(axes, history, metric.capitalize(), width=4.3)
+        trained, validated = _series(history, f"train_{metric}"), _series(history, f"val_{metric}")
         _line(axes, trained, color=BLUE, label="train")
         _line(axes, validated, color=VERMILION, label="validation")
         epochs, values = validated if validated[0] else trained
@@ -61,13 +58,16 @@ def curves(history: Sequence[Mapping[str, Any]], *, best_epoch: int | None = Non
             shown = f"{100 * best:.1f} %" if metric == "accuracy" else f"{best:.3g}"
             label = f"tested: epoch {best_epoch}, {shown}"
             axes.plot([best_epoch], [best], "o", ms=10, mfc="none", mec=INK, mew=1.4, label=label)
-        _legend(axes)
-    right.yaxis.set_major_formatter(percent_ticks())
+        if epochs:
+            axes.legend(loc="best")
+        else:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=MUTED)
+    percent_axis(right)
     return figure
 
 
 @styled
-def learning_rate(history: Sequence[Mapping[str, Any]]) -> Figure:
+def learning_rate(history: History) -> Figure:
     """Learning rate against the epoch; logarithmic when it spans more than a factor of 50.
 
     Args:
@@ -89,7 +89,7 @@ def learning_rate(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 @styled
-def overlaid_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def overlaid_curves(histories: Mapping[str, History]) -> Figure:
     """Accuracy of several runs against the epoch.
 
     It is validation accuracy where every run has it, training accuracy where none has. Where only some have it, both
@@ -104,29 +104,31 @@ def overlaid_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Fig
     metrics = accuracy_metrics(histories)
     if not metrics:
         raise ValueError("no run has a training or validation accuracy to draw")
-    figure = Figure(figsize=(10, 3.9), layout="constrained")
-    (panels,) = figure.subplots(1, len(metrics), sharey=True, squeeze=False)
-    drawn = [_accuracies(axes, histories, metric) for axes, metric in zip(panels, metrics, strict=True)]
-    first, last = min(epoch for epochs in drawn for epoch in epochs), max(epoch for epochs in drawn for epoch in epochs)
-    for axes in panels:
-        axes.set_xlim(first - 0.5, last + 0.5)
+    figure = Figure(figsize=(10, max(3.9, 0.19 * len(histories) + 0.4)), layout="constrained")
+    (panels,) = figure.subplots(1, len(metrics), sharex=True, sharey=True, squeeze=False)
+    labels = fit_names(list(histories), points=170, size=8.5)
+    entries: dict[str, Any] = {}
+    for axes, metric in zip(panels, metrics, strict=True):
+        for i, (label, history) in enumerate(zip(labels, histories.values(), strict=True)):
+            # A run looks the same in all panels and charts; dashes help where there are too many epochs for markers.
+            looks = {"linestyle": ("-", "--", ":", "-.")[i // len(PALETTE) % 4], "marker": run_marker(i)}
+            _line(axes, _series(history, metric), color=run_color(i), label=label, **looks)
+        handles, drawn = axes.get_legend_handles_labels()
+        entries = dict(zip(drawn, handles, strict=True)) | entries
         axes.xaxis.set_major_locator(_whole_epochs(10 if len(panels) == 1 else 6))
-        axes.yaxis.set_major_formatter(percent_ticks())
-        axes.set_xlabel("Epoch")
+        percent_axis(axes)
+        axes.set(xlabel="Epoch", title="Validation accuracy" if metric == "val_accuracy" else "Training accuracy")
+    epochs = [epoch for history in histories.values() for m in metrics for epoch in _series(history, m)[0]]
+    panels[0].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     if len(histories) <= 4:
         for axes in panels:
             axes.legend(loc="best")
     else:  # a long legend would lie on the curves
-        entries: dict[str, Artist] = {}
-        for axes in panels:
-            handles, labels = axes.get_legend_handles_labels()
-            entries = dict(zip(labels, handles, strict=True)) | entries
         figure.legend(entries.values(), entries.keys(), loc="outside right upper")
-        figure.set_figheight(max(3.9, 0.19 * len(entries) + 0.4))
     return figure
 
 
-def accuracy_metrics(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+def accuracy_metrics(histories: Mapping[str, History]) -> list[str]:
     """The fields that ``overlaid_curves`` draws: ``val_accuracy``, ``train_accuracy``, or both; none if none is there.
 
     A run that measured neither has no say.
@@ -136,47 +138,57 @@ def accuracy_metrics(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> li
     return ["val_accuracy"] * bool(validated) + ["train_accuracy"] * bool(trained - validated)
 
 
-def _accuracies(axes: Axes, histories: Mapping[str, Sequence[Mapping[str, Any]]], metric: str) -> list[int]:
-    """Draw one metric of all runs that have it, and return the epochs in which they have it."""
-    drawn: list[int] = []
-    labels = fit_names(list(histories), points=170, size=8.5)
-    for i, (label, history) in enumerate(zip(labels, histories.values(), strict=True)):
-        series = _series(history, metric)
-        drawn += series[0]
-        # A run looks the same in all panels and charts; dashes help where there are too many epochs for markers.
-        style = ("-", "--", ":", "-.")[i // len(PALETTE) % 4]
-        _line(axes, series, color=run_color(i), label=label, linestyle=style, marker=run_marker(i))
-    axes.set_title(METRIC_TITLES[metric])
-    return drawn
+@styled
+def loss_by_rate(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, marks: Mapping[str, float]) -> Figure:
+    """Loss against the logarithm of the learning rate, with rates that are marked: a learning-rate range test.
+
+    Args:
+      rates: float [S], > 0, growing.
+      losses: float [S], of each batch; drawn faintly.
+      smoothed: float [S]; the axis ends a little above where these begin, and leaves out where the loss has blown up.
+      marks: name -> rate.
+
+    Raises:
+      ValueError: there is no step.
+    """
+    if not len(rates) == len(losses) == len(smoothed) > 0:
+        raise ValueError("loss_by_rate needs as many rates, losses and smoothed losses, at least one of each")
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.plot(rates, losses, ".", color=SKY, markersize=4, alpha=0.6, label="each batch")
+    axes.plot(rates, smoothed, color=BLUE, label="smoothed")
+    for (name, rate), color in zip(marks.items(), PALETTE[1:], strict=False):
+        height = float(np.interp(np.log(rate), np.log(rates), smoothed))
+        axes.axvline(rate, color=color, **BOUNDARY)
+        axes.plot([rate], [height], "o", color=color, ms=8, mec=PAPER, mew=1.2, zorder=3, label=f"{name}: {rate:.2g}")
+    low, start = float(min(losses.min(), smoothed.min())), float(np.median(smoothed[: max(len(smoothed) // 4, 1)]))
+    rise = max(start - low, 0.05 * abs(start), 1e-6)
+    axes.set_ylim(low - 0.08 * rise, start + 0.5 * rise)
+    axes.set(xlabel="Learning rate (logarithmic)", ylabel="Training loss", title="Learning-rate range test")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.legend(loc="best", labelcolor=INK)
+    return figure
 
 
-def _series(history: Sequence[Mapping[str, Any]], field: str) -> tuple[list[int], list[float]]:
+def _series(history: History, field: str) -> Series:
     """Epochs and values of a field, without the epochs in which it was not measured (or diverged)."""
     measured = [line for line in history if line.get(field) is not None and isfinite(line[field])]
     return [int(line["epoch"]) for line in measured], [float(line[field]) for line in measured]
 
 
-def _line(
-    axes: Axes,
-    series: tuple[list[int], list[float]],
-    *,
-    color: str,
-    label: str,
-    linestyle: str = "-",
-    marker: str = "o",
-) -> None:
+def _line(axes: Axes, series: Series, *, color: str, label: str, linestyle: str = "-", marker: str = "o") -> None:
     epochs, values = series
     if epochs:  # many epochs read better as a plain line; a single one is invisible without its marker
-        shown = marker if len(epochs) <= 30 else ""
-        size = 6.0 if len(epochs) == 1 else 3.5
+        shown, size = marker if len(epochs) <= 30 else "", 6.0 if len(epochs) == 1 else 3.5
         axes.plot(epochs, values, color=color, label=label, linestyle=linestyle, marker=shown, markersize=size)
 
 
-def _epoch_axis(axes: Axes, history: Sequence[Mapping[str, Any]], title: str, *, width: float) -> None:
+def _epoch_axis(axes: Axes, history: History, title: str, *, width: float) -> None:
     """Title, epoch axis and the phases: a light line at each boundary, the phase's name above its epochs.
 
-    Short phases get their names on a second (third, …) line above, where they would run into each other.
-    ``width`` is about that of the axes, in inches.
+    Names that would run into each other stand on lines of their own. ``width`` is about that of the axes, in inches.
     """
     if not history:
         raise ValueError("the history has no epoch to draw")
@@ -184,40 +196,22 @@ def _epoch_axis(axes: Axes, history: Sequence[Mapping[str, Any]], title: str, *,
     axes.set_xlim(first, last)
     axes.xaxis.set_major_locator(_whole_epochs(10 if width > 6 else 8))
     axes.set_xlabel("Epoch")
-
     phases = [(name, next(lines)["epoch"] - 0.5) for name, lines in groupby(history, key=lambda line: line["phase"])]
-    size = 8.0
     ends: list[float] = []  # where each line of names is occupied up to, in points
-    if len(phases) > 1:
-        per_epoch = 72 * width / (last - first)
-        for name, start in phases:
-            if start > first:
-                axes.axvline(start, color="#b8c1cb", linewidth=1, linestyle=(0, (4, 3)), zorder=0.5)
-            name = fit_text(name, points=150, size=size)
-            wanted = (start - first) * per_epoch
-            left = min(wanted, max(72 * width - text_width(name, size) - 4, 0))  # names of late phases end at the edge
-            level = next((i for i, end in enumerate(ends) if end <= left), len(ends))
-            ends[level : level + 1] = [left + text_width(name, size) + 8]
-            align = "left" if left == wanted else "right"
-            axes.annotate(
-                name,
-                (start if left == wanted else last, 1),
-                (2 if left == wanted else -2, 3 + 11 * level),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha=align,
-                color=MUTED,
-                fontsize=size,
-            )
+    for name, start in phases if len(phases) > 1 else ():
+        if start > first:
+            axes.axvline(start, color=EDGE, **BOUNDARY)
+        name = fit_text(name, points=150, size=8)
+        wide = text_width(name, 8) + 4
+        left = min(72 * width * (start - first) / (last - first), 72 * width - wide)  # late names end at the edge
+        level = next((i for i, end in enumerate(ends) if end <= left), len(ends))
+        ends[level : level + 1] = [left + wide + 4]
+        place = (left / (72 * width), 1)
+        above = (2, 3 + 11 * level)
+        looks: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
+        axes.annotate(name, place, above, color=MUTED, fontsize=8, **looks)
     axes.set_title(title, pad=7 + 11 * len(ends))
 
 
 def _whole_epochs(ticks: int) -> MaxNLocator:
     return MaxNLocator(ticks, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1)
-
-
-def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="best")
-    else:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=MUTED)

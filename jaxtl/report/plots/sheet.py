@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jaxtl.report.plots.pictures import rgb
+from jaxtl.report.pictures import rgb
 from jaxtl.report.plots.style import FAINT, INK, MUTED, fit_text, run_color, styled, text_width
 
 PER_PAGE = 48  # pictures: more would make a page that no screen shows at once

@@ -1,40 +1,29 @@
 """What all figures share: colours, letters, and how a figure becomes a file."""
 
+import re
 import warnings
 from collections.abc import Sequence
-from io import BytesIO
+from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.textpath import TextToPath
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), which colour-blind readers can tell apart, without its yellow.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"
 PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 MARKERS = "osD^vP"
-INK, MUTED, FAINT = "#1f2933", "#66717e", "#e4e8ed"
-RIGHT, WRONG = "#00734f", "#c2361b"  # darker green and red than the palette's: they colour small letters
+# On a page these are the page's own colours, so that a chart is dark where the page is. None of them is used for data.
+INK, MUTED, FAINT, EDGE, PAPER = "#1f2933", "#66717e", "#e4e8ed", "#b8c1cb", "#fefefe"
+ON_PAGE = {INK: "--ink", MUTED: "--muted", FAINT: "--line", EDGE: "--edge", PAPER: "--card"}
 
-# The first is shipped with matplotlib: the same letters on every machine. The others have the letters of other scripts,
-# for names of classes and files; which of them a system has differs.
-_OTHER_SCRIPTS = (
-    *(
-        "Noto Sans CJK JP",
-        "Noto Sans CJK SC",
-        "Noto Sans",
-        "Noto Sans Arabic",
-        "Noto Sans Devanagari",
-        "Noto Sans Thai",
-    ),
-    *("WenQuanYi Zen Hei", "Droid Sans Fallback", "Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo"),
-    *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS"),
-)
-FONTS = ["DejaVu Sans", *(name for name in _OTHER_SCRIPTS if name in get_font_names())]
-
-# Letters that none of them has become boxes in the picture, and the text beside it has them: no news for the screen.
+# The first comes with matplotlib, so letters are the same on every machine; the others have letters of more scripts.
+FONTS = ["DejaVu Sans", *sorted(name for name in get_font_names() if re.search("CJK|Unicode|Zen Hei", name))]
+# Letters that none of them has become boxes in the picture, and the table beside it has them: no news for the screen.
 warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
 
 STYLE: dict[Any, Any] = {
@@ -42,7 +31,7 @@ STYLE: dict[Any, Any] = {
     "font.size": 9.0,
     "text.color": INK,
     "axes.labelcolor": MUTED,
-    "axes.edgecolor": "#b8c1cb",
+    "axes.edgecolor": EDGE,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -53,19 +42,20 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.color": FAINT,
     "grid.linewidth": 0.8,
-    "xtick.color": "#b8c1cb",
-    "ytick.color": "#b8c1cb",
+    "xtick.color": EDGE,
+    "ytick.color": EDGE,
     "xtick.labelcolor": MUTED,
     "ytick.labelcolor": MUTED,
     "lines.linewidth": 1.8,
     "lines.markersize": 3.5,
-    "legend.frameon": True,
+    "legend.facecolor": PAPER,
     "legend.framealpha": 0.85,
     "legend.edgecolor": "none",
     "legend.fontsize": 8.5,
     "figure.facecolor": "white",
-    "axes.facecolor": "white",
+    "axes.facecolor": "none",
     "text.parse_math": False,  # a class may be called "$": that is a name, not a formula
+    "svg.hashsalt": "jaxtl",  # the same figure gives the same file
 }
 styled = matplotlib.rc_context(STYLE)  # as a decorator: the style holds inside one call only
 
@@ -74,8 +64,19 @@ styled = matplotlib.rc_context(STYLE)  # as a decorator: the style holds inside 
 def png(figure: Figure, dpi: int = 160) -> bytes:
     """Draw a figure as a PNG file; the same figure gives the same bytes (no date, no version inside)."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
+
+
+@styled
+def svg(figure: Figure, dpi: int = 160) -> str:
+    """Draw a figure as an ``<svg>`` element to be put into a page, in the colours of the page (see ``base.html``)."""
+    buffer = StringIO()
+    figure.savefig(buffer, format="svg", dpi=dpi, facecolor="none", metadata={"Date": None, "Creator": None})
+    element = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+    element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element[element.index("<svg") :])
+    element = re.sub(r'<g id="[^"]*">', "<g>", element)  # nothing refers to these, and charts share a page
+    return re.sub("|".join(ON_PAGE), lambda found: f"var({ON_PAGE[found[0]]})", element)
 
 
 def run_color(i: int) -> str:
@@ -88,44 +89,34 @@ def run_marker(i: int) -> str:
     return MARKERS[i // len(PALETTE) % len(MARKERS)]
 
 
-def percent_ticks() -> FuncFormatter:
+def percent_axis(axes: Axes, which: str = "y", ticks: int = 8) -> None:
     """Ticks in per cent with as many decimals as they need."""
-    return FuncFormatter(lambda value, _: f"{round(100 * value, 6):g} %")
+    axis = axes.yaxis if which == "y" else axes.xaxis
+    axis.set_major_locator(MaxNLocator(ticks))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g} %"))
 
 
 def text_width(text: str, size: float) -> float:
-    """Width of a text in points, at a font size in points, in the house font."""
+    """Width of a text in points, at a font size in points, in the font of the figures."""
     font = FontProperties(family=STYLE["font.family"], size=size)
     return TextToPath().get_text_width_height_descent(text, font, ismath=False)[0]
 
 
 def fit_text(name: str, *, points: float, size: float) -> str:
-    """The name on one line, cut with an ellipsis where it is wider than ``points``."""
+    """The name on one line; what is wider than ``points`` loses its middle, since names often differ at their ends."""
     name = " ".join(str(name).split())
     if text_width(name, size) <= points:
         return name
-    while name and text_width(name + "…", size) > points:
-        name = name[:-1].rstrip()
-    return name + "…"
+    head, tail = name[: len(name) // 2], name[len(name) // 2 :]
+    while (head or tail) and text_width(f"{head}…{tail}", size) > points:
+        head, tail = (head[:-1], tail) if len(head) >= len(tail) else (head, tail[1:])
+    return f"{head.rstrip()}…{tail.lstrip()}"
 
 
 def fit_names(names: Sequence[str], *, points: float, size: float) -> list[str]:
-    """Names that stay apart when they are cut: those that begin alike keep their ends, and if need be get a number."""
-    whole = [" ".join(str(name).split()) for name in names]
-    short = [fit_text(name, points=points, size=size) for name in whole]
-    for i, (name, cut) in enumerate(zip(whole, short, strict=True)):
-        others = whole[:i] + whole[i + 1 :]
-        if cut != name and any(other.startswith(cut.removesuffix("…")) for other in others):
-            short[i] = _without_middle(name, points, size)
-    alike = {cut for cut in short if short.count(cut) > 1}
+    """Names cut to fit; those that are alike afterwards get a number."""
+    short = [fit_text(name, points=points, size=size) for name in names]
     return [
-        fit_text(f"{i}: {name}", points=points, size=size) if cut in alike else cut
-        for i, (name, cut) in enumerate(zip(whole, short, strict=True), start=1)
+        fit_text(f"{i}: {name}", points=points, size=size) if short.count(cut) > 1 else cut
+        for i, (name, cut) in enumerate(zip(names, short, strict=True), start=1)
     ]
-
-
-def _without_middle(name: str, points: float, size: float) -> str:
-    head, tail = name[: len(name) // 2], name[len(name) // 2 :]
-    while text_width(f"{head}…{tail}", size) > points and (head or tail):
-        head, tail = (head[:-1], tail) if len(head) >= len(tail) else (head, tail[1:])
-    return f"{head.rstrip()}…{tail.lstrip()}"

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxtl.report.comparison.finished import FinishedRun
+from jaxtl.report.comparison import FinishedRun
 from jaxtl.report.statistics import classification_scores
 
 
@@ -14,6 +14,7 @@ def _finished(name, right, **changes):
     curve = [{"epoch": e, "train_accuracy": e / 4, "val_accuracy": e / 5} for e in (1, 2, 3)]
     fields = {
         "folder": f"runs/{name}",
+        "description": f"how {name} was trained",
         "model": "cnn",
         "device": "cpu",
         "reported": "",
@@ -22,6 +23,7 @@ def _finished(name, right, **changes):
         "inference_s": 0.5,
         "params_total": 26_500_000,
         "params_trained": 2050,
+        "per_class": 0,
         "class_names": classes,
         "confusion": confusion,
         "history": curve,

@@ -1,0 +1,337 @@
+"""Finished runs beside each other: a run and its baselines in the run's own report, or any runs on a page of theirs."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from jaxtl.report.statistics import holm, mcnemar, paired_difference_interval, wilson_interval
+from jaxtl.report.tables import Table, print_table
+from jaxtl.report.text import compact, duration, integer, p_value, percent, points
+
+ONE_DRAW = (
+    "Each run is one draw of training images and one initialisation; intervals and tests cover the choice of test "
+    "images alone."
+)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run, as it is compared with others of any kind.
+
+    Attributes:
+      name: what tables and charts call it; no other run of the comparison has it.
+      folder: where it is, for the reader.
+      description: how it was trained, in one line.
+      model: name of its network.
+      device: what it was trained on.
+      reported: the figure that the study reported for it; may be empty.
+      accuracy: on the test images, in [0, 1].
+      precision: macro mean, in [0, 1].
+      recall: macro mean, in [0, 1].
+      f1: macro mean, in [0, 1].
+      train_s: seconds of training.
+      inference_s: seconds for all its test images.
+      params_total: number of parameters.
+      params_trained: number of those that any phase trained.
+      per_class: training images of each class, 0 where their number was not chosen.
+      class_names: K names.
+      confusion: int [K, K], counts; rows are true classes, columns predicted ones.
+      history: lines of ``metrics.jsonl``.
+      test_images: (index, true class) of N test images.
+      right: bool [N], which of them it got right.
+    """
+
+    name: str
+    folder: str
+    description: str
+    model: str
+    device: str
+    reported: str
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    train_s: float
+    inference_s: float
+    params_total: int
+    params_trained: int
+    per_class: int
+    class_names: tuple[str, ...]
+    confusion: np.ndarray
+    history: Sequence[dict[str, Any]]
+    test_images: tuple[tuple[str, str], ...]
+    right: np.ndarray
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % Wilson interval of the accuracy."""
+        return wilson_interval(int(self.right.sum()), len(self.right))
+
+    def record(self) -> dict[str, Any]:
+        """The figures, flat: a line of ``comparison.csv``. Times in seconds, shares in [0, 1]."""
+        fields = ("precision", "recall", "f1", "train_s", "inference_s", "params_total", "params_trained", "reported")
+        return {
+            "name": self.name,
+            "accuracy": self.accuracy,
+            "accuracy_low": self.interval[0],
+            "accuracy_high": self.interval[1],
+            "test_images": len(self.right),
+            **{field: getattr(self, field) for field in (*fields, "model", "device", "folder", "description")},
+        }
+
+
+class Difference(NamedTuple):
+    """Accuracy of one run minus that of another, on the same test images.
+
+    Attributes:
+      run: position of the run whose accuracy comes first.
+      other: position of the run whose accuracy is subtracted.
+      difference: in [-1, 1].
+      interval: its 95 % interval, (low, high).
+      p_value: of McNemar's exact test, two-sided, for this pair alone.
+      p_holm: the same, corrected for all pairs of the comparison.
+    """
+
+    run: int
+    other: int
+    difference: float
+    interval: tuple[float, float]
+    p_value: float
+    p_holm: float
+
+
+class Comparison(NamedTuple):
+    """All that tables, charts and files are made of.
+
+    Attributes:
+      runs: the most accurate first; or the run first whose baselines the others are.
+      test_sets: positions of the runs that were tested on the same images, set by set. The first of a set is what the
+        others are compared with in tables.
+      differences: of the pairs of a test set that were tested; p-values are corrected for all of them together.
+      notes: sentences on what can be compared and what cannot.
+    """
+
+    runs: tuple[FinishedRun, ...]
+    test_sets: list[list[int]]
+    differences: list[Difference]
+    notes: list[str]
+
+    def record(self) -> dict[str, Any]:
+        """The figures and the tests, for JSON."""
+        names = [run.name for run in self.runs]
+        return {
+            "runs": [run.record() for run in self.runs],
+            "pairs": [{**d._asdict(), "run": names[d.run], "other": names[d.other]} for d in self.differences],
+            "test_sets": [[names[i] for i in group] for group in self.test_sets],
+            "notes": self.notes,
+        }
+
+
+def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
+    """Any runs, the most accurate first; every pair on the same test images is tested.
+
+    All pairs are one family: which run is the best, and so which pairs a reader looks at, was told by the same data.
+    """
+    ranked = tuple(sorted(runs, key=lambda run: -run.accuracy))
+    test_sets = groups([run.test_images for run in ranked])
+    pairs = [pair for group in test_sets for pair in combinations(group, 2)]
+    return Comparison(ranked, test_sets, _differences(ranked, pairs), _notes(ranked, test_sets))
+
+
+def compare_with_baselines(run: FinishedRun, baselines: Sequence[FinishedRun]) -> Comparison:
+    """A run, first, and its baselines; each one on the same test images is tested against the run."""
+    runs = (run, *baselines)
+    test_sets = groups([run.test_images for run in runs])
+    pairs = [(0, i) for i in test_sets[0][1:]]
+    return Comparison(runs, test_sets, _differences(runs, pairs), _notes(runs, test_sets))
+
+
+def groups(keys: Sequence[object]) -> list[list[int]]:
+    """Positions of equal keys, group by group, each where its first member stands.
+
+    >>> groups(["a", "b", "a"])
+    [[0, 2], [1]]
+    """
+    firsts = [keys.index(key) for key in keys]
+    return [[i for i, found in enumerate(firsts) if found == first] for first in dict.fromkeys(firsts)]
+
+
+def by_labels(runs: Sequence[FinishedRun]) -> dict[str, list[tuple[int, float, tuple[float, float]]]]:
+    """The strategies of a comparison over numbers of labels; empty where that number is the same in all runs.
+
+    Runs are one strategy if their names differ by the number of labels a class alone, which ends them: ``probe 10``
+    and ``probe 100`` are ``probe``.
+
+    Returns:
+      By strategy, the points (labels a class, accuracy, interval).
+    """
+    series: dict[str, list[tuple[int, float, tuple[float, float]]]] = {}
+    if len({run.per_class for run in runs}) < 2 or not all(run.per_class for run in runs):
+        return series
+    for run in runs:
+        strategy = run.name.removesuffix(str(run.per_class)).rstrip(" -_")
+        series.setdefault(strategy, []).append((run.per_class, run.accuracy, run.interval))
+    return series
+
+
+def runs_table(comparison: Comparison) -> Table:
+    """All figures of all runs; precision, recall and F1 are macro means. There may be no reported figures."""
+    headings = ["Run", "Accuracy", "95 % interval", "Precision", "Recall", "F1", "Time to train", "Time to test"]
+    headings += ["Test images", "Parameters", "Trained", "Reported"]
+    rows = [
+        [
+            run.name,
+            percent(run.accuracy),
+            f"{100 * run.interval[0]:.2f} to {100 * run.interval[1]:.2f}",
+            *(percent(score) for score in (run.precision, run.recall, run.f1)),
+            duration(run.train_s),
+            duration(run.inference_s),
+            integer(len(run.right)),
+            compact(run.params_total),
+            compact(run.params_trained),
+            run.reported,
+        ]
+        for run in comparison.runs
+    ]
+    if not any(run.reported for run in comparison.runs):
+        headings, rows = headings[:-1], [row[:-1] for row in rows]
+    return Table("Runs", headings, rows)
+
+
+def difference_tables(comparison: Comparison) -> list[Table]:
+    """For each set of test images that several runs share: the others beside its first run."""
+    tables = []
+    for first, *_ in comparison.test_sets:
+        # A difference is told as that of the other run, which is the row, to the first.
+        found = [d for d in comparison.differences if d.run == first]
+        run = comparison.runs[first]
+        title = f"Difference to “{run.name}”, on the same {integer(len(run.right))} test images"
+        if found:
+            tables.append(
+                _table_of(comparison, title, [[comparison.runs[d.other].name] for d in found], found, ["Run"], -1)
+            )
+    return tables
+
+
+def all_pairs(comparison: Comparison) -> Table:
+    """Every tested pair, the more accurate run first."""
+    names = [[comparison.runs[i].name for i in (d.run, d.other)] for d in comparison.differences]
+    return _table_of(comparison, "All pairs", names, comparison.differences, ["Run", "More accurate than"], 1)
+
+
+def _table_of(
+    comparison: Comparison,
+    title: str,
+    names: Sequence[list[str]],
+    found: Sequence[Difference],
+    headings: list[str],
+    sign: int,
+) -> Table:
+    rows = []
+    for name, d in zip(names, found, strict=True):
+        low, high = sorted(sign * end for end in d.interval)
+        figures = [points(sign * d.difference), f"{points(low)} to {points(high)}", p_value(d.p_value)]
+        rows.append([*name, *figures, *([p_value(d.p_holm)] if len(comparison.differences) > 1 else [])])
+    headings = [*headings, "Difference, points", "95 % interval", "p"]
+    return Table(title, headings + ["p, corrected"] * (len(comparison.differences) > 1), rows)
+
+
+def correction(comparison: Comparison) -> str:
+    """How the p-values were come by, in a sentence; empty where nothing was tested."""
+    tests = len(comparison.differences)
+    if not tests:
+        return ""
+    exact = "p is that of McNemar's exact test"
+    if tests == 1:
+        return f"{exact}; a single test needs no correction."
+    return f"{exact}; corrected by Holm's method for all {tests} pairs that were tested on the same images."
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """For each set of test images, whether its first run is better than the best of the others."""
+    best: dict[int, Difference] = {}
+    for d in comparison.differences:
+        if d.run in [first for first, *_ in comparison.test_sets]:
+            best[d.run] = min(best.get(d.run, d), d, key=lambda d: d.difference)
+    return [_in_words(comparison, d) for d in best.values()]
+
+
+def show(comparison: Comparison, console: Console) -> None:
+    """Print the table of the runs, the differences, and the notes."""
+    for table in (runs_table(comparison), *difference_tables(comparison)):
+        print_table(table, console)
+    for sentence in (correction(comparison), *comparison.notes):
+        if sentence:
+            console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def _differences(runs: Sequence[FinishedRun], pairs: Iterable[tuple[int, int]]) -> list[Difference]:
+    """Test every pair, and correct the p-values for there being several."""
+    pairs = list(pairs)
+    p_values = [mcnemar(runs[i].right, runs[j].right) for i, j in pairs]
+    return [
+        Difference(
+            i,
+            j,
+            float(runs[i].right.mean() - runs[j].right.mean()),
+            paired_difference_interval(runs[i].right, runs[j].right),
+            p,
+            corrected,
+        )
+        for (i, j), p, corrected in zip(pairs, p_values, holm(p_values), strict=True)
+    ]
+
+
+def _in_words(comparison: Comparison, found: Difference) -> str:
+    """A sentence that says which of two runs is better, by how much, and whether chance explains it."""
+    tests, sign = len(comparison.differences), 1 if found.difference > 0 else -1
+    better, worse = (comparison.runs[i].name for i in (found.run, found.other)[::sign])
+    low, high = sorted(100 * sign * end for end in found.interval)
+    p = found.p_value if tests == 1 else found.p_holm
+    chance = f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
+    corrected = f", corrected for {tests} tests by Holm's method" if tests > 1 else ""
+    sentence = (
+        f"On the same test images “{better}” is {100 * abs(found.difference):.1f} percentage points more accurate "
+        f"than “{worse}” (95 % interval {low:.1f} to {high:.1f}; exact McNemar test, {chance}{corrected})."
+    )
+    return sentence if p < 0.05 else sentence + " Chance alone could explain a difference of this size."
+
+
+def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]]) -> list[str]:
+    notes = [ONE_DRAW]
+    if len(test_sets) > 1:
+        sets = [(_who(runs, group, test_sets), len(runs[group[0]].right)) for group in test_sets]
+        notes.append(
+            f"The runs were tested on {len(test_sets)} different sets of images: "
+            + "; ".join(f"{who} on {count:,}" for who, count in sets)
+            + ". Accuracies on different sets cannot be compared, and only runs on one set are tested in pairs."
+        )
+    if len({run.device for run in runs}) > 1:
+        notes.append("The runs were not all made on the same device, so their times cannot be compared.")
+    if untimed := [run for run in runs if run.train_s <= 0]:
+        notes.append(f"Without any time of training, and so not in the chart of times: {_quoted(untimed)}.")
+    validated = [any(line.get("val_accuracy") is not None for line in run.history) for run in runs]
+    blind = [run for run, seen in zip(runs, validated, strict=True) if not seen]
+    if not any(validated) and any(run.history for run in runs):
+        notes.append("No run was validated: the curves show training accuracy.")
+    elif blind and any(validated):
+        notes.append(
+            f"Not validated: {_quoted(blind)}. The curves therefore show validation accuracy of the others, and "
+            "training accuracy of all."
+        )
+    return notes
+
+
+def _who(runs: Sequence[FinishedRun], group: Sequence[int], all_groups: Sequence[Sequence[int]]) -> str:
+    """The names of a group; its size alone where it is the largest and the names would be many."""
+    if len(group) > 3 and group is max(all_groups, key=len):
+        return f"{len(group)} runs"
+    return _quoted([runs[i] for i in group])
+
+
+def _quoted(runs: Sequence[FinishedRun]) -> str:
+    return ", ".join(f"“{run.name}”" for run in runs)

@@ -1,0 +1,119 @@
+"""What a comparison leaves in its folder: a page, a table, and charts."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtl.report import plots
+from jaxtl.report.comparison import (
+    Comparison,
+    all_pairs,
+    correction,
+    difference_tables,
+    groups,
+    runs_table,
+    verdicts,
+)
+from jaxtl.report.page import Picture, write_page
+from jaxtl.report.tables import Table
+from jaxtl.report.text import compact, duration, percent
+from jaxtl.runtime.files import write_whole
+
+PAGE, CSV, JSON = "comparison.html", "comparison.csv", "comparison.json"
+ACCURACIES, TIME_ACCURACY, CURVES, CONFUSIONS = "accuracies", "time_accuracy", "curves", "confusion_matrices"
+
+
+def write(comparison: Comparison, folder: Path) -> None:
+    """Write page, table, figures and charts, each whole or not at all.
+
+    Charts of an earlier comparison in the same folder that this one lacks are removed: they would pass for its own.
+
+    Args:
+      comparison: what is written.
+      folder: made if absent.
+
+    Raises:
+      OSError: the folder cannot be made or written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    charts, classes = draw(comparison)
+    if (folder / JSON).exists():
+        for name in (ACCURACIES, TIME_ACCURACY, CURVES, CONFUSIONS, f"{CONFUSIONS}_[0-9]*"):
+            for path in folder.glob(f"{name}.png"):
+                if path.stem not in charts:
+                    path.unlink()
+    for name, chart in charts.items():
+        write_whole(folder / f"{name}.png", chart.png)
+    runs = comparison.runs
+    write_page(
+        folder / PAGE,
+        "comparison.html",
+        charts,
+        title=f"Comparison of {len(runs)} runs" if len(runs) > 1 else runs[0].name,
+        highlights=_highlights(comparison),
+        runs=runs_table(comparison),
+        one_test_set=len(comparison.test_sets) == 1,
+        verdicts=verdicts(comparison),
+        differences=difference_tables(comparison),
+        pairs=all_pairs(comparison),
+        correction=correction(comparison),
+        confusions=classes,
+        notes=comparison.notes,
+        origin=origin_table(comparison),
+    )
+    text = io.StringIO(newline="")
+    records = [run.record() for run in runs]
+    writer = csv.DictWriter(text, records[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_whole(folder / CSV, text.getvalue().encode())
+    write_whole(folder / JSON, (json.dumps(comparison.record(), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def draw(comparison: Comparison) -> tuple[dict[str, Picture], dict[str, str]]:
+    """All charts, name -> picture, without those that there is nothing to draw for; and whose classes matrices have.
+
+    Confusion matrices stand side by side where the classes are the same: confusion_matrices, confusion_matrices_2, …
+    """
+    runs = comparison.runs
+    names, accuracies, intervals = zip(*((run.name, run.accuracy, run.interval) for run in runs), strict=True)
+    charts = {ACCURACIES: plots.accuracy_comparison(names, accuracies, intervals)}
+    timed = [run for run in runs if run.train_s > 0]
+    if timed:
+        of_timed: Any = zip(*((run.name, run.train_s, run.accuracy, run.interval) for run in timed), strict=True)
+        charts[TIME_ACCURACY] = plots.time_accuracy(*of_timed)
+    histories = {run.name: run.history for run in runs}
+    if plots.accuracy_metrics(histories):
+        charts[CURVES] = plots.overlaid_curves(histories)
+    classes = {}
+    for i, group in enumerate(groups([run.class_names for run in runs]), start=1):
+        name, class_names = f"{CONFUSIONS}_{i}" if i > 1 else CONFUSIONS, runs[group[0]].class_names
+        charts[name] = plots.confusion_matrices({runs[i].name: runs[i].confusion for i in group}, class_names)
+        classes[name] = _in_words(class_names)
+    return {name: Picture(figure) for name, figure in charts.items()}, classes
+
+
+def origin_table(comparison: Comparison) -> Table:
+    """Where the runs come from."""
+    rows = [[run.name, run.model, run.device, run.description, run.folder] for run in comparison.runs]
+    return Table("Where they come from", ["Run", "Model", "Device", "Training", "Folder"], rows)
+
+
+def _in_words(names: Sequence[str], most: int = 12) -> str:
+    return f"{len(names)} classes: " + ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def _highlights(comparison: Comparison) -> list[tuple[str, str, str]]:
+    """(what, figure, name of the run) of the runs that stand out, where they can be compared."""
+    runs = comparison.runs
+    if len(runs) < 2 or len(comparison.test_sets) > 1:
+        return []
+    found = [("Most accurate", percent(runs[0].accuracy), runs[0].name)]
+    if len({run.device for run in runs}) == 1:
+        fastest = min(runs, key=lambda run: run.train_s)
+        found.append(("Fastest to train", duration(fastest.train_s), fastest.name))
+    smallest = min(runs, key=lambda run: run.params_trained)
+    return [*found, ("Fewest parameters trained", compact(smallest.params_trained), smallest.name)]
