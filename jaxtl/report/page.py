@@ -40,9 +40,6 @@ class Picture:
         return plots.svg(self.figure)
 
 
-picture = Picture
-
-
 def write_page(path: Path, template: str, figures: Mapping[str, Any], **values: Any) -> None:
     """Fill a template and write the page. The file appears complete or not at all.
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from rich.console import Console
 
-from jaxtl.report.page import picture, write_page
+from jaxtl.report.page import Picture, write_page
 from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, styled
 from jaxtl.report.statistics import wilson_interval
 from jaxtl.report.tables import Table, print_table
@@ -104,7 +104,7 @@ def write(outcome: Outcome, folder: Path) -> None:
     Raises:
       OSError: the folder cannot be written.
     """
-    charts = {name: picture(figure) for name, figure in draw(outcome).items()}
+    charts = {name: Picture(figure) for name, figure in draw(outcome).items()}
     for name, chart in charts.items():
         write_whole(folder / f"{name}.png", chart.png)
     write_page(

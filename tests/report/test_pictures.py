@@ -57,7 +57,7 @@ def test_small_pictures_keep_their_pixels(channels):
 
 def test_large_pictures_have_as_many_pixels_as_a_dense_screen_shows():
     uri = pictures.data_uri(np.zeros((600, 1200, 3), np.uint8), 176)
-    assert uri.startswith("data:image/jpeg") and decoded(uri).shape == (pictures.SIDE, 2 * pictures.SIDE, 3)
+    assert uri.startswith("data:image/jpeg") and decoded(uri).shape == (176, 352, 3)
     assert not pictures.Card([(np.zeros((100, 65, 3), np.uint8), "")], []).sources()[0][2]
 
 

@@ -91,3 +91,26 @@ def test_an_empty_history_is_an_empty_log(tmp_path):
 def test_tensorflow_is_not_imported():
     code = "import sys, jaxtl.report.tensorboard; sys.exit('tensorflow' in sys.modules or 'torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+FULL_DISK = """
+import pathlib, resource, signal, sys
+from jaxtl.report.tensorboard import write_events
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))  # no file may grow beyond it: as on a disk without room
+try:
+    write_events(pathlib.Path(sys.argv[1]), [{"epoch": e, "train_loss": 1.0} for e in range(1, 200)], {}, {})
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_full_disk_is_an_error_and_nothing_waits_for_a_writer(tmp_path):
+    folder = tmp_path / "tb"
+    tensorboard.write_events(folder, HISTORY, {}, {})
+    before = read(folder)
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(folder)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout == "File too large\n" and ended.stderr == ""
+    assert read(folder) == before and [path.name for path in tmp_path.iterdir()] == ["tb"]
