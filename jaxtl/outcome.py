@@ -14,6 +14,7 @@ from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import html
 from jaxtl.report.comparison import FinishedRun, compare_with_baselines
 from jaxtl.report.figures import draw
+from jaxtl.report.remarks import majority, remarks
 from jaxtl.report.statistics import classification_scores
 from jaxtl.report.tensorboard import write_events
 from jaxtl.report.text import duration
@@ -40,6 +41,8 @@ def summarise(name: str, trained: Trained, test: Evaluation) -> dict[str, Any]:
             "loss": test.loss,
             **{score: scores[score] for score in ("precision", "recall", "f1")},
             "n": int(test.confusion.sum()),
+            "majority": majority(test.confusion, class_names),
+            "remarks": remarks(test.confusion, class_names),
             "confusion_matrix": test.confusion.tolist(),
             "per_class": per_class,
         },

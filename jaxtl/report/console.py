@@ -1,24 +1,32 @@
-"""What a person sees while a run goes on: parameters, compile times, a bar, a line an epoch, a table at the end."""
+"""What a person sees while a run goes on: a live line, a line for each of some epochs, a table at the end."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import ceil
 from typing import Any
 
+import jax
 import rich
-from clu import parameter_overview
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from jaxtl.report.statistics import wilson_interval
 from jaxtl.report.text import duration, integer, number, percent
+
+PATIENCE_S = 30.0  # where there is no live line, something that goes on is heard of this often
+SHOWN_EPOCHS = 30  # lines of epochs that are printed; beyond that only those of slow epochs
 
 
 class RunConsole:
     """Prints a run; the training loop calls the ``on_…`` methods.
 
+    A terminal has a bar, a notebook one line that changes, a pipe or a file a line every half minute.
+
     Attributes:
-      console: where it prints; the progress bar appears on terminals only.
+      console: where it prints.
       keep_line: is handed every finished epoch's line, to be kept in a file.
     """
 
@@ -27,28 +35,42 @@ class RunConsole:
         self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._started = 0.0
+        self._live: Any = None  # of a notebook
+        self._doing, self._total = "", 0
+        self._started, self._heard = 0.0, time.monotonic()
         self._done_before: int | None = None
-        self._epochs = 0
+        self._epochs, self._phase = 0, ""
         self._loading = ""
+        self._stages: dict[str, int] = {}
 
     def say(self, text: str) -> None:
         """Print a line."""
+        self._heard = time.monotonic()
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def parameters(self, params: Mapping[str, Any]) -> None:
-        """Print shape, size, mean and standard deviation of every parameter, and their total number."""
-        self.say(parameter_overview.get_parameter_overview(params))
+        """Print the number of parameters by stage; of a network that was listed before, the total."""
+        stages = {stage: sum(leaf.size for leaf in jax.tree.leaves(leaves)) for stage, leaves in params.items()}
+        total = f"{integer(sum(stages.values()))} parameters in all"
+        if stages == self._stages:
+            self.say(f"The network is the same: {total}.")
+            return
+        self._stages = stages
+        table = Table("stage", box=SIMPLE_HEAD, caption=total, caption_justify="left")
+        table.add_column("parameters", justify="right")
+        for stage, count in stages.items():
+            table.add_row(stage, integer(count))
+        self.console.print(table)
 
     def on_decoded(self, split: str, done: int, images: int) -> None:
         """Show how far the decoding of image files is."""
         if self._loading != split:
             self._loading = split
-            self._show_bar(f"Decoding the {split} images", images)
+            self._start(f"Decoding the {split} images", images)
         self.on_images(done)
         if done == images:
             self._loading = ""
-            self.close()
+            self._stop()
 
     def remarks(self, remarks: Sequence[tuple[str, str, str]], path: str) -> None:
         """Say how much of the images was remarkable, with an example of each kind: (place, problem, consequence)."""
@@ -58,9 +80,8 @@ class RunConsole:
         for remark in remarks:
             kinds.setdefault(remark[2], []).append(remark)
         told = [
-            f"{len(kind)} {consequence} ({place}: {problem}{', ...' if len(kind) > 1 else ''})"
+            f"{len(kind)} {consequence} ({kind[0][0]}: {kind[0][1]}{', ...' if len(kind) > 1 else ''})"
             for consequence, kind in kinds.items()
-            for place, problem, _ in kind[:1]
         ]
         self.say(f"Remarks on the images, all in {path}: {'; '.join(told)}.")
 
@@ -69,33 +90,75 @@ class RunConsole:
         self.say(f"Compiled the {what} in {duration(seconds)}.")
 
     def on_epoch_start(self, phase: str, epoch: int, epochs: int, images: int) -> None:
-        """Show an empty bar."""
+        """Begin to show an epoch."""
         self._epochs = epochs
-        self._show_bar(f"Epoch {epoch}/{epochs} ({phase})", images)
+        self._start(f"Epoch {epoch}/{epochs} ({phase})", images)
 
     def on_pass_start(self, what: str, images: int) -> None:
-        """Show an empty bar."""
-        self._show_bar(what, images)
+        """Begin to show a pass."""
+        self._start(what, images)
 
     def on_pass_end(self, what: str, views: int, images: int, seconds: float) -> None:
-        """Replace the bar by a line."""
-        self.close()
-        of_views = f", {views} views of each" if views > 1 else ""
-        self.say(
-            f"The backbone ran over the {integer(images)} {what} images{of_views} in {duration(seconds)}; "
-            "their features are kept."
-        )
+        """Replace what is live by a line."""
+        self._stop()
+        of_views = f", {views} views of each," if views > 1 else ""
+        self.say(f"Computed the features of the {integer(images)} {what} images{of_views} in {duration(seconds)}.")
 
     def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
         """Say what the kept features were good for, or that they were not."""
-        ran = f"The backbone ran {passes} time{'s' * (passes != 1)} over the images, not {epochs} times"
         if seconds > 0:
-            self.say(f"{ran}, which saved about {duration(seconds)}.")
+            how_often = f"{_times(passes)} over the training images and not {_times(epochs)}"
+            self.say(f"Keeping features saved about {duration(seconds)}: the backbone ran {how_often}.")
         else:
-            self.say(f"{ran}, which saved no time; more epochs or fewer views would.")
+            self.say(
+                f"Keeping features saved no time: the backbone ran {_times(passes)} over the training images for "
+                f"{epochs} epoch{'s' * (epochs != 1)}."
+            )
 
-    def _show_bar(self, text: str, images: int) -> None:
-        self.close()  # a terminal has room for one live display
+    def on_images(self, done: int) -> None:
+        """Show how far it is."""
+        if not self._doing:
+            return
+        now = time.perf_counter()
+        if self._done_before is None:  # a resumed epoch does not begin at 0, and its rate must not count what was done
+            self._done_before, self._started = done, now
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, completed=done)
+            return
+        rate = f"{(done - self._done_before) / max(now - self._started, 1e-9):,.0f} images/s"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, rate=rate)
+        else:
+            self._show(f"{self._doing}: {integer(done)} of {integer(self._total)} images, {rate}")
+
+    def on_epoch_end(self, line: Mapping[str, Any]) -> None:
+        """Keep the line; print it where there are few epochs, or where nothing was heard for a while."""
+        self.keep_line(line)
+        self._stop()
+        text = (
+            f"Epoch {line['epoch']:>3}/{self._epochs}  {line['phase']}  "
+            f"train loss {line['train_loss']:.4f} accuracy {percent(line['train_accuracy'])}"
+        )
+        if line["val_loss"] is not None:
+            text += f"  val loss {line['val_loss']:.4f} accuracy {percent(line['val_accuracy'])}"
+        text += f"  lr {line['learning_rate']:.2g}  {line['images_per_s']:,.0f} images/s  {duration(line['seconds'])}"
+        step = max(1, ceil(self._epochs / SHOWN_EPOCHS))
+        if line["phase"] != self._phase or line["epoch"] % step == 0 or line["epoch"] == self._epochs:
+            self._phase = line["phase"]
+            self.say(text)
+        else:
+            self._show(text)
+
+    def close(self) -> None:
+        """Take away what is live, if anything is."""
+        self._stop()
+        if self._live is not None:
+            self._live.update({"text/plain": ""}, raw=True)
+            self._live = None
+
+    def _start(self, text: str, images: int) -> None:
+        self._stop()  # a terminal has room for one live display
+        self._doing, self._total = text, images
         self._started, self._done_before = time.perf_counter(), None
         if not self.console.is_terminal:
             return
@@ -113,45 +176,37 @@ class RunConsole:
         self._task = self._bar.add_task(text, total=images, rate="")
         self._bar.start()
 
-    def on_images(self, done: int) -> None:
-        """Move the bar."""
-        if self._bar is None or self._task is None:
-            return
-        now = time.perf_counter()
-        if self._done_before is None:  # a resumed epoch does not begin at 0, and its rate must not count what was done
-            self._done_before, self._started = done, now
-            self._bar.update(self._task, completed=done)
-            return
-        rate = (done - self._done_before) / max(now - self._started, 1e-9)
-        self._bar.update(self._task, completed=done, rate=f"{rate:,.0f} images/s")
-
-    def on_epoch_end(self, line: Mapping[str, Any]) -> None:
-        """Keep the line, and replace the bar by it."""
-        self.keep_line(line)
-        self.close()
-        text = (
-            f"Epoch {line['epoch']:>3}/{self._epochs}  {line['phase']}  "
-            f"train loss {line['train_loss']:.4f} accuracy {percent(line['train_accuracy'])}"
-        )
-        if line["val_loss"] is not None:
-            text += f"  val loss {line['val_loss']:.4f} accuracy {percent(line['val_accuracy'])}"
-        text += f"  lr {line['learning_rate']:.2g}  {line['images_per_s']:,.0f} images/s  {duration(line['seconds'])}"
-        self.say(text)
-
-    def close(self) -> None:
-        """Take the bar away, if there is one."""
+    def _stop(self) -> None:
+        self._doing = ""
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
 
+    def _show(self, text: str) -> None:
+        """A line that the next one replaces; where that cannot be, a line once in a while."""
+        waited = time.monotonic() - self._heard
+        if not self.console.is_jupyter:
+            if waited >= PATIENCE_S:
+                self.say(text)
+        elif self._live is None:
+            from IPython.display import display  # type: ignore[import-not-found]  # a notebook has it
+
+            self._live = display({"text/plain": text}, raw=True, display_id=True)
+        elif waited >= 0.2:
+            self._live.update({"text/plain": text}, raw=True)
+            self._heard = time.monotonic()
+
     def summary(self, name: str, summary: Mapping[str, Any], report: str) -> None:
-        """Print the closing table."""
+        """Print the closing table, and what to know of the figures."""
+        self.close()
         test, times, params = summary["test"], summary["time"], summary["params"]
         low, high = wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
-        table = Table(title=name, show_header=False, title_justify="left")
+        table = Table(title=Text(name), show_header=False, title_justify="left")
         table.add_column(style="bold")
         table.add_column()
         table.add_row("test accuracy", f"{percent(test['accuracy'])} (95 % interval {percent(low)} to {percent(high)})")
+        if majority := test.get("majority"):
+            table.add_row(Text(f"always naming {majority['class']}"), percent(majority["accuracy"]))
         table.add_row("test loss", number(test["loss"]))
         scores = (percent(test[score]) for score in ("precision", "recall", "f1"))
         table.add_row("macro precision, recall, F1", ", ".join(scores))
@@ -162,9 +217,11 @@ class RunConsole:
         table.add_row("time to train", duration(times["train_s"]))
         table.add_row(f"time to test {integer(test['n'])} images", duration(times["inference_s"]))
         for row in summary.get("comparison", {}).get("runs", [])[1:]:
-            table.add_row(f"{row['name']}, test accuracy", percent(row["accuracy"]))
-        table.add_row("report", report)
+            table.add_row(Text(f"{row['name']}, test accuracy"), percent(row["accuracy"]))
+        table.add_row("report", Text(report))
         self.console.print(table)
+        for remark in test.get("remarks", ()):
+            self.say(remark)
 
 
 def print_fields(rows: Iterable[tuple[str, Any, str]]) -> None:
@@ -173,3 +230,7 @@ def print_fields(rows: Iterable[tuple[str, Any, str]]) -> None:
     for path, default, meaning in rows:
         table.add_row(path, repr(default), meaning)
     rich.print(table)
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{integer(count)} times")

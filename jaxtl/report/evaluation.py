@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxtl.report.remarks import majority, remarks
 from jaxtl.report.statistics import classification_scores, wilson_interval
 from jaxtl.report.text import duration, integer, loss, percent
 
@@ -34,6 +35,8 @@ def scores(
         "loss": mean_loss if math.isfinite(mean_loss) else None,
         **{score: float(np.mean([line[score] for line in lines])) for score in ("precision", "recall", "f1")},
         "n": n,
+        "majority": majority(confusion, class_names),
+        "remarks": remarks(confusion, class_names),
         "class_names": list(class_names),
         "confusion_matrix": confusion.tolist(),
         "per_class": lines,
@@ -47,11 +50,14 @@ def show(title: str, test: Mapping[str, Any], seconds: float, console: Console) 
     table.add_column()
     low, high = test["interval"]
     table.add_row("accuracy", f"{percent(test['accuracy'])} (95 % interval {percent(low)} to {percent(high)})")
+    table.add_row(Text(f"always naming {test['majority']['class']}"), percent(test["majority"]["accuracy"]))
     table.add_row("loss", loss(test["loss"]))
     table.add_row("macro precision, recall, F1", ", ".join(percent(test[key]) for key in ("precision", "recall", "f1")))
     table.add_row("images", integer(test["n"]))
     table.add_row("time", duration(seconds))
     console.print(table)
+    for remark in test["remarks"]:
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)
     classes = Table(box=SIMPLE_HEAD, collapse_padding=True)
     classes.add_column("class", overflow="fold")
     for heading in ("precision", "recall", "F1", "images"):

@@ -14,7 +14,7 @@ from jaxtl.report.page import Picture, write_page
 from jaxtl.report.statistics import accuracy_interval
 
 # What the page names, and a summary may lack: it is shown as a dash.
-TEST = dict.fromkeys(("accuracy", "loss", "precision", "recall", "f1", "n"))
+TEST = dict.fromkeys(("accuracy", "majority", "loss", "precision", "recall", "f1", "n"))
 
 
 def write_report(
@@ -68,7 +68,7 @@ def write_report(
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in flatten(config)},
         environment=dict(flatten(environment)),
-        notes=[*notes, *(comparison.notes if comparison else [])],
+        notes=[*test.get("remarks", ()), *notes, *(comparison.notes if comparison else [])],
     )
 
 

@@ -38,8 +38,8 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
     with damage_explained(folder / SUMMARY):
         summary = summary or read_object(folder / SUMMARY)
         test, times, params = summary["test"], summary["time"], summary["params"]
-        scores = {score: _share(test[score]) for score in ("accuracy", "precision", "recall", "f1")}
-        seconds = {what: _amount(times[what]) for what in ("train_s", "inference_s")}
+        scores: dict[str, Any] = {score: _share(test[score]) for score in ("accuracy", "precision", "recall", "f1")}
+        seconds: dict[str, Any] = {what: _amount(times[what]) for what in ("train_s", "inference_s")}
         total, trained = int(_amount(params["total"])), int(_amount(params["trainable"]))
         class_names = tuple(str(line["class"]) for line in test["per_class"])
         confusion = np.array(test["confusion_matrix"], np.int64)

@@ -1,5 +1,7 @@
 import io
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -19,7 +21,16 @@ LINE = {
     "seconds": 61.0,
 }
 SUMMARY = {
-    "test": {"accuracy": 0.5, "loss": 1.5, "precision": 0.51, "recall": 0.52, "f1": 0.53, "n": 100},
+    "test": {
+        "accuracy": 0.5,
+        "loss": 1.5,
+        "precision": 0.51,
+        "recall": 0.52,
+        "f1": 0.53,
+        "n": 100,
+        "majority": {"class": "[b]rose", "accuracy": 0.3},
+        "remarks": ["Nobody was named [b]daisy."],
+    },
     "time": {"compile_s": 2.0, "train_s": 90.0, "inference_s": 0.5, "total_s": 100.0},
     "params": {"total": 12345, "trainable": 45},
     "best_epoch": 7,
@@ -57,12 +68,16 @@ def test_what_is_no_terminal_gets_lines_and_no_control_characters():
     assert len([line for line in text.splitlines() if line.startswith("Epoch")]) == 1
 
 
-def test_parameters_are_listed_with_shape_and_total():
+def test_parameters_are_listed_by_stage_and_once():
     console, screen = shown(terminal=False)
-    console.parameters({"stem": {"kernel": np.ones((3, 3, 1, 4), np.float32)}, "head": {"bias": np.zeros(5)}})
-    text = screen.getvalue()
-    assert re.search(r"stem/kernel +\| \(3, 3, 1, 4\)", text)
-    assert "Total: 41" in text
+    net = {"stem": {"kernel": np.ones((3, 3, 1, 4), np.float32), "bias": np.ones(4)}, "head": {"bias": np.zeros(5)}}
+    console.parameters(net)
+    first = screen.getvalue()
+    assert re.search(r"stem +40", first) and re.search(r"head +5", first) and "45 parameters in all" in first
+    console.parameters(net)
+    assert screen.getvalue()[len(first) :] == "The network is the same: 45 parameters in all.\n"
+    console.parameters({**net, "head": {"bias": np.zeros(6)}})
+    assert re.search(r"head +6", screen.getvalue())
 
 
 def test_a_long_line_is_not_broken():
@@ -143,6 +158,8 @@ def test_closing_takes_the_bar_away_and_may_be_repeated():
     "row",
     [
         r"test accuracy +│ 50\.00 % \(95 % interval 40\.\d+ % to 59\.\d+ %\)",
+        r"always naming \[b\]rose +│ 30\.00 %",
+        r"Nobody was named \[b\]daisy\.",
         r"test loss +│ 1\.5",
         r"macro precision, recall, F1 +│ 51\.00 %, 52\.00 %, 53\.00 %",
         r"epochs run, tested +│ 9, 7",
@@ -168,12 +185,97 @@ def test_passes_whose_features_are_kept_are_told_with_the_time_they_saved():
     console.on_pass_end("training", 8, 1000, 52.0)
     console.on_time_saved(5, 1, 208.0)
     console.on_time_saved(5, 8, -156.0)
+    console.on_time_saved(1, 1, 0.0)
     assert screen.getvalue().splitlines() == [
-        "The backbone ran over the 1,000 training images in 52 s; their features are kept.",
-        "The backbone ran over the 1,000 training images, 8 views of each in 52 s; their features are kept.",
-        "The backbone ran 1 time over the images, not 5 times, which saved about 3 min 28 s.",
-        "The backbone ran 8 times over the images, not 5 times, which saved no time; more epochs or fewer views would.",
+        "Computed the features of the 1,000 training images in 52 s.",
+        "Computed the features of the 1,000 training images, 8 views of each, in 52 s.",
+        "Keeping features saved about 3 min 28 s: the backbone ran once over the training images and not 5 times.",
+        "Keeping features saved no time: the backbone ran 8 times over the training images for 5 epochs.",
+        "Keeping features saved no time: the backbone ran once over the training images for 1 epoch.",
     ]
+
+
+# --- many epochs, pipes and notebooks ---
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when a test says so."""
+    now = [0.0]
+    monkeypatch.setattr("jaxtl.report.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("jaxtl.report.console.time.perf_counter", lambda: now[0])
+    return now
+
+
+def epochs(console, count, phases=("head", "all"), wait=lambda: None):
+    for epoch in range(1, count + 1):
+        phase = phases[2 * epoch > count] if len(phases) > 1 else phases[0]
+        console.on_epoch_start(phase, epoch, count, 10)
+        wait()
+        console.on_epoch_end({**LINE, "epoch": epoch, "phase": phase})
+
+
+def printed(screen):
+    return [int(line.split()[1].split("/")[0]) for line in screen.getvalue().splitlines() if line.startswith("Epoch")]
+
+
+def test_few_epochs_are_all_printed_and_many_fast_ones_are_thinned_out(clock):
+    console, screen = shown(terminal=False)
+    epochs(console, 30)
+    assert printed(screen) == list(range(1, 31))
+    console, screen = shown(terminal=False)
+    epochs(console, 200)
+    lines = printed(screen)
+    assert len(lines) < 35 and {1, 101, 200} <= set(lines), "the first of each phase, and the last"
+
+
+def test_slow_epochs_are_all_printed(clock):
+    console, screen = shown(terminal=False)
+
+    def wait():
+        clock[0] += 31.0
+
+    epochs(console, 100, wait=wait)
+    assert printed(screen) == list(range(1, 101))
+
+
+def test_a_pipe_hears_of_a_long_pass_every_half_minute(clock):
+    console, screen = shown(terminal=False)
+    console.on_pass_start("Features of training images", 1000)
+    for done in range(0, 1000, 10):
+        console.on_images(done)
+        clock[0] += 1.0
+    lines = screen.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0] == "Features of training images: 300 of 1,000 images, 10 images/s"
+
+
+def test_a_notebook_has_one_live_line(clock, monkeypatch):
+    """In place of IPython's display: what it is given, and updates of it."""
+    given = []
+
+    class Handle:
+        def update(self, data, raw):
+            given.append(("update", data["text/plain"]))
+
+    def display(data, raw, display_id):
+        given.append(("display", data["text/plain"]))
+        return Handle()
+
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
+    console, screen = shown(terminal=False)
+    console.console.is_jupyter = True
+    monkeypatch.setattr(console.console, "print", lambda text, **_: screen.write(f"{text}\n"))
+
+    def wait():
+        clock[0] += 0.5
+
+    epochs(console, 300, wait=wait)
+    console.close()
+    assert [kind for kind, _ in given].count("display") == 1
+    assert len(printed(screen)) <= 35 and len(given) > 100
+    assert given[-1] == ("update", ""), "nothing is left of it"
 
 
 def test_a_pass_has_a_bar_on_a_terminal():

@@ -117,7 +117,7 @@ def _dot(axes: Axes, x: float, y: float, interval: Interval, i: int, *, across: 
     """The point of a run and its interval, up and down or across."""
     low, high = interval
     middle = x if across else y
-    reach = {"xerr" if across else "yerr": [[max(middle - low, 0.0)], [max(high - middle, 0.0)]]}
+    reach: dict[str, Any] = {"xerr" if across else "yerr": [[max(middle - low, 0.0)], [max(high - middle, 0.0)]]}
     looks: dict[str, Any] = {"color": run_color(i), "mec": PAPER, "mew": 1.2, "ms": 8, "zorder": 3}
     axes.errorbar([x], [y], **reach, fmt=run_marker(i), elinewidth=1.8, capsize=4, label=label, **looks)
 

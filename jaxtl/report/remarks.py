@@ -1,0 +1,48 @@
+"""What to know of the figures of a test before one believes them, in sentences."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxtl.report.statistics import wilson_interval
+from jaxtl.report.text import percent
+
+
+def majority(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+    """What naming the largest class of the test images every time would get: {"class", "accuracy"}."""
+    support = np.asarray(confusion).sum(axis=1)
+    return {"class": class_names[int(support.argmax())], "accuracy": float(support.max() / support.sum())}
+
+
+def remarks(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Sentences on a model that has learned nothing, that never names a class, and on classes without test images.
+
+    Args:
+      confusion: int [K, K], at least one image; rows are true classes, columns predicted ones.
+      class_names: K names.
+    """
+    confusion = np.asarray(confusion)
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    right, n = int(np.trace(confusion)), int(confusion.sum())
+    found, always = [], majority(confusion, class_names)
+    same = f"always naming “{always['class']}”, which gets {percent(always['accuracy'])} of the test images right"
+    if (support > 0).sum() > 1:
+        if right / n <= always["accuracy"]:
+            found.append(
+                f"The model is no better than {same}: it may not have learned at all. Try a lower learning rate, more "
+                "epochs, or other weights to start from."
+            )
+        elif wilson_interval(right, n)[0] <= always["accuracy"]:
+            found.append(f"The test cannot tell the model from {same}.")
+    if unnamed := [class_names[k] for k in np.flatnonzero((predicted == 0) & (support > 0)).tolist()]:
+        named = int((predicted > 0).sum())
+        found.append(f"The model names {named} of {len(class_names)} classes; it never names {_listed(unnamed)}.")
+    if untested := [class_names[k] for k in np.flatnonzero(support == 0).tolist()]:
+        found.append(f"Without test images, and so left out of the macro means: {_listed(untested)}.")
+    return found
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    quoted = ", ".join(f"“{name}”" for name in names[:most])
+    return quoted + (f" and {len(names) - most} more" if len(names) > most else "")
