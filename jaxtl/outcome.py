@@ -5,6 +5,7 @@ Imported once a run is tested: the libraries that draw take long to import.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import html
 from jaxtl.report.comparison import FinishedRun, compare_with_baselines
-from jaxtl.report.figures import draw
+from jaxtl.report.figures import Findings, draw
 from jaxtl.report.remarks import majority, remarks
 from jaxtl.report.statistics import classification_scores
 from jaxtl.report.tensorboard import write_events
@@ -84,19 +85,25 @@ def report(
         variables = jax.device_get(fitted.variables)  # the other processes draw nothing
         return class_maps(trained.model, variables, images, test.predicted[shown], labels, trained.preprocess)
 
+    images = splits.test
+    folder_of_files = config["data"]["dir"]
+    tested = Findings(
+        images.images,
+        images.labels,
+        images.ids,
+        images.class_names,
+        test.predicted,
+        test.probability,
+        test.losses,
+        test.confusion,
+        Path(folder_of_files) if folder_of_files else None,
+    )
     figures = draw(
+        tested=tested,
         history=fitted.history,
         best_epoch=fitted.best_epoch,
-        class_names=splits.test.class_names,
         train_images=splits.train.images,
         train_labels=splits.train.labels,
-        test_images=splits.test.images,
-        test_labels=splits.test.labels,
-        test_ids=splits.test.ids,
-        predicted=test.predicted,
-        probability=test.probability,
-        losses=test.losses,
-        confusion=test.confusion,
         comparison=comparison,
         explain=explain,
     )

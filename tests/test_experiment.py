@@ -73,7 +73,7 @@ def test_summary_json(finished):
     assert summary.keys() == {"name", "test", "time", "params", "best_epoch", "epochs_run"}
     test = summary["test"]
     assert test.keys() == {
-        *("accuracy", "loss", "precision", "recall", "f1", "n", "confusion_matrix", "per_class"),
+        *("accuracy", "loss", "precision", "recall", "f1", "n", "confusion_matrix", "per_class", "majority", "remarks"),
     }
     assert summary["time"].keys() == {"compile_s", "train_s", "features_s", "inference_s", "total_s"}
     assert summary["time"]["total_s"] >= summary["time"]["train_s"] > 0

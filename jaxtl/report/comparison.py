@@ -1,7 +1,8 @@
 """Finished runs beside each other: a run and its baselines in the run's own report, or any runs on a page of theirs."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from jaxtl.report.statistics import holm, mcnemar, paired_difference_interval, wilson_interval
 from jaxtl.report.tables import Table, print_table
-from jaxtl.report.text import compact, duration, integer, p_value, percent, points
+from jaxtl.report.text import NOT_MEASURED, compact, duration, integer, p_value, percent, points
 
 ONE_DRAW = (
     "Each run is one draw of training images and one initialisation; intervals and tests cover the choice of test "
@@ -43,6 +44,7 @@ class FinishedRun:
       history: lines of ``metrics.jsonl``.
       test_images: (index, true class) of N test images.
       right: bool [N], which of them it got right.
+      settings: its config, flat: path -> value.
     """
 
     name: str
@@ -65,6 +67,7 @@ class FinishedRun:
     history: Sequence[dict[str, Any]]
     test_images: tuple[tuple[str, str], ...]
     right: np.ndarray
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -73,15 +76,21 @@ class FinishedRun:
 
     def record(self) -> dict[str, Any]:
         """The figures, flat: a line of ``comparison.csv``. Times in seconds, shares in [0, 1]."""
-        fields = ("precision", "recall", "f1", "train_s", "inference_s", "params_total", "params_trained", "reported")
+        others = ("precision", "recall", "f1", "train_s", "inference_s", "params_total", "params_trained", "reported")
         return {
             "name": self.name,
             "accuracy": self.accuracy,
             "accuracy_low": self.interval[0],
             "accuracy_high": self.interval[1],
             "test_images": len(self.right),
-            **{field: getattr(self, field) for field in (*fields, "model", "device", "folder", "description")},
+            **{name: getattr(self, name) for name in (*others, "model", "device", "folder", "description")},
         }
+
+
+# Fields that no figure depends on, and those of other runs in the same folder.
+INCIDENTAL = ("name", "arm", "reported", "data.dir", "data.download", "data.workers", "checkpoint_every_s")
+BESIDE = ("source.", "baselines.")
+OF_A_PHASE = (".train", ".epochs", ".learning_rate")
 
 
 class Difference(NamedTuple):
@@ -240,6 +249,21 @@ def _table_of(
     return Table(title, headings + ["p, corrected"] * (len(comparison.differences) > 1), rows)
 
 
+def settings_table(comparison: Comparison) -> Table | None:
+    """The fields of the configs in which runs differ; None where there are none."""
+    runs = comparison.runs
+    fields = dict.fromkeys(path for run in runs for path in run.settings)
+    rows = [
+        [path, *(_shown(run.settings[path]) if path in run.settings else NOT_MEASURED for run in runs)]
+        for path in fields
+        if path not in INCIDENTAL and not path.startswith(BESIDE)
+        # Of a phase that some run lacks, what it is about.
+        if all(path in run.settings for run in runs) or not path.startswith("phases.") or path.endswith(OF_A_PHASE)
+    ]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    return Table("Where their configs differ", ["Field", *(run.name for run in runs)], rows) if rows else None
+
+
 def correction(comparison: Comparison) -> str:
     """How the p-values were come by, in a sentence; empty where nothing was tested."""
     tests = len(comparison.differences)
@@ -324,6 +348,11 @@ def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]]) -> l
             "training accuracy of all."
         )
     return notes
+
+
+def _shown(value: Any) -> str:
+    """A value of a config; a text as it is, but for the empty one."""
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _who(runs: Sequence[FinishedRun], group: Sequence[int], all_groups: Sequence[Sequence[int]]) -> str:

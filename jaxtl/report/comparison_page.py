@@ -15,6 +15,7 @@ from jaxtl.report.comparison import (
     difference_tables,
     groups,
     runs_table,
+    settings_table,
     verdicts,
 )
 from jaxtl.report.page import Picture, write_page
@@ -63,6 +64,7 @@ def write(comparison: Comparison, folder: Path) -> None:
         confusions=classes,
         notes=comparison.notes,
         origin=origin_table(comparison),
+        settings=settings_table(comparison),
     )
     text = io.StringIO(newline="")
     records = [run.record() for run in runs]

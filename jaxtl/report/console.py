@@ -51,13 +51,13 @@ class RunConsole:
     def parameters(self, params: Mapping[str, Any]) -> None:
         """Print the number of parameters by stage; of a network that was listed before, the total."""
         stages = {stage: sum(leaf.size for leaf in jax.tree.leaves(leaves)) for stage, leaves in params.items()}
-        total = f"{integer(sum(stages.values()))} parameters in all"
         if stages == self._stages:
-            self.say(f"The network is the same: {total}.")
+            self.say(f"The network has {integer(sum(stages.values()))} parameters, in stages as above.")
             return
         self._stages = stages
-        table = Table("stage", box=SIMPLE_HEAD, caption=total, caption_justify="left")
-        table.add_column("parameters", justify="right")
+        table = Table("stage", box=SIMPLE_HEAD, show_footer=True)
+        table.columns[0].footer = "in all"
+        table.add_column("parameters", integer(sum(stages.values())), justify="right")
         for stage, count in stages.items():
             table.add_row(stage, integer(count))
         self.console.print(table)
@@ -143,7 +143,7 @@ class RunConsole:
             text += f"  val loss {line['val_loss']:.4f} accuracy {percent(line['val_accuracy'])}"
         text += f"  lr {line['learning_rate']:.2g}  {line['images_per_s']:,.0f} images/s  {duration(line['seconds'])}"
         step = max(1, ceil(self._epochs / SHOWN_EPOCHS))
-        if line["phase"] != self._phase or line["epoch"] % step == 0 or line["epoch"] == self._epochs:
+        if line["phase"] != self._phase or line["epoch"] % step == 0 or line["epoch"] in (1, self._epochs):
             self._phase = line["phase"]
             self.say(text)
         else:

@@ -1,13 +1,21 @@
 """The page of a run."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from jaxtl.report.comparison import Comparison, correction, difference_tables, runs_table, verdicts
+from jaxtl.config.tree import leaves, plain
+from jaxtl.report.comparison import (
+    Comparison,
+    correction,
+    difference_tables,
+    runs_table,
+    settings_table,
+    verdicts,
+)
 from jaxtl.report.comparison_page import origin_table
 from jaxtl.report.figures import CAPTIONS, Gallery
 from jaxtl.report.page import Picture, write_page
@@ -38,7 +46,7 @@ def write_report(
       summary: content of ``summary.json``: ``test`` {accuracy, loss, precision, recall, f1, n, confusion_matrix,
         per_class}, ``time`` {train_s, inference_s, …}, ``params`` {total, trainable}, ``best_epoch``, ``epochs_run``.
         Whatever is absent or None is shown as a dash.
-      config: the resolved configuration; nested values are flattened to ``field.subfield = value``.
+      config: the resolved configuration; nested values are shown as ``field.subfield = value``.
       history: one mapping an epoch (see ``plots.curves``); may be empty.
       class_names: K names, in class order.
       figures: caption -> figure or cards with images; see the captions in ``figures``.
@@ -61,27 +69,16 @@ def write_report(
         per_class=test.get("per_class") or [],
         confusions=frequent_confusions(test.get("confusion_matrix"), class_names),
         history=history,
-        tables=[runs_table(comparison), *difference_tables(comparison), origin_table(comparison)] if comparison else [],
+        tables=[runs_table(comparison), *difference_tables(comparison)] if comparison else [],
+        origins=[origin_table(comparison), settings_table(comparison)] if comparison else [],
         correction=correction(comparison) if comparison else "",
         verdicts=verdicts(comparison) if comparison else [],
         other_figures=[caption for caption in figures if caption not in CAPTIONS],
         # JSON tells "1" from 1, which matters in a configuration only.
-        config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in flatten(config)},
-        environment=dict(flatten(environment)),
+        config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(plain(config))},
+        environment=environment,
         notes=[*test.get("remarks", ()), *notes, *(comparison.notes if comparison else [])],
     )
-
-
-def flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested mappings as ("a.b[0].c", value) pairs; a list without mappings stays one value."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from flatten(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
-        for i, inner in enumerate(value):
-            yield from flatten(inner, f"{name}[{i}]")
-    elif name:  # an empty configuration has no field
-        yield name, value
 
 
 def frequent_confusions(

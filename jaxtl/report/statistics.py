@@ -44,6 +44,29 @@ def classification_scores(confusion: np.ndarray) -> dict[str, Any]:
     }
 
 
+def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> tuple[np.ndarray, float]:
+    """Whether confidence can be believed: accuracy by confidence, and the expected calibration error (ECE).
+
+    Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger (2017), On calibration of modern neural networks, equation 3;
+    bins of equal width.
+
+    Args:
+      confidence: float [N], probability of the predicted class, in [0, 1].
+      right: bool [N], whether it is right.
+      bins: how many.
+
+    Returns:
+      float [bins, 3]: images, mean confidence and accuracy of each bin, NaN where it has no image; and the ECE, the
+      mean distance of the two, weighed by images, in [0, 1].
+    """
+    confidence, right = np.asarray(confidence, float), np.asarray(right, bool)
+    place = np.clip((confidence * bins).astype(int), 0, bins - 1)
+    count = np.bincount(place, minlength=bins).astype(float)
+    sums = [np.bincount(place, values, bins) for values in (confidence, right)]
+    mean, accuracy = (np.divide(values, count, out=np.full(bins, np.nan), where=count > 0) for values in sums)
+    return np.stack([count, mean, accuracy], 1), float(np.abs(sums[0] - sums[1]).sum() / max(len(right), 1))
+
+
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Score interval for an accuracy of ``correct`` out of ``n`` independent examples.
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxtl.config import SOURCE
+from jaxtl.config.tree import leaves, plain
 from jaxtl.report.comparison import FinishedRun
 from jaxtl.runs.read_json import damage_explained, read_object
 
@@ -33,6 +34,7 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
             "model": str(settings.get("model", {}).get("name", "")),
             "device": str(environment.get("device", "")),
             "reported": str(settings.get("reported") or ""),
+            "settings": dict(leaves(plain(settings))),
             "per_class": int(settings.get("data", {}).get("per_class", 0)),
         }
     with damage_explained(folder / SUMMARY):

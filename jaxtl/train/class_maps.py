@@ -13,6 +13,8 @@ from jaxtl.models.classifier import Classifier
 from jaxtl.models.grad_cam import ClassMaps, grad_cam, last_spatial_stage
 from jaxtl.runtime.compiler_options import compiler_options
 
+LEAST = 4  # pixels a side that maps have: of fewer an earlier stage is taken
+
 
 def class_maps(
     model: Classifier,
@@ -33,11 +35,11 @@ def class_maps(
       preprocess: resize and normalisation; its key is not used.
 
     Returns:
-      The maps, or ``None`` for a network whose stages have no maps of more than one pixel.
+      The maps, or ``None`` for a network whose stages have no maps of ``LEAST`` x ``LEAST`` pixels or more.
     """
     key = jax.random.key(0)
     shape = jax.eval_shape(preprocess, key, images).shape
-    stage = last_spatial_stage(model, variables, shape)
+    stage = last_spatial_stage(model, variables, shape, least=LEAST)
     if stage is None:
         return None
 

@@ -77,6 +77,8 @@ def test_images_do_not_touch_each_other(net):
 def test_the_last_stage_with_places_is_taken_whatever_its_name(net):
     model, variables, images = net
     assert spatial_stages(model, variables, images.shape) == ("stem", "stage1")
+    assert last_spatial_stage(model, variables, images.shape, least=4) == "stem", "2 x 2 pixels show hardly a place"
+    assert last_spatial_stage(model, variables, images.shape, least=5) is None
     found = {stage: cam(model, variables, images, CLASSES[:3], stage) for stage in (None, "stage1", "stem")}
     np.testing.assert_array_equal(found[None], found["stage1"])
     assert found["stem"].shape == (3, 4, 4)

@@ -17,6 +17,7 @@ from jaxtl.report.comparison import (
     difference_tables,
     groups,
     runs_table,
+    settings_table,
     show,
     verdicts,
 )
@@ -216,6 +217,22 @@ def test_a_run_alone_is_not_tested(finished):
     pair = compare_runs([finished("a", BEST), finished("b", FAR)])
     assert "single test" in correction(pair)
     assert difference_tables(pair)[0].headings[-1] == "p", "nothing is corrected"
+
+
+def test_the_fields_in_which_configs_differ_are_listed(finished):
+    settings = {"name": "a", "seed": 0, "phases.0.train": ("head",), "model.weights": "", "source.seed": 1}
+    other = {
+        **settings,
+        "name": "b",
+        "model.weights": "imagenet1k_v1",
+        "phases.1.epochs": 3,
+        "phases.1.crop": 0,
+        "source.seed": 2,
+    }
+    table = settings_table(compare_runs([finished("a", BEST, settings=settings), finished("b", FAR, settings=other)]))
+    assert table.headings == ["Field", "a", "b"]
+    assert table.rows == [["model.weights", '""', "imagenet1k_v1"], ["phases.1.epochs", "—", "3"]]
+    assert settings_table(compare_runs([finished(name, BEST, settings=settings) for name in "ab"])) is None
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -10,7 +10,7 @@ from PIL import Image
 from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import figures as captions
 from jaxtl.report import pictures
-from jaxtl.report.figures import draw
+from jaxtl.report.figures import Findings, draw
 
 HISTORY = [{"phase": "all", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}]
 
@@ -77,23 +77,18 @@ def test_a_wall_holds_every_picture_of_every_card():
     assert set(np.unique(wall)) == {10, 20, 30, 40, 50, 255}
 
 
-def drawn(labels, predicted, probability, losses, explain=lambda shown: None, ids=None):
+def drawn(labels, predicted, probability, losses, explain=lambda shown: None, ids=None, originals=None):
     n = len(labels)
     confusion = np.zeros((3, 3), int)
     np.add.at(confusion, (labels, predicted), 1)
+    ids = np.arange(n) if ids is None else ids
+    tested = Findings(images(n), labels, ids, "abc", predicted, probability, losses, confusion, originals)
     return draw(
+        tested=tested,
         history=HISTORY,
         best_epoch=1,
-        class_names=["a", "b", "c"],
         train_images=images(n),
         train_labels=labels,
-        test_images=images(n),
-        test_labels=labels,
-        test_ids=np.arange(n) if ids is None else ids,
-        predicted=predicted,
-        probability=probability,
-        losses=losses,
-        confusion=confusion,
         comparison=None,
         explain=explain,
     )
@@ -132,6 +127,23 @@ def test_a_mistake_has_both_probabilities_and_the_name_of_its_file(run):
     assert found[captions.UNSURE][0].lines == ["Predicted: c (40 %)"]
 
 
+def test_photographs_are_shown_as_they_are_and_linked(run, tmp_path):
+    ids = np.array([f"photo {i}.png" for i in range(60)])
+    Image.new("RGB", (300, 200), (200, 0, 0)).save(tmp_path / "photo 0.png")
+    (tmp_path / "photo 1.png").write_bytes(b"damaged since")
+    found = drawn(*run, ids=ids, originals=tmp_path)
+    first, second, third = found[captions.MISTAKES][:3]
+    assert first.images[0][0].shape == (200, 300, 3)
+    assert first.link == (tmp_path / "photo 0.png").as_uri() and first.link.endswith("photo%200.png")
+    assert second.images[0][0].shape == (8, 8, 3) and second.link, "what the network saw"
+    assert third.link == "", "the file is gone"
+
+
+def test_a_constant_learning_rate_is_not_drawn(run):
+    assert captions.LEARNING_RATE not in drawn(*run)
+    assert captions.CALIBRATION in drawn(*run)
+
+
 def test_without_mistakes_there_are_none_to_show(run):
     labels, _, probability, losses = run
     found = drawn(labels, labels, probability, losses)
@@ -150,13 +162,13 @@ def test_few_images_are_explained_and_mistakes_for_their_true_class_too(run):
     found = drawn(*run, explain)
     (shown,) = asked
     cards = found[captions.CLASS_MAPS]
-    assert [card.right for card in cards] == [False] * 4 + [True] * 4
+    assert [card.right for card in cards] == [False] * 4 + [True] * 3
     assert [card.name for card in cards] == [f"image {i}" for i in shown]
     assert [[said for _, said in card.images] for card in cards[:2]] == [
         ["", "for b", "for a"],
         ["", "for c", "for b: nothing"],
     ]
-    assert [len(card.images) for card in cards[4:]] == [2] * 4
+    assert [len(card.images) for card in cards[4:]] == [2] * 3
     known = {card.name for part in (captions.MISTAKES, captions.TYPICAL) for card in found[part]}
     assert {card.name for card in cards} <= known
 

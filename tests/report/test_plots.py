@@ -345,6 +345,16 @@ def test_the_chart_of_time_and_accuracy_refuses_what_it_cannot_draw():
         plots.time_accuracy((), (), (), ())
 
 
+def test_reliability_shows_calibration_and_how_confident_mistakes_are():
+    confidence, right = np.array([0.55, 0.95, 0.95, 0.95]), np.array([True, True, True, False])
+    left, middle = plots.reliability(confidence, right).axes
+    joined = left.lines[-1]
+    np.testing.assert_allclose(joined.get_xydata(), [[0.55, 1], [0.95, 2 / 3]])
+    assert left.get_title("left") == "Calibration error (ECE) 32.5 %"
+    assert legend(middle) == ["3 right, mean confidence 81.7 %", "1 wrong, mean confidence 95.0 %"]
+    plots.svg(plots.reliability(np.ones(3), np.ones(3, bool)))
+
+
 def test_class_names_are_never_formulas():
     names = ["$x$", "a_$b", r"$\frac$"]
     for figure in (

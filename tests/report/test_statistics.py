@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_fscore_support
 
 from jaxtl.report import statistics
@@ -55,6 +56,25 @@ def test_a_class_that_is_never_predicted_counts_zero_and_one_without_test_images
 def test_scores_refuse_what_is_no_confusion_matrix(confusion):
     with pytest.raises(ValueError, match="confusion matrix"):
         statistics.classification_scores(confusion)
+
+
+def test_calibration_by_hand():
+    confidence, right = np.array([0.05, 0.95, 0.95, 0.91, 1.0]), np.array([False, True, True, False, True])
+    bins, error = statistics.calibration(confidence, right)
+    assert bins[0].tolist() == [1, 0.05, 0] and np.isnan(bins[1, 1:]).all()
+    assert bins[9].tolist() == pytest.approx([4, 0.9525, 0.75])
+    assert error == pytest.approx((1 * 0.05 + 4 * (0.9525 - 0.75)) / 5)
+
+
+def test_accuracy_by_confidence_agrees_with_scikit_learn():
+    rng = np.random.default_rng(0)
+    confidence = rng.random(1000)
+    right = rng.random(1000) < confidence**2
+    bins, error = statistics.calibration(confidence, right)
+    accuracy, mean = calibration_curve(right, confidence, n_bins=10)
+    np.testing.assert_allclose(bins[:, 1:], np.stack([mean, accuracy], 1))
+    assert error == pytest.approx(np.average(abs(mean - accuracy), weights=bins[:, 0]))
+    assert statistics.calibration(np.ones(5), np.ones(5, bool))[1] == 0
 
 
 # R. G. Newcombe (1998), Two-sided confidence intervals for the single proportion, Statistics in Medicine 17, table I.

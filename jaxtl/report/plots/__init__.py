@@ -4,7 +4,7 @@ Only matplotlib's object interface is used, so a figure belongs to its caller an
 sized in the same inches-per-font scale; side by side on a page their letters are equally large.
 """
 
-from jaxtl.report.plots.accuracies import accuracy_by_labels, accuracy_comparison, time_accuracy
+from jaxtl.report.plots.accuracies import accuracy_by_labels, accuracy_comparison, reliability, time_accuracy
 from jaxtl.report.plots.confusion import confusion_matrices
 from jaxtl.report.plots.curves import accuracy_metrics, curves, learning_rate, loss_by_rate, overlaid_curves
 from jaxtl.report.plots.style import png, svg
@@ -19,6 +19,7 @@ __all__ = [
     "loss_by_rate",
     "overlaid_curves",
     "png",
+    "reliability",
     "svg",
     "time_accuracy",
 ]

@@ -6,9 +6,21 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from jaxtl.report.plots.style import INK, PAPER, fit_names, percent_axis, run_color, run_marker, styled
+from jaxtl.report.plots.style import (
+    BLUE,
+    EDGE,
+    INK,
+    PAPER,
+    VERMILION,
+    fit_names,
+    percent_axis,
+    run_color,
+    run_marker,
+    styled,
+)
+from jaxtl.report.statistics import calibration, wilson_interval
 
 ACCURACY = "Test accuracy (line: 95 % interval)"
 DODGE = 0.018  # neighbouring strategies stand this far apart on a logarithmic axis, so that no interval hides another
@@ -110,6 +122,39 @@ def accuracy_by_labels(series: Mapping[str, Sequence[tuple[int, float, Interval]
     _log_axis(axes, "Labels a class (logarithmic)", {count: f"{count:,}" for count in counts})
     axes.set(xlim=(counts[0] / 1.6, counts[-1] * 1.6), ylabel=ACCURACY)
     axes.legend(loc="lower right")
+    return figure
+
+
+@styled
+def reliability(confidence: np.ndarray, right: np.ndarray) -> Figure:
+    """Accuracy against confidence, and how confident right and wrong predictions are.
+
+    Args:
+      confidence: float [N], probability of the predicted class, in [0, 1].
+      right: bool [N], whether it is right.
+    """
+    bins, error = calibration(confidence, right)
+    count, mean, accuracy = bins[bins[:, 0] > 0].T
+    figure = Figure(figsize=(10, 3.9), layout="constrained")
+    left, middle = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color=EDGE, linestyle=(0, (4, 3)), linewidth=1)
+    for x, y, n in zip(mean, accuracy, count, strict=True):
+        low, high = wilson_interval(round(y * n), int(n))
+        left.errorbar([x], [y], [[max(y - low, 0)], [max(high - y, 0)]], color=BLUE, fmt="o", capsize=3, elinewidth=1.4)
+    left.plot(mean, accuracy, color=BLUE)
+    left.set(xlabel="Confidence (mean of each tenth)", ylabel="Accuracy (line: 95 % interval)", ylim=(-0.02, 1.02))
+    left.set_title(f"Calibration error (ECE) {100 * error:.1f} %")
+    for name, which, color in (("right", right, BLUE), ("wrong", ~right, VERMILION)):
+        if which.any():
+            label = f"{which.sum():,} {name}, mean confidence {100 * confidence[which].mean():.1f} %"
+            middle.hist(confidence[which], np.linspace(0, 1, 21), color=color, alpha=0.75, label=label)
+    middle.set(xlabel="Confidence", ylabel="Images (logarithmic)", yscale="log", title="Confidence")
+    middle.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    middle.legend(loc="upper left")
+    for axes in (left, middle):
+        axes.set_xlim(-0.02, 1.02)
+        percent_axis(axes, "x")
+    percent_axis(left)
     return figure
 
 
