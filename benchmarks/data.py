@@ -34,6 +34,7 @@ from jaxtl.train.examples import batches, place
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
+from jaxtl.transfer import Phase
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
 CLASSES = 10
@@ -64,7 +65,7 @@ def timed_epoch(arguments: argparse.Namespace, mesh: Mesh) -> Callable[[Dataset]
     """A function that trains one epoch on a data set and returns its wall time in seconds, compilation apart."""
     model, variables = jaxtl.create_model(arguments.model, CLASSES, key=jax.random.key(arguments.seed))
     variables = {"batch_stats": {}, **variables}
-    optimizer = make_optimizer("sgd", lambda step: 1e-3)
+    optimizer = make_optimizer(Phase(optimizer="sgd"), lambda step: 1e-3)
     step = make_train_step(
         model, optimizer, compose(horizontal_flip(), normalise(IMAGENET_MEAN, IMAGENET_STD)), mesh=mesh
     )

@@ -22,15 +22,17 @@ def main() -> None:
     import jax
     import jax.numpy as jnp
     import numpy as np
+    import optax
 
     import jaxtl
     from jaxtl.data.augment import compose, normalise, random_augmentation
     from jaxtl.data.feed import epoch_order
     from jaxtl.runtime.compile_cache import keep_compiled
     from jaxtl.runtime.mesh import data_mesh, put_order, replicated
-    from jaxtl.train.optimizer import make_optimizer, make_schedule
+    from jaxtl.train.optimizer import make_optimizer
     from jaxtl.train.state import init_state
     from jaxtl.train.step import make_train_step
+    from jaxtl.transfer import Phase
     from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
     ends["imports"] = time.time()
@@ -40,8 +42,7 @@ def main() -> None:
     model, variables = jaxtl.create_model(
         arguments.model, classes, key=key, image_shape=shape, dtype=jnp.dtype(arguments.dtype)
     )
-    schedule = make_schedule("constant", 1e-3, epochs=1, steps_per_epoch=1)
-    optimizer = make_optimizer("sgd", schedule, momentum=0.9)
+    optimizer = make_optimizer(Phase(optimizer="sgd"), optax.constant_schedule(1e-3))
     everywhere = replicated(mesh)
 
     def first_state(params, batch_stats):

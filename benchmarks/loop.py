@@ -26,7 +26,7 @@ from jaxtl.config import default_config
 from jaxtl.report.console import RunConsole
 from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.train.phase import PhaseUnderWay
+from jaxtl.train.phase import PhaseTrainer
 from jaxtl.transfer.plans import from_scratch
 
 
@@ -53,33 +53,34 @@ def epochs(model: str, data: str, size: int, batch: int, count: int) -> tuple[li
     config.model.name, config.batch_size = model, batch
     config.phases = from_scratch(count, keep="last")
     waited: list[Waited] = []
-    compile_step = PhaseUnderWay._compile
-    run_epoch = PhaseUnderWay._epoch
+    compile_step = PhaseTrainer._compile
+    run_epoch = PhaseTrainer._train_epoch
     shares: list[float] = []
     steps = 0
 
-    def wrapped(self: PhaseUnderWay, batch: Any) -> None:
+    def wrapped(self: PhaseTrainer, batch: Any) -> None:
         compile_step(self, batch)
         if not waited:
             self.step = Waited(self.step)
             waited.append(self.step)
 
-    def timed(self: PhaseUnderWay) -> None:
+    def timed(self: PhaseTrainer) -> float:
         nonlocal steps
         before, calls = (waited[0].seconds, waited[0].calls) if waited else (0.0, 0)
         start = time.perf_counter()
-        run_epoch(self)
+        train_s = run_epoch(self)
         whole, inside = time.perf_counter() - start, waited[0].seconds - before
         if calls:  # not the first epoch, which compiles
             shares.append((whole - inside) / whole)
             steps = waited[0].calls - calls
+        return train_s
 
-    PhaseUnderWay._compile, PhaseUnderWay._epoch = wrapped, timed  # type: ignore[method-assign]
+    PhaseTrainer._compile, PhaseTrainer._train_epoch = wrapped, timed  # type: ignore[method-assign]
     try:
         with tempfile.TemporaryDirectory() as folder:
             jaxtl.run(config, pathlib.Path(folder) / "run", console=RunConsole(Console(quiet=True)))
     finally:
-        PhaseUnderWay._compile, PhaseUnderWay._epoch = compile_step, run_epoch  # type: ignore[method-assign]
+        PhaseTrainer._compile, PhaseTrainer._train_epoch = compile_step, run_epoch  # type: ignore[method-assign]
     return shares, steps
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 
 from jaxtl.data.augment import compose, normalise, random_augmentation
 from jaxtl.data.dataset import Dataset
@@ -34,9 +35,10 @@ from jaxtl.runtime.environment import describe
 from jaxtl.runtime.mesh import data_mesh, put, replicated
 from jaxtl.runtime.processes import is_main_process, run_together, wait_for_all
 from jaxtl.train.examples import batches, place
-from jaxtl.train.optimizer import make_optimizer, make_schedule
+from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
+from jaxtl.transfer import Phase
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROBE = "import jax; print(jax.default_backend(), jax.device_count())"
@@ -51,7 +53,7 @@ def measure(arguments: argparse.Namespace) -> int:
     dataset = Dataset(images, rng.integers(0, 10, batch, np.int32), tuple("0123456789"))
     model = build_model(arguments.model, 10)
     variables = {"batch_stats": {}, **jax.jit(model.init)(jax.random.key(0), np.zeros((1, size, size, 3), np.float32))}
-    optimizer = make_optimizer("sgd", make_schedule("constant", 0.01, epochs=1, steps_per_epoch=1), momentum=0.9)
+    optimizer = make_optimizer(Phase(optimizer="sgd"), optax.constant_schedule(0.01))
     augment = random_augmentation(flip=True, crop=4)
     step = make_train_step(model, optimizer, compose(augment, normalise([0.5] * 3, [0.5] * 3)), mesh=mesh)
     state = init_state(variables["params"], variables["batch_stats"], optimizer, 10)

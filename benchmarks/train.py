@@ -24,6 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 import jaxtl
@@ -33,9 +34,10 @@ from jaxtl.data.augment import Transform, compose, normalise, random_augmentatio
 from jaxtl.data.feed import epoch_order
 from jaxtl.models import Classifier
 from jaxtl.runtime.mesh import put_order, replicated
-from jaxtl.train.optimizer import make_optimizer, make_schedule
+from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import TrainState, init_state
 from jaxtl.train.step import make_train_step
+from jaxtl.transfer import Phase
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
 
@@ -67,8 +69,7 @@ def _contender(
     inputs: np.ndarray,
     labels: np.ndarray,
 ) -> Contender:
-    schedule = make_schedule("constant", LEARNING_RATE, epochs=1, steps_per_epoch=1)
-    optimizer = make_optimizer("sgd", schedule, momentum=MOMENTUM)
+    optimizer = make_optimizer(Phase(optimizer="sgd", momentum=MOMENTUM), optax.constant_schedule(LEARNING_RATE))
     mesh = Mesh(np.array(jax.devices()[:1]), ("data",))  # the peers use one device too
     step = make_train_step(model, optimizer, transform, mesh=mesh)
     frozen: Any = {"params": {}, "batch_stats": {}}

@@ -31,53 +31,77 @@ def create_model(
 ) -> tuple[Classifier, dict[str, Any]]:
     """A model and its variables.
 
-    Pretrained weights fill every leaf of the backbone, or an error names all that do not fit. What becomes of their
-    head is ``new_head``'s to say:
+    Pretrained weights fill every leaf of the backbone, or an error names all that do not fit. ``new_head`` controls the
+    pretrained head:
 
     - ``None``: kept if it has the shape of the model's, which needs the same number of classes; else the model's stays
       as initialised.
     - ``False``: kept; another number of classes is an error.
-    - ``True``: left behind, even if it would fit.
+    - ``True``: ignored, even if it would fit.
 
     Args:
       name: one of ``list_models()``.
-      num_classes: number of logits; 0 leaves the head away, and the model returns features.
+      num_classes: number of logits; with 0 the model has no head and returns features.
       weights: tag of a card (``weights_for(name)``), a file of PyTorch or safetensors, the folder of a finished run of
         the same architecture, or ``None`` for random variables.
-      key: PRNG key of the initialisation.
+      key: PRNG key of the initialisation, ``jax.random.key(0)``.
       image_shape: (H, W, C) that the dense layers are sized for; a network without flattened maps takes any size later.
       new_head: see above.
       weights_dir: folder with downloaded files of weights; default ``$JAXTL_WEIGHTS``.
       dtype: dtype of the computation; variables are float32.
-      **options: options of the architecture, ``dropout=0.3`` say. A stage that an option leaves away, such as VGG's
-        ``hidden=()``, is left behind in the weights too.
+      **options: options of the architecture, for example ``dropout=0.3``. A stage that an option removes, such as VGG's
+        with ``hidden=()``, is ignored in the weights too.
 
     Returns:
       The Linen module, and ``{"params": …}`` with ``"batch_stats"`` where it has batch norm.
 
     Raises:
-      UserError: for a name, an option or an image size that the architecture does not know, or weights that cannot be
-        had or do not fit.
+      UserError: for a name, an option, a key or an image size that is invalid, or weights that cannot be read or do not
+        fit.
 
     >>> import jax, jaxtl
     >>> model, variables = jaxtl.create_model("cnn", num_classes=10, key=jax.random.key(0))
     >>> model.apply(variables, jax.numpy.zeros((2, 32, 32, 3)), train=False).shape
     (2, 10)
     """
+    _check_arguments(name, weights, key, options)
     model = build_model(name, num_classes, dtype, **options)
     example = np.zeros((1, *_checked_shape(image_shape)), np.float32)
     if weights is None:
         return model, jax.jit(model.init)(key, example)
-    source = _read(name, weights, weights_dir, options)
-    left_away = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
-    source = {kind: _stages(tree, tree.keys() - left_away) for kind, tree in source.items()}
+    removed = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
+    source = {
+        kind: _stages(tree, tree.keys() - removed) for kind, tree in _read(name, weights, weights_dir, options).items()
+    }
     target = jax.eval_shape(model.init, key, example)
-    if fresh := _starts_anew(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head):
+    if fresh := _starts_fresh(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head):
         # Nothing else is asked of the compiled function, so nothing else is drawn.
         head = jax.jit(lambda key: {kind: _stages(tree, (HEAD,)) for kind, tree in model.init(key, example).items()})
         drawn = head(key)
         target = {kind: {**tree, **drawn[kind]} for kind, tree in target.items()}
     return model, transplant(target, source, new_head=fresh)
+
+
+def _check_arguments(name: str, weights: Any, key: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what other libraries call by other names or types.
+
+    Raises:
+      UserError: for such an argument; it says what to pass instead.
+    """
+    if "pretrained" in options:
+        raise UserError(
+            f"create_model has no argument 'pretrained'; pass weights=TAG: jaxtl.weights_for({name!r}) lists the tags."
+        )
+    if not (weights is None or isinstance(weights, str | pathlib.Path)):
+        raise UserError(
+            f"weights is {weights!r}, but it is a tag, a file, the folder of a finished run, or None for random "
+            f"variables: jaxtl.weights_for({name!r}) lists the tags."
+        )
+    is_array = isinstance(key, jax.Array)
+    is_typed = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
+    if not (is_typed or (is_array and key.dtype == jnp.uint32 and key.shape == (2,))):  # of jax.random.PRNGKey
+        what = f"an array of shape {key.shape} and dtype {key.dtype}" if is_array else repr(key)
+        raise UserError(f"key is {what}, but it is one key of JAX: pass key=jax.random.key(0), with any seed for 0.")
 
 
 def _checked_shape(image_shape: Any) -> tuple[int, ...]:
@@ -102,16 +126,14 @@ def _stages(tree: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: stage for name, stage in tree.items() if name in names}
 
 
-def _starts_anew(head: Mapping[str, Any] | None, source: Mapping[str, Any] | None, new_head: bool | None) -> bool:
-    """Whether the model's head (leaves with shapes; ``None``: no head) leaves the weights' head behind.
+def _starts_fresh(head: Mapping[str, Any] | None, source: Mapping[str, Any] | None, new_head: bool | None) -> bool:
+    """Whether the head of the weights is ignored, given the model's head (leaves with shapes; ``None``: no head).
 
     Raises:
       UserError: if the weights' head is to be kept but is not there or has another number of classes.
     """
     if head is None and new_head is False:
-        raise UserError(
-            "new_head=False keeps the weights' head, but num_classes=0 leaves it away; drop one of the two."
-        )
+        raise UserError("new_head=False keeps the weights' head, but num_classes=0 removes it; drop one of the two.")
     if head is None or new_head:
         return True
     if new_head is None:

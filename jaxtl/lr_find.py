@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import rich
 from rich.progress import Progress
 
@@ -20,12 +21,14 @@ from jaxtl.config.flags import load_config, override, split_flags, split_recipe
 from jaxtl.config.model import create, settled_plan, whitened
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
+from jaxtl.experiment import start_weights
 from jaxtl.report import plots
 from jaxtl.runtime.command import exit_status
 from jaxtl.runtime.environment import device
 from jaxtl.runtime.files import write_whole
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.range_test import DIVERGED, RangeTest, Suggestion, range_test, suggest
+from jaxtl.train.task import Task
 from jaxtl.transfer.phases import Phase
 
 PICTURE, TABLE = "lr_find.png", "lr_find.csv"
@@ -82,45 +85,35 @@ def find(config: Tree, arguments: argparse.Namespace) -> tuple[RangeTest, Sugges
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    weights: str | Path | None = config["model"]["weights"] or None
-    if weights == SOURCE:
-        weights = source = Path(arguments.workdir, SOURCE)
-        if not (source / "summary.json").is_file():
-            raise UserError(
-                f"The weights to start from are those of the config's source, which is not trained in {source}; run "
-                "python -m jaxtl.main first, or give the folder of its run with --workdir."
-            )
+    weights = start_weights(config, arguments.workdir)
+    if config["model"]["weights"] == SOURCE and not (arguments.workdir / SOURCE / "summary.json").is_file():
+        raise UserError(
+            f"The run starts from the config's source, which is not trained in {weights}; run python -m jaxtl.main "
+            "first, or give the folder of its run with --workdir."
+        )
     model, variables = create(config, weights)
-    plan, remarks = settled_plan(tuple(Phase(**phase) for phase in config["phases"]), model, variables["params"])
-    phase = plan[arguments.phase]
+    plan, remarks = settled_plan([Phase(**phase) for phase in config["phases"]], model, variables["params"])
     train = load_splits(config["data"]).train
     variables = whitened(config, variables, train)
     for remark in remarks:
         say(remark)
+    low, high, steps = arguments.low, arguments.high, arguments.steps
     if arguments.phase:
         say("The phases before it are not trained: it starts from the weights that the run starts from.")
-    say(
-        f"Learning rates {arguments.low:g} to {arguments.high:g} in {arguments.steps} steps of phase {phase.name!r}, "
-        f"on {device()}"
-    )
+    say(f"Learning rates {low:g} to {high:g} in {steps} steps of phase {plan[arguments.phase].name!r}, on {device()}")
+    batch_size = config["batch_size"]
+    mesh = data_mesh(batch_size)
+    task = Task(model, plan, train, None, preprocessing(config["data"]), batch_size, config["seed"], mesh)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Range test", total=arguments.steps)
+        shown = bar.add_task("Range test", total=steps)
         found = range_test(
-            model,
+            task,
             variables,
-            phase,
-            train,
-            preprocess=preprocessing(config["data"]),
-            batch_size=config["batch_size"],
-            seed=config["seed"],
-            phase_index=arguments.phase,
-            mesh=data_mesh(config["batch_size"]),
-            low=arguments.low,
-            high=arguments.high,
-            steps=arguments.steps,
-            on_step=lambda done: bar.update(task, completed=done),
+            arguments.phase,
+            np.geomspace(low, high, steps),
+            on_step=lambda done: bar.update(shown, completed=done),
         )
-    if len(found.rates) < arguments.steps:
+    if len(found.rates) < steps:
         say(f"Stopped at {found.rates[-1]:.2g}, where the loss was {DIVERGED:g} times the best, or no number any more.")
     return found, suggest(found)
 

@@ -60,7 +60,7 @@ def compiled_once(tmp_path_factory):
 @pytest.fixture
 def no_pictures(monkeypatch):
     """Reports without pictures, for tests that run many runs and look at other things: drawing takes the longest."""
-    monkeypatch.setattr("jaxtl.outcome.draw", lambda **kwargs: {})
+    monkeypatch.setattr("jaxtl.report.figures.draw", lambda **kwargs: {})
 
 
 @pytest.fixture(scope="module")

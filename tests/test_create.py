@@ -16,7 +16,7 @@ IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 1)), jnp.flo
 
 
 def create(num_classes=3, seed=0, **options):
-    return jaxtl.create_model("cnn", num_classes, key=jax.random.key(seed), **{**NET, **options})
+    return jaxtl.create_model("cnn", num_classes, **{"key": jax.random.key(seed), **NET, **options})
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +107,25 @@ def test_what_is_no_shape_of_an_image_is_refused(shape):
 def test_too_small_images_are_refused_before_anything_is_computed():
     with pytest.raises(UserError, match="1 x 8 pixels"):
         create(image_shape=(1, 8, 1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"key": 0}, r"key is 0, but it is one key of JAX: pass key=jax.random.key\(0\)"),
+        ({"key": None}, "key is None, but it is one key of JAX"),
+        ({"key": jax.random.split(jax.random.key(0))}, r"key is an array of shape \(2,\) .* pass key=jax.random.key"),
+        ({"key": jnp.zeros(3)}, r"key is an array of shape \(3,\) and dtype float32"),
+        ({"weights": True}, r"weights is True, .*jaxtl.weights_for\('cnn'\) lists the tags"),
+        ({"weights": {"params": {}}}, "weights is {'params': {}}, but it is a tag"),
+        ({"pretrained": True}, r"no argument 'pretrained'; pass weights=TAG: jaxtl.weights_for\('cnn'\)"),
+    ],
+)
+def test_arguments_of_other_libraries_are_one_sentence(arguments, expected):
+    with pytest.raises(UserError, match=expected) as error:
+        jaxtl.create_model("cnn", 3, **{"key": jax.random.key(0), **arguments})
+    assert "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+def test_a_key_of_the_old_kind_is_a_key():
+    assert_same(create(key=jax.random.PRNGKey(1))[1], create(key=jax.random.key(1))[1])

@@ -146,7 +146,9 @@ def test_a_torch_file_with_options_comes_back(tmp_path, hidden):
 
 
 def test_features_alone_have_no_head_to_keep(trained):
-    assert "new_head=False keeps the weights' head, but num_classes=0" in refusal(trained[1], 0, new_head=False)
+    assert "new_head=False keeps the weights' head, but num_classes=0 removes it" in refusal(
+        trained[1], 0, new_head=False
+    )
 
 
 def test_weights_of_another_architecture_are_refused(trained):

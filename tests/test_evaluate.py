@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 @pytest.fixture(scope="module")
 def run_dir(tiny_config, tmp_path_factory, compiled_once):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxtl.outcome.draw", lambda **kwargs: {})
+        patch.setattr("jaxtl.report.figures.draw", lambda **kwargs: {})
         workdir = tmp_path_factory.mktemp("runs") / "tiny"
         jaxtl.run(load_config(tiny_config), workdir)
     return workdir

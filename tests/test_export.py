@@ -30,7 +30,7 @@ ALL = {"model.safetensors", "model.stablehlo", "model.json", "load_example.py"} 
 def workdir(tiny_config, tmp_path_factory, compiled_once):
     """A finished run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxtl.outcome.draw", lambda **kwargs: {})  # no pictures
+        patch.setattr("jaxtl.report.figures.draw", lambda **kwargs: {})  # no pictures
         folder = tmp_path_factory.mktemp("run")
         jaxtl.run(load_config(tiny_config), folder)
     return folder

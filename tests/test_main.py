@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import jaxtl.experiment
-import jaxtl.training
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
 
@@ -20,7 +19,7 @@ def content(path):
 @pytest.fixture
 def no_data(monkeypatch):
     """A run that gets as far as reading data fails the test."""
-    monkeypatch.setattr(jaxtl.training, "load_splits", lambda *args, **kwargs: pytest.fail("data were read"))
+    monkeypatch.setattr(jaxtl.experiment, "load_splits", lambda *args, **kwargs: pytest.fail("data were read"))
 
 
 def refused(outcome):

@@ -33,7 +33,7 @@ def runs(tiny_config, tmp_path_factory, compiled_once):
     """Two runs of the same name, with other weights; a linear model compiles fastest."""
     workdirs = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxtl.outcome.draw", lambda **kwargs: {})
+        patch.setattr("jaxtl.report.figures.draw", lambda **kwargs: {})
         for seed, name in ((0, "tiny"), (7, "other")):
             config = load_config(tiny_config)
             config["seed"], config["model"]["name"], config["model"]["options"] = seed, "logistic_regression", {}

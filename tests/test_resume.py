@@ -20,8 +20,8 @@ from jaxtl.report.console import RunConsole
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
 
 # The loop looks up, and saves, after every step: a process can be met in the middle of any save and any epoch.
-EVERY_STEP = "import sys, jaxtl.main, jaxtl.outcome, jaxtl.train.phase; jaxtl.train.phase.SYNC_S = 0.0; "
-NO_PICTURES = "jaxtl.outcome.draw = lambda **kwargs: {}; "
+EVERY_STEP = "import sys, jaxtl.main, jaxtl.report.figures, jaxtl.train.phase; jaxtl.train.phase.SYNC_S = 0.0; "
+NO_PICTURES = "jaxtl.report.figures.draw = lambda **kwargs: {}; "
 RUN = "sys.exit(jaxtl.main.main(sys.argv[1:]))"
 TIMES = ("seconds", "images_per_s")
 OFTEN = ("--config.checkpoint_every_s=0",)
@@ -159,6 +159,26 @@ def test_a_signal_in_mid_epoch_saves_and_ends(command, tiny_config, tmp_path, mo
     assert_clean(tmp_path / "broken", epochs=3)
 
 
+@pytest.mark.parametrize("damage", ["truncated", "one bit"])
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(command, tiny_config, tmp_path, monkeypatch, damage):
+    def ask_for_the_end(self, *args):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunConsole, "on_epoch_start", ask_for_the_end)
+        assert command("--config", tiny_config, "--workdir", tmp_path).status == 143
+    files = [path for path in (tmp_path / "checkpoints" / "last").rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content[:1000] if damage == "truncated" else content)
+    refused = command("--config", tiny_config, "--workdir", tmp_path)
+    assert refused.status == 2
+    assert refused.err.startswith(f"jaxtl: The checkpoint in {tmp_path / 'checkpoints'} is damaged")
+    assert refused.err.endswith("remove the run folder and run the same command again: it trains from the start.\n")
+    assert refused.err.count("\n") == 1
+
+
 def test_a_second_ctrl_c_ends_at_once_and_without_traceback(command, tiny_config, tmp_path, monkeypatch):
     def ask_twice(self, *args):
         os.kill(os.getpid(), signal.SIGINT)
@@ -210,11 +230,11 @@ def test_a_disk_that_is_full(command, tiny_config, tmp_path):
 @pytest.mark.parametrize(
     "method",
     [
-        "run_folder.RunFolder.write_split",
-        "run_folder.RunFolder.append_line",
+        "runs.folder.RunFolder.write_split",
+        "runs.folder.RunFolder.append_line",
         "train.checkpoint.Checkpoints.save_last",  # its epoch has a line already, and must not get a second one
-        "run_folder.RunFolder.write_predictions",
-        "run_folder.RunFolder.write_summary",
+        "runs.folder.RunFolder.write_predictions",
+        "runs.folder.RunFolder.write_summary",
     ],
 )
 def test_a_file_that_cannot_be_written(command, tiny_config, tmp_path, monkeypatch, method):

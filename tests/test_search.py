@@ -20,7 +20,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 import jaxtl.experiment
 import jaxtl.search.search
 import jaxtl.search.trial
-import jaxtl.training
 from jaxtl.data.dataset import take
 from jaxtl.report import plots
 from jaxtl.report import search as report
@@ -117,8 +116,8 @@ def table(folder):
 
 def test_from_the_space_to_the_tested_best(call, configs, tmp_path, monkeypatch):
     tests = []
-    test = jaxtl.experiment._test
-    monkeypatch.setattr(jaxtl.experiment, "_test", lambda *args: tests.append(args) or test(*args))
+    test = jaxtl.experiment.test
+    monkeypatch.setattr(jaxtl.experiment, "test", lambda *args: tests.append(args) or test(*args))
     arguments = ("--config", configs[0], "--workdir", tmp_path / "s", "--trials", 4)
     status, _, complained = call(*arguments)
     assert (status, complained) == (0, "")
@@ -176,8 +175,8 @@ def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch)
 
     train = jaxtl.search.trial.train
     monkeypatch.setattr(jaxtl.search.trial, "load_splits", with_noise)
-    monkeypatch.setattr(jaxtl.training, "load_splits", None)
-    monkeypatch.setattr(jaxtl.experiment, "_test", None)
+    monkeypatch.setattr(jaxtl.experiment, "load_splits", None)
+    monkeypatch.setattr(jaxtl.experiment, "test", None)
     monkeypatch.setattr(jaxtl.search.trial, "train", lambda config, *args: watched(config, *args))
     assert call(*arguments, tmp_path / "noise")[0] == 0
     assert table(tmp_path / "noise") == table(tmp_path / "honest")

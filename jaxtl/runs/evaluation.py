@@ -10,9 +10,8 @@ from jaxtl.data.dataset import Dataset
 from jaxtl.errors import UserError
 from jaxtl.runs.finished import LoadedRun
 from jaxtl.runtime.mesh import data_mesh
-from jaxtl.train.evaluate import Evaluation, make_evaluator
+from jaxtl.train.evaluate import Evaluation, folded, make_evaluator
 from jaxtl.train.examples import place
-from jaxtl.train.folded import folded
 
 
 def make_evaluation(run: LoadedRun, image_size: tuple[int, int], *, batch_size: int) -> Callable[[Dataset], Evaluation]:

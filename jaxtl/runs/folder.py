@@ -230,8 +230,8 @@ class RunFolder:
             draft.unlink(missing_ok=True)
 
 
-class FolderOfAnother(RunFolder):
-    """The folder of a run as the processes see it that do not keep it: nothing is read, nothing is written."""
+class NullRunFolder(RunFolder):
+    """The run folder of a process that is not the main one: nothing is read, nothing is written."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path, self._lock = path, None
@@ -243,18 +243,11 @@ class FolderOfAnother(RunFolder):
         """``None``, finished or not."""
         return None
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Nothing."""
-
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Nothing."""
 
     def append_line(self, line: Mapping[str, Any]) -> None:
         """Nothing."""
-
-    def history(self) -> list[dict[str, Any]]:
-        """No lines."""
-        return []
 
     def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:
         """Nothing."""
@@ -262,18 +255,14 @@ class FolderOfAnother(RunFolder):
     def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:
         """Nothing."""
 
-    def predictions(self) -> list[dict[str, str]]:
-        """No lines."""
-        return []
-
 
 def open_folder(path: pathlib.Path, config: Mapping[str, Any]) -> RunFolder:
-    """The folder of a run that this process computes, alone or with others; the first process keeps it.
+    """The folder of a run that this process computes, alone or with others; the main process keeps it.
 
     Raises:
       UserError: see `RunFolder`.
     """
-    return RunFolder(path, config) if is_main_process() else FolderOfAnother(path)
+    return RunFolder(path, config) if is_main_process() else NullRunFolder(path)
 
 
 def identity(config: Mapping[str, Any]) -> Any:

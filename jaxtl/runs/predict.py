@@ -18,7 +18,7 @@ from jaxtl.models import Classifier
 from jaxtl.runs.finished import LoadedRun
 from jaxtl.runtime.compiler_options import compiler_options
 from jaxtl.runtime.mesh import data_mesh
-from jaxtl.train.folded import folded
+from jaxtl.train.evaluate import folded
 
 
 class Predictions(NamedTuple):

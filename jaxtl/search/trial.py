@@ -14,10 +14,10 @@ from jaxtl.config.tree import Tree
 from jaxtl.data.dataset import first
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
+from jaxtl.experiment import train
 from jaxtl.report.console import RunConsole
 from jaxtl.runs.folder import RunFolder
 from jaxtl.train.phase import DivergedError
-from jaxtl.training import train
 
 
 class TrialConsole(RunConsole):

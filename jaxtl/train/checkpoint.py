@@ -1,13 +1,18 @@
 """Checkpoints by orbax: ``last`` to go on from, ``best`` to test and to keep. Each save is atomic.
 
 Trees are stored flat, one array under one path such as ``params/stem/conv1/kernel``: nothing in the file depends on
-the classes of flax or optax, and what is missing can be named.
+the classes of flax or optax, and what is missing can be named. Beside the arrays lies their digest, and every restore
+compares it: a flipped bit is an error, not another result.
 """
 
 import contextlib
+import dataclasses
+import hashlib
+import json
 import os
 import pathlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,17 +24,20 @@ from flax import serialization, traverse_util
 from jaxtl.errors import UserError
 from jaxtl.runtime.mesh import put
 from jaxtl.runtime.processes import broadcast, broadcast_arrays, is_main_process, is_single_process, wait_for_all
+from jaxtl.train.progress import Progress
 
-Flat = dict[str, jax.Array]
 _SEPARATOR = "/"
+# By kind: how many are kept, and what orbax calls the arrays. The best before this one goes only after the next `last`
+# is safe: if the process dies in between, the older `last` still finds the best that it remembers.
+_KINDS = {"last": (1, "state"), "best": (2, "variables"), "frozen": (2, "variables")}
 
 
 class Checkpoints:
     """The checkpoint folder of one run.
 
     All processes of a run call the methods together, with arrays that each of them has in full. Only the main process
-    touches the folder, so hosts need not share it, and any number of processes and devices can go on from what another
-    number of them saved.
+    touches the folder, and arrays go through its memory: hosts need not share the folder, and any number of processes
+    and devices can go on from what another number of them saved.
 
     Attributes:
       folder: holds ``last/<step>``, ``best/<epoch>`` and ``frozen/<phase>``.
@@ -37,93 +45,92 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
+        self._managers: dict[str, ocp.CheckpointManager] = {}
         if is_main_process():
             with _writing(folder):
-                self._last = _manager(folder / "last", 1)
-                # The best before this one goes only after the next `last` is safe: if the process dies in between, the
-                # older `last` still finds the best that it remembers.
-                self._best = _manager(folder / "best", 2)
-                self._frozen = _manager(folder / "frozen", 2)
+                self._managers = {kind: _manager(folder / kind, keep) for kind, (keep, _) in _KINDS.items()}
 
-    def save_last(self, step: int, tree: Any, progress: Mapping[str, Any]) -> None:
+    def save_last(self, step: int, tree: Any, progress: Progress) -> None:
         """Save where training stands.
 
         Args:
           step: optimiser steps done since the start of the run.
           tree: any pytree of arrays.
-          progress: JSON values that say what the arrays cannot: phase, epoch, history.
+          progress: what the arrays cannot say: phase, epoch, history.
 
         Raises:
           UserError: if it cannot be written; the checkpoint before is left as it was.
         """
-        if is_main_process() and self._last.latest_step() != step:
-            items = {"state": _saved(tree), "progress": ocp.args.JsonSave(dict(progress))}
-            with _writing(self.folder):
-                self._last.save(step, args=ocp.args.Composite(**items))
-                self._last.wait_until_finished()
-        wait_for_all()  # saved, or the run ends; and nobody waits in a program while a slow disk is written
+        if is_main_process() and self._managers["last"].latest_step() != step:
+            self._save("last", step, tree, progress=dataclasses.asdict(progress))
+        wait_for_all()
 
-    def last_progress(self) -> dict[str, Any] | None:
+    def last_progress(self) -> Progress | None:
         """The ``progress`` of the last save, or ``None`` if there is none."""
-        progress = None
-        if is_main_process() and (step := self._last.latest_step()) is not None:
-            with _reading(self.folder):
-                items = self._last.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore()))
-            progress = dict(items["progress"])
-        told: dict[str, Any] | None = broadcast(progress)
-        return told
+        found = None
+        if is_main_process() and (step := self._managers["last"].latest_step()) is not None:
+            found = self._read("last", step, "progress")
+        found = broadcast(found)
+        with _reading(self.folder):  # the fields may be those of another version
+            return None if found is None else Progress(**found)
 
     def restore_last(self, template: Any) -> Any:
         """The tree of the last save, with the structure, shapes, dtypes and shardings of ``template``."""
-        return self._restored("last", None, "state", template)
+        return self._restore("last", None, template)
 
     def save_frozen(self, phase: int, variables: Mapping[str, Any]) -> None:
         """Save what a phase leaves as it is, once: before its first ``save_last``, which holds the rest."""
-        if is_main_process() and jax.tree.leaves(variables) and phase not in self._frozen.all_steps():
-            with _writing(self.folder):
-                self._frozen.save(phase, args=ocp.args.Composite(variables=_saved(variables)))
-                self._frozen.wait_until_finished()
+        if is_main_process() and jax.tree.leaves(variables) and phase not in self._managers["frozen"].all_steps():
+            self._save("frozen", phase, variables)
         wait_for_all()
 
     def restore_frozen(self, phase: int, template: Any) -> Any:
-        """What ``save_frozen`` kept of a phase, shaped as ``template``."""
-        return self._restored("frozen", phase, "variables", template) if jax.tree.leaves(template) else template
+        """What ``save_frozen`` kept of a phase, in the form of ``template``."""
+        return self._restore("frozen", phase, template) if jax.tree.leaves(template) else template
 
     def save_best(self, epoch: int, variables: Mapping[str, Any]) -> None:
         """Save the variables of the best epoch so far; an epoch that was saved before is written again."""
         if is_main_process():
             with _writing(self.folder):
                 # What a killed process left of this epoch or a later one: orbax would silently save nothing before it.
-                for left in [step for step in self._best.all_steps() if step >= epoch]:
-                    self._best.delete(left)
-                self._best.save(epoch, args=ocp.args.Composite(variables=_saved(variables)))
-                self._best.wait_until_finished()
+                for left in [step for step in self._managers["best"].all_steps() if step >= epoch]:
+                    self._managers["best"].delete(left)
+            self._save("best", epoch, variables)
         wait_for_all()
 
     def restore_best(self, epoch: int, template: Any) -> Any:
-        """The variables of an epoch that ``save_best`` kept, shaped as ``template``."""
-        return self._restored("best", epoch, "variables", template)
-
-    def _restored(self, kind: str, step: int | None, item: str, template: Any) -> Any:
-        """What the main process reads of a save (``None``: the latest), in all processes, placed as the template is."""
-        shaped = template if is_single_process() else jax.tree.map(np.asarray, template)
-        tree = shaped
-        if is_main_process():
-            manager = {"last": self._last, "best": self._best, "frozen": self._frozen}[kind]
-            step = manager.latest_step() if step is None else step
-            restore = ocp.args.StandardRestore(jax.tree.map(_abstract, flatten(shaped)))
-            with _reading(self.folder):
-                items = manager.restore(step, args=ocp.args.Composite(**{item: restore}))
-            tree = unflatten(items[item], shaped)
-        if is_single_process():
-            return tree
-        return jax.tree.map(lambda leaf, like: put(leaf, like.sharding), broadcast_arrays(tree), template)
+        """The variables of an epoch that ``save_best`` kept, in the form of ``template``."""
+        return self._restore("best", epoch, template)
 
     def close(self) -> None:
         """Release orbax's threads."""
+        for manager in self._managers.values():
+            manager.close()
+
+    def _save(self, kind: str, step: int, tree: Any, **notes: Any) -> None:
+        """Write arrays, notes of JSON values, and the digests of both."""
+        _, item = _KINDS[kind]
+        contents = {item: jax.tree.map(np.asarray, flatten(tree)), **notes}
+        digests = {name: digest(content) for name, content in contents.items()}
+        saves = {name: ocp.args.JsonSave(content) for name, content in {**notes, "digest": digests}.items()}
+        arrays = ocp.args.StandardSave(contents[item])
+        with _writing(self.folder):
+            self._managers[kind].save(step, args=ocp.args.Composite(**{item: arrays}, **saves))
+            self._managers[kind].wait_until_finished()
+
+    def _restore(self, kind: str, step: int | None, template: Any) -> Any:
+        """The arrays of a step, the latest where it is ``None``, placed as the template's on all processes."""
+        like = flatten(template)
+        arrays = jax.tree.map(np.asarray, like)
         if is_main_process():
-            for manager in (self._last, self._best, self._frozen):
-                manager.close()
+            step = self._managers[kind].latest_step() if step is None else step
+            arrays = self._read(kind, step, _KINDS[kind][1], arrays)
+        arrays = broadcast_arrays(arrays)
+        return unflatten({path: put(arrays[path], leaf.sharding) for path, leaf in like.items()}, template)
+
+    def _read(self, kind: str, step: int | None, item: str, template: Mapping[str, np.ndarray] | None = None) -> Any:
+        with _reading(self.folder):
+            return _restored(self._managers[kind], self.folder / kind, step, item, template)
 
 
 def read_best(folder: pathlib.Path) -> dict[str, Any]:
@@ -133,24 +140,23 @@ def read_best(folder: pathlib.Path) -> dict[str, Any]:
       folder: the ``checkpoints`` folder of a run.
 
     Raises:
-      UserError: if there is no such checkpoint.
+      UserError: if there is no such checkpoint, or it is damaged.
     """
     best = folder.absolute() / "best"
     if not any(best.glob("[0-9]*")):
         raise UserError(f"{folder} holds no best checkpoint; give the folder of a run that has finished.")
     options = ocp.CheckpointManagerOptions(create=False)
-    handler = {"variables": ocp.StandardCheckpointHandler()}  # what lets a reader see shapes before it restores
-    with _reading(folder), ocp.CheckpointManager(best, options=options, item_handlers=handler) as manager:
+    handlers = {"variables": ocp.StandardCheckpointHandler(), "digest": ocp.JsonCheckpointHandler()}
+    with _reading(folder), ocp.CheckpointManager(best, options=options, item_handlers=handlers) as manager:
         step = manager.latest_step()
-        tree = manager.item_metadata(step)["variables"]
+        shapes = dict(manager.item_metadata(step)["variables"])
         # On the host: where the arrays go is the caller's choice, and the run may have had other devices.
-        abstract = {path: np.empty(leaf.shape, leaf.dtype) for path, leaf in dict(tree).items()}
-        items = manager.restore(step, args=ocp.args.Composite(variables=ocp.args.StandardRestore(abstract)))
-        flat = items["variables"]
-    return traverse_util.unflatten_dict(flat, sep=_SEPARATOR)
+        template = {path: np.empty(leaf.shape, leaf.dtype) for path, leaf in shapes.items()}
+        found = _restored(manager, best, step, "variables", template)
+    return traverse_util.unflatten_dict(found, sep=_SEPARATOR)
 
 
-def flatten(tree: Any) -> Flat:
+def flatten(tree: Any) -> dict[str, Any]:
     """A pytree as ``{path: array}``; empty nodes vanish."""
     return traverse_util.flatten_dict(serialization.to_state_dict(tree), sep=_SEPARATOR)
 
@@ -162,14 +168,36 @@ def unflatten(flat: Mapping[str, Any], template: Any) -> Any:
     return serialization.from_state_dict(template, traverse_util.unflatten_dict({**full, **flat}, sep=_SEPARATOR))
 
 
-def _abstract(leaf: Any) -> Any:
-    """A leaf to restore, as orbax takes it: a numpy array, as without a sharding it would ask for the saved one."""
-    return leaf if isinstance(leaf, np.ndarray) else ocp.utils.to_shape_dtype_struct(leaf)
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of named numpy arrays (names, dtypes, shapes and bits) and JSON values, as hexadecimal digits."""
+    found = hashlib.sha256()
+    for name, value in sorted(content.items()):
+        if isinstance(value, np.ndarray):
+            found.update(f"{name} {value.dtype} {value.shape}".encode())
+            found.update(value.tobytes())
+        else:
+            found.update(f"{name} {json.dumps(value, sort_keys=True)}".encode())
+    return found.hexdigest()
 
 
-def _saved(tree: Any) -> ocp.args.StandardSave:
-    """How orbax is to save a tree: of several processes, one alone writes, from its own memory."""
-    return ocp.args.StandardSave(flatten(tree if is_single_process() else jax.tree.map(np.asarray, tree)))
+def _restored(
+    manager: ocp.CheckpointManager,
+    folder: pathlib.Path,
+    step: int | None,
+    item: str,
+    template: Mapping[str, np.ndarray] | None = None,
+) -> Any:
+    """An item of a step, compared with its digest (older versions kept none) and, if it is arrays, with a template."""
+    items: dict[str, Any] = {item: ocp.args.StandardRestore(template) if template else ocp.args.JsonRestore()}
+    if (folder / str(step) / "digest").exists():
+        items["digest"] = ocp.args.JsonRestore()
+    found = manager.restore(step, args=ocp.args.Composite(**items))
+    if "digest" in items and digest(found[item]) != found["digest"][item]:
+        raise ValueError(f"the {item} of {folder.name}/{step} is not what was saved")
+    for path, leaf in (template or {}).items():
+        if found[item][path].shape != leaf.shape:
+            raise ValueError(f"{path} has shape {found[item][path].shape} and not {leaf.shape}")
+    return found[item]
 
 
 def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
@@ -180,7 +208,7 @@ def _manager(folder: pathlib.Path, keep: int) -> ocp.CheckpointManager:
         enable_async_checkpointing=False,
         cleanup_tmp_directories=True,  # what a killed process left behind
         multiprocessing_options=ocp.options.MultiprocessingOptions(
-            active_processes=None if is_single_process() else {0}
+            primary_host=0, active_processes=None if is_single_process() else {0}
         ),
     )
     return ocp.CheckpointManager(folder.absolute(), options=options)
@@ -191,7 +219,8 @@ def _writing(folder: pathlib.Path) -> Iterator[None]:
     """Say in one sentence that a checkpoint could not be written."""
     try:
         yield
-    except _FAULTS as error:
+    # Below orbax, tensorstore reports a full disk or a damaged file as ValueError or RuntimeError.
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"The checkpoint in {folder} cannot be written ({_reason(error)}); free some space or repair the folder "
             "and run the same command again: it goes on from the last good checkpoint."
@@ -201,17 +230,22 @@ def _writing(folder: pathlib.Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _reading(folder: pathlib.Path) -> Iterator[None]:
     """Say in one sentence that a checkpoint could not be read."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        # Arrays that are still being read complain to the event loop that the error of the first one has closed.
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
     try:
         yield
-    except _FAULTS as error:
+        sys.unraisablehook = before
+    except Exception as error:  # orbax itself raises nothing narrower for a truncated file
         raise UserError(
             f"The checkpoint in {folder} is damaged or does not belong to this run ({_reason(error)}); restore the "
-            "folder from a copy, or remove the work folder to start over."
+            "folder from a copy, or remove the run folder and run the same command again: it trains from the start."
         ) from error
-
-
-# Below orbax, tensorstore reports a full disk or a damaged file as ValueError or RuntimeError with its own long text.
-_FAULTS = (OSError, ValueError, KeyError, RuntimeError)
 
 
 def _reason(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """One pass over a data set without training."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from jaxtl.data.augment import Transform
 from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import Classifier
+from jaxtl.models.fold import fold_batch_norm
 from jaxtl.runtime.memory import largest_batch
 from jaxtl.runtime.mesh import put, replicated
 from jaxtl.runtime.processes import wait_for_all
@@ -44,6 +45,9 @@ class Evaluation(NamedTuple):
     compile_s: float
 
 
+Evaluate = Callable[[Variables], Evaluation]
+
+
 def make_evaluator(
     model: Classifier,
     examples: Examples,
@@ -52,7 +56,7 @@ def make_evaluator(
     batch_size: int,
     mesh: Mesh,
     method: str = "__call__",
-) -> Callable[[Variables], Evaluation]:
+) -> Evaluate:
     """A function ``variables -> Evaluation`` that compiles once.
 
     Args:
@@ -103,3 +107,15 @@ def make_evaluator(
         )
 
     return evaluate
+
+
+def folded(
+    model: Classifier, variables: Mapping[str, Any], *, channels: int, mesh: Mesh
+) -> tuple[Classifier, dict[str, Any]]:
+    """A network that is done with training, for passes over images: batch norm folded away, on all devices of a mesh.
+
+    What is left of such a layer is a convolution with bias and ReLU, which cuDNN can compute as one.
+    """
+    if variables.get("batch_stats"):
+        model, variables = fold_batch_norm(model, variables, channels=channels)
+    return model, put(dict(variables), replicated(mesh))

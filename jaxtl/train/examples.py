@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order, epoch_order
 from jaxtl.data.stored import StoredImages
 from jaxtl.runtime.memory import fits
-from jaxtl.runtime.mesh import own_rows, put, put_order, put_rows, replicated
+from jaxtl.runtime.mesh import own_rows, put, put_order, put_rows, replicated, split
 from jaxtl.runtime.processes import wait_for_all
 
 Batch = tuple[jax.Array, jax.Array, Order, int]
@@ -94,24 +94,18 @@ def batches(
 
 
 def shapes_of_batch(examples: Examples, batch_size: int, mesh: Mesh) -> tuple[Any, Any, Order]:
-    """``(inputs, labels, order)`` as ``batches`` yields them without a shuffle, shapes in the place of new arrays."""
+    """``(inputs, labels, order)`` as ``batches`` yields them without a shuffle; of gathered inputs the shapes alone."""
+    order = epoch_order(examples.total, batch_size, None)
+    if isinstance(examples.inputs, jax.Array):
+        return examples.inputs, jnp.asarray(examples.labels), put_order(order, mesh)
 
-    def rows(shape: tuple[int, ...], dtype: Any, axes: PartitionSpec) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, axes))
+    def rows(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((batch_size, *shape[1:]), dtype, sharding=split(mesh))
 
-    on_device = isinstance(examples.inputs, jax.Array)
-    steps = -(-examples.total // batch_size) if on_device else 1
-    in_columns = PartitionSpec(None, "data")
-    order = Order(
-        rows((steps, batch_size), np.int32, in_columns),
-        rows((steps, batch_size), np.bool_, in_columns),
-    )
-    if on_device:
-        return examples.inputs, jnp.asarray(examples.labels), order
-    in_rows = PartitionSpec("data")
     dtype = np.uint8 if isinstance(examples.inputs, StoredImages) else examples.inputs.dtype
-    inputs = rows((batch_size, *examples.inputs.shape[1:]), dtype, in_rows)
-    return inputs, rows((batch_size,), np.asarray(examples.labels).dtype, in_rows), order
+    labels = np.asarray(examples.labels)
+    first = Order(order.indices[:1], order.mask[:1])
+    return rows(examples.inputs.shape, dtype), rows(labels.shape, labels.dtype), put_order(first, mesh)
 
 
 def _gathered(inputs: np.ndarray | StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:

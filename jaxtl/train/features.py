@@ -1,9 +1,10 @@
 """The feature cache: where the head alone trains, the backbone runs once per image and its features are kept.
 
 A frozen backbone in inference mode is a pure function of the image: running it again in every epoch gives the same
-numbers. ``cached_views=K`` does so for K augmented views of each image, and every epoch draws one of them.
+numbers. With ``cached_views=K`` it does so for K augmented views of each image, and every epoch draws one of them.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -15,7 +16,6 @@ from jax.sharding import Mesh
 
 from jaxtl.data.augment import Border, Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
-from jaxtl.data.feed import Order
 from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import HEAD, Classifier
 from jaxtl.runtime.compiler_options import compiler_options
@@ -23,10 +23,26 @@ from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.runtime.memory import fits, largest_batch
 from jaxtl.runtime.mesh import put, replicated, split
 from jaxtl.runtime.processes import wait_for_all
+from jaxtl.train.evaluate import folded
 from jaxtl.train.examples import Examples, batches, place
-from jaxtl.train.folded import folded
 from jaxtl.train.observer import SYNC_S, Observer
 from jaxtl.train.sync import SyncSchedule
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """Augmented views of each image; the fields are those of `jaxtl.transfer.Phase`.
+
+    Attributes:
+      count: views of each image, at least 1.
+      seed: of the augmentation.
+    """
+
+    count: int
+    seed: int
+    flip: bool = False
+    crop: int = 0
+    crop_border: Border = "black"
 
 
 class Kept(NamedTuple):
@@ -46,7 +62,16 @@ class Kept(NamedTuple):
 
 
 class FeatureCache:
-    """Features of the data sets of one run under one backbone; forgotten when the backbone changes."""
+    """Features of the data sets of one run under one backbone, until ``forget``.
+
+    Args:
+      model: the classifier.
+      preprocess: resize and normalisation, after augmentation.
+      batch_size: images a step at least.
+      mesh: devices to run on.
+      observer: is told of passes.
+      stop: once raised, ``Interrupted`` ends a pass.
+    """
 
     def __init__(
         self,
@@ -58,166 +83,120 @@ class FeatureCache:
         observer: Observer,
         stop: StopFlag,
     ) -> None:
-        """See `jaxtl.train.loop.fit` for the arguments."""
         self._model, self._preprocess, self._batch_size, self._mesh = model, preprocess, batch_size, mesh
         self._observer, self._stop = observer, stop
-        self._kept: dict[tuple[Any, ...], Kept] = {}
+        self._kept: dict[tuple[str, Views | None], Kept] = {}
         self._folded: tuple[Classifier, dict[str, Any]] | None = None
-        self._compiled: dict[tuple[Any, ...], tuple[int, Callable[..., jax.Array]]] = {}
+        self._programs: dict[Any, tuple[int, Callable[..., jax.Array]]] = {}
+        # Apart from the backbone, whose program then serves data sets of any length.
+        self._gather = jax.jit(lambda images, order, row: images[order.indices[row]], out_shardings=split(mesh))
+        self._write = jax.jit(_write, donate_argnums=0, out_shardings=replicated(mesh))
 
     def forget(self) -> None:
-        """Let go of all features: they are those of a backbone that is about to change."""
+        """Drop all features: the backbone is about to change."""
         self._kept.clear()
         self._folded = None
 
-    def of(
-        self,
-        variables: Mapping[str, Any],
-        what: str,
-        dataset: Dataset,
-        *,
-        flip: bool = False,
-        crop: int = 0,
-        border: Border = "black",
-        views: int = 0,
-        seed: int = 0,
-    ) -> Kept:
+    def of(self, variables: Mapping[str, Any], what: str, dataset: Dataset, views: Views | None = None) -> Kept:
         """The features of a data set, computed now or before.
 
         Args:
           variables: of the model; the same backbone at every call since the last ``forget``.
-          what: what the images are called, "training" say; one name always means the same data set.
+          what: what the images are called, for example "training"; one name always means the same data set.
           dataset: the images.
-          flip: see `jaxtl.transfer.Phase`.
-          crop: see `jaxtl.transfer.Phase`.
-          border: its ``crop_border``.
-          views: number of augmented views; 0 for the images as they are.
-          seed: of the augmentation.
+          views: augmented views; ``None`` for the images as they are.
 
         Raises:
           Interrupted: if a stop was asked for.
         """
-        name = (what, flip, crop, border, views, seed) if views else (what,)
-        if name in self._kept:
-            return self._kept[name]._replace(seconds=0.0, compile_s=0.0)
-        augment = random_augmentation(flip=flip, crop=crop, border=border) if views else compose()
-        transform = compose(augment, self._preprocess)
-        self._observer.on_pass_start(f"Features of {what} images", max(views, 1) * len(dataset))
-        program = (flip, crop, border) if views else ()
+        if (what, views) in self._kept:
+            return self._kept[what, views]._replace(seconds=0.0, compile_s=0.0)
+        count = views.count if views else 1
+        self._observer.on_pass_start(f"Features of {what} images", count * len(dataset))
         if self._folded is None:
             channels = dataset.image_shape[-1]
             self._folded = folded(self._model, variables, channels=channels, mesh=self._mesh)
-        kept = self._extract(*self._folded, dataset, transform, max(views, 1), seed, program)
-        self._observer.on_pass_end(what, max(views, 1), len(dataset), kept.seconds)
-        self._kept[name] = kept
+        kept = self._extract(*self._folded, dataset, views)
+        self._observer.on_pass_end(what, count, len(dataset), kept.seconds)
+        self._kept[what, views] = kept
         return kept
 
-    def _extract(
-        self,
-        model: Classifier,
-        variables: dict[str, Any],
-        dataset: Dataset,
-        transform: Transform,
-        views: int,
-        seed: int,
-        program: tuple[Any, ...],
-    ) -> Kept:
+    def _extract(self, model: Classifier, variables: dict[str, Any], dataset: Dataset, views: Views | None) -> Kept:
         variables = _backbone(variables)
-        everywhere, N = replicated(self._mesh), len(dataset)
-        images = place(dataset, self._mesh)
-        key = jax.random.key(seed)
-        augmented, compile_s = bool(program), 0.0
-        program = (*program, dataset.image_shape)  # one for all data sets whose images are alike and treated alike
-        if program not in self._compiled:
-            began = time.perf_counter()
-            step = make_feature_step(model, transform, self._mesh)
-            self._compiled[program] = self._compile(step, variables, images, key, augmented=augmented)
-            wait_for_all()
-            compile_s = time.perf_counter() - began
-            self._observer.on_compile("feature extraction", compile_s)
-        batch_size, compiled = self._compiled[program]
+        images, key = place(dataset, self._mesh), jax.random.key(views.seed if views else 0)
+        batch_size, program, compile_s = self._program(model, variables, images, key, views)
+        start, N, count = time.perf_counter(), len(dataset), views.count if views else 1
         # The last batch is filled up, so that it reaches beyond the last image: the next view writes over that.
-        rows = (views - 1) * N + -(-N // batch_size) * batch_size
+        rows = (count - 1) * N + -(-N // batch_size) * batch_size
         kept: Any = None
-        start = time.perf_counter()
-        syncs = SyncSchedule(self._stop, SYNC_S)
-        write = jax.jit(_write, donate_argnums=0, out_shardings=everywhere)
-        # Apart from the backbone, whose program then serves data sets of any length.
-        gather = jax.jit(_gather, out_shardings=split(self._mesh))
-        for view in range(views):
+        schedule = SyncSchedule(self._stop, SYNC_S)
+        for view in range(count):
             view_key = jax.random.fold_in(key, view)
             for i, (inputs, _, order, row) in enumerate(batches(images, batch_size, None, self._mesh)):
-                gathered = gather(inputs, order, np.int32(row))
-                features = compiled(variables, gathered, jax.random.fold_in(view_key, i))
+                features = program(
+                    variables, self._gather(inputs, order, np.int32(row)), jax.random.fold_in(view_key, i)
+                )
                 if kept is None:  # the first batch shows how wide the features are
-                    shape = (rows, features.shape[1])
-                    on_device = fits(rows * features.shape[1] * features.itemsize, self._mesh)
-                    kept = jnp.zeros(shape, device=everywhere) if on_device else np.zeros(shape, np.float32)
+                    kept = self._room_for(rows, features)
                 at = view * N + i * batch_size
-                if on_device:
-                    kept = write(kept, features, at)
-                else:
+                if isinstance(kept, np.ndarray):
                     kept[at : at + batch_size] = features
-                if syncs.due():
+                else:
+                    kept = self._write(kept, features, at)
+                if schedule.due():
                     jax.block_until_ready(features)
-                    self._observer.on_images(min(view * N + (i + 1) * batch_size, views * N))
-                    stop, _ = syncs.sync()
+                    self._observer.on_images(min(view * N + (i + 1) * batch_size, count * N))
+                    stop, _ = schedule.sync()
                     if stop:
                         raise Interrupted(self._stop, "while features were computed, which will be done again")
         jax.block_until_ready(kept)
         seconds = time.perf_counter() - start
-        labels: Any = np.tile(dataset.labels, views)
-        if on_device:
-            labels = put(labels, everywhere)
-        examples = Examples(kept, labels, dataset.num_classes, N, views)
-        return Kept(examples, seconds / views, seconds, compile_s)
+        labels: Any = np.tile(dataset.labels, count)
+        if isinstance(kept, jax.Array):
+            labels = put(labels, replicated(self._mesh))
+        return Kept(Examples(kept, labels, dataset.num_classes, N, count), seconds / count, seconds, compile_s)
 
-    def _compile(
-        self,
-        step: jax.stages.Wrapped,
-        variables: Any,
-        images: Examples,
-        key: jax.Array,
-        *,
-        augmented: bool,
-    ) -> tuple[int, Callable[..., jax.Array]]:
-        """The batch size and the program; augmented views depend on the size, and streamed images on their decoding."""
+    def _program(
+        self, model: Classifier, variables: Any, images: Examples, key: jax.Array, views: Views | None
+    ) -> tuple[int, Callable[..., jax.Array], float]:
+        """The batch size, the compiled backbone and the seconds that compiling it took.
 
-        def arguments(size: int) -> tuple[Any, ...]:
-            shape = (size, *images.inputs.shape[1:])
-            return variables, jax.ShapeDtypeStruct(shape, jnp.uint8, sharding=split(self._mesh)), key
+        One for all data sets whose images are alike and treated alike. Augmented views depend on the batch size, and
+        streamed images on their decoding, so these take no larger batches.
+        """
+        shape = images.inputs.shape[1:]
+        name = (views and dataclasses.replace(views, count=1, seed=0), shape)
+        start, is_new = time.perf_counter(), name not in self._programs
+        if is_new:
+            augment = (
+                random_augmentation(flip=views.flip, crop=views.crop, border=views.crop_border) if views else compose()
+            )
+            transform = compose(augment, self._preprocess)
 
-        count = 0 if augmented or isinstance(images.inputs, StoredImages) else images.total
-        return largest_batch(step, arguments, self._batch_size, count, self._mesh)
+            def backbone(variables: dict[str, Any], images: jax.Array, key: jax.Array) -> jax.Array:
+                features = model.apply(variables, transform(key, images), train=False, method="features")
+                return jnp.asarray(features, jnp.float32)
 
+            def arguments(size: int) -> tuple[Any, ...]:
+                return variables, jax.ShapeDtypeStruct((size, *shape), jnp.uint8, sharding=split(self._mesh)), key
 
-def make_feature_step(model: Classifier, transform: Transform, mesh: Mesh) -> jax.stages.Wrapped:
-    """The jitted step ``(variables, images, key) -> features``, ``[B, H, W, C]`` to float32 ``[B, F]``.
+            step = jax.jit(backbone, out_shardings=replicated(self._mesh), compiler_options=compiler_options())
+            count = 0 if views or isinstance(images.inputs, StoredImages) else images.total
+            self._programs[name] = largest_batch(step, arguments, self._batch_size, count, self._mesh)
+            wait_for_all()
+            self._observer.on_compile("feature extraction", time.perf_counter() - start)
+        return *self._programs[name], (time.perf_counter() - start) * is_new
 
-    Args:
-      model: the classifier, its backbone run in inference mode.
-      transform: augmentation and normalisation.
-      mesh: devices to run on.
-    """
-
-    def feature_step(variables: dict[str, Any], images: jax.Array, key: jax.Array) -> jax.Array:
-        batch = transform(key, images)
-        return jnp.asarray(model.apply(variables, batch, train=False, method="features"), jnp.float32)
-
-    return jax.jit(feature_step, out_shardings=replicated(mesh), compiler_options=compiler_options())
-
-
-def head_alone(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``classify`` needs of a model's variables."""
-    return {"params": {HEAD: variables["params"][HEAD]}}
+    def _room_for(self, rows: int, features: jax.Array) -> jax.Array | np.ndarray:
+        """Zeros float32 ``[rows, F]``, on the devices if they fit, else in host memory."""
+        shape = (rows, features.shape[1])
+        if fits(rows * features.shape[1] * features.itemsize, self._mesh):
+            return jnp.zeros(shape, device=replicated(self._mesh))
+        return np.zeros(shape, np.float32)
 
 
 def _backbone(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {kind: {stage: tree for stage, tree in trees.items() if stage != HEAD} for kind, trees in variables.items()}
-
-
-def _gather(images: jax.Array, order: Order, row: jax.Array) -> jax.Array:
-    return images[order.indices[row]]
 
 
 def _write(kept: jax.Array, features: jax.Array, at: jax.Array) -> jax.Array:

@@ -1,11 +1,11 @@
-"""What the loop tells while it runs; the console implements it."""
+"""What the training reports while it runs; the console implements it."""
 
 from typing import Protocol
 
 from jaxtl.train.progress import Line
 
-# How often the loop waits for the device: often enough for a live progress bar and an early end on NaN, seldom enough
-# to cost nothing. In seconds.
+# Seconds between waits for the device: short enough for a live progress bar and an early end on NaN, long enough to
+# cost nothing.
 SYNC_S = 0.5
 
 

@@ -1,4 +1,4 @@
-"""From the numbers of a recipe to an optax chain."""
+"""From the recipe of a phase to an optax chain."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,125 +8,85 @@ import jax.numpy as jnp
 import optax
 
 from jaxtl.errors import UserError
+from jaxtl.transfer.phases import Phase
 
 OPTIMIZERS = ("adam", "adamax", "adamw", "sgd")
 SCHEDULES = ("constant", "step", "cosine", "linear")
 
 
-def make_schedule(
-    name: str,
-    learning_rate: float,
-    *,
-    epochs: int,
-    steps_per_epoch: int,
-    warmup_epochs: float = 0.0,
-    warmup_factor: float = 0.0,
-    step_epochs: int = 5,
-    step_factor: float = 0.1,
-    final_factor: float = 0.0,
-) -> optax.Schedule:
-    """The learning rate as a function of the step.
+def make_schedule(phase: Phase, steps_per_epoch: int) -> optax.Schedule:
+    """The learning rate as a function of the step, counted from the start of the phase.
 
-    Args:
-      name: ``constant``; ``step``, which multiplies by ``step_factor`` every ``step_epochs`` epochs (PyTorch's
-        ``StepLR``); ``cosine`` (Loshchilov & Hutter 2017, without restarts) and ``linear``, which fall to
-        ``final_factor`` times the rate at the end.
-      learning_rate: the rate after the warm-up.
-      epochs: length of the phase.
-      steps_per_epoch: optimiser steps an epoch.
-      warmup_epochs: linear rise, part of ``epochs``; may be a fraction.
-      warmup_factor: share of the rate that it begins with.
-      step_epochs: distance of the steps of ``step``, counted from the start of the phase.
-      step_factor: what ``step`` multiplies by.
-      final_factor: share of the rate that ``cosine`` and ``linear`` end with.
+    ``step`` is PyTorch's ``StepLR``, ``cosine`` that of Loshchilov & Hutter 2017 without restarts; a warm-up is a part
+    of the phase's epochs.
 
     Raises:
-      UserError: for an unknown name.
+      UserError: for an unknown schedule.
     """
-    total = epochs * steps_per_epoch
-    warmup = round(warmup_epochs * steps_per_epoch)
-    if name == "constant":
-        main = optax.constant_schedule(learning_rate)
-    elif name == "step":
-        # join_schedules counts from the end of the warm-up, StepLR from the start of training.
-        decay = optax.exponential_decay(learning_rate, step_epochs * steps_per_epoch, step_factor, staircase=True)
+    rate = phase.learning_rate
+    warmup = round(phase.warmup_epochs * steps_per_epoch)
+    rest = max(phase.epochs * steps_per_epoch - warmup, 1)
+    if phase.schedule == "constant":
+        main = optax.constant_schedule(rate)
+    elif phase.schedule == "step":
+        decay = optax.exponential_decay(rate, phase.step_epochs * steps_per_epoch, phase.step_factor, staircase=True)
 
         def main(step: jax.Array) -> jax.Array:
-            return decay(step + warmup)
+            return decay(step + warmup)  # join_schedules counts from the end of the warm-up
 
-    elif name == "cosine":
-        main = optax.cosine_decay_schedule(learning_rate, max(total - warmup, 1), final_factor)
-    elif name == "linear":
-        main = optax.linear_schedule(learning_rate, final_factor * learning_rate, max(total - warmup, 1))
+    elif phase.schedule == "cosine":
+        main = optax.cosine_decay_schedule(rate, rest, phase.final_factor)
+    elif phase.schedule == "linear":
+        main = optax.linear_schedule(rate, phase.final_factor * rate, rest)
     else:
-        raise UserError(f"There is no schedule {name!r}; there are: {', '.join(SCHEDULES)}.")
+        raise UserError(f"There is no schedule {phase.schedule!r}; there are: {', '.join(SCHEDULES)}.")
     if not warmup:
         return main
-    return optax.join_schedules(
-        [optax.linear_schedule(warmup_factor * learning_rate, learning_rate, warmup), main], [warmup]
-    )
+    return optax.join_schedules([optax.linear_schedule(phase.warmup_factor * rate, rate, warmup), main], [warmup])
 
 
-def make_optimizer(
-    name: str,
-    schedule: optax.Schedule,
-    *,
-    momentum: float = 0.9,
-    nesterov: bool = False,
-    weight_decay: float = 0.0,
-    clip_norm: float = 0.0,
-    multipliers: Mapping[str, float] | None = None,
-    bias_multiplier: float = 1.0,
-    lookahead: int = 0,
-    total_steps: int = 0,
-) -> optax.GradientTransformation:
-    """The optimiser of a phase.
+def make_optimizer(phase: Phase, schedule: optax.Schedule, total_steps: int = 0) -> optax.GradientTransformation:
+    """The optimiser of a phase: adam, adamax (Kingma & Ba 2015), adamw (Loshchilov & Hutter 2019) or sgd.
+
+    Betas and epsilon are PyTorch's defaults (0.9, 0.999, 1e-8). Clipping comes first, as there. Weight decay is
+    decoupled for ``adamw``, else L2 added to the gradient, and falls on arrays of two axes and more: biases and the
+    scales of batch norm do not decay. Multipliers scale the whole update of a stage, decoupled decay with it, as the
+    rate of a parameter group does.
 
     Args:
-      name: ``adam``, ``adamax`` (Kingma & Ba 2015), ``adamw`` (Loshchilov & Hutter 2019) or ``sgd``; betas and
-        epsilon are PyTorch's defaults (0.9, 0.999, 1e-8).
-      schedule: learning rate by step.
-      momentum: of ``sgd``; 0 keeps no trace.
-      nesterov: Nesterov's form of the momentum.
-      weight_decay: decoupled for ``adamw``, else L2 added to the gradient as PyTorch does. It falls on arrays of two
-        axes and more: biases and the scales of batch norm do not decay.
-      clip_norm: gradients with a larger global norm are scaled down to it; 0 switches that off.
-      multipliers: by stage (top-level key of the parameters), what its learning rate is multiplied by; 1 where a
-        stage is not named. The whole update is scaled, decoupled decay with it, as by a rate of a parameter group.
-      bias_multiplier: likewise for all arrays of one axis: biases, and the scales of batch norm.
-      lookahead: after so many steps, and after the last, the parameters go back to a slow mean of themselves; 0
-        switches that off. See ``_lookahead``.
+      phase: the recipe.
+      schedule: learning rate by step; it takes the place of the recipe's own.
       total_steps: steps in all, which ``lookahead`` needs: at least as many as its own.
 
     Raises:
-      UserError: for an unknown name.
+      UserError: for an unknown optimizer.
     """
+    decay = phase.weight_decay
+    optimizers = {
+        "adam": lambda: optax.adam(schedule),
+        "adamax": lambda: optax.adamax(schedule),
+        "adamw": lambda: optax.adamw(schedule, weight_decay=decay, mask=_kernels),
+        "sgd": lambda: optax.sgd(schedule, momentum=phase.momentum or None, nesterov=phase.nesterov),
+    }
+    if phase.optimizer not in optimizers:
+        raise UserError(f"There is no optimizer {phase.optimizer!r}; there are: {', '.join(OPTIMIZERS)}.")
     parts: list[optax.GradientTransformation] = []
-    if clip_norm:
-        parts.append(optax.clip_by_global_norm(clip_norm))
-    if weight_decay and name != "adamw":
-        parts.append(optax.add_decayed_weights(weight_decay, mask=_kernels))
-    if name == "adam":
-        parts.append(optax.adam(schedule))
-    elif name == "adamax":
-        parts.append(optax.adamax(schedule))
-    elif name == "adamw":
-        parts.append(optax.adamw(schedule, weight_decay=weight_decay, mask=_kernels))
-    elif name == "sgd":
-        parts.append(optax.sgd(schedule, momentum=momentum or None, nesterov=nesterov))
-    else:
-        raise UserError(f"There is no optimizer {name!r}; there are: {', '.join(OPTIMIZERS)}.")
-    if multipliers:
-        parts.append(_scale_stages(multipliers))
-    if bias_multiplier != 1:
-        parts.append(_scale_biases(bias_multiplier))
-    if lookahead:
-        if total_steps < lookahead:
+    if phase.clip_norm:
+        parts.append(optax.clip_by_global_norm(phase.clip_norm))
+    if decay and phase.optimizer != "adamw":
+        parts.append(optax.add_decayed_weights(decay, mask=_kernels))
+    parts.append(optimizers[phase.optimizer]())
+    if phase.multipliers:
+        parts.append(_scale_stages(phase.multipliers))
+    if phase.bias_multiplier != 1:
+        parts.append(_scale_biases(phase.bias_multiplier))
+    if phase.lookahead:
+        if total_steps < phase.lookahead:
             raise UserError(
-                f"lookahead={lookahead} takes the mean of the weights every {lookahead} steps, but there are "
-                f"{total_steps} steps in all, so that nothing would be learned; choose fewer."
+                f"lookahead={phase.lookahead} takes the mean of the weights every {phase.lookahead} steps, but there "
+                f"are {total_steps} steps in all, so that nothing would be learned; choose fewer."
             )
-        parts.append(_lookahead(lookahead, total_steps))
+        parts.append(_lookahead(phase.lookahead, total_steps))
     return optax.chain(*parts)
 
 

@@ -30,6 +30,10 @@ class Progress:
     features_s: float = 0.0
     history: list[Line] = dataclasses.field(default_factory=list)
 
+    def spent_s(self) -> float:
+        """Seconds that the processes of the run took so far."""
+        return self.compile_s + self.features_s + self.seconds + sum(line["seconds"] for line in self.history)
+
     def lines(self) -> list[Line]:
         """The finished epochs of the current phase."""
         return [line for line in self.history if line["phase_index"] == self.phase]

@@ -19,7 +19,7 @@ from jaxtl.transfer.partition import Variables, merge_variables
 
 
 class Predictions(NamedTuple):
-    """What a batch was taken for.
+    """What the model says of a batch.
 
     Attributes:
       predicted: int32 ``[B]``, class of the largest logit.
@@ -72,10 +72,9 @@ def make_train_step(
       mesh: devices to run on.
 
     The step takes the batch ``order[state.step % steps]`` of inputs that lie on the device, images as uint8
-    ``[N, H, W, C]`` or features ``[N, F]``, and mirrors the images that the order names.
-    Gradients are taken for ``state.trained`` alone; ``frozen`` holds the
-    ``params`` and ``batch_stats`` that the step leaves as they are. All it draws comes from ``key`` and ``state.step``,
-    so that a step can be repeated bit by bit.
+    ``[N, H, W, C]`` or features ``[N, F]``, and mirrors the images that the order names. Gradients are taken for
+    ``state.trained`` alone; ``frozen`` holds the ``params`` and ``batch_stats`` that the step leaves as they are. All
+    it draws comes from ``key`` and ``state.step``, so that a step can be repeated bit by bit.
     """
 
     one_view = model.clone(test_views="")  # also where no stage is in training mode

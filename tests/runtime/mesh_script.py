@@ -18,10 +18,11 @@ from jaxtl.runtime.mesh import data_mesh, put_order, replicated
 from jaxtl.train.checkpoint import flatten
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
-from jaxtl.train.features import FeatureCache
-from jaxtl.train.optimizer import make_optimizer, make_schedule
+from jaxtl.train.features import FeatureCache, Views
+from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
+from jaxtl.transfer import Phase
 from jaxtl.transfer.partition import merge_variables, split_variables
 
 BATCH = 16
@@ -37,12 +38,12 @@ def compute(mesh: Mesh) -> dict[str, Any]:
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     moving, frozen = split_variables(variables, trained=TRAINED, in_training=TRAINED)
     # SGD, as Adam's first steps blow up rounding where a gradient is all but zero.
-    optimizer = make_optimizer("sgd", make_schedule("constant", 0.1, epochs=1, steps_per_epoch=3), clip_norm=1.0)
+    optimizer = make_optimizer(Phase(optimizer="sgd", clip_norm=1.0), lambda step: 0.1)
     preprocess = normalise([0.5], [0.5])
     transform = compose(horizontal_flip(), pad_and_crop(1), preprocess)
     step = make_train_step(model, optimizer, transform, train=TRAINED, label_smoothing=0.1, mesh=mesh)
     cache = FeatureCache(model, preprocess, batch_size=BATCH, mesh=mesh, observer=Recorder(), stop=StopFlag())
-    kept = cache.of(variables, "training", data, flip=True, crop=1, views=2).examples
+    kept = cache.of(variables, "training", data, Views(2, 0, flip=True, crop=1)).examples
     everywhere = replicated(mesh)
     state = jax.device_put(init_state(moving["params"], moving["batch_stats"], optimizer, 3), everywhere)
     frozen, pixels, labels = jax.device_put((frozen, data.images, data.labels), everywhere)

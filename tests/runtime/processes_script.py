@@ -15,7 +15,7 @@ import traceback
 import sklearn.datasets  # noqa: F401 - the digits, whose reader would import it in every process
 
 import jaxtl.main
-import jaxtl.outcome
+import jaxtl.report.figures
 import jaxtl.runs.folder
 import jaxtl.runtime.processes
 import jaxtl.train.checkpoint
@@ -64,7 +64,7 @@ def fork(job, number, port):
 
 def change(number, *, stop=(), fault=None, on_device=True):
     """What is different in process ``number`` of this run."""
-    jaxtl.outcome.draw = lambda **kwargs: {}  # takes the longest
+    jaxtl.report.figures.draw = lambda **kwargs: {}  # takes the longest
     if number:
         jaxtl.runs.folder.RunFolder.__init__ = jaxtl.train.checkpoint.ocp.CheckpointManager = (
             None  # not theirs to touch

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 RUN = """
-import sys, jax, jaxtl, jaxtl.outcome
+import sys, jax, jaxtl, jaxtl.report.figures
 from jaxtl.config.flags import load_config
 from jaxtl.runtime import compile_cache
 found = {"cache_hits": 0, "cache_misses": 0}
@@ -18,7 +18,7 @@ def count(event, **_):
 
 jax.monitoring.register_event_listener(count)
 compile_cache._WORTH_KEEPING_S = 0.0  # whether a small program is kept must not depend on the time it took
-jaxtl.outcome.draw = lambda **figures: {}
+jaxtl.report.figures.draw = lambda **figures: {}
 jaxtl.run(load_config(sys.argv[1]), sys.argv[2])
 print(jax.config.jax_compilation_cache_dir, *found.values(), file=sys.stderr)
 """

@@ -47,8 +47,8 @@ def several(tmp_path_factory):
         job("two", 2),
         job("stop_one", 2, "one_stopped", stop=[1]),
         job("alone_goes_on", 1, "one_stopped"),
-        job("mistake_of_one", 2, fault=wrong("training.load_splits")),
-        job("crash", 2, fault=wrong("train.phase.PhaseUnderWay._check_loss", "RuntimeError")),
+        job("mistake_of_one", 2, fault=wrong("experiment.load_splits")),
+        job("crash", 2, fault=wrong("train.phase.PhaseTrainer._check_loss", "RuntimeError")),
         job("missing", 2, started=1),
     )
 
@@ -61,7 +61,7 @@ def more(several, tmp_path_factory):
         job("host", 2, on_device=False),
         job("stop_both", 2, "both_stopped", stop=[0, 1]),
         job("two_go_on", 2, "both_stopped"),
-        job("mistake_of_both", 2, fault=wrong("training._refuse_other_images", processes=(0, 1))),
+        job("mistake_of_both", 2, fault=wrong("experiment._check_splits", processes=(0, 1))),
     )
 
 

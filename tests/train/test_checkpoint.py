@@ -1,5 +1,7 @@
+import contextlib
 import os
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +10,15 @@ import optax
 import pytest
 
 from jaxtl.errors import UserError
+from jaxtl.train import checkpoint
 from jaxtl.train.checkpoint import Checkpoints, flatten, read_best, unflatten
 from jaxtl.train.metrics import Metrics
 from jaxtl.train.optimizer import make_optimizer
+from jaxtl.train.progress import Progress
 from jaxtl.train.state import TrainState, init_state
+from jaxtl.transfer import Phase
+
+RNG = np.random.default_rng(0)
 
 
 def variables(seed: int) -> dict:
@@ -26,7 +33,7 @@ def variables(seed: int) -> dict:
 def train_state(seed: int) -> TrainState:
     """A state whose every leaf is drawn, the optimiser's and the metrics' too."""
     params, stats = variables(seed)["params"], variables(seed)["batch_stats"]
-    optimizer = make_optimizer("adam", optax.constant_schedule(0.1), weight_decay=0.1, clip_norm=1.0)
+    optimizer = make_optimizer(Phase(weight_decay=0.1, clip_norm=1.0), optax.constant_schedule(0.1))
     state = init_state(params, stats, optimizer, 3)
     _, opt_state = optimizer.update(params, state.opt_state, params)
     metrics = Metrics.single_from_model_output(
@@ -63,7 +70,7 @@ def assert_same_bits(tree, other):
 
 
 def test_the_last_state_comes_back_bit_by_bit(checkpoints):
-    saved, progress = (train_state(7), {"a": jnp.ones(2)}), {"phase": 1, "history": [{"epoch": 1, "val_loss": None}]}
+    saved, progress = (train_state(7), {"a": jnp.ones(2)}), Progress(phase=1, history=[{"epoch": 1, "val_loss": None}])
     checkpoints.save_last(12, saved, progress)
     again = reopened(checkpoints)
     found = again.restore_last((train_state(8), {"a": jnp.zeros(2)}))
@@ -74,7 +81,7 @@ def test_the_last_state_comes_back_bit_by_bit(checkpoints):
 
 
 def test_the_metrics_go_on_counting_after_a_restore(checkpoints):
-    checkpoints.save_last(1, train_state(7), {})
+    checkpoints.save_last(1, train_state(7), Progress())
     found = checkpoints.restore_last(train_state(8)).metrics
     both = found.merge(train_state(9).metrics).compute()
     assert int(both["confusion"].sum()) == 4
@@ -99,14 +106,14 @@ def test_an_empty_folder_holds_nothing(checkpoints):
 
 def test_only_the_newest_last_is_kept(checkpoints):
     for step in (5, 9):
-        checkpoints.save_last(step, train_state(step), {"step": step})
+        checkpoints.save_last(step, train_state(step), Progress(step=step))
     assert epochs(checkpoints, "last") == [9]
-    assert checkpoints.last_progress() == {"step": 9}
+    assert checkpoints.last_progress() == Progress(step=9)
 
 
 def test_the_same_step_is_saved_once(checkpoints):
-    checkpoints.save_last(5, train_state(5), {"step": 5})
-    checkpoints.save_last(5, train_state(6), {"step": 6})
+    checkpoints.save_last(5, train_state(5), Progress(step=5))
+    checkpoints.save_last(5, train_state(6), Progress(step=6))
     assert_same_bits(checkpoints.restore_last(train_state(0)), train_state(5))
 
 
@@ -173,7 +180,7 @@ def truncate(folder: pathlib.Path, pattern: str) -> None:
 def test_a_damaged_file_is_one_sentence(checkpoints, kind, damage):
     # One array: of several, those still under way would complain to the event loop that the first one's error closed.
     tree = {"params": {"head": {"kernel": jnp.ones((3, 4))}}}
-    checkpoints.save_last(1, tree, {"phase": 0})
+    checkpoints.save_last(1, tree, Progress())
     checkpoints.save_best(1, tree)
     truncate(checkpoints.folder, damage)
     again = reopened(checkpoints)
@@ -189,8 +196,78 @@ def test_a_damaged_file_is_one_sentence(checkpoints, kind, damage):
     again.close()
 
 
+def largest(folder: pathlib.Path) -> pathlib.Path:
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def read_again(folder: pathlib.Path, kind: str, tree: dict) -> tuple[Progress | None, dict]:
+    """What the next process reads of a run folder's checkpoints: progress, where there is any, and arrays."""
+    if kind == "read_best":
+        return None, read_best(folder)
+    with contextlib.closing(Checkpoints(folder)) as again:
+        if kind == "last":
+            return again.last_progress(), again.restore_last(tree)
+        return None, again.restore_best(1, tree)
+
+
+@pytest.mark.parametrize("kind", ["last", "best", "read_best"])
+def test_a_truncated_file_of_many_arrays_is_one_sentence(checkpoints, capfd, kind):
+    tree = {f"stage{i}": {"kernel": jnp.asarray(RNG.normal(size=(50, 50)), jnp.float32)} for i in range(10)}
+    checkpoints.save_last(1, tree, Progress())
+    checkpoints.save_best(1, tree)
+    os.truncate(largest(checkpoints.folder / kind.removeprefix("read_")), 1000)
+    checkpoints.close()
+    with pytest.raises(UserError, match="is damaged or does not belong") as error:
+        read_again(checkpoints.folder, kind, tree)
+    assert "\n" not in str(error.value)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["last", "best", "read_best"])
+def test_a_flipped_bit_is_refused_or_changes_nothing(checkpoints, kind):
+    """Wherever the bit is: in arrays, in what describes them, in the progress or in the digest itself."""
+    tree = {"head": {"kernel": jnp.asarray(RNG.normal(size=(20, 20)), jnp.float32)}}
+    checkpoints.save_last(1, tree, Progress(total_step=1, history=[{"epoch": 1, "val_loss": 0.5}]))
+    checkpoints.save_best(1, tree)
+    checkpoints.close()
+    folder = checkpoints.folder / kind.removeprefix("read_")
+    sound = read_again(checkpoints.folder, kind, tree)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    places = [(largest(folder), at) for at in RNG.integers(0, largest(folder).stat().st_size, 8)]
+    places += [(path, RNG.integers(0, path.stat().st_size)) for path in files if path.stat().st_size]
+    refused = 0
+    for path, at in places:
+        before = path.read_bytes()
+        path.write_bytes(before[:at] + bytes([before[at] ^ 1 << int(RNG.integers(8))]) + before[at + 1 :])
+        try:
+            found = read_again(checkpoints.folder, kind, tree)
+        except UserError as error:
+            assert "restore the folder from a copy" in str(error) or "holds no best" in str(error)  # noqa: PT017
+            refused += 1
+        else:
+            assert found[0] == sound[0]
+            assert_same_bits(found[1], sound[1])
+        path.write_bytes(before)
+    assert refused >= 8, "those in the arrays at least"
+
+
+def test_changed_arrays_and_changed_progress_are_told_apart(checkpoints, monkeypatch):
+    checkpoints.save_last(1, variables(1), Progress(total_step=1))
+    monkeypatch.setattr(checkpoint, "digest", lambda content: "other")
+    with pytest.raises(UserError, match="the state of last/1 is not what was saved"):
+        checkpoints.restore_last(variables(0))
+    with pytest.raises(UserError, match="the progress of last/1 is not what was saved"):
+        checkpoints.last_progress()
+
+
+def test_a_checkpoint_of_an_older_version_has_no_digest_and_is_read(checkpoints):
+    checkpoints.save_best(1, variables(1))
+    shutil.rmtree(checkpoints.folder / "best" / "1" / "digest")
+    assert_same_bits(reopened(checkpoints).restore_best(1, variables(0)), variables(1))
+
+
 def test_damaged_progress_is_one_sentence(checkpoints):
-    checkpoints.save_last(1, train_state(1), {"phase": 0, "history": list(range(50))})
+    checkpoints.save_last(1, train_state(1), Progress(history=[{"epoch": epoch} for epoch in range(50)]))
     truncate(checkpoints.folder / "last" / "1" / "progress", "metadata")
     again = reopened(checkpoints)
     with pytest.raises(UserError, match="is damaged or does not belong"):

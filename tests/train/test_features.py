@@ -17,8 +17,9 @@ from jaxtl.models import build_model
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.train import examples, features
 from jaxtl.train.checkpoint import Checkpoints, flatten
-from jaxtl.train.features import FeatureCache
+from jaxtl.train.features import FeatureCache, Views
 from jaxtl.train.loop import fit
+from jaxtl.train.task import Session, Task
 from jaxtl.transfer import Phase
 
 # All that a head can draw: dropout on the features and on hidden units.
@@ -28,7 +29,7 @@ PROBE = Phase(train=("head",), epochs=4, learning_rate=0.02, schedule="cosine")
 
 @pytest.fixture(scope="module")
 def world(compiled_once, train_set, validation_set, preprocess, mesh):
-    """A network whose head is worth training, and `fit` without its dull arguments."""
+    """A network whose head is worth training, and `fit` with few arguments."""
     model = build_model("cifar_resnet20", 3, depth=8, width=4, head=HEAD)
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     # Statistics as after training, so that inference mode is not the identity.
@@ -43,22 +44,8 @@ def world(compiled_once, train_set, validation_set, preprocess, mesh):
         observer = observer or Recorder()
         stop = StopFlag() if stop is None else stop  # a flag that nobody has raised is false
         with contextlib.closing(Checkpoints(folder)) as checkpoints:
-            return fit(
-                model,
-                variables,
-                plan,
-                train_set,
-                validation_set,
-                preprocess=preprocess,
-                batch_size=8,
-                seed=0,
-                mesh=mesh,
-                features=cache(observer, stop),
-                checkpoints=checkpoints,
-                checkpoint_every_s=math.inf,
-                observer=observer,
-                stop=stop,
-            )
+            task = Task(model, plan, train_set, validation_set, preprocess, 8, 0, mesh)
+            return fit(task, variables, Session(checkpoints, math.inf, observer, stop))
 
     return types.SimpleNamespace(model=model, variables=variables, cache=cache, run=run, mesh=mesh)
 
@@ -122,7 +109,7 @@ def test_features_are_those_of_the_model(world, train_set, preprocess, monkeypat
 
 
 def test_views_are_augmented_images_and_all_different(world, train_set, preprocess):
-    kept = world.cache().of(world.variables, "training", train_set, flip=True, crop=1, views=3, seed=5).examples
+    kept = world.cache().of(world.variables, "training", train_set, Views(3, 5, flip=True, crop=1)).examples
     assert (kept.views, kept.total) == (3, 37)
     found = np.asarray(kept.inputs)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(5), 2), 1)  # view 2, batch 1
@@ -189,5 +176,5 @@ def test_the_backbone_is_compiled_once_for_data_sets_of_any_length(world, train_
     for what, dataset in (("training", train_set), ("validation", validation_set)):
         cache.of(world.variables, what, dataset)
     assert [what for what, _ in recorder.of("compile")] == ["feature extraction"]
-    cache.of(world.variables, "training", train_set, flip=True, views=2)  # other images, another program
+    cache.of(world.variables, "training", train_set, Views(2, 0, flip=True))  # other images, another program
     assert len(recorder.of("compile")) == 2

@@ -17,8 +17,8 @@ from jaxtl.runtime.interrupts import Interrupted, StopFlag, stop_on_signals
 from jaxtl.train.checkpoint import Checkpoints, flatten, read_best
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
-from jaxtl.train.features import FeatureCache
 from jaxtl.train.loop import Fitted, fit
+from jaxtl.train.task import Session, Task
 from jaxtl.transfer import Phase
 
 SGD = Phase(optimizer="sgd", momentum=0.0, learning_rate=0.05, epochs=2)
@@ -44,41 +44,28 @@ PLAN = (
 
 @pytest.fixture(scope="module")
 def world(compiled_once, train_set, validation_set, preprocess, mesh):
-    """What all fits share: two networks with their first variables, data, and `fit` without its dull arguments."""
+    """What all fits share: two networks with their first variables, data, and `fit` with few arguments."""
     net = build_model("cnn", 3, blocks=((2,),), hidden=(4,), norm="after_conv", dropout=0.3)
     linear = build_model("logistic_regression", 3)
     start = {model: jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1))) for model in (net, linear)}
 
-    def run(folder: pathlib.Path, plan, model=net, validation=validation_set, **options) -> Fitted:
-        settings = {
-            "seed": 0,
-            "batch_size": 8,
-            "checkpoint_every_s": math.inf,
-            "observer": Recorder(),
-            "stop": StopFlag(),
-        }
-        settings |= options
-        cache = FeatureCache(
-            model,
-            preprocess,
-            batch_size=settings["batch_size"],
-            mesh=mesh,
-            observer=settings["observer"],
-            stop=settings["stop"],
-        )
+    def run(
+        folder: pathlib.Path,
+        plan,
+        model=net,
+        validation=validation_set,
+        seed=0,
+        batch_size=8,
+        checkpoint_every_s=math.inf,
+        observer=None,
+        stop=None,
+    ) -> Fitted:
         with contextlib.closing(Checkpoints(folder)) as checkpoints:
-            return fit(
-                model,
-                start[model],
-                plan,
-                train_set,
-                validation,
-                preprocess=preprocess,
-                mesh=mesh,
-                features=cache,
-                checkpoints=checkpoints,
-                **settings,
+            session = Session(
+                checkpoints, checkpoint_every_s, observer or Recorder(), StopFlag() if stop is None else stop
             )
+            task = Task(model, plan, train_set, validation, preprocess, batch_size, seed, mesh)
+            return fit(task, start[model], session)
 
     def evaluate(model, dataset, variables):
         return make_evaluator(model, place(dataset, mesh), preprocess, batch_size=8, mesh=mesh)(variables)
@@ -253,8 +240,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(world, whole, tmp_path, places):
         with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
             progress = checkpoints.last_progress()
         # One step of the epoch if stopped at its start, all five at its end.
-        assert progress["total_step"] == (5 * epoch if event == "end" else 5 * (epoch - 1) + 1)
-        assert len(progress["history"]) == (epoch if event == "end" else epoch - 1)
+        assert progress.total_step == (5 * epoch if event == "end" else 5 * (epoch - 1) + 1)
+        assert len(progress.history) == (epoch if event == "end" else epoch - 1)
     recorder = Recorder()
     assert_same_outcome(world.run(tmp_path, PLAN, observer=recorder), whole.fitted)
     assert [start[1] for start in recorder.of("start")] == ([5] if places[-1][0] == "start" else [])
@@ -283,7 +270,7 @@ def test_a_run_killed_between_saving_the_best_and_the_state_goes_on(world, whole
     save_last = Checkpoints.save_last
 
     def die(self, step, tree, progress):
-        if len(progress["history"]) == 4:
+        if len(progress.history) == 4:
             raise Killed
         save_last(self, step, tree, progress)
 
@@ -338,7 +325,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_good_checkpoint(world, tmp
         world.run(tmp_path, [good, wild], checkpoint_every_s=0.0)
     with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
         progress = checkpoints.last_progress()
-    assert [line["epoch"] for line in progress["history"]] == [1]
+    assert [line["epoch"] for line in progress.history] == [1]
     kept = read_best(tmp_path)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(kept))
     # The phase before is all there: with a sensible second phase the run goes on from it.

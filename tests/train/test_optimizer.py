@@ -8,6 +8,7 @@ import pytest
 
 from jaxtl.errors import UserError
 from jaxtl.train.optimizer import make_optimizer, make_schedule
+from jaxtl.transfer import Phase
 
 RATE, B1, B2, EPS = 0.1, 0.9, 0.999, 1e-8
 RNG = np.random.default_rng(0)
@@ -16,9 +17,17 @@ PARAMS = {"kernel": RNG.normal(size=(3, 2)), "bias": RNG.normal(size=2)}
 GRADS = [{name: scale * RNG.normal(size=leaf.shape) for name, leaf in PARAMS.items()} for scale in (1, 2, 0.5, 0.01)]
 
 
+def optimizer_of(name, schedule, *, total_steps=0, **recipe):
+    return make_optimizer(Phase(optimizer=name, **recipe), schedule, total_steps)
+
+
+def schedule_of(name, learning_rate, *, steps_per_epoch, **recipe):
+    return make_schedule(Phase(schedule=name, learning_rate=learning_rate, **recipe), steps_per_epoch)
+
+
 def run(name: str, **options) -> dict[str, np.ndarray]:
     """The parameters after all of ``GRADS``."""
-    optimizer = make_optimizer(name, optax.constant_schedule(RATE), **options)
+    optimizer = optimizer_of(name, optax.constant_schedule(RATE), **options)
     params = jax.tree.map(jnp.float32, PARAMS)
     state = optimizer.init(params)
     for grads in GRADS:
@@ -87,7 +96,7 @@ def norm(tree) -> float:
 
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_clipping_scales_the_whole_gradient_to_the_norm(scale):
-    optimizer = make_optimizer("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=0.7)
+    optimizer = optimizer_of("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=0.7)
     grads = jax.tree.map(lambda leaf: jnp.float32(scale * leaf), GRADS[0])
     assert norm(grads) > 0.7
     updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
@@ -97,7 +106,7 @@ def test_clipping_scales_the_whole_gradient_to_the_norm(scale):
 
 
 def test_clipping_leaves_a_small_gradient_alone():
-    optimizer = make_optimizer("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=100.0)
+    optimizer = optimizer_of("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=100.0)
     grads = jax.tree.map(jnp.float32, GRADS[0])
     updates, _ = optimizer.update(grads, optimizer.init(grads), grads)
     for name, update in updates.items():
@@ -105,7 +114,7 @@ def test_clipping_leaves_a_small_gradient_alone():
 
 
 def test_clipping_precedes_weight_decay_as_in_torch():
-    optimizer = make_optimizer("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=0.5, weight_decay=2.0)
+    optimizer = optimizer_of("sgd", optax.constant_schedule(1.0), momentum=0.0, clip_norm=0.5, weight_decay=2.0)
     grads, params = (jax.tree.map(jnp.float32, tree) for tree in (GRADS[0], PARAMS))
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     expected = -(0.5 * GRADS[0]["kernel"] / norm(GRADS[0]) + 2 * PARAMS["kernel"])
@@ -113,8 +122,8 @@ def test_clipping_precedes_weight_decay_as_in_torch():
 
 
 def test_the_schedule_is_obeyed_from_the_first_step():
-    schedule = make_schedule("step", 1.0, epochs=3, steps_per_epoch=1, step_epochs=1)
-    optimizer = make_optimizer("sgd", schedule, momentum=0.0)
+    schedule = schedule_of("step", 1.0, epochs=3, steps_per_epoch=1, step_epochs=1)
+    optimizer = optimizer_of("sgd", schedule, momentum=0.0)
     grads = {"kernel": jnp.ones((1, 1))}
     state, updates = optimizer.init(grads), []
     for _ in range(3):
@@ -124,14 +133,14 @@ def test_the_schedule_is_obeyed_from_the_first_step():
 
 
 def test_a_constant_rate_is_constant():
-    schedule = make_schedule("constant", 0.3, epochs=5, steps_per_epoch=10)
+    schedule = schedule_of("constant", 0.3, epochs=5, steps_per_epoch=10)
     assert [float(schedule(step)) for step in (0, 7, 49)] == pytest.approx([0.3] * 3)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 1.0, 0.5])
 def test_step_falls_at_the_start_of_an_epoch_counted_from_the_start_of_the_phase(warmup):
     # As StepLR(step_size=2, gamma=0.1): epochs 0-1, 2-3, 4-5. A warm-up does not shift them.
-    schedule = make_schedule(
+    schedule = schedule_of(
         "step", 0.3, epochs=6, steps_per_epoch=10, warmup_epochs=warmup, step_epochs=2, step_factor=0.1
     )
     rates = [float(schedule(step)) for step in (10, 19, 20, 39, 40, 59)]
@@ -139,14 +148,14 @@ def test_step_falls_at_the_start_of_an_epoch_counted_from_the_start_of_the_phase
 
 
 def test_cosine_falls_to_nearly_zero():
-    schedule = make_schedule("cosine", 0.3, epochs=4, steps_per_epoch=25)
+    schedule = schedule_of("cosine", 0.3, epochs=4, steps_per_epoch=25)
     expected = 0.3 * (1 + np.cos(np.pi * np.arange(101) / 100)) / 2
     np.testing.assert_allclose([float(schedule(step)) for step in range(101)], expected, atol=1e-6)
     assert float(schedule(99)) < 0.3 * 0.001
 
 
 def test_cosine_after_a_warm_up_reaches_zero_at_the_same_step():
-    schedule = make_schedule("cosine", 0.3, epochs=4, steps_per_epoch=25, warmup_epochs=1)
+    schedule = schedule_of("cosine", 0.3, epochs=4, steps_per_epoch=25, warmup_epochs=1)
     assert float(schedule(25)) == pytest.approx(0.3)
     assert float(schedule(62)) == pytest.approx(0.3 * (1 + np.cos(np.pi * 37 / 75)) / 2, rel=1e-4)
     assert float(schedule(100)) == pytest.approx(0.0, abs=1e-7)
@@ -155,7 +164,7 @@ def test_cosine_after_a_warm_up_reaches_zero_at_the_same_step():
 @pytest.mark.parametrize("name", ["constant", "step", "cosine"])
 @pytest.mark.parametrize("epochs", [2, 0.5])
 def test_warm_up_rises_linearly_from_zero(name, epochs):
-    schedule = make_schedule(name, 0.3, epochs=10, steps_per_epoch=10, warmup_epochs=epochs)
+    schedule = schedule_of(name, 0.3, epochs=10, steps_per_epoch=10, warmup_epochs=epochs)
     steps = int(epochs * 10)
     rates = [float(schedule(step)) for step in range(steps + 1)]
     np.testing.assert_allclose(rates, 0.3 * np.arange(steps + 1) / steps, atol=1e-6)
@@ -163,9 +172,9 @@ def test_warm_up_rises_linearly_from_zero(name, epochs):
 
 def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(UserError, match="no schedule 'cosin'; there are: constant, step, cosine"):
-        make_schedule("cosin", 0.1, epochs=1, steps_per_epoch=1)
+        schedule_of("cosin", 0.1, epochs=1, steps_per_epoch=1)
     with pytest.raises(UserError, match="no optimizer 'adm'; there are: adam, adamax, adamw, sgd"):
-        make_optimizer("adm", optax.constant_schedule(0.1))
+        optimizer_of("adm", optax.constant_schedule(0.1))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +186,7 @@ def test_a_multiplier_is_a_rate_of_its_own(name, options):
     grads = jax.tree.map(lambda leaf: jnp.ones_like(leaf) + leaf, params)
 
     def after_two_steps(rate, multipliers):
-        optimizer = make_optimizer(name, optax.constant_schedule(rate), multipliers=multipliers, **options)
+        optimizer = optimizer_of(name, optax.constant_schedule(rate), multipliers=multipliers, **options)
         moved, state = params, optimizer.init(params)
         for _ in range(2):
             updates, state = optimizer.update(grads, state, moved)
@@ -198,7 +207,7 @@ def test_biases_may_have_a_rate_of_their_own():
     params, grads = jax.tree.map(jnp.float32, PARAMS), jax.tree.map(jnp.float32, GRADS[0])
 
     def moved(**options):
-        optimizer = make_optimizer("sgd", optax.constant_schedule(RATE), nesterov=True, **options)
+        optimizer = optimizer_of("sgd", optax.constant_schedule(RATE), nesterov=True, **options)
         return optimizer.update(grads, optimizer.init(params), params)[0]
 
     plain, found = moved(), moved(bias_multiplier=64.0)
@@ -209,7 +218,7 @@ def test_biases_may_have_a_rate_of_their_own():
 def test_lookahead_returns_to_a_slow_mean():
     """cifar10-airbench's rule, written out: every second of five steps; the last goes back to the mean."""
     every, total = 2, 5
-    optimizer = make_optimizer("sgd", optax.constant_schedule(RATE), momentum=0.0, lookahead=every, total_steps=total)
+    optimizer = optimizer_of("sgd", optax.constant_schedule(RATE), momentum=0.0, lookahead=every, total_steps=total)
     params = jax.tree.map(jnp.float32, PARAMS)
     state = optimizer.init(params)
     fast = slow = PARAMS["kernel"]
@@ -225,7 +234,7 @@ def test_lookahead_returns_to_a_slow_mean():
 
 
 def test_linear_is_a_triangle_with_its_warm_up():
-    schedule = make_schedule(
+    schedule = schedule_of(
         "linear", 2.0, epochs=10, steps_per_epoch=10, warmup_epochs=2.5, warmup_factor=0.2, final_factor=0.1
     )
     steps = np.arange(101)
@@ -235,10 +244,10 @@ def test_linear_is_a_triangle_with_its_warm_up():
 
 
 def test_cosine_may_end_above_zero():
-    schedule = make_schedule("cosine", 0.3, epochs=4, steps_per_epoch=25, final_factor=0.5)
+    schedule = schedule_of("cosine", 0.3, epochs=4, steps_per_epoch=25, final_factor=0.5)
     assert float(schedule(100)) == pytest.approx(0.15)
 
 
 def test_a_lookahead_that_never_comes_is_refused():
     with pytest.raises(UserError, match=r"lookahead=5 .* there are 4 steps in all"):
-        make_optimizer("sgd", optax.constant_schedule(RATE), lookahead=5, total_steps=4)
+        optimizer_of("sgd", optax.constant_schedule(RATE), lookahead=5, total_steps=4)
