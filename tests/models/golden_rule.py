@@ -29,6 +29,20 @@ def draw_weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
     return (uniform - np.float32(0.5)) / 5
 
 
+def draw_keras_weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The same for an array of Keras, by the name of its layer and its own: ``conv1_bn/gamma``."""
+    layer, _, leaf = key.rpartition("/")
+    uniform = np.random.default_rng(zlib.crc32(key.encode())).random(shape, np.float32)
+    if leaf == "moving_variance":
+        return uniform + np.float32(0.5)
+    if leaf == "kernel":
+        gain = 6 if len(shape) == 4 else 3
+        return (2 * uniform - 1) * np.float32(math.sqrt(gain / math.prod(shape[:-1])))
+    if leaf == "gamma":
+        return (uniform + 1) / (4 if layer.endswith(("_2_bn", "_3_bn")) else 2)
+    return (uniform - np.float32(0.5)) / 5
+
+
 def draw_images(height: int, width: int) -> np.ndarray:
     """One image ``[1, height, width, 3]``, float32 of mean 0 and standard deviation 1."""
     uniform = np.random.default_rng(zlib.crc32(b"images")).random((1, height, width, 3), np.float32)
