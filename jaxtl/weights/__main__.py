@@ -16,7 +16,7 @@ from jaxtl.runtime.command import exit_status
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
 from jaxtl.weights.convert import check_fit, to_torch
-from jaxtl.weights.readme import HEADINGS, cells, readme
+from jaxtl.weights.table import HEADINGS, cells, markdown
 from jaxtl.weights.variables_file import save, save_arrays
 
 OURS, TORCH = ".jaxtl.safetensors", ".torch.safetensors"
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser("list", help="the table of cards")
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern of the model's name")
-    listing.add_argument("--markdown", action="store_true", help="as a page such as weights/README.md")
+    listing.add_argument("--markdown", action="store_true", help="as in weights/README.md")
     listing.set_defaults(run=_list)
 
     fetching = commands.add_parser("fetch", help="download, check, convert and keep")
@@ -67,7 +67,7 @@ def _list(arguments: argparse.Namespace) -> None:
     if not cards:
         raise UserError(f"No card is of a model that matches {arguments.pattern!r}; list without a pattern shows all.")
     if arguments.markdown:
-        print(readme(cards), end="")
+        print(markdown(cards), end="")
         return
     table = Table(*_SHORT, box=None)
     for card in cards:

@@ -89,7 +89,6 @@ def _torchvision(model: str, digest: str, top1: float, version: int = 1) -> Weig
 
 # One zip file of 13 networks, 933 MB, whose hash its author does not publish.
 ZOO_ARCHIVE = "https://rutgers.box.com/shared/static/gkw08ecs797j2et1ksmbg1w5t3idf5r5.zip"
-ZOO_MIRROR = "https://drive.google.com/file/d/17fmN8eQdLpq2jIMQ_X0IXDPXfI9oVWgq/view"
 _CIFAR10: dict[str, Any] = {"data": "CIFAR-10", "classes": 10, "input_size": 32, "resize": None, "interpolation": None}
 
 

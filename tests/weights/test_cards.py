@@ -6,7 +6,7 @@ import jaxtl
 from jaxtl.errors import UserError
 from jaxtl.models import native_size
 from jaxtl.weights.cards import CARDS, card_for, weights_for
-from jaxtl.weights.readme import readme
+from jaxtl.weights.table import markdown
 
 
 def test_every_network_of_torchvision_has_its_cards():
@@ -45,6 +45,6 @@ def test_an_unknown_tag_is_answered_with_those_that_exist():
         card_for("resnet50", "imagenet1k_v3")
 
 
-def test_the_readme_is_current():
+def test_the_table_of_the_readme_is_current():
     path = Path(__file__).parents[2] / "weights" / "README.md"
-    assert path.read_text() == readme(), "run: python -m jaxtl.weights list --markdown > weights/README.md"
+    assert markdown() in path.read_text(), "put the output of python -m jaxtl.weights list --markdown into its place"
