@@ -215,38 +215,28 @@ def difference_tables(comparison: Comparison) -> list[Table]:
     """For each set of test images that several runs share: the others beside its first run."""
     tables = []
     for first, *_ in comparison.test_sets:
-        # A difference is told as that of the other run, which is the row, to the first.
-        found = [d for d in comparison.differences if d.run == first]
         run = comparison.runs[first]
         title = f"Difference to “{run.name}”, on the same {integer(len(run.right))} test images"
-        if found:
-            tables.append(
-                _table_of(comparison, title, [[comparison.runs[d.other].name] for d in found], found, ["Run"], -1)
-            )
+        found = [d for d in comparison.differences if d.run == first]
+        rows = [[comparison.runs[d.other].name, *_figures(d, -1)] for d in found]
+        tables += [Table(title, ["Run", *TESTED], rows)] * bool(rows)
     return tables
 
 
 def all_pairs(comparison: Comparison) -> Table:
     """Every tested pair, the more accurate run first."""
-    names = [[comparison.runs[i].name for i in (d.run, d.other)] for d in comparison.differences]
-    return _table_of(comparison, "All pairs", names, comparison.differences, ["Run", "More accurate than"], 1)
+    rows = [[*(comparison.runs[i].name for i in (d.run, d.other)), *_figures(d, 1)] for d in comparison.differences]
+    return Table("All pairs", ["Run", "More accurate than", *TESTED], rows)
 
 
-def _table_of(
-    comparison: Comparison,
-    title: str,
-    names: Sequence[list[str]],
-    found: Sequence[Difference],
-    headings: list[str],
-    sign: int,
-) -> Table:
-    rows = []
-    for name, d in zip(names, found, strict=True):
-        low, high = sorted(sign * end for end in d.interval)
-        figures = [points(sign * d.difference), f"{points(low)} to {points(high)}", p_value(d.p_value)]
-        rows.append([*name, *figures, *([p_value(d.p_holm)] if len(comparison.differences) > 1 else [])])
-    headings = [*headings, "Difference, points", "95 % interval", "p"]
-    return Table(title, headings + ["p, corrected"] * (len(comparison.differences) > 1), rows)
+TESTED = ("Difference, points", "95 % interval", "p", "p, corrected")
+
+
+def _figures(found: Difference, sign: int) -> list[str]:
+    """The cells of a difference, or with ``sign`` -1 of that of the other run to this one."""
+    low, high = sorted(sign * end for end in found.interval)
+    interval = f"{points(low)} to {points(high)}"
+    return [points(sign * found.difference), interval, p_value(found.p_value), p_value(found.p_holm)]
 
 
 def settings_table(comparison: Comparison) -> Table | None:
@@ -328,11 +318,15 @@ def _in_words(comparison: Comparison, found: Difference) -> str:
 def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]]) -> list[str]:
     notes = [ONE_DRAW]
     if len(test_sets) > 1:
-        sets = [(_who(runs, group, test_sets), len(runs[group[0]].right)) for group in test_sets]
+        many = [group for group in test_sets if len(group) > 3][:1]  # their names would be too many
+        sets = [
+            f"{f'{len(group)} runs' if group in many else _quoted([runs[i] for i in group])} on "
+            f"{len(runs[group[0]].right):,}"
+            for group in test_sets
+        ]
         notes.append(
-            f"The runs were tested on {len(test_sets)} different sets of images: "
-            + "; ".join(f"{who} on {count:,}" for who, count in sets)
-            + ". Accuracies on different sets cannot be compared, and only runs on one set are tested in pairs."
+            f"The runs were tested on {len(test_sets)} different sets of images: {'; '.join(sets)}"
+            ". Accuracies on different sets cannot be compared, and only runs on one set are tested in pairs."
         )
     if len({run.device for run in runs}) > 1:
         notes.append("The runs were not all made on the same device, so their times cannot be compared.")
@@ -353,13 +347,6 @@ def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]]) -> l
 def _shown(value: Any) -> str:
     """A value of a config; a text as it is, but for the empty one."""
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _who(runs: Sequence[FinishedRun], group: Sequence[int], all_groups: Sequence[Sequence[int]]) -> str:
-    """The names of a group; its size alone where it is the largest and the names would be many."""
-    if len(group) > 3 and group is max(all_groups, key=len):
-        return f"{len(group)} runs"
-    return _quoted([runs[i] for i in group])
 
 
 def _quoted(runs: Sequence[FinishedRun]) -> str:

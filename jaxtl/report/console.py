@@ -20,33 +20,106 @@ PATIENCE_S = 30.0  # where there is no live line, something that goes on is hear
 SHOWN_EPOCHS = 30  # lines of epochs that are printed; beyond that only those of slow epochs
 
 
-class RunConsole:
-    """Prints a run; the training loop calls the ``on_…`` methods.
+class LiveConsole:
+    """Shows how far something is: a terminal has a bar, a notebook one line that changes.
 
-    A terminal has a bar, a notebook one line that changes, a pipe or a file a line every half minute.
+    A pipe or a file has a line every half minute.
 
     Attributes:
       console: where it prints.
-      keep_line: is handed every finished epoch's line, to be kept in a file.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or rich.get_console()
-        self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._live: Any = None  # of a notebook
         self._doing, self._total = "", 0
         self._started, self._heard = 0.0, time.monotonic()
         self._done_before: int | None = None
-        self._epochs, self._phase = 0, ""
-        self._loading = ""
-        self._stages: dict[str, int] = {}
 
     def say(self, text: str) -> None:
         """Print a line."""
         self._heard = time.monotonic()
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def on_images(self, done: int) -> None:
+        """Show how far it is."""
+        if not self._doing:
+            return
+        now = time.perf_counter()
+        if self._done_before is None:  # a resumed epoch does not begin at 0, and its rate must not count what was done
+            self._done_before, self._started = done, now
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, completed=done)
+            return
+        rate = f"{(done - self._done_before) / max(now - self._started, 1e-9):,.0f} images/s"
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, rate=rate)
+        else:
+            self._show(f"{self._doing}: {integer(done)} of {integer(self._total)} images, {rate}")
+
+    def close(self) -> None:
+        """Take away what is live, if anything is."""
+        self._stop()
+        if self._live is not None:
+            self._live.update({"text/plain": ""}, raw=True)
+            self._live = None
+
+    def _start(self, text: str, images: int) -> None:
+        self._stop()  # a terminal has room for one live display
+        self._doing, self._total = text, images
+        self._started, self._done_before = time.perf_counter(), None
+        if not self.console.is_terminal:
+            return
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:3.0f} %"),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(text, total=images, rate="")
+        self._bar.start()
+
+    def _stop(self) -> None:
+        self._doing = ""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = self._task = None
+
+    def _show(self, text: str) -> None:
+        """A line that the next one replaces; where that cannot be, a line once in a while."""
+        waited = time.monotonic() - self._heard
+        if not self.console.is_jupyter:
+            if waited >= PATIENCE_S:
+                self.say(text)
+        elif self._live is None:
+            from IPython.display import display  # type: ignore[import-not-found]  # a notebook has it
+
+            self._live = display({"text/plain": text}, raw=True, display_id=True)
+        elif waited >= 0.2:
+            self._live.update({"text/plain": text}, raw=True)
+            self._heard = time.monotonic()
+
+
+class RunConsole(LiveConsole):
+    """Prints a run; the training loop calls the ``on_…`` methods.
+
+    Attributes:
+      keep_line: is handed every finished epoch's line, to be kept in a file.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console)
+        self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
+        self._epochs, self._phase = 0, ""
+        self._loading = ""
+        self._stages: dict[str, int] = {}
 
     def parameters(self, params: Mapping[str, Any]) -> None:
         """Print the number of parameters by stage; of a network that was listed before, the total."""
@@ -115,22 +188,6 @@ class RunConsole:
                 f"{epochs} epoch{'s' * (epochs != 1)}."
             )
 
-    def on_images(self, done: int) -> None:
-        """Show how far it is."""
-        if not self._doing:
-            return
-        now = time.perf_counter()
-        if self._done_before is None:  # a resumed epoch does not begin at 0, and its rate must not count what was done
-            self._done_before, self._started = done, now
-            if self._bar is not None and self._task is not None:
-                self._bar.update(self._task, completed=done)
-            return
-        rate = f"{(done - self._done_before) / max(now - self._started, 1e-9):,.0f} images/s"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, rate=rate)
-        else:
-            self._show(f"{self._doing}: {integer(done)} of {integer(self._total)} images, {rate}")
-
     def on_epoch_end(self, line: Mapping[str, Any]) -> None:
         """Keep the line; print it where there are few epochs, or where nothing was heard for a while."""
         self.keep_line(line)
@@ -148,53 +205,6 @@ class RunConsole:
             self.say(text)
         else:
             self._show(text)
-
-    def close(self) -> None:
-        """Take away what is live, if anything is."""
-        self._stop()
-        if self._live is not None:
-            self._live.update({"text/plain": ""}, raw=True)
-            self._live = None
-
-    def _start(self, text: str, images: int) -> None:
-        self._stop()  # a terminal has room for one live display
-        self._doing, self._total = text, images
-        self._started, self._done_before = time.perf_counter(), None
-        if not self.console.is_terminal:
-            return
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-        )
-        self._task = self._bar.add_task(text, total=images, rate="")
-        self._bar.start()
-
-    def _stop(self) -> None:
-        self._doing = ""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = self._task = None
-
-    def _show(self, text: str) -> None:
-        """A line that the next one replaces; where that cannot be, a line once in a while."""
-        waited = time.monotonic() - self._heard
-        if not self.console.is_jupyter:
-            if waited >= PATIENCE_S:
-                self.say(text)
-        elif self._live is None:
-            from IPython.display import display  # type: ignore[import-not-found]  # a notebook has it
-
-            self._live = display({"text/plain": text}, raw=True, display_id=True)
-        elif waited >= 0.2:
-            self._live.update({"text/plain": text}, raw=True)
-            self._heard = time.monotonic()
 
     def summary(self, name: str, summary: Mapping[str, Any], report: str) -> None:
         """Print the closing table, and what to know of the figures."""

@@ -20,6 +20,8 @@ from jaxtl.report.comparison_page import origin_table
 from jaxtl.report.figures import CAPTIONS, Gallery
 from jaxtl.report.page import Picture, write_page
 from jaxtl.report.statistics import accuracy_interval
+from jaxtl.report.tables import Table
+from jaxtl.report.text import integer
 
 # What the page names, and a summary may lack: it is shown as a dash.
 TEST = dict.fromkeys(("accuracy", "majority", "loss", "precision", "recall", "f1", "n"))
@@ -44,8 +46,8 @@ def write_report(
       path: the HTML file; folders above it are made.
       title: heading of the page.
       summary: content of ``summary.json``: ``test`` {accuracy, loss, precision, recall, f1, n, confusion_matrix,
-        per_class}, ``time`` {train_s, inference_s, …}, ``params`` {total, trainable}, ``best_epoch``, ``epochs_run``.
-        Whatever is absent or None is shown as a dash.
+        per_class}, ``time`` {train_s, inference_s, …}, ``params`` {total, trainable}, ``best_epoch``, ``epochs_run``,
+        ``data`` (see ``data_tables``). Whatever is absent or None is shown as a dash.
       config: the resolved configuration; nested values are shown as ``field.subfield = value``.
       history: one mapping an epoch (see ``plots.curves``); may be empty.
       class_names: K names, in class order.
@@ -67,6 +69,7 @@ def write_report(
         best_epoch=summary.get("best_epoch"),
         epochs_run=summary.get("epochs_run"),
         per_class=test.get("per_class") or [],
+        data=data_tables(summary["data"]) if summary.get("data") else [],
         confusions=frequent_confusions(test.get("confusion_matrix"), class_names),
         history=history,
         tables=[runs_table(comparison), *difference_tables(comparison)] if comparison else [],
@@ -77,8 +80,36 @@ def write_report(
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(plain(config))},
         environment=environment,
-        notes=[*test.get("remarks", ()), *notes, *(comparison.notes if comparison else [])],
+        notes=[
+            *test.get("remarks", ()),
+            *summary.get("data", {}).get("warnings", ()),
+            *notes,
+            *(comparison.notes if comparison else []),
+        ],
     )
+
+
+def data_tables(data: Mapping[str, Any]) -> list[Table]:
+    """What was read: images of each class in each part, what was left out, and images that stand twice.
+
+    Args:
+      data: of the summary: ``class_names``, ``parts`` {part: images of each class}, ``passed_over`` [{problem,
+        consequence, n, example}], ``repeated`` [[{part, image, class}, …], …].
+    """
+    parts = data["parts"]
+    rows = [[name, *(integer(counts[k]) for counts in parts.values())] for k, name in enumerate(data["class_names"])]
+    rows.append(["in all", *(integer(sum(counts)) for counts in parts.values())])
+    passed_over = [
+        [f"{found['problem']}: {found['consequence']}", integer(found["n"]), found["example"]]
+        for found in data.get("passed_over", ())
+    ]
+    twice = [
+        [f"{copy['part']} image {copy['image']}" for copy in group[:2]] + [", ".join({c["class"]: 0 for c in group})]
+        for group in data.get("repeated", ())
+    ]
+    tables = [Table("Images of each class", ["Class", *(part.capitalize() for part in parts)], rows)]
+    tables += [Table("Left out", ["Why", "How many", "For example"], passed_over)] * bool(passed_over)
+    return tables + [Table("Equal images", ["Image", "Is equal to", "Class"], twice)] * bool(twice)
 
 
 def frequent_confusions(

@@ -230,6 +230,26 @@ def test_the_comparison_has_the_tables_of_any_comparison(finished, tmp_path):
         assert words in said, words
 
 
+def test_what_was_read_is_shown_with_what_was_left_out(tmp_path):
+    data = {
+        "class_names": ["ants", "bees"],
+        "image_shape": [32, 32, 3],
+        "parts": {"training": [1000, 30], "test": [100, 100]},
+        "passed_over": [{"problem": "it is empty", "consequence": "skipped", "n": 2, "example": "ants/a.jpg"}],
+        "repeated": [[{"part": "training", "image": "b.jpg", "class": "ants"}, {"part": "test", "image": "c.jpg",
+                     "class": "bees"}]],
+        "warnings": ["The classes are unbalanced."],
+    }  # fmt: skip
+    said = Page(write(tmp_path, summary={**summary(["ants", "bees"]), "data": data})).text
+    for words in (
+        "Class Training Test ants 1,000 100 bees 30 100 in all 1,030 200",
+        "it is empty: skipped 2 ants/a.jpg",
+        "training image b.jpg test image c.jpg ants, bees",
+        "The classes are unbalanced.",
+    ):
+        assert words in said, words
+
+
 def test_what_was_not_measured_is_a_dash(tmp_path):
     bare = {"test": {"accuracy": None}, "time": None, "params": {}, "best_epoch": None, "epochs_run": None}
     page = Page(write(tmp_path, summary=bare, history=[], figures={}, config={}, environment={}))
