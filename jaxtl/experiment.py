@@ -22,10 +22,10 @@ from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.report.remarks import majority, remarks
-from jaxtl.report.statistics import classification_scores
+from jaxtl.report.statistics import calibration, classification_scores
 from jaxtl.runs.folder import RunFolder, open_folder
 from jaxtl.runtime.compile_cache import keep_compiled
-from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.environment import describe, device, invocation
 from jaxtl.runtime.interrupts import stop_on_signals
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.runtime.processes import (
@@ -218,7 +218,8 @@ def _check_splits(splits: Splits, plan: Sequence[Phase], config: Config) -> None
 
 def _begin(folder: RunFolder, splits: Splits) -> None:
     """Write what is known before training. A mistake so far leaves the folder free for the corrected command."""
-    folder.begin(describe(), {"image_shape": splits.train.image_shape, "class_names": splits.train.class_names})
+    seen = {"image_shape": splits.train.image_shape, "class_names": splits.train.class_names}
+    folder.begin({**describe(), **invocation()}, seen)
     held_out = splits.validation.ids if splits.validation else splits.train.ids[:0]
     folder.write_split(splits.train.ids, held_out, splits.test.ids)
     folder.write_remarks(splits.remarks)
@@ -252,6 +253,8 @@ def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
             "accuracy": found.accuracy,
             "loss": found.loss,
             **{score: scores[score] for score in ("precision", "recall", "f1")},
+            **({"top5": float((found.ranks < 5).mean())} if len(class_names) > 10 else {}),
+            "calibration_error": calibration(found.probability, found.ranks == 0)[1],
             "n": int(found.confusion.sum()),
             "majority": majority(found.confusion, class_names),
             "remarks": remarks(found.confusion, class_names),
@@ -334,7 +337,12 @@ def write_report(
         class_names=images.class_names,
         figures=figures,
         comparison=comparison,
-        environment={**describe(), "seed": config["seed"], "wall time": duration(summary["time"]["total_s"])},
+        environment={
+            **invocation(),
+            **describe(),
+            "seed": config["seed"],
+            "wall time": duration(summary["time"]["total_s"]),
+        },
     )
     scores = {f"test/{score}": summary["test"][score] for score in ("accuracy", "loss", "precision", "recall", "f1")}
     write_events(folder.tensorboard, history, figures, scores)

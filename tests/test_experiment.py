@@ -53,6 +53,7 @@ def test_config_json(finished):
     assert config["data"]["split_seed"] == 0, "defaults are resolved"
     assert config["phases"][0]["weight_decay"] == 0.0
     assert environment["jax"] and environment["python"] and environment["device"] and environment["commit"]
+    assert environment["date"] and environment["command"]
 
 
 def test_metrics_jsonl(finished):
@@ -73,7 +74,8 @@ def test_summary_json(finished):
     assert summary.keys() == {"name", "test", "time", "params", "best_epoch", "epochs_run"}
     test = summary["test"]
     assert test.keys() == {
-        *("accuracy", "loss", "precision", "recall", "f1", "n", "confusion_matrix", "per_class", "majority", "remarks"),
+        *("accuracy", "loss", "precision", "recall", "f1", "n", "confusion_matrix", "per_class"),
+        *("majority", "remarks", "calibration_error"),
     }
     assert summary["time"].keys() == {"compile_s", "train_s", "features_s", "inference_s", "total_s"}
     assert summary["time"]["total_s"] >= summary["time"]["train_s"] > 0

@@ -215,6 +215,8 @@ class RunConsole(LiveConsole):
         table.add_column(style="bold")
         table.add_column()
         table.add_row("test accuracy", f"{percent(test['accuracy'])} (95 % interval {percent(low)} to {percent(high)})")
+        if test.get("top5") is not None:
+            table.add_row("true class among the top 5", percent(test["top5"]))
         if majority := test.get("majority"):
             table.add_row(Text(f"always naming {majority['class']}"), percent(majority["accuracy"]))
         table.add_row("test loss", number(test["loss"]))

@@ -24,7 +24,7 @@ from jaxtl.report.tables import Table
 from jaxtl.report.text import integer
 
 # What the page names, and a summary may lack: it is shown as a dash.
-TEST = dict.fromkeys(("accuracy", "majority", "loss", "precision", "recall", "f1", "n"))
+TEST = dict.fromkeys(("accuracy", "top5", "majority", "loss", "precision", "recall", "f1", "n"))
 
 
 def write_report(

@@ -1,10 +1,13 @@
 """What a figure was measured with: versions, hardware, commit."""
 
+import datetime
 import importlib.metadata
 import os
 import pathlib
 import platform
+import shlex
 import subprocess
+import sys
 
 import jax
 
@@ -18,6 +21,14 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         "device": device(),
         "commit": commit(),
+    }
+
+
+def invocation() -> dict[str, str]:
+    """When this process was asked for something, and by which command."""
+    return {
+        "date": datetime.datetime.now().astimezone().isoformat(" ", "seconds"),
+        "command": shlex.join([pathlib.Path(sys.executable).name, *sys.orig_argv[1:]]),
     }
 
 

@@ -31,6 +31,7 @@ class Evaluation(NamedTuple):
       probability: float32 ``[N]``, of the predicted class.
       losses: float32 ``[N]``, the cross-entropy of each image, of which ``loss`` is the mean; exp(-loss) is the
         probability of the true class.
+      ranks: int32 ``[N]``, how many classes have a larger logit than the true one: 0 where the prediction is right.
       seconds: wall time of the pass, compilation not counted.
       compile_s: wall time of the compilation, 0 after the first pass.
     """
@@ -41,6 +42,7 @@ class Evaluation(NamedTuple):
     predicted: np.ndarray
     probability: np.ndarray
     losses: np.ndarray
+    ranks: np.ndarray
     seconds: float
     compile_s: float
 
@@ -92,7 +94,7 @@ def make_evaluator(
             predictions.append(batch)
         computed = metrics.compute()
         confusion = np.asarray(computed["confusion"])
-        predicted, probability, losses = (
+        predicted, probability, losses, ranks = (
             np.concatenate(parts)[: examples.total] for parts in zip(*predictions, strict=True)
         )
         return Evaluation(
@@ -102,6 +104,7 @@ def make_evaluator(
             predicted=predicted,
             probability=probability,
             losses=losses,
+            ranks=ranks,
             seconds=time.perf_counter() - start - compile_s,
             compile_s=compile_s,
         )

@@ -27,6 +27,7 @@ SUMMARY = {
         "precision": 0.51,
         "recall": 0.52,
         "f1": 0.53,
+        "top5": 0.9,
         "n": 100,
         "majority": {"class": "[b]rose", "accuracy": 0.3},
         "remarks": ["Nobody was named [b]daisy."],
@@ -158,6 +159,7 @@ def test_closing_takes_the_bar_away_and_may_be_repeated():
     "row",
     [
         r"test accuracy +│ 50\.00 % \(95 % interval 40\.\d+ % to 59\.\d+ %\)",
+        r"true class among the top 5 +│ 90\.00 %",
         r"always naming \[b\]rose +│ 30\.00 %",
         r"Nobody was named \[b\]daisy\.",
         r"test loss +│ 1\.5",

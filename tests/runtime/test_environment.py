@@ -1,3 +1,4 @@
+import datetime
 import os
 import subprocess
 
@@ -26,6 +27,13 @@ def test_versions_device_and_commit_are_told():
     assert told["jax"] == jax.__version__
     assert told.keys() == {*environment.PACKAGES, "python", "device", "commit"}
     assert all(isinstance(value, str) and value for value in told.values())
+
+
+def test_date_and_command_are_told(monkeypatch):
+    monkeypatch.setattr("sys.orig_argv", ["/usr/bin/python", "-m", "jaxtl.main", "--workdir", "my runs/x"])
+    told = environment.invocation()
+    assert told["command"].endswith(" -m jaxtl.main --workdir 'my runs/x'")
+    assert datetime.datetime.fromisoformat(told["date"]).tzinfo is not None
 
 
 def test_a_cpu_is_told_by_its_name_and_cores():

@@ -29,6 +29,8 @@ def test_every_image_counts_once_and_in_order(net, validation_set, preprocess, m
     np.testing.assert_allclose(found.probability, probabilities.max(-1), rtol=1e-5)
     assert found.losses.dtype == np.float32
     np.testing.assert_allclose(np.exp(-found.losses), probabilities[np.arange(N), labels], rtol=1e-5)
+    true = probabilities[np.arange(N), labels][:, None]
+    np.testing.assert_array_equal(found.ranks, (probabilities > true).sum(-1))
     assert found.loss == pytest.approx(-np.log(probabilities[np.arange(N), labels]).mean(), rel=1e-5)
     assert found.accuracy == pytest.approx((found.predicted == labels).mean())
     expected = np.zeros((3, 3), int)
