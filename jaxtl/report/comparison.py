@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jaxtl.report.statistics import holm, mcnemar, paired_difference_interval, wilson_interval
 from jaxtl.report.tables import Table, print_table
-from jaxtl.report.text import NOT_MEASURED, compact, duration, integer, p_value, percent, points
+from jaxtl.report.text import NOT_MEASURED, compact, counted, duration, integer, p_value, percent, points
 
 ONE_DRAW = (
     "Each run is one draw of training images and one initialisation; intervals and tests cover the choice of test "
@@ -216,7 +216,7 @@ def difference_tables(comparison: Comparison) -> list[Table]:
     tables = []
     for first, *_ in comparison.test_sets:
         run = comparison.runs[first]
-        title = f"Difference to “{run.name}”, on the same {integer(len(run.right))} test images"
+        title = f"Difference to “{run.name}”, on the same {counted(len(run.right), 'test image')}"
         found = [d for d in comparison.differences if d.run == first]
         rows = [[comparison.runs[d.other].name, *_figures(d, -1)] for d in found]
         tables += [Table(title, ["Run", *TESTED], rows)] * bool(rows)

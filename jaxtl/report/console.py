@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxtl.report.statistics import wilson_interval
-from jaxtl.report.text import duration, integer, number, percent
+from jaxtl.report.text import counted, duration, integer, number, percent
 
 PATIENCE_S = 30.0  # where there is no live line, something that goes on is heard of this often
 SHOWN_EPOCHS = 30  # lines of epochs that are printed; beyond that only those of slow epochs
@@ -146,17 +146,10 @@ class RunConsole(LiveConsole):
             self._stop()
 
     def remarks(self, remarks: Sequence[tuple[str, str, str]], path: str) -> None:
-        """Say how much of the images was remarkable, with an example of each kind: (place, problem, consequence)."""
-        if not remarks:
-            return
-        kinds: dict[str, list[tuple[str, str, str]]] = {}
-        for remark in remarks:
-            kinds.setdefault(remark[2], []).append(remark)
-        told = [
-            f"{len(kind)} {consequence} ({kind[0][0]}: {kind[0][1]}{', ...' if len(kind) > 1 else ''})"
-            for consequence, kind in kinds.items()
-        ]
-        self.say(f"Remarks on the images, all in {path}: {'; '.join(told)}.")
+        """Say where the remarks on the images are, (place, problem, consequence) each, with one as an example."""
+        for place, problem, consequence in remarks[:1]:
+            number = counted(len(remarks), "remark")
+            self.say(f"{number} on the images in {path}, for example {place}: {problem} ({consequence}).")
 
     def on_compile(self, what: str, seconds: float) -> None:
         """A step was compiled."""
@@ -175,7 +168,7 @@ class RunConsole(LiveConsole):
         """Replace what is live by a line."""
         self._stop()
         of_views = f", {views} views of each," if views > 1 else ""
-        self.say(f"Computed the features of the {integer(images)} {what} images{of_views} in {duration(seconds)}.")
+        self.say(f"Computed the features of the {counted(images, f'{what} image')}{of_views} in {duration(seconds)}.")
 
     def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
         """Say what the kept features were good for, or that they were not."""
@@ -185,7 +178,7 @@ class RunConsole(LiveConsole):
         else:
             self.say(
                 f"Keeping features saved no time: the backbone ran {_times(passes)} over the training images for "
-                f"{epochs} epoch{'s' * (epochs != 1)}."
+                f"{counted(epochs, 'epoch')}."
             )
 
     def on_epoch_end(self, line: Mapping[str, Any]) -> None:
@@ -227,7 +220,7 @@ class RunConsole(LiveConsole):
         table.add_row("parameters, trained", f"{integer(params['total'])}, {integer(params['trainable'])}")
         table.add_row("time to compile", duration(times["compile_s"]))
         table.add_row("time to train", duration(times["train_s"]))
-        table.add_row(f"time to test {integer(test['n'])} images", duration(times["inference_s"]))
+        table.add_row(f"time to test {counted(test['n'], 'image')}", duration(times["inference_s"]))
         for row in summary.get("comparison", {}).get("runs", [])[1:]:
             table.add_row(Text(f"{row['name']}, test accuracy"), percent(row["accuracy"]))
         table.add_row("report", Text(report))

@@ -60,6 +60,6 @@ def write_page(path: Path, template: str, figures: Mapping[str, Any], **values: 
         lstrip_blocks=True,
     )
     words: tuple[Callable[..., str], ...] = (text.percent, text.points, text.number, text.loss, text.integer)
-    words += (text.compact, text.duration, text.p_value)
+    words += (text.compact, text.counted, text.duration, text.p_value)
     jinja.filters.update({in_words.__name__: in_words for in_words in words})
     write_whole(path, jinja.get_template(template).render(figures=figures, **values).encode())

@@ -26,6 +26,11 @@ def integer(value: float | None) -> str:
     return f"{value:,.0f}" if is_measured(value) else NOT_MEASURED
 
 
+def counted(count: float | None, noun: str) -> str:
+    """A count with what it counts: "1 image", "1,797 images"; a dash for what was not measured."""
+    return f"{integer(count)} {noun}{'s' * (count != 1)}"
+
+
 def compact(value: float | None) -> str:
     """26494090 -> "26.5 M": a count to grasp at a glance; a dash for what was not measured."""
     if not is_measured(value):

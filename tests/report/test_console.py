@@ -179,6 +179,17 @@ def test_the_closing_table(row):
     assert re.search(row, screen.getvalue())
 
 
+def test_remarks_are_counted_with_an_example_and_none_is_silent():
+    console, screen = shown(terminal=False)
+    console.remarks([], "runs/a/remarks.csv")
+    console.remarks([("a.jpg", "it is empty", "skipped")], "runs/a/remarks.csv")
+    console.remarks([("a.jpg", "it is empty", "skipped"), ("b.jpg", "it is odd", "kept")], "runs/a/remarks.csv")
+    assert screen.getvalue().splitlines() == [
+        f"{number} on the images in runs/a/remarks.csv, for example a.jpg: it is empty (skipped)."
+        for number in ("1 remark", "2 remarks")
+    ]
+
+
 def test_passes_whose_features_are_kept_are_told_with_the_time_they_saved():
     console, screen = shown(terminal=False)
     console.on_pass_start("Features of training images", 1000)

@@ -56,3 +56,8 @@ def test_points(difference, expected):
 )
 def test_p_value(p, expected):
     assert text.p_value(p) == expected
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, "1 image"), (0, "0 images"), (1797, "1,797 images")])
+def test_counted(count, expected):
+    assert text.counted(count, "image") == expected
