@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 SIDE = 164  # of a picture on the page, in CSS pixels
-STRIP = 84  # of a picture in a row of samples
+STRIP = 118  # of a picture in a row of samples
 SMALL = 64  # a picture of at most so many pixels keeps them as they are
 HEAT, STRENGTH = "viridis", 0.6  # equal steps of heat are equal steps to the eye, also to a colour-blind one
 

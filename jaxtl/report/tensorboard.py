@@ -4,17 +4,18 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from PIL import Image
 from tensorboardX import summary
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import RecordWriter
 
 from jaxtl.report.pictures import wall
+from jaxtl.report.plots import png
 
 # Field of the history -> tag. Train and validation share a group, so TensorBoard shows them side by side.
 TAGS = {
@@ -84,17 +85,6 @@ def _values(
     for tag, value in scalars_at_end.items():
         yield last, summary.scalar(tag, float(value))
     for caption, figure in figures.items():
-        pixels = wall(figure) if isinstance(figure, list) else _pixels(figure)
-        yield last, summary.image(f"figures/{caption.strip().lower().replace(' ', '_')}", pixels, dataformats="HWC")
-
-
-def _pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
-    """The figure as uint8 [H, W, 3]; its own resolution is left as it was."""
-    before = figure.dpi
-    canvas = FigureCanvasAgg(figure)
-    try:
-        figure.dpi = dpi
-        canvas.draw()
-        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    finally:
-        figure.dpi = before
+        pixels = wall(figure) if isinstance(figure, list) else np.asarray(Image.open(BytesIO(png(figure, dpi=100))))
+        name = caption.strip().lower().replace(" ", "_")
+        yield last, summary.image(f"figures/{name}", pixels[..., :3], dataformats="HWC")

@@ -8,18 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from jaxtl.report.plots.style import (
-    BLUE,
-    EDGE,
-    INK,
-    PAPER,
-    VERMILION,
-    fit_names,
-    percent_axis,
-    run_color,
-    run_marker,
-    styled,
-)
+from jaxtl.report.plots import style
+from jaxtl.report.plots.style import fit_names, percent_axis, run_color, run_marker, styled
 from jaxtl.report.statistics import calibration, wilson_interval
 
 ACCURACY = "Test accuracy (line: 95 % interval)"
@@ -60,7 +50,7 @@ def accuracy_comparison(names: Sequence[str], accuracies: Sequence[float], inter
     axes.set(xlim=_room(intervals), xlabel=ACCURACY)
     percent_axis(axes, "x")
     axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0, labelcolor=INK)
+    axes.tick_params(axis="y", length=0, labelcolor=style.INK)
     axes.spines["left"].set_visible(False)
     return figure
 
@@ -137,14 +127,16 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> Figure:
     count, mean, accuracy = bins[bins[:, 0] > 0].T
     figure = Figure(figsize=(10, 3.9), layout="constrained")
     left, middle = figure.subplots(1, 2)
-    left.plot([0, 1], [0, 1], color=EDGE, linestyle=(0, (4, 3)), linewidth=1)
+    left.plot([0, 1], [0, 1], color=style.EDGE, linestyle=(0, (4, 3)), linewidth=1)
     for x, y, n in zip(mean, accuracy, count, strict=True):
         low, high = wilson_interval(round(y * n), int(n))
-        left.errorbar([x], [y], [[max(y - low, 0)], [max(high - y, 0)]], color=BLUE, fmt="o", capsize=3, elinewidth=1.4)
-    left.plot(mean, accuracy, color=BLUE)
+        left.errorbar(
+            [x], [y], [[max(y - low, 0)], [max(high - y, 0)]], color=style.BLUE, fmt="o", capsize=3, elinewidth=1.4
+        )
+    left.plot(mean, accuracy, color=style.BLUE)
     left.set(xlabel="Confidence (mean of each tenth)", ylabel="Accuracy (line: 95 % interval)", ylim=(-0.02, 1.02))
     left.set_title(f"Calibration error (ECE) {100 * error:.1f} %")
-    for name, which, color in (("right", right, BLUE), ("wrong", ~right, VERMILION)):
+    for name, which, color in (("right", right, style.BLUE), ("wrong", ~right, style.VERMILION)):
         if which.any():
             label = f"{which.sum():,} {name}, mean confidence {100 * confidence[which].mean():.1f} %"
             middle.hist(confidence[which], np.linspace(0, 1, 21), color=color, alpha=0.75, label=label)
@@ -163,7 +155,7 @@ def _dot(axes: Axes, x: float, y: float, interval: Interval, i: int, *, across: 
     low, high = interval
     middle = x if across else y
     reach: dict[str, Any] = {"xerr" if across else "yerr": [[max(middle - low, 0.0)], [max(high - middle, 0.0)]]}
-    looks: dict[str, Any] = {"color": run_color(i), "mec": PAPER, "mew": 1.2, "ms": 8, "zorder": 3}
+    looks: dict[str, Any] = {"color": run_color(i), "mec": style.PAPER, "mew": 1.2, "ms": 8, "zorder": 3}
     axes.errorbar([x], [y], **reach, fmt=run_marker(i), elinewidth=1.8, capsize=4, label=label, **looks)
 
 

@@ -41,7 +41,7 @@ def confusion_matrices(matrices: Mapping[str, np.ndarray], class_names: Sequence
     cell = 72 * side / classes
     size = float(np.clip(0.8 * cell, 5, 9 if count == 1 else 7.5))
     named = classes <= (NAMED if count == 1 else WRITTEN)
-    names = fit_names(class_names, points=100 if count == 1 else 64, size=size) if named else []
+    names = fit_names(class_names, points=140 if count == 1 else 64, size=size) if named else []
     widest = max((text_width(name, size) for name in names), default=16.0)
     slant = 0 if not names or widest < cell - 4 else 45 if classes <= WRITTEN else 90
     under = 12 if not slant else 0.75 * widest if slant == 45 else widest

@@ -10,23 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from jaxtl.report.plots.style import (
-    BLUE,
-    EDGE,
-    INK,
-    MUTED,
-    PALETTE,
-    PAPER,
-    SKY,
-    VERMILION,
-    fit_names,
-    fit_text,
-    percent_axis,
-    run_color,
-    run_marker,
-    styled,
-    text_width,
-)
+from jaxtl.report.plots import style
+from jaxtl.report.plots.style import fit_names, fit_text, percent_axis, run_color, run_marker, styled, text_width
 
 History = Sequence[Mapping[str, Any]]
 Series = tuple[list[int], list[float]]
@@ -50,18 +35,18 @@ def curves(history: History, *, best_epoch: int | None = None) -> Figure:
     for axes, metric in ((left, "loss"), (right, "accuracy")):
         _epoch_axis(axes, history, metric.capitalize(), width=4.3)
         trained, validated = _series(history, f"train_{metric}"), _series(history, f"val_{metric}")
-        _line(axes, trained, color=BLUE, label="train")
-        _line(axes, validated, color=VERMILION, label="validation")
+        _line(axes, trained, color=style.BLUE, label="train")
+        _line(axes, validated, color=style.VERMILION, label="validation")
         epochs, values = validated if validated[0] else trained
         if best_epoch in epochs:
             best = values[epochs.index(best_epoch)]
             shown = f"{100 * best:.1f} %" if metric == "accuracy" else f"{best:.3g}"
             label = f"tested: epoch {best_epoch}, {shown}"
-            axes.plot([best_epoch], [best], "o", ms=10, mfc="none", mec=INK, mew=1.4, label=label)
+            axes.plot([best_epoch], [best], "o", ms=10, mfc="none", mec=style.INK, mew=1.4, label=label)
         if epochs:
             axes.legend(loc="best")
         else:
-            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=MUTED)
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=style.MUTED)
     percent_axis(right)
     return figure
 
@@ -80,7 +65,7 @@ def learning_rate(history: History) -> Figure:
     axes = figure.subplots()
     _epoch_axis(axes, history, "Learning rate", width=9.3)
     epochs, rates = _series(history, "learning_rate")
-    _line(axes, (epochs, rates), color=BLUE, label="learning rate")
+    _line(axes, (epochs, rates), color=style.BLUE, label="learning rate")
     if rates and min(rates) > 0 and max(rates) > 50 * min(rates):
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
@@ -111,7 +96,7 @@ def overlaid_curves(histories: Mapping[str, History]) -> Figure:
     for axes, metric in zip(panels, metrics, strict=True):
         for i, (label, history) in enumerate(zip(labels, histories.values(), strict=True)):
             # A run looks the same in all panels and charts; dashes help where there are too many epochs for markers.
-            looks = {"linestyle": ("-", "--", ":", "-.")[i // len(PALETTE) % 4], "marker": run_marker(i)}
+            looks = {"linestyle": ("-", "--", ":", "-.")[i // len(style.PALETTE) % 4], "marker": run_marker(i)}
             _line(axes, _series(history, metric), color=run_color(i), label=label, **looks)
         handles, drawn = axes.get_legend_handles_labels()
         entries = dict(zip(drawn, handles, strict=True)) | entries
@@ -156,19 +141,21 @@ def loss_by_rate(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, ma
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("log")
-    axes.plot(rates, losses, ".", color=SKY, markersize=4, alpha=0.6, label="each batch")
-    axes.plot(rates, smoothed, color=BLUE, label="smoothed")
-    for (name, rate), color in zip(marks.items(), PALETTE[1:], strict=False):
+    axes.plot(rates, losses, ".", color=style.SKY, markersize=4, alpha=0.6, label="each batch")
+    axes.plot(rates, smoothed, color=style.BLUE, label="smoothed")
+    for (name, rate), color in zip(marks.items(), style.PALETTE[1:], strict=False):
         height = float(np.interp(np.log(rate), np.log(rates), smoothed))
         axes.axvline(rate, color=color, **BOUNDARY)
-        axes.plot([rate], [height], "o", color=color, ms=8, mec=PAPER, mew=1.2, zorder=3, label=f"{name}: {rate:.2g}")
+        axes.plot(
+            [rate], [height], "o", color=color, ms=8, mec=style.PAPER, mew=1.2, zorder=3, label=f"{name}: {rate:.2g}"
+        )
     low, start = float(min(losses.min(), smoothed.min())), float(np.median(smoothed[: max(len(smoothed) // 4, 1)]))
     rise = max(start - low, 0.05 * abs(start), 1e-6)
     axes.set_ylim(low - 0.08 * rise, start + 0.5 * rise)
     axes.set(xlabel="Learning rate (logarithmic)", ylabel="Training loss", title="Learning-rate range test")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.tick_params(axis="x", which="minor", length=0)
-    axes.legend(loc="best", labelcolor=INK)
+    axes.legend(loc="best", labelcolor=style.INK)
     return figure
 
 
@@ -200,7 +187,7 @@ def _epoch_axis(axes: Axes, history: History, title: str, *, width: float) -> No
     ends: list[float] = []  # where each line of names is occupied up to, in points
     for name, start in phases if len(phases) > 1 else ():
         if start > first:
-            axes.axvline(start, color=EDGE, **BOUNDARY)
+            axes.axvline(start, color=style.EDGE, **BOUNDARY)
         name = fit_text(name, points=150, size=8)
         wide = text_width(name, 8) + 4
         left = min(72 * width * (start - first) / (last - first), 72 * width - wide)  # late names end at the edge
@@ -209,7 +196,7 @@ def _epoch_axis(axes: Axes, history: History, title: str, *, width: float) -> No
         place = (left / (72 * width), 1)
         above = (2, 3 + 11 * level)
         looks: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-        axes.annotate(name, place, above, color=MUTED, fontsize=8, **looks)
+        axes.annotate(name, place, above, color=style.MUTED, fontsize=8, **looks)
     axes.set_title(title, pad=7 + 11 * len(ends))
 
 
