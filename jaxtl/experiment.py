@@ -20,10 +20,12 @@ from jaxtl.config.model import create, settled_plan, whitened
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
+from jaxtl.report.comparison import Comparison, compare_with_baselines
 from jaxtl.report.console import RunConsole
 from jaxtl.report.remarks import majority, remarks
 from jaxtl.report.statistics import calibration, classification_scores
 from jaxtl.runs.folder import RunFolder, open_folder
+from jaxtl.runs.read import read_run
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import describe, device, invocation
 from jaxtl.runtime.interrupts import stop_on_signals
@@ -287,19 +289,14 @@ def write_report(
     """Pictures, page and event files; where there are baselines, ``comparison`` is added to the summary."""
     # Not at the top: the libraries that draw take long to import, and no training should wait for them.
     from jaxtl.report import html
-    from jaxtl.report.comparison import compare_with_baselines
-    from jaxtl.report.figures import Findings, draw
+    from jaxtl.report.figures import draw
     from jaxtl.report.tensorboard import write_events
     from jaxtl.report.text import duration
-    from jaxtl.runs.read import read_run
     from jaxtl.train.class_maps import ClassMaps, class_maps
 
     task, history, images = trained.task, trained.fitted.history, trained.test
-    comparison = None
-    if baselines:
-        runs = [(config["arm"], summary, folder), *baselines]
-        this, *others = (dataclasses.replace(read_run(of.path, its), name=name) for name, its, of in runs)
-        comparison = compare_with_baselines(this, others)
+    comparison = _compared(config, folder, summary, baselines)
+    if comparison:
         summary["comparison"] = comparison.record()
 
     def explain(shown: np.ndarray) -> ClassMaps | None:
@@ -307,22 +304,10 @@ def write_report(
         chosen, labels = np.asarray(images.images[shown]), images.labels[shown]
         return class_maps(task.model, variables, chosen, found.predicted[shown], labels, task.preprocess)
 
-    files = config["data"]["dir"]
-    tested = Findings(
-        images.images,
-        images.labels,
-        images.ids,
-        images.class_names,
-        found.predicted,
-        found.probability,
-        found.losses,
-        found.confusion,
-        pathlib.Path(files) if files else None,
-    )
     figures = draw(
         history=history,
         best_epoch=trained.fitted.best_epoch,
-        tested=tested,
+        tested=_findings(config, images, found),
         train_images=task.train.images,
         train_labels=task.train.labels,
         comparison=comparison,
@@ -346,6 +331,32 @@ def write_report(
     )
     scores = {f"test/{score}": summary["test"][score] for score in ("accuracy", "loss", "precision", "recall", "f1")}
     write_events(folder.tensorboard, history, figures, scores)
+
+
+def _compared(config: Config, folder: RunFolder, summary: Summary, baselines: Sequence[Baseline]) -> Comparison | None:
+    """The run beside its baselines, if it has any."""
+    if not baselines:
+        return None
+    runs = [(config["arm"], summary, folder), *baselines]
+    this, *others = (dataclasses.replace(read_run(of.path, its), name=name) for name, its, of in runs)
+    return compare_with_baselines(this, others)
+
+
+def _findings(config: Config, images: Dataset, found: Evaluation) -> Any:
+    """The test as the report takes it."""
+    from jaxtl.report.figures import Findings  # not at the top, see write_report
+
+    return Findings(
+        images=images.images,
+        labels=images.labels,
+        ids=images.ids,
+        class_names=images.class_names,
+        predicted=found.predicted,
+        probability=found.probability,
+        losses=found.losses,
+        confusion=found.confusion,
+        originals=pathlib.Path(config["data"]["dir"]) if config["data"]["dir"] else None,
+    )
 
 
 def start_weights(config: Config, workdir: pathlib.Path) -> Weights:
