@@ -32,7 +32,7 @@ from benchmarks.side_by_side import Benchmark, measure
 from jaxtl.config import default_config
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.folder import load, scan
-from jaxtl.data.reading import Reading
+from jaxtl.data.options import ImageOptions
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.runtime.command import exit_status, write_result
@@ -68,12 +68,12 @@ def kept_features() -> float:
 
 def streamed() -> float:
     """Speed of an epoch on images that are decoded as they are needed, over that of the same epoch from memory."""
-    reading = Reading(size=64, stream="always", workers=1)
+    options = ImageOptions(size=64, stream="always", workers=1)
     arguments = argparse.Namespace(model="resnet18", batch=32, seed=0)
     epoch, seconds = timed_epoch(arguments, data_mesh(arguments.batch)), ([], [])  # type: ignore[var-annotated]
     with tempfile.TemporaryDirectory() as name:
         write_folder(pathlib.Path(name), files=384, pixels=72, seed=0)
-        on_disk = load(scan(pathlib.Path(name), reading), "train", reading)
+        on_disk = load(scan(pathlib.Path(name), options), "train", options)
         in_memory = Dataset(np.asarray(on_disk.images), on_disk.labels, on_disk.class_names)
         for _ in range(3):
             for dataset, times in zip((in_memory, on_disk), seconds, strict=True):

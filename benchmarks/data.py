@@ -27,7 +27,7 @@ import jaxtl
 from jaxtl.data.augment import compose, horizontal_flip, normalise
 from jaxtl.data.dataset import Dataset, take
 from jaxtl.data.folder import load, scan
-from jaxtl.data.reading import Reading
+from jaxtl.data.options import ImageOptions
 from jaxtl.runtime.environment import describe, device
 from jaxtl.runtime.mesh import data_mesh, replicated
 from jaxtl.train.examples import batches, place
@@ -110,13 +110,13 @@ def main() -> None:
     root = arguments.folder / f"{arguments.files}x{arguments.pixels}"
     found: dict[str, Any] = {"write_s": write_folder(root, arguments.files, arguments.pixels, arguments.seed)}
 
-    reading = Reading(size=arguments.size, stream="always", workers=arguments.workers)
+    options = ImageOptions(size=arguments.size, stream="always", workers=arguments.workers)
     start = time.perf_counter()
-    folder = scan(root, reading)
+    folder = scan(root, options)
     found["list_s"] = time.perf_counter() - start
     for what in ("check_s", "check_again_s"):
         start = time.perf_counter()
-        whole = load(folder, "train", reading)
+        whole = load(folder, "train", options)
         found[what] = time.perf_counter() - start
 
     chosen = np.random.default_rng(arguments.seed).permutation(len(whole))[: arguments.images]

@@ -1,7 +1,7 @@
 """Transfer-learning image classification in pure functional JAX."""
 
 from jaxtl.create import create_model
-from jaxtl.data import Dataset, Reading, load_dataset
+from jaxtl.data import Dataset, ImageOptions, load_dataset
 from jaxtl.errors import UserError
 from jaxtl.experiment import run
 from jaxtl.models import list_models
@@ -12,8 +12,8 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Dataset",
+    "ImageOptions",
     "LoadedRun",
-    "Reading",
     "UserError",
     "__version__",
     "create_model",

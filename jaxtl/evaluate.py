@@ -61,7 +61,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     run = load_run(arguments.run)
     load_s = time.perf_counter() - start
     split = arguments.split
-    size = (arguments.size, arguments.size) if arguments.size else (run.image_shape[0], run.image_shape[1])
+    size = (arguments.size, arguments.size) if arguments.size else run.input_shape[:2]
     evaluate = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
     with contextlib.closing(RunConsole(Console(stderr=True))) as bar:
         chosen = choose_images(
@@ -69,7 +69,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             name=arguments.data,
             data_dir=arguments.data_dir,
             split=split,
-            image_size=size,
+            image_size=size if arguments.size else run.image_shape[:2],
             progress=lambda done, images: bar.on_decoded(split, done, images),
         )
     played_by = [each.strip() for each in arguments.classes.split(",")] if arguments.classes else ()

@@ -4,7 +4,7 @@ import argparse
 import contextlib
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,11 @@ from rich.console import Console
 
 from jaxtl.data.image_files import LIST, Unread, image_files, shown
 from jaxtl.errors import UserError
-from jaxtl.report.answers import Answers, as_csv, as_json, as_text
+from jaxtl.report.answers import as_csv, as_json, as_text
 from jaxtl.report.console import RunConsole
 from jaxtl.report.sheets import write_sheets
 from jaxtl.runs.find import distinct_names
-from jaxtl.runs.finished import LoadedRun, load_run
-from jaxtl.runs.predict import predict
+from jaxtl.runs.finished import LoadedRun, Predictions, load_run
 from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_errors_explained, write_result
 
 FORMATS = ("table", "csv", "json")
@@ -66,46 +65,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     runs = [load_run(folder) for folder in dict.fromkeys(arguments.run)]
-    files, unread = image_files(arguments.images, sys.stdin.buffer if LIST in arguments.images else ())
-    answers, faults = _ask(runs, files, batch_size=arguments.batch, top=arguments.top)
+    files, unread = image_files(arguments.images, sys.stdin.buffer.read() if LIST in arguments.images else b"")
+    answers = _ask(runs, files, batch_size=arguments.batch, top=arguments.top)
+    faults = next(iter(answers.values())).faults  # which files can be read is the same for all runs
     unread += [Unread(shown(file), fault) for file, fault in zip(files, faults, strict=True) if fault]
     for path, reason in unread:
         tell(f"{path}: {reason}")
-    kept = np.array([not fault for fault in faults], bool)
-    files = [file for file, fault in zip(files, faults, strict=True) if not fault]
-    if not files:
+    kept = np.flatnonzero([not fault for fault in faults])
+    if not len(kept):
         raise UserError(f"Nothing could be predicted: none of the {len(unread)} paths named holds an image.")
-    answers = [
-        answer._replace(classes=answer.classes[kept], probability=answer.probability[kept]) for answer in answers
-    ]
-    _report(arguments, runs[0], files, answers, unread)
+    files = [files[i] for i in kept]
+    _report(arguments, runs[0], files, {name: found.chosen(kept) for name, found in answers.items()}, unread)
     if unread:
         tell(f"{len(unread)} of {len(unread) + len(files)} images could not be read.")
     return 0
 
 
-def _ask(
-    runs: Sequence[LoadedRun], files: Sequence[Path], *, batch_size: int, top: int
-) -> tuple[list[Answers], list[str]]:
-    """Every run's answers, and for each file why it could not be read by some run: empty where all could."""
-    answers, faults = [], [""] * len(files)
+def _ask(runs: Sequence[LoadedRun], files: Sequence[Path], *, batch_size: int, top: int) -> dict[str, Predictions]:
+    """Every run's answers, by a name that no other run has."""
+    answers = {}
     names = distinct_names([run.name for run in runs], [run.folder for run in runs])
     with contextlib.closing(RunConsole(Console(stderr=True))) as console:
         for run, name in zip(runs, names, strict=True):
             console.on_pass_start(name, len(files))
-            found = predict(
-                run, files, batch_size=batch_size, top=top, progress=lambda done, images: console.on_images(done)
+            answers[name] = run.predict(
+                files, batch_size=batch_size, top=top, progress=lambda done, images: console.on_images(done)
             )
-            answers.append(Answers(name, run.class_names, found.classes, found.probability))
-            faults = [before or now for before, now in zip(faults, found.faults, strict=True)]
-    return answers, faults
+    return answers
 
 
 def _report(
     arguments: argparse.Namespace,
     run: LoadedRun,
     files: Sequence[Path],
-    answers: Sequence[Answers],
+    answers: Mapping[str, Predictions],
     unread: Sequence[Unread],
 ) -> None:
     names = [shown(file) for file in files]

@@ -122,7 +122,7 @@ def test_a_folder_with_other_classes(call, run, run_dir, photographs):
     assert status == 0 and "'seven' as '7'" in out
     assert [(line["class"], line["support"]) for line in tree["test"]["per_class"]] == [("1", 10), ("3", 10), ("7", 10)]
     images = jaxtl.load_dataset(
-        "folder", "test", photographs, reading=jaxtl.data.reading.Reading(size=8, test=0.5)
+        "folder", "test", photographs, options=jaxtl.data.options.ImageOptions(size=8, test=0.5)
     ).images
     assert images.shape[1:] == (8, 8, 3)
     grey = np.asarray(channels(1)(jax.random.key(0), images))

@@ -13,6 +13,7 @@ from PIL import Image
 
 import jaxtl
 from jaxtl.config.flags import load_config
+from jaxtl.data.image_files import is_image
 from jaxtl.errors import UserError
 from jaxtl.export import __main__ as export
 from jaxtl.export.pytorch import for_torch
@@ -23,7 +24,13 @@ from jaxtl.weights.convert import skeleton
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
-ALL = {"model.safetensors", "model.stablehlo", "model.json", "load_example.py"}  # no PyTorch: it has no such network
+ALL = {
+    "model.safetensors",
+    "model.stablehlo",
+    "model.json",
+    "load_example.py",
+    "read_image.py",
+}  # no PyTorch: it has no such network
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +109,25 @@ assert not [name for name in sys.modules if name.startswith(("jaxtl.", "flax", "
 """
 
 
+def photographs(folder):
+    """Files of every kind that is converted, by their names."""
+    random = np.random.default_rng(1)
+    y, x = np.mgrid[0:300, 0:400]
+    smooth = np.stack([x * 255 // 400, y * 255 // 300, 255 - x // 2], -1).astype(np.uint8)
+    photo, exif = Image.fromarray(smooth), Image.Exif()
+    exif[0x0112] = 6
+    photo.save(folder / "large.jpg", quality=90)
+    photo.save(folder / "turned.jpg", exif=exif)
+    photo.save(folder / "turned.tif", exif=exif)
+    Image.fromarray(random.integers(0, 65536, (9, 11), np.uint16)).save(folder / "sixteen.png")
+    Image.fromarray(random.integers(0, 256, (9, 8, 4), np.uint8)).save(folder / "transparent.png")
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    photo.quantize(16).save(folder / "palette.gif")
+    photo.save(folder / "photo.webp")
+    (folder / "broken.png").touch()
+    return sorted({path.name for path in folder.iterdir() if is_image(path)} - {"broken.png"})
+
+
 def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
     export_module = pytest.importorskip("jax.export")
     out = tmp_path / "out"
@@ -109,16 +135,22 @@ def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
     run = load_run(workdir)
     expected = np.asarray(jax.nn.softmax(logits_of(run)))
     np.save(out / "images.npy", IMAGES)
-    Image.fromarray(IMAGES[2, ..., 0]).save(out / "two.png")
+    kinds = photographs(out)
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, "images.npy", "two.png"], cwd=out, capture_output=True, text=True, check=False
+        [sys.executable, "-c", STRANGER, "images.npy", *kinds, "broken.png"],
+        cwd=out,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and done.stderr == "broken.png: it is empty\n", done.stderr
     with np.load(out / "answers.npz") as file:
         answers = dict(file)
     np.testing.assert_allclose(answers["five"], expected, atol=1e-5, rtol=0)
     np.testing.assert_allclose(answers["one"], expected[:1], atol=1e-5, rtol=0)
-    lines = [f"{row.argmax()} {row.max():.2%}" for row in (*expected, expected[2])]
+    lines = [f"{row.argmax()} {row.max():.2%}" for row in expected]
+    predicted = run.predict([out / kind for kind in kinds], top=1)
+    lines += [f"{answers[0][0]} {answers[0][1]:.2%}" for answers in predicted]
     assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == lines
 
     program = export_module.deserialize(bytearray((out / "model.stablehlo").read_bytes()))

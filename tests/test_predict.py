@@ -19,8 +19,7 @@ from jaxtl import predict as command_line
 from jaxtl.config.flags import load_config
 from jaxtl.data.image_files import image_files
 from jaxtl.report import sheets as contact_sheets
-from jaxtl.runs.finished import load_run
-from jaxtl.runs.predict import predict
+from jaxtl.runs.finished import LoadedRun, load_run
 
 DIGITS = "0123456789"
 
@@ -115,8 +114,8 @@ def test_the_batch_size_changes_nothing(run, folder):
     assert not faults
     files.insert(3, folder / "gone.png")
     told = []
-    one = predict(run, files, batch_size=3, top=99, progress=lambda *done: told.append(done))
-    other = predict(run, files, batch_size=100, top=10)
+    one = run.predict(files, batch_size=3, top=99, progress=lambda *done: told.append(done))
+    other = run.predict(files, batch_size=100, top=10)
     assert one.classes.shape == (8, 10) and told == [(3, 8), (6, 8), (8, 8)]
     assert (one.classes[3] == -1).all() and np.isnan(one.probability[3]).all()
     assert [bool(fault) for fault in one.faults] == [i == 3 for i in range(8)] and "No such file" in one.faults[3]
@@ -132,15 +131,39 @@ def test_one_compilation_for_all_batches(run, folder):
         traced.append(images.shape)
         return run.preprocess(key, images)
 
-    predict(run._replace(preprocess=counted), image_files([str(folder)])[0], batch_size=2)
+    run._replace(preprocess=counted).predict(image_files([str(folder)])[0], batch_size=2)
     assert traced == [(2, 8, 8, 1)]
 
 
+def test_paths_contents_and_arrays_get_the_same_answers(run, folder, images):
+    files, _ = image_files([str(folder)])
+    by_path = run.predict(files, top=3)
+    for others in ([file.read_bytes() for file in files], [str(file) for file in files], images, [*images]):
+        found = run.predict(others, top=3)
+        np.testing.assert_array_equal(found.classes, by_path.classes)
+        np.testing.assert_array_equal(found.probability, by_path.probability)
+    assert run.predict(images).names[:2] == ("image 0", "image 1") and by_path.names[0] == str(files[0])
+    for one in (str(files[0]), files[0], images[0], images[0, ..., 0]):
+        assert [list(run.predict(one, top=3))] == [[by_path[0]]]
+    assert by_path[0][0][0] == DIGITS[by_path.classes[0, 0]]
+    assert str(by_path).splitlines()[0].startswith(f"{files[0]}: {by_path[0][0][0]} ")
+    odd = run.predict([images[0].astype(np.float32)])
+    assert odd[0] == [] and "is an array of float32" in odd.faults[0]
+
+
+def test_the_test_images_as_files_get_the_answers_of_the_run(run, run_dir, tmp_path):
+    test = jaxtl.load_dataset("digits", "test")
+    with (run_dir / "predictions.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    found = run.predict(test.images[: len(lines)], top=1)
+    assert [answers[0][0] for answers in found] == [line["predicted"] for line in lines]
+
+
 def test_nothing_to_predict(run):
-    none = predict(run, [])
+    none = run.predict([])
     assert none.classes.shape == (0, 5) and none.faults == ()
     with pytest.raises(ValueError, match="at least 1"):
-        predict(run, [], top=0)
+        run.predict([], top=0)
 
 
 def test_kinds_of_files_a_list_on_stdin_and_what_cannot_be_read(call, run_dir, images, tmp_path):
@@ -209,7 +232,7 @@ def test_ctrl_c(call, run_dir, folder, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "predict", interrupted)
+    monkeypatch.setattr(LoadedRun, "predict", interrupted)
     assert call("--run", run_dir, folder) == (130, "", "Stopped.\n")
 
 

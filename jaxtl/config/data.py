@@ -5,8 +5,8 @@ from typing import Any
 
 from jaxtl.data.augment import Transform, compose, normalise, resize
 from jaxtl.data.catalogue import DatasetInfo, dataset_info
+from jaxtl.data.options import ImageOptions
 from jaxtl.data.prepare import Splits, prepare
-from jaxtl.data.reading import Reading
 
 
 def data_info(data: Mapping[str, Any]) -> DatasetInfo:
@@ -15,7 +15,7 @@ def data_info(data: Mapping[str, Any]) -> DatasetInfo:
     Raises:
       UserError: there is no such data set, or its folder does not hold what it should.
     """
-    return dataset_info(data["name"], data["dir"] or None, reading(data), download=data["download"])
+    return dataset_info(data["name"], data["dir"] or None, image_options(data), download=data["download"])
 
 
 def has_validation(data: Mapping[str, Any]) -> bool:
@@ -37,7 +37,7 @@ def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], Non
         data["name"],
         data["dir"] or None,
         download=data["download"],
-        reading=reading(data),
+        options=image_options(data),
         classes=data["classes"],
         subset=data["subset"],
         test_subset=data["test_subset"],
@@ -48,9 +48,9 @@ def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], Non
     )
 
 
-def reading(data: Mapping[str, Any]) -> Reading:
+def image_options(data: Mapping[str, Any]) -> ImageOptions:
     """How images of any size are read."""
-    return Reading(
+    return ImageOptions(
         size=data["size"],
         fit=data["fit"],
         test=data["test"],

@@ -13,7 +13,7 @@ from jaxtl.data import tfds
 from jaxtl.data.augment import BORDERS
 from jaxtl.data.catalogue import list_datasets
 from jaxtl.data.decode import Fit
-from jaxtl.data.reading import Stream
+from jaxtl.data.options import Stream
 from jaxtl.models import list_models
 from jaxtl.models.views import TEST_VIEWS
 from jaxtl.train.optimizer import OPTIMIZERS, SCHEDULES

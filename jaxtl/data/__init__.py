@@ -2,6 +2,6 @@
 
 from jaxtl.data.catalogue import load_dataset
 from jaxtl.data.dataset import Dataset
-from jaxtl.data.reading import Reading
+from jaxtl.data.options import ImageOptions
 
-__all__ = ["Dataset", "Reading", "load_dataset"]
+__all__ = ["Dataset", "ImageOptions", "load_dataset"]

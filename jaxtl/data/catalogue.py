@@ -8,7 +8,8 @@ from pathlib import Path
 
 from jaxtl.data import cifar, digits, folder, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
-from jaxtl.data.reading import Reading
+from jaxtl.data.official_files import load_official
+from jaxtl.data.options import ImageOptions
 from jaxtl.errors import UserError
 from jaxtl.runtime.cache import cache_dir
 
@@ -49,7 +50,7 @@ DATASETS: Mapping[str, DatasetInfo] = {
         image_shape=cifar.IMAGE_SHAPE,
         class_names=cifar.CIFAR10.class_names,
         sizes={"train": 50_000, "test": 10_000},
-        load=functools.partial(cifar.load_cifar, cifar.CIFAR10, md5=cifar.OFFICIAL_MD5),
+        load=functools.partial(load_official, cifar.CIFAR10, md5=cifar.OFFICIAL_MD5),
     ),
     "cifar100": DatasetInfo(
         description="60,000 colour photographs of 100 kinds of things, by their fine labels",
@@ -58,7 +59,7 @@ DATASETS: Mapping[str, DatasetInfo] = {
         image_shape=cifar.IMAGE_SHAPE,
         class_names=cifar.CIFAR100.class_names,
         sizes={"train": 50_000, "test": 10_000},
-        load=functools.partial(cifar.load_cifar, cifar.CIFAR100, md5=cifar.OFFICIAL_MD5),
+        load=functools.partial(load_official, cifar.CIFAR100, md5=cifar.OFFICIAL_MD5),
     ),
     "stl10": DatasetInfo(
         description="13,000 colour photographs of 10 kinds of animals and vehicles, from ImageNet",
@@ -67,7 +68,7 @@ DATASETS: Mapping[str, DatasetInfo] = {
         image_shape=stl10.IMAGE_SHAPE,
         class_names=stl10.CLASS_NAMES,
         sizes={"train": 5_000, "test": 8_000},
-        load=functools.partial(stl10.load_stl10, md5=stl10.OFFICIAL_MD5),
+        load=functools.partial(load_official, stl10.STL10, md5=stl10.OFFICIAL_MD5, archive_md5=stl10.ARCHIVE_MD5),
     ),
     "digits": DatasetInfo(
         description="1,797 handwritten digits that come with scikit-learn; the split is jaxtl's own",
@@ -87,7 +88,7 @@ def list_datasets() -> tuple[str, ...]:
 
 
 def dataset_info(
-    name: str, data_dir: str | Path | None = None, reading: Reading = Reading(), *, download: bool = True
+    name: str, data_dir: str | Path | None = None, options: ImageOptions = ImageOptions(), *, download: bool = True
 ) -> DatasetInfo:
     """What is known about the data set ``name``, without decoding its images.
 
@@ -95,16 +96,16 @@ def dataset_info(
       name: one of ``list_datasets()``, or ``tfds:NAME``, ``tfds:NAME:VERSION``, ``tfds:NAME/CONFIG:VERSION``.
       data_dir: the folder of images, where ``name`` is ``"folder"``; that of prepared data sets, where it is of
         tensorflow-datasets, whose own default it has.
-      reading: how images of any size are read.
+      options: how images of any size are read.
       download: whether a data set of tensorflow-datasets is prepared where it is not: nothing is known of it before.
 
     Raises:
       UserError: there is no such data set, or the folder does not hold what it should.
     """
     if name.startswith(tfds.PREFIX):
-        return _tfds_info(name, data_dir, reading, download)
+        return _tfds_info(name, data_dir, options, download)
     if name == folder.NAME:
-        return _folder_info(data_dir, reading)
+        return _folder_info(data_dir, options)
     if name not in DATASETS:
         raise unknown_name("data set", name, (*list_datasets(), tfds.FORM))
     return DATASETS[name]
@@ -116,7 +117,7 @@ def load_dataset(
     data_dir: str | Path | None = None,
     *,
     download: bool = True,
-    reading: Reading = Reading(),
+    options: ImageOptions = ImageOptions(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Load one split of a data set.
@@ -127,7 +128,7 @@ def load_dataset(
       data_dir: where the files lie or shall be downloaded to; default ``$JAXTL_DATA``, else ``data`` in the cache
         folder. See ``dataset_info`` for ``"folder"`` and ``"tfds:NAME"``.
       download: whether to download what ``data_dir`` lacks.
-      reading: how images of any size are read: ``Reading(size=224)``, say.
+      options: how images of any size are read: ``ImageOptions(size=224)``, say.
       progress: is told (images done, images in all) while files are decoded.
 
     Returns:
@@ -136,7 +137,7 @@ def load_dataset(
     Raises:
       UserError: the name or the split is unknown; the files are missing, truncated or altered; the download fails.
     """
-    info = dataset_info(name, data_dir, reading, download=download)
+    info = dataset_info(name, data_dir, options, download=download)
     if split not in info.sizes:
         raise unknown_name(f"split of {name}", split, tuple(info.sizes))
     if data_dir is None:
@@ -144,30 +145,30 @@ def load_dataset(
     return info.load(split, Path(data_dir).expanduser(), download=download, progress=progress)
 
 
-def _folder_info(data_dir: str | Path | None, reading: Reading) -> DatasetInfo:
+def _folder_info(data_dir: str | Path | None, options: ImageOptions) -> DatasetInfo:
     if not data_dir:
         raise UserError("data.dir is empty, but data.name='folder' needs it: name the folder that holds your images.")
-    found = folder.scan(Path(data_dir).expanduser(), reading)
+    found = folder.scan(Path(data_dir).expanduser(), options)
     return DatasetInfo(
         description=f"the images in {found.root}",
         url="",
         licence="the owner's",
-        image_shape=folder.image_shape(found, reading),
+        image_shape=folder.image_shape(found, options),
         class_names=found.class_names,
         sizes={split: len(files.paths) for split, files in found.splits.items()},
-        load=lambda split, data_dir, download, progress: folder.load(found, split, reading, progress),
+        load=lambda split, data_dir, download, progress: folder.load(found, split, options, progress),
     )
 
 
-def _tfds_info(name: str, data_dir: str | Path | None, reading: Reading, download: bool) -> DatasetInfo:
-    found = tfds.find(name, Path(data_dir).expanduser() if data_dir else None, reading, download=download)
+def _tfds_info(name: str, data_dir: str | Path | None, options: ImageOptions, download: bool) -> DatasetInfo:
+    found = tfds.find(name, Path(data_dir).expanduser() if data_dir else None, options, download=download)
     about = found.builder.info
     return DatasetInfo(
         description=next(iter(about.description.strip().splitlines()), found.name),
         url=about.homepage,
         licence=about.redistribution_info.license or "see its home page",
-        image_shape=tfds.image_shape(found, reading),
+        image_shape=tfds.image_shape(found, options),
         class_names=found.class_names,
         sizes={split: len(part.positions) for split, part in found.parts.items()},
-        load=lambda split, data_dir, download, progress: tfds.load(found, split, reading, progress),
+        load=lambda split, data_dir, download, progress: tfds.load(found, split, options, progress),
     )

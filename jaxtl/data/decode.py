@@ -1,11 +1,15 @@
-"""Image files of any kind as uint8 RGB, by Pillow: what cannot be decoded is told in a few words, never a crash.
+"""Image files as uint8 RGB or grey, of one size: the way in which every image is read.
 
-What becomes of the kinds:
+Training, ``predict``, ``evaluate`` and exported programs all read by `read_image`. This module needs NumPy and Pillow
+alone: an export holds a copy of it.
 
-- The EXIF orientation is applied; colour profiles are not.
-- Grey, palette, CMYK and YCbCr images become RGB; transparent pixels are laid over white.
-- 16 bits a channel become 8, the upper ones; of an animation the first frame is taken.
-- More than `MOST_PIXELS` are refused from the header, before any is decoded.
+- JPEG, PNG, GIF, BMP, WebP, TIFF and PPM are read, whatever the suffix; no other format is tried.
+- The EXIF orientation is applied. Colour profiles are not.
+- Grey, palette, CMYK and YCbCr images become RGB. Transparent pixels are laid over white.
+- Of 16 bits a channel, the upper 8 are taken. Images of 32 bits a channel are refused: nothing says what is white.
+- Of an animation the first frame is taken.
+- A large JPEG is decoded at a half, a quarter or an eighth of its size where that leaves twice the pixels wanted.
+- The limits below are checked before pixels are decoded, so that a small file cannot take all memory or time.
 """
 
 import io
@@ -19,32 +23,39 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from jaxtl.errors import UserError
-
 Fit = Literal["crop", "stretch"]
 
-# The suffixes by which a file of a folder counts as an image, as far as Pillow reads them everywhere.
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jfif")
+# The suffixes by which a file of a folder counts as an image, and what Pillow calls the formats behind them.
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 
-MOST_PIXELS = 100_000_000  # a third of a gigabyte as RGB
-MOST_BYTES = 1 << 30
+MOST_BYTES = 1 << 30  # of a file
+MOST_SIDE = 100_000  # pixels; Pillow takes memory for every row, however short
+MOST_PIXELS = 100_000_000
+MOST_PIXELS_OF = {"WEBP": 40_000_000}  # its decoder holds three copies at once
+MOST_SCANNED_PIXELS = 2_000_000_000  # pixels times scans of a progressive JPEG, each of which takes its time
 
 # Pillow warns of large pictures and odd metadata; whatever counts arrives as an exception or is checked below. Set once
 # and not around each call, because the warning filters are not safe to change in several threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class Undecodable(UserError):  # noqa: N818 - it names the file, not a failure of ours
-    """The file is no image that can be used; the message is the reason, without the file's name."""
+class Undecodable(ValueError):  # noqa: N818 - it describes the file, not a failure of the program
+    """The file is not an image that can be used; the message is the reason, without the file's name."""
 
 
 def read_image(
-    file: str | os.PathLike[str] | bytes, size: tuple[int, int] | None = None, *, fit: Fit = "crop", channels: int = 3
+    source: str | os.PathLike[str] | bytes | np.ndarray,
+    size: tuple[int, int] | None = None,
+    *,
+    fit: Fit = "crop",
+    channels: int = 3,
 ) -> np.ndarray:
-    """Decode an image, brought to a size.
+    """Decode an image and bring it to a size.
 
     Args:
-      file: its path, or its content.
+      source: the path of a file, its content, or pixels: uint8 or uint16 ``[H, W]``, uint8 ``[H, W, 1]`` (grey),
+        ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA).
       size: (height, width) in pixels; ``None`` keeps the image's own.
       fit: ``"crop"`` scales the image until it covers the size and takes the middle; ``"stretch"`` scales both sides
         to the size, whatever the proportions. The filter is bilinear with antialiasing.
@@ -54,14 +65,17 @@ def read_image(
       uint8 ``[H, W, channels]``.
 
     Raises:
-      Undecodable: the file cannot be read or decoded, or has more than ``MOST_PIXELS``.
+      Undecodable: the file cannot be read or decoded, or is beyond a limit of this module.
     """
-    content = file if isinstance(file, bytes) else read_content(file)
+    if isinstance(source, np.ndarray):
+        return _framed(_of_pixels(source), size, fit, channels)
+    content = source if isinstance(source, bytes) else read_content(source)
     if not content:
         raise Undecodable("it is empty")
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            return _decode(image, size, fit, channels)
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            _check_limits(image, content)
+            return _framed(image, size, fit, channels)
     except Undecodable:
         raise
     except Image.DecompressionBombError as error:
@@ -78,63 +92,62 @@ def read_content(file: str | os.PathLike[str]) -> bytes:
     """The content of a file.
 
     Raises:
-      Undecodable: it cannot be read, is no regular file (a pipe would be waited for), or is larger than any image.
+      Undecodable: it cannot be read, is not a regular file (a pipe would be waited for), or is larger than any image.
     """
     try:
         status = Path(file).stat()
         if not stat.S_ISREG(status.st_mode):
-            raise Undecodable("it is no regular file")
+            raise Undecodable("it is not a regular file")
         if status.st_size > MOST_BYTES:
             raise Undecodable(f"it has {status.st_size:,} bytes, more than the {MOST_BYTES:,} that are allowed")
         return Path(file).read_bytes()
     except OSError as error:
         raise Undecodable(f"it cannot be read ({error.strerror or error})") from error
+    except Undecodable:
+        raise
+    except ValueError as error:  # a name with a zero byte
+        raise Undecodable(f"it cannot be read ({error})") from error
 
 
-def shown(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed and written, whatever bytes its name has."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
-
-
-def image_size(file: str | os.PathLike[str]) -> tuple[int, int]:
-    """(height, width) of an image as ``read_image`` would return it, from its header alone.
-
-    Raises:
-      Undecodable: there is no such header.
-    """
-    try:
-        with Image.open(io.BytesIO(read_content(file))) as image:
-            width, height = image.size
-            return (width, height) if _is_turned(image) else (height, width)
-    except Exception as error:
-        raise Undecodable("it is not an image of a known format") from error
-
-
-def _decode(image: Image.Image, size: tuple[int, int] | None, fit: Fit, channels: int) -> np.ndarray:
+def _check_limits(image: Image.Image, content: bytes) -> None:
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise Undecodable(f"it has {width:,} x {height:,} pixels, more than the {MOST_PIXELS:,} that are allowed")
+    pixels, most = width * height, MOST_PIXELS_OF.get(image.format or "", MOST_PIXELS)
+    if pixels > most:
+        raise Undecodable(f"it has {width:,} x {height:,} pixels, more than the {most:,} that are allowed")
+    if max(width, height) > MOST_SIDE:
+        raise Undecodable(f"it has {width:,} x {height:,} pixels; no side may have more than {MOST_SIDE:,}")
+    is_jpeg = image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
+    scans = content.count(b"\xff\xda") if is_jpeg else 1  # the mark of a scan; its pixels cannot hold these two bytes
+    if pixels * scans > MOST_SCANNED_PIXELS:
+        raise Undecodable(f"it has {width:,} x {height:,} pixels in {scans:,} scans, which take too long to decode")
+
+
+def _of_pixels(pixels: np.ndarray) -> Image.Image:
+    grey = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    kinds = {(np.dtype(np.uint8), 2), (np.dtype(np.uint16), 2), (np.dtype(np.uint8), 3)}
+    if (grey.dtype, grey.ndim) not in kinds or not grey.size or (grey.ndim == 3 and grey.shape[2] not in (3, 4)):
+        raise Undecodable(
+            f"it is an array of {pixels.dtype} of shape {list(pixels.shape)}, not uint8 [H, W, 1, 3 or 4] or [H, W]"
+        )
+    return Image.fromarray(np.ascontiguousarray(grey))
+
+
+def _framed(image: Image.Image, size: tuple[int, int] | None, fit: Fit, channels: int) -> np.ndarray:
     if size is not None:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size for a fraction of the time. What is left
         # to the filter below is still a reduction by two or more, which hides the difference.
-        wanted = size[::-1] if _is_turned(image) else size
-        scales = wanted[0] / height, wanted[1] / width
-        least = max(scales)
-        image.draft(None, (math.ceil(2 * least * width), math.ceil(2 * least * height)))
-    upright = ImageOps.exif_transpose(image)
-    upright = _rgb(upright)
+        is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # height and width will be exchanged
+        wanted = size[::-1] if is_turned else size
+        least = max(wanted[0] / image.height, wanted[1] / image.width)
+        image.draft(None, (math.ceil(2 * least * image.width), math.ceil(2 * least * image.height)))
+    ImageOps.exif_transpose(image, in_place=True)
+    upright = _rgb(image)
     if channels == 1:
         upright = upright.convert("L")
     if size is not None and size != (upright.height, upright.width):
         upright = upright.resize(size[::-1], Image.Resampling.BILINEAR, box=_box(upright, size, fit))
     pixels = np.asarray(upright, np.uint8)
     return pixels[..., np.newaxis] if channels == 1 else pixels
-
-
-def _is_turned(image: Image.Image) -> bool:
-    """Whether the EXIF orientation exchanges height and width."""
-    return image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
 
 
 def _box(image: Image.Image, size: tuple[int, int], fit: Fit) -> tuple[float, float, float, float]:
@@ -149,16 +162,14 @@ def _box(image: Image.Image, size: tuple[int, int], fit: Fit) -> tuple[float, fl
 
 def _rgb(image: Image.Image) -> Image.Image:
     """The image as RGB."""
-    if image.mode.startswith("I"):  # 16 bits, or 32 in which 16 were stored
-        values = np.asarray(image)
-        if values.dtype.itemsize > 2 and (values.min() < 0 or values.max() > 65535):
-            raise Undecodable("its pixels have more than 16 bits")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise Undecodable("its pixels are floating-point numbers, whose range no header tells")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # which Pillow scales to 16 bits
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
+        raise Undecodable(f"its pixels are {kind}, and nothing says which of them is white; save it with 8 or 16 bits")
     if image.has_transparency_data:
-        coloured = image.convert("RGBA")
+        coloured = image if image.mode == "RGBA" else image.convert("RGBA")
         white = Image.new("RGB", coloured.size, "white")
         white.paste(coloured, mask=coloured)
         return white
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -1,30 +1,36 @@
 """A folder of one's own images: ``root/class/*`` or ``root/{train,val,test}/class/*``, of any sizes and kinds.
 
-Nothing is passed over silently: what is left out or looks wrong becomes a `Remark` of the data set.
+Nothing is passed over silently: what is left out or looks wrong becomes a `Remark` of the data set. A folder that could
+mean two things is refused, with what was understood.
 """
 
-import functools
+import contextlib
 import os
+import re
 import time
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxtl.data.dataset import Dataset, Remark
-from jaxtl.data.decode import SUFFIXES, Fit, Undecodable, image_size, read_content, read_image, shown
+from jaxtl.data.decode import Undecodable, read_content, read_image
 from jaxtl.data.decode_all import Progress, decode_all
-from jaxtl.data.decoded_before import DecodedBefore
-from jaxtl.data.reading import Reading
+from jaxtl.data.image_files import HIDDEN, composed, entries, images_below, is_image, shown
+from jaxtl.data.options import ImageOptions
 from jaxtl.data.split import stratified_split
+from jaxtl.data.stored import ImageReader
 from jaxtl.errors import UserError
 
 NAME = "folder"
 
-# What the folders of the splits are called; where there is a folder for validation and none for the test, that is it.
+# What the folders of the splits are called.
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+# Names that people give to splits, and hardly to classes: test1, seg_train, val_images.
+_LIKE_A_SPLIT = re.compile(r"(.*[_\- ])?(train(ing)?|val(id(ation)?)?|test(ing)?)\d*([_\- ].*)?", re.IGNORECASE)
+
+_PASSED_OVER = "passed over"
 
 
 class Files(NamedTuple):
@@ -37,6 +43,10 @@ class Files(NamedTuple):
 
     paths: tuple[str, ...]
     labels: np.ndarray
+
+    def chosen(self, indices: np.ndarray) -> "Files":
+        """Those at some indices."""
+        return Files(tuple(self.paths[i] for i in indices), self.labels[indices])
 
 
 class ImageFolder(NamedTuple):
@@ -55,7 +65,7 @@ class ImageFolder(NamedTuple):
     remarks: tuple[Remark, ...]
 
 
-def scan(root: Path, reading: Reading) -> ImageFolder:
+def scan(root: Path, options: ImageOptions) -> ImageFolder:
     """Find classes, splits and files; nothing is opened.
 
     A folder without splits is split here, stratified by class. What was found is remembered as long as no folder below
@@ -63,13 +73,13 @@ def scan(root: Path, reading: Reading) -> ImageFolder:
 
     Raises:
       UserError: there is no such folder, it cannot be read, it has fewer than two classes with images, a split has no
-        image, or it cannot be told whether it has splits.
+        image, or it cannot be told what its folders mean.
     """
-    asked = (str(root.absolute()), reading.test, reading.split_seed)
+    asked = (str(root.absolute()), options.test, options.split_seed)
     if asked in _SCANNED and all(_stamp(folder) == stamp for folder, stamp in _SCANNED[asked][1].items()):
         return _SCANNED[asked][0]
     walk = _Walk(root)
-    found = _scan(walk, reading)
+    found = _scan(walk, options)
     stamps = {folder: _stamp(folder) for folder in walk.seen}
     _SCANNED.clear()
     if max(stamps.values()) < time.time_ns() - _SETTLED_NS:
@@ -90,24 +100,24 @@ def _stamp(folder: str) -> int:
         return 0
 
 
-def _scan(walk: "_Walk", reading: Reading) -> ImageFolder:
+def _scan(walk: "_Walk", options: ImageOptions) -> ImageFolder:
     root = walk.root
-    if not walk.exists():
-        raise UserError(f"The folder of images {root} does not exist; correct data.dir.")
     found = {split: walk.classes(folder) for split, folder in walk.splits().items()}
+    walk.refuse_folder_above()
     remarks = walk.remarks
     if "test" not in found and "val" in found:
         found["test"] = found.pop("val")
-        remarks.append(Remark("val", "there is no folder for the test", "it is the test; validation is taken of train"))
+        remarks.append(Remark("val", "there is no test folder", "used as the test; validation is taken from train"))
     class_names = tuple(sorted({name for classes in found.values() for name, paths in classes.items() if paths}))
     for split, classes in found.items():
         empty = [name for name, paths in classes.items() if not paths]
         remarks += [Remark(name, f"the class folder holds no image ({split})", "left out") for name in empty]
     if len(class_names) < 2:
         loose = " (images lie in the folder itself)" if not class_names and walk.has_images(root) else ""
+        only = f" ({class_names[0]})" if class_names else ""
         raise UserError(
-            f"{root} has {len(class_names)} folder(s) of images{loose}, but a classifier needs two classes or more: "
-            "put the images of each class into a folder named after it."
+            f"{root} has {len(class_names)} folder(s) of images{only}{loose}, but a classifier needs two classes or "
+            "more: put the images of each class into a folder named after it, and name the folder that holds these."
         )
     splits = {split: _files(classes, class_names) for split, classes in found.items()}
     for name, count in zip(class_names, np.bincount(splits["train"].labels, minlength=len(class_names)), strict=True):
@@ -115,31 +125,49 @@ def _scan(walk: "_Walk", reading: Reading) -> ImageFolder:
             raise UserError(f"The class {name!r} of {root} has no image to train on; add some, or remove the class.")
     if "test" not in splits:
         everything = splits["train"]
-        rest, held = stratified_split(everything.labels, reading.test, reading.split_seed)
+        rest, held = stratified_split(everything.labels, options.test, options.split_seed)
         if not held.size:
             raise UserError(
-                f"data.test={reading.test} holds out none of the {len(everything.paths)} images of {root}; hold out "
+                f"data.test={options.test} holds out none of the {len(everything.paths)} images of {root}; hold out "
                 "more, or take a folder with a test folder of its own."
             )
-        splits["train"], splits["test"] = (_choose(everything, indices) for indices in (rest, held))
+        splits["train"], splits["test"] = everything.chosen(rest), everything.chosen(held)
     if not splits["test"].paths:
         raise UserError(f"The test folder of {root} holds no image; fill it, or remove it and one will be split off.")
     return ImageFolder(root, class_names, splits, tuple(remarks))
 
 
-def image_shape(folder: ImageFolder, reading: Reading) -> tuple[int, int, int]:
-    """(H, W, 3) of every image once it is read: ``reading.size``, or the size of the first file that can be opened."""
-    if reading.size:
-        return reading.size, reading.size, 3
+def image_shape(folder: ImageFolder, options: ImageOptions) -> tuple[int, int, int]:
+    """(H, W, C) of every image once it is read: ``options.size``, or the size of the first one that can be decoded."""
+    if options.size:
+        return options.size, options.size, options.channels
     for path in folder.splits["train"].paths:
-        try:
-            return (*image_size(folder.root / path), 3)
-        except Undecodable:
-            continue
+        with contextlib.suppress(Undecodable):
+            height, width, _ = read_image(folder.root / path).shape
+            return height, width, options.channels
     raise UserError(f"None of the image files under {folder.root} can be opened; put images there.")
 
 
-def load(folder: ImageFolder, split: str, reading: Reading, progress: Progress | None = None) -> Dataset:
+class FileSource(NamedTuple):
+    """The files below a root, as a ``jaxtl.data.stored.Source``."""
+
+    root: str
+    paths: tuple[str, ...]
+
+    def name(self, position: int) -> str:
+        """The path below the root, as it is shown."""
+        return _relative(self.paths[position])
+
+    def file(self, position: int) -> str:
+        """The path below the root, as it is opened."""
+        return self.paths[position]
+
+    def content(self, position: int) -> bytes:
+        """What the file holds."""
+        return read_content(Path(self.root, self.paths[position]))
+
+
+def load(folder: ImageFolder, split: str, options: ImageOptions, progress: Progress | None = None) -> Dataset:
     """Decode a split, into memory or, where that is too small, just to see that every file can be decoded.
 
     Returns:
@@ -149,19 +177,16 @@ def load(folder: ImageFolder, split: str, reading: Reading, progress: Progress |
       UserError: too many files are undecodable, a class has no image left to train on, or no size is given and the
         images have different ones.
     """
-    files, shape = folder.splits[split], image_shape(folder, reading)
-    reader = FileReader(str(folder.root), files.paths, shape[:2], reading.fit)
+    files, shape = folder.splits[split], image_shape(folder, options)
+    source = FileSource(str(folder.root), files.paths)
+    reader = ImageReader(source, shape, options.fit, "any" if options.size else "same", str(folder.root))
     images, kept, skipped = decode_all(
-        files.paths,
-        shape,
+        reader,
+        len(files.paths),
+        folder.root,
+        options,
         what=f"image files under {folder.root}",
         in_all=sum(len(each.paths) for each in folder.splits.values()),
-        content=lambda i: read_content(folder.root / files.paths[i]),
-        decode=functools.partial(reader.decode, sized=bool(reading.size)),
-        read=reader,
-        decoded_before=lambda: DecodedBefore(folder.root, reader.description),
-        shown=_relative,
-        reading=reading,
         progress=progress,
     )
     if split == "train" and (lost := sorted({*files.labels} - {*files.labels[kept]})):
@@ -173,51 +198,9 @@ def load(folder: ImageFolder, split: str, reading: Reading, progress: Progress |
         images,
         files.labels[kept],
         folder.class_names,
-        ids=np.array([_relative(files.paths[i]) for i in kept]),
+        ids=np.array([source.name(i) for i in kept]),
         remarks=(*(folder.remarks if split == "train" else ()), *skipped),
     )
-
-
-class FileReader:
-    """Reads the file at a position; small enough to hand to other processes."""
-
-    def __init__(self, root: str, paths: Sequence[str], size: tuple[int, int], fit: Fit) -> None:
-        self._root, self._paths, self._size, self._fit = root, paths, size, fit
-
-    @property
-    def description(self) -> str:
-        """What decoding depends on beside the file."""
-        return f"{self._size[0]}x{self._size[1]} {self._fit}"
-
-    def __call__(self, position: int) -> np.ndarray:
-        """The image, uint8 [H, W, 3].
-
-        Raises:
-          UserError: the file has changed since it was looked at.
-        """
-        try:
-            return read_image(os.path.join(self._root, self._paths[position]), self._size, fit=self._fit)  # noqa: PTH118
-        except Undecodable as error:
-            raise UserError(
-                f"{self._root}/{self._paths[position]} could be decoded when the run began, but no more: {error}; "
-                "restore it and run the same command again."
-            ) from error
-
-    def decode(self, content: bytes, position: int, *, sized: bool) -> np.ndarray:
-        """The image of a content.
-
-        Raises:
-          Undecodable: it is none.
-          UserError: no size was asked for, and it has another than the first image.
-        """
-        image = read_image(content, self._size if sized else None, fit=self._fit)
-        if image.shape[:2] != self._size:
-            (height, width), (H, W) = image.shape[:2], self._size
-            raise UserError(
-                f"The images of {self._root} have different sizes ({self._paths[position]} has {width} x {height} "
-                f"pixels, the first one {W} x {H}); set data.size to bring them to one."
-            )
-        return image
 
 
 class _Walk:
@@ -233,111 +216,141 @@ class _Walk:
         self.root = root
         self.remarks: list[Remark] = []
         self.seen: set[str] = set()
-
-    def exists(self) -> bool:
+        self._inside: dict[str, set[tuple[str, ...]]] = {}  # by class, where in its folder images lie; () is the folder
         try:
-            return self.root.is_dir()
+            exists = root.is_dir()
         except OSError as error:
-            raise _unreadable(self.root, error) from error
+            raise _unreadable(root, error) from error
+        if not exists:
+            raise UserError(f"The folder of images {root} does not exist; correct data.dir.")
 
     def splits(self) -> dict[str, Path]:
         """The folders of the splits; the root as ``train`` where it has none.
 
-        A folder named train that holds images is a class: of vehicles, say.
+        A folder named train that holds images is a class where the others are classes too: of vehicles, for example.
+
+        Raises:
+          UserError: the names say splits and the content does not, or both could be meant.
         """
-        folders, others = self._list(self.root)
-        named = {
-            split: folder for split, names in _SPLITS.items() for folder in folders if folder.name.lower() in names
-        }
-        train = named.get("train")
-        if train is None or not self._list(train)[0] or self.has_images(train):
+        folders, _, _ = self._list(self.root)
+        named: dict[str, Path] = {}
+        for split, names in _SPLITS.items():
+            alike = [folder for folder in folders if folder.name.lower() in names]
+            if len(alike) > 1:
+                raise UserError(
+                    f"{self.root} has the folders {' and '.join(shown(each.name) for each in alike)}, and either could "
+                    f"be the {split} split; rename one of them."
+                )
+            named |= dict(zip((split,), alike, strict=False))
+        others = [folder for folder in folders if folder not in named.values()]
+        with_classes = [split for split, folder in named.items() if self._list(folder)[0]]
+        if "train" not in with_classes:
+            self._refuse_loose_splits(named, folders)
             return {"train": self.root}
-        besides = [folder for folder in folders if folder not in named.values()]
-        if len(named) == 1 and any(self._list(folder)[0] or self.has_images(folder) for folder in besides):
+        if len(named) == 1 and any(self._list(folder)[0] or self.has_images(folder) for folder in others):
             raise UserError(
-                f"{train} may be a split or a class, because it holds folders, and beside it lies "
-                f"{shown(besides[0].name)}; rename it, or move the images of each class together."
+                f"{named['train']} may be a split or a class, because it holds folders, and beside it lies "
+                f"{shown(others[0].name)}; rename it, or move the images of each class together."
             )
-        for place in besides:
-            self._pass_over(place, "it is none of train, val and test")
+        for split, folder in named.items():
+            if split not in with_classes and (images := self._images_in(folder)):
+                raise UserError(
+                    f"{folder} holds {images} images and no class folders, so that nothing says what they show: put "
+                    "them into class folders, or move them out of the folder of images (python -m jaxtl.predict "
+                    "classifies them later)."
+                )
         for place in others:
-            self._pass_over(place, "it lies in no class folder")
-        self._pass_hidden(self.root)
+            self._pass_over(place, "it is none of train, val and test")
+        self._pass_over_loose(self.root)
         return named
+
+    def _refuse_loose_splits(self, named: dict[str, Path], folders: Sequence[Path]) -> None:
+        """Refuse folders named as splits that hold pictures and no classes, unless one may be a class named train."""
+        filled = [folder for folder in folders if self._images_in(folder) or self._list(folder)[0]]
+        loose = [folder for folder in filled if _LIKE_A_SPLIT.fullmatch(folder.name) and self._images_in(folder)]
+        held_out = any(named.get(split) in loose for split in ("val", "test"))
+        if loose and (held_out or all(_LIKE_A_SPLIT.fullmatch(folder.name) for folder in filled)):
+            what = " and ".join(f"{shown(each.name)} ({self._images_in(each)} images)" for each in loose)
+            raise UserError(
+                f"{self.root} was understood as splits without classes: {what}. What the images show must be the name "
+                "of a folder: put them into one folder a class, inside train and test or without these."
+            )
 
     def classes(self, split: Path) -> dict[str, list[str]]:
         """For each class folder the image files below it, relative to the root."""
-        folders, others = self._list(split)
-        for place in others:
-            self._pass_over(place, "it lies in no class folder")
-        self._pass_hidden(split)
+        self._pass_over_loose(split)
         classes: dict[str, list[str]] = {}
-        for folder in folders:
-            name = unicodedata.normalize("NFC", shown(folder.name))
-            classes.setdefault(name, []).extend(sorted(self._images(folder, {self.root.resolve()})))
+        for folder in self._list(split)[0]:
+            name = composed(folder.name)
+            images = list(images_below(folder, self._pass_over, self.root, self.seen))
+            classes.setdefault(name, []).extend(os.path.relpath(path, self.root) for path in images)
+            self._inside.setdefault(name, set()).update(
+                each.relative_to(folder).parts for each in {path.parent for path in images}
+            )
         return classes
 
+    def refuse_folder_above(self) -> None:
+        """Refuse a root whose folders are data sets or splits rather than classes.
+
+        Raises:
+          UserError: a class folder holds folders named as splits, or all hold no images but folders of the same names.
+        """
+        for name, folders in self._inside.items():
+            splits = sorted({each for path in folders for each in path if each.lower() in sum(_SPLITS.values(), ())})
+            if len(splits) > 1:
+                raise UserError(
+                    f"{self.root} was understood as a folder of classes, but {name} holds the folders "
+                    f"{' and '.join(splits)}: if that is the data set, name {self.root / name}."
+                )
+        below = {name: {path[-1] for path in folders if path} for name, folders in self._inside.items()}
+        if len(below) < 2 or any(() in folders for folders in self._inside.values()):
+            return
+        shared = {each for each in set.intersection(*below.values()) if not any(letter.isdigit() for letter in each)}
+        if len(shared) > 1:
+            raise UserError(
+                f"{self.root} was understood as a folder of the classes {_some(sorted(below))}, but each of them holds "
+                f"no image, only folders, and {_some(sorted(shared))} are in all of them: if these are the classes, "
+                "name the folder that holds them."
+            )
+        self.remarks += [
+            Remark(name, f"the class has no image of its own, only the folders {_some(sorted(inside))}", "one class")
+            for name, inside in below.items()
+            if len(inside) > 1
+        ]
+
     def has_images(self, folder: Path) -> bool:
-        return any(path.suffix.lower() in SUFFIXES for path in self._list(folder)[1])
+        """Whether image files lie in a folder itself."""
+        return self._images_in(folder) > 0
 
-    def _images(self, folder: Path, above: set[Path]) -> Iterator[str]:
-        """The image files below a folder; links to folders are followed unless they lead back."""
-        real = folder.resolve()
-        if folder.is_symlink() and (real in above or self.root.resolve() in real.parents):
-            self._pass_over(folder, "the link leads back into the folder of images")
-            return
-        if real in above:
-            self._pass_over(folder, "the link leads round in a circle")
-            return
-        try:
-            folders, files = self._list(folder)
-        except UserError as error:
-            self._pass_over(folder, str(error).partition(";")[0])
-            return
-        self._pass_hidden(folder)
-        for file in files:
-            if file.suffix.lower() in SUFFIXES:
-                yield os.path.relpath(file, self.root)
-            else:
-                self._pass_over(file, "its suffix is none of an image")
-        for below in folders:
-            yield from self._images(below, above | {real})
+    def _images_in(self, folder: Path) -> int:
+        return sum(map(is_image, self._list(folder)[1]))
 
-    def _list(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """The folders in a folder and everything else, hidden ones left out, sorted."""
+    def _list(self, folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
         self.seen.add(str(folder))
-        folders: list[Path] = []
-        others: list[Path] = []
-        for entry in _entries(folder):
-            if not entry.name.startswith("."):
-                (folders if _is_folder(entry) else others).append(folder / entry.name)
-        return folders, others
+        try:
+            return entries(folder)
+        except OSError as error:
+            raise _unreadable(folder, error) from error
 
-    def _pass_hidden(self, folder: Path) -> None:
-        for entry in _entries(folder):
-            if entry.name.startswith("."):
-                self._pass_over(folder / entry.name, "it is hidden")
+    def _pass_over_loose(self, folder: Path) -> None:
+        """What lies beside the folders that count."""
+        _, files, hidden = self._list(folder)
+        for path in hidden:
+            self._pass_over(path, HIDDEN)
+        for path in files:
+            self._pass_over(path, "it lies in no class folder")
 
     def _pass_over(self, path: Path, why: str) -> None:
-        self.remarks.append(Remark(_relative(os.path.relpath(path, self.root)), why, "passed over"))
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        return sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise _unreadable(folder, error) from error
+        self.remarks.append(Remark(_relative(os.path.relpath(path, self.root)), why, _PASSED_OVER))
 
 
 def _unreadable(folder: Path, error: OSError) -> UserError:
-    return UserError(f"The folder {folder} cannot be read ({error.strerror or error}); mend its permissions.")
+    return UserError(f"The folder {folder} cannot be read ({error.strerror or error}); fix its permissions.")
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link that leads to itself, say
-        return False
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _files(classes: dict[str, list[str]], class_names: Sequence[str]) -> Files:
@@ -346,11 +359,7 @@ def _files(classes: dict[str, list[str]], class_names: Sequence[str]) -> Files:
     counts = [len(classes.get(name, [])) for name in class_names]
     labels = np.repeat(np.arange(len(class_names)), counts)
     turns = np.concatenate([np.arange(count) for count in counts])
-    return _choose(Files(tuple(paths), labels.astype(np.int32)), np.lexsort((labels, turns)))
-
-
-def _choose(files: Files, indices: np.ndarray) -> Files:
-    return Files(tuple(files.paths[i] for i in indices), files.labels[indices])
+    return Files(tuple(paths), labels.astype(np.int32)).chosen(np.lexsort((labels, turns)))
 
 
 def _relative(path: str) -> str:

@@ -1,13 +1,17 @@
-"""The image files that a person means by files, folders and lists."""
+"""Which image files there are below a folder, and which a person means by files, folders and lists."""
 
 import os
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxtl.data.decode import SUFFIXES, shown
+from jaxtl.data.decode import SUFFIXES
 
 LIST = "-"
+
+# Why a walk passes something over, where that is what a person expects of it.
+HIDDEN, OTHER_SUFFIX = "it is hidden", "its suffix is not that of an image"
 
 
 class Unread(NamedTuple):
@@ -22,42 +26,141 @@ class Unread(NamedTuple):
     reason: str
 
 
-def image_files(named: Sequence[str], listed: Iterable[bytes] = ()) -> tuple[list[Path], list[Unread]]:
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as text that can be printed and written, whatever bytes its name has."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def is_image(name: str | os.PathLike[str]) -> bool:
+    """Whether the suffix is that of an image."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """What lies in a folder: (folders, files and everything else, hidden ones), each sorted by name.
+
+    Raises:
+      OSError: it cannot be read.
+    """
+    folders: list[Path] = []
+    files: list[Path] = []
+    hidden: list[Path] = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        kind = hidden if entry.name.startswith(".") else folders if _is_folder(entry) else files
+        kind.append(folder / entry.name)
+    return folders, files, hidden
+
+
+def images_below(
+    folder: Path,
+    pass_over: Callable[[Path, str], None],
+    root: Path | None = None,
+    seen: set[str] | None = None,
+) -> Iterator[Path]:
+    """The image files in a folder and below it, files before folders, each sorted by name.
+
+    Links to folders are followed unless they lead back.
+
+    Args:
+      folder: where to begin.
+      pass_over: is told (path, why) of everything that is left out.
+      root: a folder above, into which no link may lead either.
+      seen: is given the folders that were listed.
+    """
+    yield from _images_below(
+        folder, pass_over, (root or folder).resolve(), frozenset(), set() if seen is None else seen
+    )
+
+
+def _images_below(
+    folder: Path, pass_over: Callable[[Path, str], None], root: Path, above: frozenset[Path], seen: set[str]
+) -> Iterator[Path]:
+    real = folder.resolve()
+    seen.add(str(folder))
+    if above | {root} != {real} and folder.is_symlink() and (root in (real, *real.parents) or real in root.parents):
+        pass_over(folder, "the link leads back into the folder of images")
+        return
+    if real in above:
+        pass_over(folder, "the link leads round in a circle")
+        return
+    try:
+        folders, files, hidden = entries(folder)
+    except OSError as error:
+        pass_over(folder, f"the folder cannot be read ({error.strerror or error})")
+        return
+    for path in hidden:
+        pass_over(path, HIDDEN)
+    for path in files:
+        if is_image(path):
+            yield path
+        else:
+            pass_over(path, OTHER_SUFFIX)
+    for below in folders:
+        yield from _images_below(below, pass_over, root, above | {real}, seen)
+
+
+def image_files(named: Sequence[str], listed: bytes = b"") -> tuple[list[Path], list[Unread]]:
     """Expand files, folders and lists, in the order in which they are named.
 
     Args:
-      named: a path is taken as it is, whatever its suffix and whether or not it exists: reading it will tell. A folder
-        stands for the files below it whose suffix is one of ``jaxtl.data.decode.SUFFIXES``, sorted by path; hidden
-        ones are left out. ``-`` stands for ``listed``.
-      listed: lines of a list, a path each; empty lines are passed over.
+      named: a path is taken as it is, whatever its suffix and whether or not it exists: reading it will show. A folder
+        stands for the image files below it. ``-`` stands for ``listed``.
+      listed: a list of paths, see ``paths_in``.
 
     Returns:
       The files, and the folders that hold no image or cannot be read.
     """
     paths = []
     for name in named:
-        paths += [os.fsdecode(line.rstrip(b"\r\n")) for line in listed] if name == LIST else [name]
+        paths += paths_in(listed) if name == LIST else [name]
     files: list[Path] = []
     faults: list[Unread] = []
-    for path in (Path(path).expanduser() for path in paths if path):
-        if not path.is_dir():
+
+    def pass_over(path: Path, why: str) -> None:
+        if why not in (HIDDEN, OTHER_SUFFIX):
+            faults.append(Unread(shown(path), why))
+
+    for path in map(_user_path, paths):
+        if not _is_folder(path):
             files.append(path)
             continue
-        below = _below(path, faults)
+        told = len(faults)
+        below = list(images_below(path, pass_over))
         files += below
-        if not below:
+        if not below and len(faults) == told:
             faults.append(Unread(shown(path), "no image lies in this folder"))
     return files, faults
 
 
-def _below(folder: Path, faults: list[Unread]) -> list[Path]:
-    def failed(error: OSError) -> None:
-        faults.append(Unread(shown(error.filename or folder), f"it cannot be read ({error.strerror or error})"))
+def paths_in(listed: bytes) -> list[str]:
+    """The paths in a list: one a line, or separated by zero bytes, as ``find -print0`` writes them.
 
-    found = []
-    for root, folders, names in os.walk(folder, onerror=failed):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(root, name) for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found)
+    The list has the encoding of file names, or UTF-16, as PowerShell writes it. Empty lines are passed over.
+    """
+    marks = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+    even, odd = (listed[start::2].count(0) > len(listed) // 4 + 1 for start in (0, 1))
+    encoding = marks.get(listed[:2], "")
+    if not encoding and even != odd:  # a list without a mark; no names of one letter each are between so many zeros
+        encoding = "utf-16-be" if even else "utf-16-le"
+    if encoding:
+        listed = os.fsencode(listed.decode(encoding, "replace").removeprefix("\ufeff"))
+    listed = listed.removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8
+    lines = listed.split(b"\0") if b"\0" in listed else listed.splitlines()
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def _user_path(path: str) -> Path:
+    return Path(path).expanduser()
+
+
+def _is_folder(path: Path | os.DirEntry[str]) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a link that leads to itself, a name with a zero byte
+        return False
+
+
+def composed(name: str) -> str:
+    """A name in Unicode's composed form, in which the same name from two systems is one."""
+    return unicodedata.normalize("NFC", shown(name))

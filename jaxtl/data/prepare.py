@@ -3,12 +3,12 @@
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtl.data.catalogue import dataset_info, load_dataset
 from jaxtl.data.dataset import Dataset, Remark, first, select_classes, take
-from jaxtl.data.duplicates import duplicates
-from jaxtl.data.reading import Reading
+from jaxtl.data.options import ImageOptions
+from jaxtl.data.overview import overview, remarks_on, repeated
 from jaxtl.data.split import per_class as choose_per_class
 from jaxtl.data.split import stratified_split
 
@@ -22,12 +22,14 @@ class Splits(NamedTuple):
         held out.
       test: images to test on, once.
       remarks: what was noticed about the images.
+      overview: see ``jaxtl.data.overview.overview``.
     """
 
     train: Dataset
     validation: Dataset | None
     test: Dataset
     remarks: tuple[Remark, ...]
+    overview: dict[str, Any]
 
 
 def prepare(
@@ -35,7 +37,7 @@ def prepare(
     data_dir: str | Path | None,
     *,
     download: bool = True,
-    reading: Reading = Reading(),
+    options: ImageOptions = ImageOptions(),
     classes: Sequence[str] = (),
     subset: int = 0,
     test_subset: int = 0,
@@ -50,7 +52,7 @@ def prepare(
       name: see ``load_dataset``.
       data_dir: see ``load_dataset``.
       download: see ``load_dataset``.
-      reading: see ``load_dataset``.
+      options: see ``load_dataset``.
       classes: names of the classes to keep, in the order of their new labels; empty keeps all.
       subset: the first N training images of those classes; 0 takes all.
       test_subset: the first N test images of those classes; 0 takes all.
@@ -66,7 +68,7 @@ def prepare(
 
     def part(split: str, count: int) -> Dataset:
         tell = functools.partial(progress, split) if progress else None
-        dataset = load_dataset(name, split, data_dir, download=download, reading=reading, progress=tell)
+        dataset = load_dataset(name, split, data_dir, download=download, options=options, progress=tell)
         dataset = select_classes(dataset, tuple(classes) or dataset.class_names)
         return first(dataset, count) if count else dataset
 
@@ -74,11 +76,13 @@ def prepare(
     if per_class:
         train = take(train, choose_per_class(train.labels, per_class, split_seed, train.class_names))
     held: Dataset | None
-    if "val" in dataset_info(name, data_dir, reading).sizes:
+    if "val" in dataset_info(name, data_dir, options).sizes:
         held = part("val", 0)
     else:
         rest, indices = stratified_split(train.labels, validation, split_seed)
         train, held = take(train, rest), take(train, indices) if indices.size else None
     parts = {"training": train, **({"validation": held} if held else {}), "test": test}
-    remarks = dict.fromkeys(remark for dataset in parts.values() for remark in dataset.remarks)
-    return Splits(train, held, test, (*remarks, *duplicates(parts)))
+    noticed = dict.fromkeys(remark for dataset in parts.values() for remark in dataset.remarks)
+    groups = repeated(parts)
+    remarks = (*noticed, *remarks_on(groups))
+    return Splits(train, held, test, remarks, overview(parts, remarks, groups))

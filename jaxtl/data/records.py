@@ -3,35 +3,42 @@
 Source: https://github.com/google/array_record. A record is a serialised ``tf.train.Example`` message.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxtl.data.decode import Fit, Undecodable, read_image
 from jaxtl.errors import UserError
 
 _AT_ONCE = 64  # records in memory while the labels are read
 
 
+class Shard(NamedTuple):
+    """A file of records, of which those from ``start`` up to ``stop`` count."""
+
+    path: str
+    start: int
+    stop: int
+
+
 class Records:
-    """The records of one split; small enough to hand to other processes, each of which opens the files anew."""
+    """The records of one split; small enough to hand to other processes, each of which opens the files again."""
 
-    def __init__(self, files: Sequence[str], place: str) -> None:
-        """The records of files.
-
-        Args:
-          files: paths in the order of their records, each with the records to take of it: ``"PATH[0:100]"``.
-          place: the folder of the data set, for error messages.
-        """
-        self._files, self._place = tuple(files), place
+    def __init__(self, shards: Sequence[Shard], place: str) -> None:
+        """The records of ``shards``, in their order; ``place``, the folder of the data set, is for error messages."""
+        self.shards, self._place = tuple(shards), place
         self._source: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_source": None}
 
+    def __len__(self) -> int:
+        return sum(stop - start for _, start, stop in self.shards)
+
     def features(self, positions: Sequence[int]) -> list[Any]:
-        """For each position the features of the record, by name: ``["image"].bytes_list.value[0]`` say.
+        """For each position the features of the record, by name: ``["image"].bytes_list.value[0]`` for example.
 
         Raises:
           UserError: a file is missing or damaged.
@@ -43,7 +50,7 @@ class Records:
             if self._source is None:
                 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-                self._source = ArrayRecordDataSource(list(self._files))
+                self._source = ArrayRecordDataSource([f"{path}[{start}:{stop}]" for path, start, stop in self.shards])
             contents = self._source.__getitems__(list(positions))
             return [tf_example_pb2.Example.FromString(content).features.feature for content in contents]
         except Exception as error:  # the reader promises no narrower type
@@ -60,70 +67,34 @@ class Records:
                 yield features[name].int64_list.value[0]
 
 
-class RecordReader:
-    """Reads the image of a record; it pickles."""
+@dataclasses.dataclass(frozen=True)
+class RecordSource:
+    """The images of some records, as a ``jaxtl.data.stored.Source``.
 
-    def __init__(
-        self,
-        records: Records,
-        positions: np.ndarray,
-        feature: str,
-        image_shape: tuple[int, int, int],
-        fit: Fit,
-        *,
-        sizes: Literal["any", "same", "fixed"],
-        place: str,
-    ) -> None:
-        """The images of some records.
+    Attributes:
+      records: the split.
+      split: its name.
+      positions: int64 [N], which of its records.
+      feature: the name of the feature that is the image.
+    """
 
-        Args:
-          records: the split.
-          positions: int64 [N], which of its records.
-          feature: the name of the feature that is the image.
-          image_shape: (H, W, C) of every image.
-          fit: see ``jaxtl.data.decode.read_image``.
-          sizes: ``"any"``: images are brought to that size; ``"same"``: they must have it, as no size was asked for;
-            ``"fixed"``: the data set says that they have it, and another one is a fault of that image.
-          place: the data set and its split, for error messages.
-        """
-        self._records, self._positions, self._feature = records, positions, feature
-        self._shape, self._fit, self._sizes, self._place = image_shape, fit, sizes, place
+    records: Records
+    split: str
+    positions: np.ndarray
+    feature: str
 
-    def content(self, index: int) -> bytes:
+    def name(self, position: int) -> str:
+        """The split and the place in it: ``train[17]``."""
+        return f"{self.split}[{self.positions[position]}]"
+
+    def file(self, position: int) -> str:
+        """The file that holds the record, relative to the folder of the data set."""
+        starts = np.cumsum([0, *(stop - start for _, start, stop in self.records.shards)])
+        shard = int(np.searchsorted(starts, self.positions[position], "right")) - 1
+        return Path(self.records.shards[shard].path).name
+
+    def content(self, position: int) -> bytes:
         """The encoded image."""
-        (features,) = self._records.features([int(self._positions[index])])
-        values = features[self._feature].bytes_list.value
+        (features,) = self.records.features([int(self.positions[position])])
+        values = features[self.feature].bytes_list.value
         return values[0] if values else b""
-
-    def decode(self, content: bytes, index: int) -> np.ndarray:
-        """The image of a content, uint8 ``image_shape``.
-
-        Raises:
-          Undecodable: it is none, or has not the size that the data set says.
-          UserError: no size was asked for, and it has another than the first image.
-        """
-        H, W, C = self._shape
-        image = read_image(content, (H, W) if self._sizes == "any" else None, fit=self._fit, channels=C)
-        height, width, _ = image.shape
-        if (height, width) != (H, W) and self._sizes == "same":
-            raise UserError(
-                f"The images of {self._place} have different sizes (the one at {self._positions[index]} has {width} x "
-                f"{height} pixels, the first one {W} x {H}); set data.size to bring them to one."
-            )
-        if (height, width) != (H, W):
-            raise Undecodable(f"it has {width} x {height} pixels instead of {W} x {H}")
-        return image
-
-    def __call__(self, index: int) -> np.ndarray:
-        """The image at an index.
-
-        Raises:
-          UserError: it cannot be decoded any more.
-        """
-        try:
-            return self.decode(self.content(index), index)
-        except Undecodable as error:
-            raise UserError(
-                f"{self._place}[{self._positions[index]}] could be decoded when the run began, but no more: {error}; "
-                "restore the data set and run the same command again."
-            ) from error

@@ -1,9 +1,78 @@
-"""Images that lie in files and are decoded when they are asked for: for data sets that outgrow memory."""
+"""Images that lie encoded in files: what reads one of them, and what stands for an array of them."""
 
-from collections.abc import Callable
-from typing import Any
+import dataclasses
+from typing import Any, Literal, Protocol
 
 import numpy as np
+
+from jaxtl.data.decode import Fit, Undecodable, read_image
+from jaxtl.errors import UserError
+
+
+class Source(Protocol):
+    """Encoded images by their position; it pickles, so that other processes can read them."""
+
+    def name(self, position: int) -> str:
+        """What the image is called, as text that can be printed."""
+
+    def file(self, position: int) -> str:
+        """The file that holds it, relative to the folder of the data set."""
+
+    def content(self, position: int) -> bytes:
+        """The encoded image; raises ``Undecodable`` where it cannot be read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageReader:
+    """Reads the image at a position; it pickles.
+
+    Attributes:
+      source: the encoded images.
+      shape: (H, W, C) of every image once it is read.
+      fit: see ``jaxtl.data.decode.read_image``.
+      sizes: ``"any"``: images are brought to that size; ``"same"``: they must have it, because no size was asked for;
+        ``"fixed"``: the data set promises it, and another size is a fault of that image.
+      place: the data set, for error messages.
+    """
+
+    source: Source
+    shape: tuple[int, int, int]
+    fit: Fit
+    sizes: Literal["any", "same", "fixed"]
+    place: str
+
+    def decode(self, content: bytes, position: int) -> np.ndarray:
+        """The image of a content, uint8 ``shape``.
+
+        Raises:
+          Undecodable: it is not an image, or its size is not the one promised.
+          UserError: no size was asked for, and it has another than the first image.
+        """
+        H, W, C = self.shape
+        image = read_image(content, (H, W) if self.sizes == "any" else None, fit=self.fit, channels=C)
+        height, width, _ = image.shape
+        if (height, width) != (H, W) and self.sizes == "same":
+            raise UserError(
+                f"The images of {self.place} have different sizes ({self.source.name(position)} has {width} x {height} "
+                f"pixels, the first one {W} x {H}); set data.size to bring them to one."
+            )
+        if (height, width) != (H, W):
+            raise Undecodable(f"it has {width} x {height} pixels instead of {W} x {H}")
+        return image
+
+    def __call__(self, position: int) -> np.ndarray:
+        """The image at a position.
+
+        Raises:
+          UserError: it cannot be decoded any more.
+        """
+        try:
+            return self.decode(self.source.content(position), position)
+        except Undecodable as error:
+            raise UserError(
+                f"{self.source.name(position)} of {self.place} could be decoded when the run began, but no more: "
+                f"{error}; restore it and run the same command again."
+            ) from error
 
 
 class StoredImages:
@@ -26,21 +95,13 @@ class StoredImages:
 
     def __init__(
         self,
-        read: Callable[[int], np.ndarray],
+        read: Any,
         positions: np.ndarray,
         image_shape: tuple[int, int, int],
         digests: np.ndarray,
         workers: int = 0,
     ) -> None:
-        """Images that a reader finds.
-
-        Args:
-          read: gives the image at a position, uint8 ``image_shape``; it must pickle.
-          positions: int64 ``[N]``, what the reader is asked for.
-          image_shape: (H, W, C).
-          digests: see the class.
-          workers: see the class.
-        """
+        """The images that ``read(position)`` gives at ``positions``, int64 ``[N]``; for the rest see the class."""
         self._read, self._positions, self.digests, self.workers = read, positions, digests, workers
         self.shape = (len(positions), *image_shape)
 

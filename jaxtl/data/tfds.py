@@ -22,10 +22,10 @@ import numpy as np
 from jaxtl.data.dataset import Dataset, Remark
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.data.decode_all import Progress, decode_all
-from jaxtl.data.decoded_before import DecodedBefore
-from jaxtl.data.reading import Reading
-from jaxtl.data.records import RecordReader, Records
+from jaxtl.data.options import ImageOptions
+from jaxtl.data.records import Records, RecordSource, Shard
 from jaxtl.data.split import stratified_split
+from jaxtl.data.stored import ImageReader
 from jaxtl.errors import UserError
 
 PREFIX = "tfds:"
@@ -85,13 +85,13 @@ def name_fault(name: str) -> str | None:
     )
 
 
-def find(name: str, data_dir: Path | None, reading: Reading, *, download: bool) -> Prepared:
+def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: bool) -> Prepared:
     """Find a prepared data set, or prepare it.
 
     Args:
       name: ``tfds:NAME``, ``tfds:NAME:VERSION``, ``tfds:NAME/CONFIG`` or ``tfds:NAME/CONFIG:VERSION``.
       data_dir: the folder of prepared data sets; by default tensorflow-datasets' own.
-      reading: how a test is split off where the data set has none.
+      options: how a test is split off where the data set has none.
       download: whether to prepare it where it is not.
 
     Raises:
@@ -104,7 +104,7 @@ def find(name: str, data_dir: Path | None, reading: Reading, *, download: bool) 
         info = builder.info
         image, label = _features(name, info)
         folder = Path(str(builder.data_dir))
-        parts, remarks = _parts(name, builder, label, reading)
+        parts, remarks = _parts(name, builder, label, options)
         shape, names = info.features[image].shape, tuple(info.features[label].names)
     H, W, C = shape
     fixed = (H or 0, W or 0) if H and W else (0, 0)
@@ -114,36 +114,32 @@ def find(name: str, data_dir: Path | None, reading: Reading, *, download: bool) 
     )
 
 
-def image_shape(prepared: Prepared, reading: Reading) -> tuple[int, int, int]:
+def image_shape(prepared: Prepared, options: ImageOptions) -> tuple[int, int, int]:
     """(H, W, C) of every image once it is read.
 
-    Images that all have one size keep it. Others come to ``reading.size``; without one, the size of the first image
+    Images that all have one size keep it. Others come to ``options.size``; without one, the size of the first image
     that can be decoded must be that of all.
     """
     H, W, C = prepared.image_shape
     if H:
         return H, W, C
-    if reading.size:
-        return reading.size, reading.size, C
-    part = prepared.parts["train"]
-    records = _records(prepared.builder, part.split)
-    for position in part.positions:
-        (features,) = records.features([int(position)])
-        try:
-            height, width, _ = read_image(features[prepared.image].bytes_list.value[0], channels=C).shape
-        except Undecodable:
-            continue
-        return height, width, C
+    if options.size:
+        return options.size, options.size, C
+    source = _source(prepared, "train")
+    for i in range(len(source.positions)):
+        with contextlib.suppress(Undecodable):
+            height, width, _ = read_image(source.content(i), channels=C).shape
+            return height, width, C
     raise UserError(f"None of the images of {prepared.name} in {prepared.folder} can be decoded; prepare it again.")
 
 
-def load(prepared: Prepared, split: str, reading: Reading, progress: Progress | None = None) -> Dataset:
+def load(prepared: Prepared, split: str, options: ImageOptions, progress: Progress | None = None) -> Dataset:
     """Decode a split, into memory or, where that is too small, just to see that every image can be decoded.
 
     Args:
       prepared: the data set.
       split: one of its parts.
-      reading: how images of any size are read.
+      options: how images of any size are read.
       progress: is told how far it is.
 
     Returns:
@@ -152,30 +148,16 @@ def load(prepared: Prepared, split: str, reading: Reading, progress: Progress | 
     Raises:
       UserError: a file is missing or damaged, too many images are undecodable, or a class has none left to train on.
     """
-    part, shape = prepared.parts[split], image_shape(prepared, reading)
+    part, source, shape = prepared.parts[split], _source(prepared, split), image_shape(prepared, options)
     labels = _labels(prepared.builder, part.split, prepared.label)[part.positions]
-    records = _records(prepared.builder, part.split)
-    sizes: Literal["any", "same", "fixed"] = "fixed" if prepared.image_shape[0] else "any" if reading.size else "same"
-    place = f"{prepared.name} {part.split}"
-    reader = RecordReader(records, part.positions, prepared.image, shape, reading.fit, sizes=sizes, place=place)
-    files = _files(prepared.builder, part.split)
-    starts = np.cumsum([0, *(stop - start for _, start, stop in files)])
-    names = [f"{part.split}[{position}]" for position in part.positions]
-
-    def file_of(name: str) -> str:
-        position = int(name.rpartition("[")[2][:-1])
-        return Path(files[int(np.searchsorted(starts, position, "right")) - 1][0]).name
-
+    sizes: Literal["any", "same", "fixed"] = "fixed" if prepared.image_shape[0] else "any" if options.size else "same"
     images, kept, skipped = decode_all(
-        names,
-        shape,
+        ImageReader(source, shape, options.fit, sizes, prepared.name),
+        len(part.positions),
+        prepared.folder,
+        options,
         what=f"images of {prepared.name} in {prepared.folder}",
         in_all=sum(len(each.positions) for each in prepared.parts.values()),
-        content=reader.content,
-        decode=reader.decode,
-        read=reader,
-        decoded_before=lambda: DecodedBefore(prepared.folder, f"{part.split} {shape} {reading.fit}", file_of),
-        reading=reading,
         progress=progress,
     )
     if split == "train" and (lost := sorted({*labels.tolist()} - {*labels[kept].tolist()})):
@@ -282,7 +264,7 @@ def _features(name: str, info: Any) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _parts(name: str, builder: Any, label: str, reading: Reading) -> tuple[dict[str, Part], list[Remark]]:
+def _parts(name: str, builder: Any, label: str, options: ImageOptions) -> tuple[dict[str, Part], list[Remark]]:
     """Our splits, and what was noticed about theirs."""
     remarks: list[Remark] = []
     sizes = {str(split): info.num_examples for split, info in builder.info.splits.items() if info.num_examples}
@@ -303,12 +285,12 @@ def _parts(name: str, builder: Any, label: str, reading: Reading) -> tuple[dict[
         parts |= {"test": whole["test"], **({"val": whole[val]} if val else {})}
     elif val:
         parts["test"] = whole[val]
-        remarks.append(Remark(val, "there is no labelled split 'test'", "it is the test"))
+        remarks.append(Remark(val, "there is no labelled split 'test'", "used as the test"))
     else:
-        rest, held = stratified_split(_labels(builder, "train", label), reading.test, reading.split_seed)
+        rest, held = stratified_split(_labels(builder, "train", label), options.test, options.split_seed)
         if not held.size:
             raise UserError(
-                f"data.test={reading.test} holds out none of the {sizes['train']} images of {name}; hold out more."
+                f"data.test={options.test} holds out none of the {sizes['train']} images of {name}; hold out more."
             )
         parts |= {"train": Part("train", rest), "test": Part("train", held)}
     used = {part.split for part in parts.values()}
@@ -320,34 +302,32 @@ def _parts(name: str, builder: Any, label: str, reading: Reading) -> tuple[dict[
     return parts, remarks
 
 
-def _files(builder: Any, split: str) -> list[tuple[str, int, int]]:
-    """The files of a split in order: path, first record and the one after the last."""
-    instructions = builder.info.splits[split].file_instructions
-    return [(str(each.filename), each.skip, each.skip + each.take) for each in instructions]
+def _source(prepared: Prepared, split: str) -> RecordSource:
+    part = prepared.parts[split]
+    return RecordSource(_records(prepared.builder, part.split), part.split, part.positions, prepared.image)
 
 
 def _records(builder: Any, split: str) -> Records:
-    return Records([f"{path}[{start}:{stop}]" for path, start, stop in _files(builder, split)], str(builder.data_dir))
+    files = builder.info.splits[split].file_instructions
+    shards = [Shard(str(each.filename), each.skip, each.skip + each.take) for each in files]
+    return Records(shards, str(builder.data_dir))
 
 
 def _labels(builder: Any, split: str, feature: str) -> np.ndarray:
     """int32 [N], the labels of a split of theirs."""
-    files = tuple(_files(builder, split))
+    records = _records(builder, split)
     try:
-        stamps = tuple(Path(path).stat().st_mtime_ns for path, _, _ in files)
+        stamps = tuple(Path(shard.path).stat().st_mtime_ns for shard in records.shards)
     except OSError:  # reading tells more of it
         stamps = ()
-    return _read_labels(files, str(builder.data_dir), feature, stamps)
+    return _read_labels(records.shards, str(builder.data_dir), feature, stamps)
 
 
 # A start asks for the labels several times, and the records around them are large.
 @functools.lru_cache(maxsize=8)
-def _read_labels(
-    files: tuple[tuple[str, int, int], ...], place: str, feature: str, stamps: tuple[int, ...]
-) -> np.ndarray:
-    records = Records([f"{path}[{start}:{stop}]" for path, start, stop in files], place)
-    count = sum(stop - start for _, start, stop in files)
-    labels = np.fromiter(records.labels(feature, count), np.int32, count)
+def _read_labels(shards: tuple[Shard, ...], place: str, feature: str, stamps: tuple[int, ...]) -> np.ndarray:
+    records = Records(shards, place)
+    labels = np.fromiter(records.labels(feature, len(records)), np.int32, len(records))
     labels.flags.writeable = False
     return labels
 

@@ -18,8 +18,8 @@ from jaxtl.runtime.environment import describe
 from jaxtl.weights import save, write_torch_file
 
 SAFETENSORS, TORCH, PROGRAM = "model.safetensors", "model.pth", "model.stablehlo"
-DESCRIPTION, EXAMPLE = "model.json", "load_example.py"
-NAMES = (SAFETENSORS, TORCH, PROGRAM, DESCRIPTION, EXAMPLE)  # all that a folder of ours may hold
+DESCRIPTION, EXAMPLE, READER = "model.json", "load_example.py", "read_image.py"
+NAMES = (SAFETENSORS, TORCH, PROGRAM, DESCRIPTION, EXAMPLE, READER)  # all that a folder of ours may hold
 
 Entry = dict[str, Any]  # of one file in the description
 
@@ -85,6 +85,7 @@ def _description(run: LoadedRun, entries: dict[str, Entry], left_out: dict[str, 
         "input": {
             "image_shape": run.image_shape,
             "meaning": "height, width, channels; RGB or grey values from 0 to 255",
+            "reading": f"{READER} reads image files exactly as the run's own were read; its first lines say how",
             "fit": data["fit"],
             "mean": data["mean"],
             "std": data["std"],
@@ -104,7 +105,7 @@ def _write_safetensors(run: LoadedRun, folder: Path) -> Entry:
         "options": json.dumps(model["options"]),
         "dtype": model["dtype"],
         "class_names": json.dumps(run.class_names, ensure_ascii=False),
-        "image_shape": json.dumps(run.image_shape),
+        "image_shape": json.dumps(run.input_shape),
         "mean": json.dumps(data["mean"]),
         "std": json.dumps(data["std"]),
         "jaxtl": describe()["jaxtl"],
@@ -115,7 +116,7 @@ def _write_safetensors(run: LoadedRun, folder: Path) -> Entry:
         f"num_classes={len(run.class_names)}",
         f'weights="{SAFETENSORS}"',
         "key=jax.random.key(0)",
-        f"image_shape={run.image_shape}",
+        f"image_shape={run.input_shape}",
         *([f'dtype="{model["dtype"]}"'] if model["dtype"] != "float32" else []),
         *(f"{option}={value!r}" for option, value in model["options"].items()),
     ]
@@ -157,6 +158,7 @@ def _write_program(run: LoadedRun, folder: Path) -> Entry:
     program = export_program(run.model, run.variables, run.preprocess, run.image_shape, fold=fold)
     (folder / PROGRAM).write_bytes(program)
     (folder / EXAMPLE).write_bytes(files("jaxtl.export").joinpath("example.py").read_bytes())
+    (folder / READER).write_bytes(files("jaxtl.data").joinpath("decode.py").read_bytes())  # one way of reading
     return {
         "is": f"preprocessing, network and softmax for {', '.join(PLATFORMS)}, by jax without jaxtl",
         "load": [

@@ -1,27 +1,26 @@
 """Contact sheets of predictions as files, one a page."""
 
 import concurrent.futures
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jaxtl.data.decode import Undecodable, read_image
+from jaxtl.data.decode import Undecodable
 from jaxtl.data.image_files import shown
-from jaxtl.report.answers import Answers
 from jaxtl.report.plots.sheet import PER_PAGE, PIXELS, Shown, contact_sheet
 from jaxtl.report.plots.style import png
-from jaxtl.runs.finished import LoadedRun
+from jaxtl.runs.finished import LoadedRun, Predictions
 from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.machine import cores
 
 
-def write_sheets(path: Path, run: LoadedRun, files: Sequence[Path], answers: Sequence[Answers]) -> list[Path]:
+def write_sheets(path: Path, run: LoadedRun, files: Sequence[Path], answers: Mapping[str, Predictions]) -> list[Path]:
     """Draw the images that were classified, ``PER_PAGE`` a page.
 
     Args:
       path: of the first page; page 2 of ``sheet.png`` is ``sheet-2.png``, and so on.
       run: says how the images are framed: as this run sees them, but with more pixels.
       files: N image files.
-      answers: of each run; a file that none of them answers is left out.
+      answers: of each run by its name; a file that none of them answers is left out.
 
     Returns:
       The pages written; none where no file is left.
@@ -29,22 +28,22 @@ def write_sheets(path: Path, run: LoadedRun, files: Sequence[Path], answers: Seq
     Raises:
       OSError: a page cannot be written.
     """
-    height, width, channels = run.image_shape
+    height, width, _ = run.image_shape
     scale = PIXELS / max(height, width)
     size = max(1, round(scale * height)), max(1, round(scale * width))
 
     def look(i: int) -> Shown | None:
         try:
-            image = read_image(files[i], size, fit=run.config["data"]["fit"], channels=channels)
+            image = run.read(files[i], size)
         except Undecodable:  # it has gone since it was classified
             return None
-        return Shown(image, shown(files[i].name), tuple(next(iter(answer.top(i)), None) for answer in answers))
+        return Shown(image, shown(files[i].name), tuple(next(iter(answer[i]), None) for answer in answers.values()))
 
-    answered = [i for i in range(len(files)) if any(answer.top(i) for answer in answers)]
-    names = [answer.name for answer in answers]
+    answered = [i for i in range(len(files)) if any(answer[i] for answer in answers.values())]
+    names = [*answers]
     starts = range(0, len(answered), PER_PAGE)
     pages = []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
         for page, first in enumerate(starts, start=1):
             pictures = [picture for picture in pool.map(look, answered[first : first + PER_PAGE]) if picture]
             if not pictures:

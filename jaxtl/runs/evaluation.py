@@ -55,7 +55,7 @@ def _refuse_size(run: LoadedRun, image_size: tuple[int, int]) -> None:
     except UserError:
         raise
     except Exception as error:  # a layer whose weights have another shape: flax's error is of no narrower public type
-        H, W, _ = run.image_shape
+        H, W, _ = run.input_shape
         raise UserError(
             f"The network {name} of {run.folder} cannot run at {height} x {width} pixels, because its weights are made "
             f"for {H} x {W}; leave out --size."

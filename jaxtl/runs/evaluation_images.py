@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxtl.config.data import reading
+from jaxtl.config.data import image_options
 from jaxtl.data import folder
 from jaxtl.data.catalogue import dataset_info, load_dataset
 from jaxtl.data.dataset import Dataset, take, unknown_name
@@ -70,8 +70,9 @@ def choose_images(
     source = str(where) if named == folder.NAME else named
     is_own = named == data["name"] and (named != folder.NAME or _same(where, Path(data["dir"])))
     square = image_size[0] == image_size[1]
+    how = image_options({**data, "size": image_size[0] if square else 0})
     # What cannot be read is told with the figures; a run's limit on its share guards a training, not a look at others.
-    how = reading({**data, "size": image_size[0] if square else 0, "undecodable": 1.0})
+    how = dataclasses.replace(how, channels=run.image_shape[2], undecodable=1.0)
     if split == ALL:  # the parts are joined, which images that are decoded when needed are not
         how = dataclasses.replace(how, stream="never")
     sizes = dataset_info(named, where, how).sizes
@@ -80,7 +81,7 @@ def choose_images(
         raise unknown_name(f"split of {named}", split, (*sizes, ALL))
 
     def load(split: str) -> Dataset:
-        return load_dataset(named, split, where, download=data["download"], reading=how, progress=progress)
+        return load_dataset(named, split, where, download=data["download"], options=how, progress=progress)
 
     if of_the_run:
         part, remark = _held_by(run, load("train"), split)

@@ -1,21 +1,79 @@
-"""A finished run, ready to be asked about images: its model, its weights, its way of preprocessing."""
+"""A finished run, ready to be asked about images: its network, its weights, its way of reading them."""
 
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxtl.config import with_defaults
 from jaxtl.config.data import data_info, preprocessing
 from jaxtl.config.tree import plain
 from jaxtl.data.augment import Transform
+from jaxtl.data.decode import Undecodable, read_image
+from jaxtl.data.image_files import shown
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.runs.read_json import damage_explained, read_object
 from jaxtl.runtime.compile_cache import keep_compiled
+from jaxtl.runtime.machine import cores
+from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.checkpoint import read_best
+from jaxtl.train.folded import folded
 
 CONFIG, SUMMARY, CHECKPOINTS = "config.json", "summary.json", "checkpoints"
+
+Image = str | os.PathLike[str] | bytes | np.ndarray
+Progress = Callable[[int, int], None]
+
+_LARGEST_SIDE = 10_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a run takes N images for; ``predictions[i]`` is a list of (class, probability), the most probable first.
+
+    Attributes:
+      names: what each image is called: its path, or its number.
+      class_names: K names.
+      classes: int32 ``[N, k]``, indices into ``class_names``, the most probable first; -1 where the image could not be
+        read.
+      probability: float32 ``[N, k]``, their softmax probabilities, in [0, 1]; NaN where the image could not be read.
+      faults: N reasons why an image could not be read, empty where it could.
+    """
+
+    names: tuple[str, ...]
+    class_names: tuple[str, ...]
+    classes: np.ndarray
+    probability: np.ndarray
+    faults: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, i: int) -> list[tuple[str, float]]:
+        pairs = zip(self.classes[i], self.probability[i], strict=True)
+        return [(self.class_names[k], float(p)) for k, p in pairs if k >= 0]
+
+    def __iter__(self) -> Iterator[list[tuple[str, float]]]:
+        return (self[i] for i in range(len(self)))
+
+    def chosen(self, indices: np.ndarray) -> "Predictions":
+        """Those of some images, int ``[M]``."""
+        names, faults = (tuple(column[i] for i in indices) for column in (self.names, self.faults))
+        return Predictions(names, self.class_names, self.classes[indices], self.probability[indices], faults)
+
+    def __str__(self) -> str:
+        lines = []
+        for name, answers, fault in zip(self.names, self, self.faults, strict=True):
+            lines.append(f"{name}: {fault or ', '.join(f'{of} {100 * p:.1f} %' for of, p in answers)}")
+        return "\n".join(lines)
 
 
 class LoadedRun(NamedTuple):
@@ -28,7 +86,8 @@ class LoadedRun(NamedTuple):
       model: the classifier.
       variables: the weights that were tested, on the default device.
       class_names: K names, in the order of the logits.
-      image_shape: (H, W, C) of the images that ``preprocess`` gets, uint8; decode photographs to that size.
+      image_shape: (H, W, C) of its images as they were read: uint8, what ``read`` gives and ``preprocess`` takes.
+      input_shape: (H, W, C) of what the network takes, after ``preprocess``.
       preprocess: resize and normalisation, ``preprocess(key, images)``; the key is not used.
     """
 
@@ -39,19 +98,115 @@ class LoadedRun(NamedTuple):
     variables: dict[str, Any]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
+    input_shape: tuple[int, int, int]
     preprocess: Transform
 
+    def read(self, image: Image, size: tuple[int, int] | None = None) -> np.ndarray:
+        """An image as the run's own were read, uint8 ``image_shape``, or of another ``size`` (height, width).
 
-def load_run(folder: str | Path) -> LoadedRun:
+        Raises:
+          jaxtl.data.decode.Undecodable: see ``jaxtl.data.decode.read_image``.
+        """
+        H, W, C = self.image_shape
+        return read_image(image, size or (H, W), fit=self.config["data"]["fit"], channels=C)
+
+    def predict(
+        self, images: Image | Sequence[Image], *, top: int = 5, batch_size: int = 64, progress: Progress | None = None
+    ) -> Predictions:
+        """Classify images.
+
+        The network is compiled once, for one batch size: the last batch is padded. Memory holds two batches of images,
+        whatever their number.
+
+        Args:
+          images: N image files by their paths, or their contents, or arrays, see ``jaxtl.data.decode.read_image``; one
+            array uint8 ``[N, H, W, C]``; or a single image.
+          top: how many classes to keep of each image, at least 1.
+          batch_size: images a step, at least 1; fewer where there are fewer images. All devices that can share it
+            evenly compute.
+          progress: is told (images done, images in all) after each batch.
+
+        Returns:
+          Classes and probabilities; an image that cannot be read has no classes and a reason in ``faults``.
+
+        Raises:
+          ValueError: ``batch_size`` or ``top`` is below 1.
+        """
+        if batch_size < 1 or top < 1:
+            raise ValueError(f"batch_size and top are at least 1, got {batch_size} and {top}")
+        chosen = _as_list(images)
+        N, k = len(chosen), min(top, len(self.class_names))
+        batch_size = min(batch_size, N) or 1
+        classes, probability = np.full((N, k), -1, np.int32), np.full((N, k), np.nan, np.float32)
+        faults: list[str] = []
+        mesh = data_mesh(batch_size)
+        split = NamedSharding(mesh, PartitionSpec("data"))
+        model, variables = folded(self.model, self.variables, channels=self.input_shape[2], mesh=mesh)
+        step = _make_step(model, self.preprocess, k)
+        for found in self._decoded(chosen, batch_size):
+            read = [i for i, image in enumerate(found) if isinstance(image, np.ndarray)]
+            if read:
+                batch = np.zeros((batch_size, *self.image_shape), np.uint8)
+                batch[read] = [found[i] for i in read]
+                best, share = (np.asarray(x)[read] for x in step(variables, jax.device_put(batch, split)))
+                at = len(faults) + np.array(read)
+                classes[at], probability[at] = best, share
+            faults += ["" if isinstance(image, np.ndarray) else image for image in found]
+            if progress:
+                progress(len(faults), N)
+        names = tuple(shown(x) if isinstance(x, str | os.PathLike) else f"image {i}" for i, x in enumerate(chosen))
+        return Predictions(names, self.class_names, classes, probability, tuple(faults))
+
+    def _decoded(self, images: Sequence[Image], batch_size: int) -> Iterator[list[np.ndarray | str]]:
+        """Batches of images, one of them ahead; a reason in place of an image that cannot be read."""
+
+        def decode(image: Image) -> np.ndarray | str:
+            try:
+                return self.read(image)
+            except Undecodable as error:
+                return str(error)
+
+        # Threads suffice: Pillow lets go of the interpreter while it decodes.
+        with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
+            ahead = [pool.submit(decode, image) for image in images[:batch_size]]
+            while ahead:
+                images = images[batch_size:]
+                begun, ahead = ahead, [pool.submit(decode, image) for image in images[:batch_size]]
+                yield [future.result() for future in begun]
+
+
+def _as_list(images: Image | Sequence[Image]) -> Sequence[Image]:
+    """One image as a list of one."""
+    if isinstance(images, str | os.PathLike | bytes):
+        return [images]
+    is_one = isinstance(images, np.ndarray) and (
+        images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+    )
+    return [images] if is_one else list(images)  # type: ignore[list-item]  # an array
+
+
+def _make_step(model: Classifier, preprocess: Transform, k: int) -> Any:
+    """The jitted step ``(variables, images) -> (classes [B, k], probability [B, k])``."""
+    unused_key = jax.random.key(0)
+
+    def step(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        logits = jnp.asarray(model.apply(variables, preprocess(unused_key, images), train=False))
+        probability, classes = jax.lax.top_k(jax.nn.softmax(logits), k)
+        return classes.astype(jnp.int32), probability
+
+    return jax.jit(step)
+
+
+def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
     """Read a finished run.
 
     Raises:
-      UserError: the folder is no finished run, or a file of it is missing or damaged.
+      UserError: the folder is not a finished run, or a file of it is missing, damaged or does not fit the others.
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise UserError(f"The run folder {folder} does not exist; give the work folder of a finished run.")
-    for name, what in ((CONFIG, "it is no run folder"), (SUMMARY, "its run is not finished")):
+    for name, what in ((CONFIG, "it is not a run folder"), (SUMMARY, "its run is not finished")):
         if not (folder / name).is_file():
             raise UserError(f"{folder} cannot be used: {what} (it has no {name}); give that of a finished run.")
     with damage_explained(folder / SUMMARY):
@@ -62,13 +217,42 @@ def load_run(folder: str | Path) -> LoadedRun:
         config = with_defaults(plain(content["config"]))
         settings, data = config["model"], config["data"]
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
-        model = model.clone(test_views=settings["test_views"])
         preprocess = preprocessing(data)
         described = content.get("data") or {"image_shape": data_info(data).image_shape}  # older runs: data by name
         height, width, channels = described["image_shape"]
         size = data["size"]
+        for side in (height, width, size or 1):
+            if not (isinstance(side, int) and 0 < side <= _LARGEST_SIDE) or channels not in (1, 3):
+                raise ValueError(f"its images would be {height} x {width} x {channels} or {size}")
     keep_compiled()
     variables = jax.device_put(read_best(folder / CHECKPOINTS))
+    input_shape = (size or height, size or width, channels)
     name = str(summary.get("name") or folder.name)
-    shape = (size or height, size or width, channels)
-    return LoadedRun(folder, name, config, model, variables, class_names, shape, preprocess)
+    run = LoadedRun(
+        folder, name, config, model, variables, class_names, (height, width, channels), input_shape, preprocess
+    )
+    _check_fit(run)
+    return run
+
+
+def _check_fit(run: LoadedRun) -> None:
+    """Check that config and weights belong together, by shapes alone.
+
+    Raises:
+      UserError: they do not.
+    """
+    images = jax.ShapeDtypeStruct((1, *run.image_shape), jnp.uint8)
+
+    def logits(variables: Any, images: jax.Array) -> jax.Array:
+        return jnp.asarray(run.model.apply(variables, run.preprocess(jax.random.key(0), images), train=False))
+
+    try:
+        jax.eval_shape(logits, run.variables, images)
+    except UserError:
+        raise
+    except Exception as error:  # a layer whose weights have another shape: flax's error is of no narrower public type
+        raise UserError(
+            f"The weights in {run.folder / CHECKPOINTS} do not fit the network {run.config['model']['name']} for "
+            f"{len(run.class_names)} classes that {CONFIG} and {SUMMARY} describe: one of them is damaged or of "
+            "another run; restore it, or run the experiment again in a new folder."
+        ) from error

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from jaxtl.data import official_files
-from jaxtl.data.cifar import CIFAR10, CIFAR100, OFFICIAL_MD5, Cifar, Edition, find_cifar, load_cifar
+from jaxtl.data.cifar import CIFAR10, CIFAR100, OFFICIAL_MD5
 from jaxtl.data.dataset import Dataset
+from jaxtl.data.official_files import Edition, Published, find, load_official
 from jaxtl.data.pickles import read_pickled_dict
 from jaxtl.errors import UserError
 
@@ -19,14 +20,14 @@ N = 4  # images in a synthetic batch file
 EDITIONS = [(each, edition) for each in (CIFAR10, CIFAR100) for edition in each.editions]
 
 
-def batch(cifar_set: Cifar, name: str) -> tuple[np.ndarray, list[int]]:
+def batch(cifar_set: Published, name: str) -> tuple[np.ndarray, list[int]]:
     """uint8 images [N, 32, 32, 3] and labels for the file ``name``: the same in both editions, other in every file."""
     rng = np.random.default_rng(list(name.removesuffix(".bin").encode()))
     images = rng.integers(0, 256, (N, 32, 32, 3), np.uint8)
     return images, rng.integers(0, len(cifar_set.class_names), N).tolist()
 
 
-def encoded(cifar_set: Cifar, edition: Edition, name: str) -> bytes:
+def encoded(cifar_set: Published, edition: Edition, name: str) -> bytes:
     images, labels = batch(cifar_set, name)
     pixels = np.stack([images[..., channel].reshape(N, -1) for channel in range(3)], axis=1).reshape(N, 3072)
     fine = cifar_set is CIFAR100
@@ -37,7 +38,7 @@ def encoded(cifar_set: Cifar, edition: Edition, name: str) -> bytes:
     return pickle.dumps({b"batch_label": b"synthetic", b"data": pixels} | entries, protocol=4)
 
 
-def contents(cifar_set: Cifar, edition: Edition) -> dict[str, bytes]:
+def contents(cifar_set: Published, edition: Edition) -> dict[str, bytes]:
     """The synthetic batch files of both splits, by name."""
     return {name: encoded(cifar_set, edition, name) for names in edition.files.values() for name in names}
 
@@ -61,8 +62,8 @@ def write_archive(data_dir: Path, edition: Edition, files: dict[str, bytes]) -> 
     return archive
 
 
-def read(cifar_set: Cifar, split: str, data_dir: Path) -> Dataset:
-    return load_cifar(cifar_set, split, data_dir, download=False, md5=None)
+def read(cifar_set: Published, split: str, data_dir: Path) -> Dataset:
+    return load_official(cifar_set, split, data_dir, download=False, md5=None)
 
 
 @pytest.mark.parametrize("write", [write_folder, write_archive])
@@ -81,14 +82,14 @@ def test_every_edition_gives_the_images_in_the_official_order(tmp_path, cifar_se
 @pytest.mark.parametrize(("cifar_set", "edition"), EDITIONS)
 def test_the_folder_may_be_given_itself(tmp_path, cifar_set, edition):
     folder = write_folder(tmp_path, edition, contents(cifar_set, edition))
-    assert find_cifar(cifar_set, folder) == find_cifar(cifar_set, tmp_path) == (edition, folder)
+    assert find(cifar_set, folder) == find(cifar_set, tmp_path) == (edition, folder)
 
 
 def test_a_folder_goes_before_an_archive(tmp_path):
     python, binary = CIFAR10.editions
     write_archive(tmp_path, python, contents(CIFAR10, python))
     folder = write_folder(tmp_path, binary, contents(CIFAR10, binary))
-    assert find_cifar(CIFAR10, tmp_path) == (binary, folder)
+    assert find(CIFAR10, tmp_path) == (binary, folder)
 
 
 @pytest.mark.parametrize("write", [write_folder, write_archive])
@@ -120,8 +121,8 @@ def test_what_is_missing_is_downloaded(tmp_path, monkeypatch):
         return published.rename(destination)
 
     monkeypatch.setattr(official_files, "fetch", fetch)
-    assert len(load_cifar(CIFAR10, "test", tmp_path, download=True, md5=hashes)) == N
-    assert find_cifar(CIFAR10, tmp_path) == (edition, tmp_path / "cifar-10-python.tar.gz")
+    assert len(load_official(CIFAR10, "test", tmp_path, download=True, md5=hashes)) == N
+    assert find(CIFAR10, tmp_path) == (edition, tmp_path / "cifar-10-python.tar.gz")
 
 
 # --- truncated, altered and hostile files ---
@@ -132,7 +133,7 @@ def test_a_hash_betrays_an_altered_byte(tmp_path, cifar_set, edition):
     files = contents(cifar_set, edition)
     hashes = {name: hashlib.md5(raw).hexdigest() for name, raw in files.items()}
     folder = write_folder(tmp_path, edition, files)
-    assert len(load_cifar(cifar_set, "test", tmp_path, download=False, md5=hashes)) == N
+    assert len(load_official(cifar_set, "test", tmp_path, download=False, md5=hashes)) == N
     (name,) = edition.files["test"]
     altered = bytearray(files[name])
     altered[2000] ^= 1
@@ -140,14 +141,14 @@ def test_a_hash_betrays_an_altered_byte(tmp_path, cifar_set, edition):
     with pytest.raises(
         UserError, match=f"{name} is truncated or altered: its MD5 is .* instead of {hashes[name]}; del"
     ):
-        load_cifar(cifar_set, "test", tmp_path, download=False, md5=hashes)
+        load_official(cifar_set, "test", tmp_path, download=False, md5=hashes)
 
 
 def test_a_hash_betrays_an_altered_archive(tmp_path):
     edition = CIFAR10.editions[1]
     write_archive(tmp_path, edition, contents(CIFAR10, edition))
     with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz is truncated or altered: its MD5"):
-        load_cifar(CIFAR10, "test", tmp_path, download=False, md5=OFFICIAL_MD5)
+        load_official(CIFAR10, "test", tmp_path, download=False, md5=OFFICIAL_MD5)
 
 
 def test_every_official_file_has_a_hash():
@@ -282,14 +283,14 @@ def test_a_member_of_absurd_size_is_not_read(tmp_path, monkeypatch):
     ("split", "per_class", "first_labels"), [("train", 5000, [6, 9, 9, 4, 1]), ("test", 1000, [3, 8, 8, 0, 6])]
 )
 def test_the_real_cifar10(cifar10_dir, split, per_class, first_labels):
-    dataset = load_cifar(CIFAR10, split, cifar10_dir, download=False, md5=OFFICIAL_MD5)
+    dataset = load_official(CIFAR10, split, cifar10_dir, download=False, md5=OFFICIAL_MD5)
     assert dataset.images.shape == (10 * per_class, 32, 32, 3)
     assert np.bincount(dataset.labels).tolist() == [per_class] * 10
     assert dataset.labels[:5].tolist() == first_labels
 
 
 def test_the_first_real_image_has_its_known_pixels(cifar10_dir):
-    image = load_cifar(CIFAR10, "train", cifar10_dir, download=False, md5=OFFICIAL_MD5).images[0]
+    image = load_official(CIFAR10, "train", cifar10_dir, download=False, md5=OFFICIAL_MD5).images[0]
     assert image[0, 0].tolist() == [59, 62, 63]  # red, green, blue of the top left corner
     assert image[0, 1].tolist() == [43, 46, 45]
 
@@ -301,11 +302,11 @@ def test_the_class_names_are_those_of_the_real_cifar10(cifar10_dir):
 
 
 def test_the_real_test_images_in_binary_form_are_the_official_binary_file(cifar10_dir, tmp_path):
-    python = load_cifar(CIFAR10, "test", cifar10_dir, download=False, md5=OFFICIAL_MD5)
+    python = load_official(CIFAR10, "test", cifar10_dir, download=False, md5=OFFICIAL_MD5)
     planes = python.images.transpose(0, 3, 1, 2).reshape(len(python), 3072)
     records = np.hstack([python.labels[:, None].astype(np.uint8), planes])
     write_folder(tmp_path, CIFAR10.editions[1], {"test_batch.bin": records.tobytes()})
-    binary = load_cifar(CIFAR10, "test", tmp_path, download=False, md5=OFFICIAL_MD5)
+    binary = load_official(CIFAR10, "test", tmp_path, download=False, md5=OFFICIAL_MD5)
     assert all(
         np.array_equal(getattr(python, field.name), getattr(binary, field.name)) for field in dataclasses.fields(python)
     )

@@ -2,9 +2,9 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
-from jaxtl.data.decode import MOST_PIXELS, Undecodable, image_size, read_image
+from jaxtl.data.decode import MOST_PIXELS, MOST_SCANNED_PIXELS, Undecodable, read_image
 
 H, W = 30, 40
 
@@ -27,7 +27,7 @@ def test_an_rgb_image_keeps_its_pixels(photo):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_exif_orientation_is_undone(photo, orientation, tmp_path):
+def test_the_exif_orientation_is_undone(photo, orientation):
     # What a camera stores that was held so: the inverse of what a viewer must do.
     stored = {
         1: photo,
@@ -41,10 +41,9 @@ def test_the_exif_orientation_is_undone(photo, orientation, tmp_path):
     }[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = encoded(Image.fromarray(np.ascontiguousarray(stored)), "PNG", exif=exif)
-    assert np.array_equal(read_image(content), photo)
-    (tmp_path / "x.png").write_bytes(content)
-    assert image_size(tmp_path / "x.png") == (H, W)
+    for kind in ("PNG", "TIFF"):
+        content = encoded(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif)
+        assert np.array_equal(read_image(content), photo)
 
 
 GREY = np.linspace(0, 255, H * W).reshape(H, W).astype(np.uint8)
@@ -106,6 +105,11 @@ def test_a_large_jpeg_is_decoded_small_and_hardly_differs():
         (encoded(Image.new("1", (10_001, 10_000)), "PNG"), "pixels"),
         (encoded(Image.new("1", (20_000, 20_000)), "PNG"), "pixels"),
         (encoded(Image.new("F", (3, 3)), "TIFF"), "floating"),
+        (encoded(Image.fromarray(np.full((3, 3), 200, np.int32)), "TIFF"), "32-bit integers"),
+        (encoded(Image.new("1", (1, 200_000)), "PNG"), "no side"),
+        (encoded(Image.new("RGB", (8, 8)), "EPS"), "known format"),
+        (encoded(Image.new("RGB", (8, 8)), "DDS"), "known format"),
+        (encoded(Image.new("L", (8000, 6000)), "WEBP"), "pixels"),
     ],
 )
 def test_what_cannot_be_decoded_says_why(content, reason):
@@ -117,7 +121,38 @@ def test_a_missing_file_says_why(tmp_path):
     with pytest.raises(Undecodable, match="No such file"):
         read_image(tmp_path / "none.jpg")
     with pytest.raises(Undecodable):
-        image_size(tmp_path / "none.jpg")
+        read_image("a\0b.jpg")
+
+
+def test_an_eps_file_starts_no_ghostscript(monkeypatch, tmp_path):
+    def started(*arguments, **options):
+        raise AssertionError("Ghostscript")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    (tmp_path / "evil.jpg").write_bytes(encoded(Image.new("RGB", (8, 8)), "EPS"))
+    with pytest.raises(Undecodable, match="known format"):
+        read_image(tmp_path / "evil.jpg")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_at_once():
+    content = encoded(Image.new("L", (4000, 4000)), "JPEG", progressive=True)
+    start = content.index(b"\xff\xda")
+    scan = content[start : content.index(b"\xff", start + 14)]
+    many = content[:start] + scan * (MOST_SCANNED_PIXELS // 4000**2 + 1) + content[start:]
+    with pytest.raises(Undecodable, match="scans"):
+        read_image(many, (32, 32))
+    assert read_image(content, (32, 32)).shape == (32, 32, 3)
+
+
+def test_arrays_are_framed_as_files_are(photo):
+    content = encoded(Image.fromarray(photo), "PNG")
+    assert np.array_equal(read_image(photo, (15, 15)), read_image(content, (15, 15)))
+    assert np.array_equal(read_image(photo), photo)
+    assert np.array_equal(read_image(GREY), np.repeat(GREY[..., np.newaxis], 3, -1))
+    assert np.array_equal(read_image(GREY[..., np.newaxis], channels=1)[..., 0], GREY)
+    for wrong in (photo.astype(np.float32), photo[..., :2], photo[np.newaxis], photo[:0]):
+        with pytest.raises(Undecodable, match="is an array of"):
+            read_image(wrong)
 
 
 def test_the_limit_is_on_pixels_alone():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxtl.data import Reading, load_dataset
+from jaxtl.data import ImageOptions, load_dataset
 from jaxtl.data.catalogue import dataset_info
 from jaxtl.data.folder import load, scan
 from jaxtl.data.prepare import prepare
@@ -49,8 +49,8 @@ def test_a_folder_of_classes_is_split_stratified_by_seed(tmp_path):
         name.split("/")[0] == train.class_names[label] for name, label in zip(train.ids, train.labels, strict=True)
     )
     assert list(load_dataset("folder", "test", root).ids) == list(test.ids)
-    assert list(load_dataset("folder", "test", root, reading=Reading(split_seed=1)).ids) != list(test.ids)
-    assert len(load_dataset("folder", "test", root, reading=Reading(test=0.5))) == 10
+    assert list(load_dataset("folder", "test", root, options=ImageOptions(split_seed=1)).ids) != list(test.ids)
+    assert len(load_dataset("folder", "test", root, options=ImageOptions(test=0.5))) == 10
 
 
 def test_the_images_are_those_of_the_files(tmp_path):
@@ -83,9 +83,9 @@ def test_a_class_may_be_called_train(tmp_path):
 def test_the_size_is_reached_for_all_proportions(tmp_path):
     root = fill(tmp_path)
     (root / "cat" / "wide.png").write_bytes(picture(99, (5, 50)))
-    info = dataset_info("folder", root, Reading(size=6))
+    info = dataset_info("folder", root, ImageOptions(size=6))
     assert info.image_shape == (6, 6, 3) and info.sizes == {"train": 17, "test": 4}
-    assert load_dataset("folder", "train", root, reading=Reading(size=6)).images.shape == (17, 6, 6, 3)
+    assert load_dataset("folder", "train", root, options=ImageOptions(size=6)).images.shape == (17, 6, 6, 3)
     with pytest.raises(UserError, match=r"different sizes.*data\.size"):
         [load_dataset("folder", split, root) for split in ("train", "test")]
 
@@ -109,8 +109,8 @@ def test_what_is_odd_is_told_and_the_rest_is_read(tmp_path, cache):
         file.truncate(1 << 40)  # a file of holes: it takes no room
     (root / "cat" / os.fsdecode(b"\xff.png")).write_bytes(picture(4))
     for stream in ("never", "always"):
-        reading = Reading(undecodable=0.3, stream=stream)
-        train, test = (load_dataset("folder", split, root, reading=reading) for split in ("train", "test"))
+        options = ImageOptions(undecodable=0.3, stream=stream)
+        train, test = (load_dataset("folder", split, root, options=options) for split in ("train", "test"))
         told = {**remarks_on(train), **remarks_on(test)}
         assert set(told) == {
             "cat/empty.jpg",
@@ -149,7 +149,7 @@ def test_a_class_of_which_nothing_can_be_decoded_is_refused(tmp_path):
     for i in range(3):
         (root / "cow" / f"{i}.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"'cow'.*can be decoded"):
-        load_dataset("folder", "train", root, reading=Reading(undecodable=0.9))
+        load_dataset("folder", "train", root, options=ImageOptions(undecodable=0.9))
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_duplicates_across_the_parts_are_told(tmp_path):
 def test_streamed_images_are_the_same_images(tmp_path, cache):
     root = fill(tmp_path / "images")
     in_memory = load_dataset("folder", "train", root)
-    streamed = load_dataset("folder", "train", root, reading=Reading(stream="always"))
+    streamed = load_dataset("folder", "train", root, options=ImageOptions(stream="always"))
     assert isinstance(streamed.images, StoredImages)
     assert streamed.images.nbytes == in_memory.images.nbytes and streamed.image_shape == in_memory.image_shape
     assert np.array_equal(np.asarray(streamed.images), in_memory.images)
@@ -198,7 +198,7 @@ def test_streamed_images_are_the_same_images(tmp_path, cache):
 
 def test_a_streamed_folder_is_checked_once_and_again_where_a_file_changed(tmp_path, cache, monkeypatch):
     root = fill(tmp_path / "images")
-    folder, reading = scan(root, Reading(stream="always")), Reading(stream="always")
+    folder, options = scan(root, ImageOptions(stream="always")), ImageOptions(stream="always")
     decoded = []
 
     def counting(reader, content, position, *, sized, original=load.__globals__["FileReader"].decode):
@@ -206,13 +206,13 @@ def test_a_streamed_folder_is_checked_once_and_again_where_a_file_changed(tmp_pa
         return original(reader, content, position, sized=sized)
 
     monkeypatch.setattr("jaxtl.data.folder.FileReader.decode", counting)
-    first = load(folder, "train", reading)
+    first = load(folder, "train", options)
     assert len(decoded) == 16
-    again = load(folder, "train", reading)
+    again = load(folder, "train", options)
     assert len(decoded) == 16
     assert np.array_equal(first.images.digests, again.images.digests)
     (root / first.ids[3]).write_bytes(b"")
-    after = load(folder, "train", Reading(stream="always", undecodable=0.5))
+    after = load(folder, "train", ImageOptions(stream="always", undecodable=0.5))
     assert len(decoded) == 17 and len(after) == 15 and remarks_on(after)[first.ids[3]] == "it is empty"
 
 
@@ -236,7 +236,7 @@ def test_a_folder_without_permission_is_told_in_a_sentence(closed):
                 with pytest.raises(UserError, match=r"1 folder\(s\)"):
                     load_dataset("folder", "train", root)
             else:
-                with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); mend its permissions"):
+                with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); fix its permissions"):
                     load_dataset("folder", "train", root)
         finally:
             if was_root:
@@ -263,17 +263,70 @@ def test_a_scan_is_remembered_until_a_folder_changes(tmp_path):
     root = fill(tmp_path)
     for folder in (root, root / "cat", root / "dog"):
         os.utime(folder, (1, 1))  # long ago
-    first = scan(root, Reading())
-    assert scan(root, Reading()) is first
-    assert scan(root, Reading(split_seed=1)) is not first
+    first = scan(root, ImageOptions())
+    assert scan(root, ImageOptions()) is first
+    assert scan(root, ImageOptions(split_seed=1)) is not first
     (root / "cat" / "more.png").write_bytes(picture(1))
-    assert "cat/more.png" in {path for files in scan(root, Reading()).splits.values() for path in files.paths}
+    assert "cat/more.png" in {path for files in scan(root, ImageOptions()).splits.values() for path in files.paths}
 
 
 @pytest.mark.parametrize("record", ["[]", '{"cat/0.png": 3}', "no json", '{"cat/0.png": ["1", 2, 3]}'])
 def test_a_damaged_record_costs_a_pass_and_nothing_else(tmp_path, cache, record):
     root = fill(tmp_path / "images")
-    load_dataset("folder", "train", root, reading=Reading(stream="always"))
+    load_dataset("folder", "train", root, options=ImageOptions(stream="always"))
     for file in (tmp_path / "cache" / "folders").iterdir():
         file.write_text(record)
-    assert len(load_dataset("folder", "train", root, reading=Reading(stream="always"))) == 16
+    assert len(load_dataset("folder", "train", root, options=ImageOptions(stream="always"))) == 16
+
+
+LAYOUTS = {
+    "a stray picture beside the classes of a split": (
+        {"train/daisy": 4, "train/rose": 4, "test/daisy": 2, "test/rose": 2, "train": 1},
+        (("daisy", "rose"), 8, 4),
+    ),
+    "splits of loose pictures": ({"train": 4, "test1": 4}, r"splits without classes: train \(4 images\) and test1"),
+    "names of splits with something added": ({"seg_train": 4, "seg_test": 4}, "splits without classes"),
+    "classes and an unlabelled test": ({"cat": 4, "dog": 4, "test": 3}, r"splits without classes: test \(3 images\)"),
+    "an unlabelled test beside a train folder": (
+        {"train/cat": 4, "train/dog": 4, "test": 3},
+        r"test holds 3 images and no class folders",
+    ),
+    "two names for one split": ({"train/cat": 2, "train/dog": 2, "val/cat": 2, "valid/cat": 2}, "val and valid"),
+    "the folder above the splits": (
+        {"flowers/train/a": 2, "flowers/test/a": 2, "other/train/b": 2, "other/test/b": 2},
+        r"flowers holds the folders test and train: if that is the data set, name .*flowers",
+    ),
+    "the folder above two data sets": (
+        {"raw/daisy": 2, "raw/rose": 2, "small/daisy": 2, "small/rose": 2},
+        "daisy, rose are in all of them",
+    ),
+    "classes in folders of their own": (
+        {"car/2019": 4, "car/2020": 4, "bus/2019": 4, "bus/2020": 4},
+        (("bus", "car"), 12, 4),
+    ),
+    "a class called train": ({"train": 5, "bus": 5}, (("bus", "train"), 8, 2)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_folder_means_what_it_seems_or_is_refused(tmp_path, layout):
+    folders, expected = LAYOUTS[layout]
+    for i, (name, count) in enumerate(folders.items()):
+        fill(tmp_path, count, classes=(name,), seed=100 + i)
+    if isinstance(expected, str):
+        with pytest.raises(UserError, match=expected):
+            load_dataset("folder", "train", tmp_path)
+        return
+    class_names, train, test = expected
+    found = [load_dataset("folder", split, tmp_path) for split in ("train", "test")]
+    assert (found[0].class_names, *map(len, found)) == (class_names, train, test)
+
+
+def test_tiffs_with_an_orientation_have_one_size(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            Image.new("RGB", (16, 12), (i, 0, 0)).save(tmp_path / name / f"{i}.tif", exif=exif)
+    assert load_dataset("folder", "train", tmp_path).image_shape == (16, 12, 3)

@@ -9,7 +9,8 @@ import pytest
 from jaxtl.data import official_files
 from jaxtl.data.catalogue import dataset_info
 from jaxtl.data.dataset import Dataset
-from jaxtl.data.stl10 import ARCHIVE_MD5, ARCHIVE_URL, BINARY, CLASS_NAMES, OFFICIAL_MD5, load_stl10
+from jaxtl.data.official_files import load_official
+from jaxtl.data.stl10 import ARCHIVE_MD5, ARCHIVE_URL, BINARY, CLASS_NAMES, OFFICIAL_MD5, STL10
 from jaxtl.errors import UserError
 
 N = {"train": 4, "test": 3}
@@ -51,7 +52,8 @@ def write_archive(data_dir: Path, files: dict[str, bytes]) -> None:
 
 
 def read(split: str, data_dir: Path, **options: object) -> Dataset:
-    return load_stl10(split, data_dir, **{"download": False, "md5": None, **options})
+    options = {"download": False, "md5": None, "archive_md5": ARCHIVE_MD5, **options}
+    return load_official(STL10, split, data_dir, **options)
 
 
 @pytest.mark.parametrize("write", [write_folder, write_archive])
@@ -107,7 +109,7 @@ def test_nothing_found_says_where_and_what(tmp_path):
     ("change", "message"),
     [
         ({"train_X.bin": encoded(pictures("train"))[:-1]}, r"train_X\.bin is truncated or altered: its 110,591 bytes"),
-        ({"train_X.bin": b""}, r"train_X\.bin is truncated or altered: its 0 bytes are no whole number of images"),
+        ({"train_X.bin": b""}, r"train_X\.bin is truncated or altered: its 0 bytes are not a whole number of images"),
         ({"train_y.bin": bytes([1, 2, 3])}, r"train_y\.bin is truncated or altered: it has 3 labels for 4 images"),
         ({"train_y.bin": bytes([1, 0, 3, 4])}, r"train_y\.bin .*label 0 of image 1 is outside 1\.\.10"),
         ({"train_y.bin": bytes([1, 2, 11, 4])}, r"train_y\.bin .*label 11 of image 2 is outside 1\.\.10"),

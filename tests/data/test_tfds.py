@@ -12,12 +12,12 @@ from jaxtl.config import check, default_config
 from jaxtl.data import tfds
 from jaxtl.data.catalogue import dataset_info, load_dataset
 from jaxtl.data.decode import read_image
+from jaxtl.data.options import ImageOptions
 from jaxtl.data.prepare import prepare as prepare_splits
-from jaxtl.data.reading import Reading
 from jaxtl.errors import UserError
 
 NAME = "tfds:tiny_shapes"
-SMALL = Reading(size=8)
+SMALL = ImageOptions(size=8)
 Image, ClassLabel = tfds_library.features.Image, tfds_library.features.ClassLabel
 
 
@@ -42,7 +42,7 @@ def found(dataset):
 @pytest.mark.parametrize(("split", "count"), [("train", 12), ("test", 6)])
 @pytest.mark.parametrize("name", [NAME, f"{NAME}:1.0.0"])
 def test_pixels_and_labels_are_those_that_were_written(tiny, name, split, count):
-    dataset = load_dataset(name, split, tiny, reading=SMALL)
+    dataset = load_dataset(name, split, tiny, options=SMALL)
     assert found(dataset) == drawn(split, count, (8, 8))
     assert dataset.class_names == tiny_tfds.NAMES
     assert dataset.ids.tolist() == list(range(count)) and dataset.ids.dtype == np.int64
@@ -59,7 +59,7 @@ def test_the_info_is_true(tiny):
 def test_images_of_one_size_stay_as_they_are(tmp_path, channels):
     tiny_tfds.prepare(tmp_path, channels=channels, fixed=True)
     assert dataset_info(NAME, tmp_path, SMALL).image_shape == (12, 12, channels)
-    dataset = load_dataset(NAME, "test", tmp_path, reading=SMALL)
+    dataset = load_dataset(NAME, "test", tmp_path, options=SMALL)
     assert found(dataset) == drawn("test", 6, channels=channels, fixed=True)
 
 
@@ -70,9 +70,9 @@ def test_different_sizes_need_one_to_come_to(tiny):
 
 def test_stored_images_are_the_same_and_pickle(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXTL_CACHE", str(tmp_path))
-    memory = load_dataset(NAME, "train", tiny, reading=SMALL)
+    memory = load_dataset(NAME, "train", tiny, options=SMALL)
     for _ in range(2):  # the second time what could be decoded is known
-        stored = load_dataset(NAME, "train", tiny, reading=Reading(size=8, stream="always"))
+        stored = load_dataset(NAME, "train", tiny, options=ImageOptions(size=8, stream="always"))
         np.asarray(stored.images)  # opens the files, which do not pickle
         assert np.array_equal(np.asarray(pickle.loads(pickle.dumps(stored.images[3:]))), memory.images[3:])
     assert len(list(tmp_path.rglob("*.json"))) == 1
@@ -83,7 +83,7 @@ def test_stored_images_are_the_same_and_pickle(tiny, tmp_path, monkeypatch):
 
 def test_validation_images_validate(tmp_path):
     tiny_tfds.prepare(tmp_path, splits={"train": 12, "validation": 3, "test": 6, "extra": 3})
-    splits = prepare_splits(NAME, tmp_path, reading=SMALL)
+    splits = prepare_splits(NAME, tmp_path, options=SMALL)
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [12, 3, 6]
     assert [tuple(remark) for remark in splits.remarks] == [
         ("extra", "the split is none of train, validation and test", "passed over")
@@ -93,16 +93,16 @@ def test_validation_images_validate(tmp_path):
 @pytest.mark.parametrize("splits", [{"train": 12, "validation": 6}, {"train": 12, "validation": 6, "test": 3}])
 def test_validation_images_are_the_test_where_it_has_no_labels(tmp_path, splits):
     tiny_tfds.prepare(tmp_path, splits=splits, labels={"test": -1})
-    dataset = load_dataset(NAME, "test", tmp_path, reading=SMALL)
+    dataset = load_dataset(NAME, "test", tmp_path, options=SMALL)
     assert found(dataset) == drawn("validation", 6, (8, 8))
-    problems = {remark.problem for remark in load_dataset(NAME, "train", tmp_path, reading=SMALL).remarks}
+    problems = {remark.problem for remark in load_dataset(NAME, "train", tmp_path, options=SMALL).remarks}
     assert "there is no labelled split 'test'" in problems
     assert ("the images of this split have no labels" in problems) == ("test" in splits)
 
 
 def test_a_test_is_split_off(tmp_path):
     tiny_tfds.prepare(tmp_path, splits={"train": 15})
-    train, test = (load_dataset(NAME, split, tmp_path, reading=SMALL) for split in ("train", "test"))
+    train, test = (load_dataset(NAME, split, tmp_path, options=SMALL) for split in ("train", "test"))
     assert dataset_info(NAME, tmp_path, SMALL).sizes == {"train": 12, "test": 3}
     assert sorted(found(train) + found(test)) == drawn("train", 15, (8, 8))
     assert sorted([*train.ids, *test.ids]) == list(range(15))
@@ -121,12 +121,12 @@ def test_without_training_images_there_is_nothing_to_learn(tmp_path):
 def test_the_supervised_keys_choose(tmp_path):
     features = {"other": Image(), "image": Image(), "label": ClassLabel(names=tiny_tfds.NAMES)}
     tiny_tfds.prepare(tmp_path, features=features)
-    assert found(load_dataset(NAME, "test", tmp_path, reading=SMALL)) == drawn("test", 6, (8, 8))
+    assert found(load_dataset(NAME, "test", tmp_path, options=SMALL)) == drawn("test", 6, (8, 8))
 
 
 def test_the_only_image_and_the_only_label_are_taken(tmp_path):
     tiny_tfds.prepare(tmp_path, supervised=None)
-    assert found(load_dataset(NAME, "test", tmp_path, reading=SMALL)) == drawn("test", 6, (8, 8))
+    assert found(load_dataset(NAME, "test", tmp_path, options=SMALL)) == drawn("test", 6, (8, 8))
 
 
 def test_anything_else_is_no_classification(tmp_path):
@@ -141,12 +141,12 @@ def test_anything_else_is_no_classification(tmp_path):
 
 def test_an_undecodable_image_is_skipped_and_told(tmp_path):
     tiny_tfds.prepare(tmp_path, damaged=(4,))
-    dataset = load_dataset(NAME, "train", tmp_path, reading=Reading(size=8, undecodable=0.1))
+    dataset = load_dataset(NAME, "train", tmp_path, options=ImageOptions(size=8, undecodable=0.1))
     (remark,) = dataset.remarks
     (lost,) = set(range(12)) - set(dataset.ids.tolist())
     assert remark.place == f"train[{lost}]" and remark.consequence == "skipped"
     with pytest.raises(UserError, match=r"1 of the 18 images of tfds:tiny_shapes/1\.0\.0 in .* cannot be decoded"):
-        load_dataset(NAME, "train", tmp_path, reading=Reading(size=8, undecodable=0.0))
+        load_dataset(NAME, "train", tmp_path, options=ImageOptions(size=8, undecodable=0.0))
 
 
 @pytest.mark.parametrize("content", [None, b"", bytes(70_000)])
@@ -154,7 +154,7 @@ def test_a_lost_or_damaged_file_is_told(tmp_path, content):
     (shard,) = tiny_tfds.prepare(tmp_path).glob("*train.array_record*")
     shard.unlink() if content is None else shard.write_bytes(content)
     with pytest.raises(UserError, match=r"cannot be read \(.*\): a file is missing or damaged"):
-        load_dataset(NAME, "train", tmp_path, reading=SMALL)
+        load_dataset(NAME, "train", tmp_path, options=SMALL)
 
 
 def test_another_format_names_the_way_out(tmp_path):
@@ -183,13 +183,13 @@ def test_an_unknown_name_gets_a_suggestion(tmp_path):
 def test_with_tensorflow_it_is_prepared(tmp_path, monkeypatch, capfd):
     tiny_tfds.prepare(tmp_path, "TinyUnprepared", write=False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    dataset = load_dataset("tfds:tiny_unprepared", "test", tmp_path, reading=SMALL)
+    dataset = load_dataset("tfds:tiny_unprepared", "test", tmp_path, options=SMALL)
     assert found(dataset) == drawn("test", 6, (8, 8))
     assert capfd.readouterr().out == ""
 
 
 def test_reading_is_silent(tiny, capfd):
-    load_dataset(NAME, "test", tiny, reading=SMALL)
+    load_dataset(NAME, "test", tiny, options=SMALL)
     assert capfd.readouterr() == ("", "")
 
 

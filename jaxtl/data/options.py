@@ -9,16 +9,16 @@ Stream = Literal["auto", "always", "never"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """How images of any size are read; data sets of one size leave it all alone.
+class ImageOptions:
+    """How images of any size are read; data sets of one size ignore it.
 
     Attributes:
       size: height and width to decode to, in pixels; 0: as they are, which must then be the same for all.
-      fit: how other proportions come to a square, see ``jaxtl.data.decode.read_image``.
+      fit: how non-square images are resized, see ``jaxtl.data.decode.read_image``.
+      channels: of image files in a folder: 3 for RGB, 1 for grey.
       test: share of the images held out for the test where the collection has no test split, in (0, 1).
       split_seed: seed of that split.
-      undecodable: share of all files that a split may have of undecodable ones, which are then skipped; more are
-        refused; in [0, 1].
+      undecodable: share of all files that may be undecodable and are then skipped; more are refused; in [0, 1].
       stream: decode images when they are needed, epoch after epoch, instead of once into memory: ``"auto"`` where
         they would take more than a quarter of the memory.
       workers: processes that decode streamed images; 0: one a core.
@@ -26,6 +26,7 @@ class Reading:
 
     size: int = 0
     fit: Fit = "crop"
+    channels: int = 3
     test: float = 0.2
     split_seed: int = 0
     undecodable: float = 0.05

@@ -1,0 +1,58 @@
+"""Which files of a streamed data set could be decoded before: a start need not decode them all again."""
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+from jaxtl.runtime.cache import cache_dir
+from jaxtl.runtime.files import write_whole
+
+
+class DecodeCache:
+    """What was found about the files of a folder, kept in the cache folder; it counts while a file is unchanged.
+
+    A lost or damaged cache costs a pass over the files and nothing else.
+    """
+
+    def __init__(self, root: Path, how: str) -> None:
+        """The cache for the folder ``root``, whose images are decoded as ``how`` says."""
+        name = hashlib.sha256(f"{root.resolve()}\n{how}".encode(errors="surrogateescape")).hexdigest()[:32]
+        self._root, self._path, self._changed = root, cache_dir() / "folders" / f"{name}.json", False
+        found = {}
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            found = json.loads(self._path.read_text())
+        known = found.items() if isinstance(found, dict) else ()
+        self._entries = {name: entry for name, entry in known if _is_entry(entry)}
+
+    def get(self, name: str, file: str) -> tuple[bytes, str] | None:
+        """(digest, fault) of the image ``name`` in ``file``, or ``None`` where it must be decoded."""
+        entry = self._entries.get(name)
+        if entry is None or entry[0] != self._stamp(file):
+            return None
+        return bytes.fromhex(entry[1]), entry[2]
+
+    def put(self, name: str, file: str, digest: bytes, fault: str) -> None:
+        """Remember an image."""
+        self._entries[name] = [self._stamp(file), digest.hex(), fault]
+        self._changed = True
+
+    def save(self) -> None:
+        """Write the cache; a full disk is no reason to stop."""
+        if self._changed:
+            with contextlib.suppress(OSError):
+                write_whole(self._path, json.dumps(self._entries).encode())
+
+    def _stamp(self, file: str) -> str:
+        """What changes when a file does."""
+        try:
+            status = (self._root / file).stat()
+        except OSError:
+            return ""
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _is_entry(value: object) -> bool:
+    if not (isinstance(value, list) and len(value) == 3 and all(isinstance(part, str) for part in value)):
+        return False
+    return (all(letter in "0123456789abcdef" for letter in value[1]) and len(value[1]) == 32) or not value[1]

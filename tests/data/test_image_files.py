@@ -1,0 +1,42 @@
+import pytest
+
+from jaxtl.data.image_files import image_files, paths_in
+
+NAMES = ["a b.png", "Ä花.jpg", "x/y.png"]
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "\n".join(NAMES).encode(),
+        "\r\n".join([*NAMES, ""]).encode(),
+        "\0".join([*NAMES, ""]).encode(),
+        b"\xef\xbb\xbf" + "\n".join(NAMES).encode(),
+        "\n".join(NAMES).encode("utf-16"),
+        "\r\n".join([*NAMES, ""]).encode("utf-16-le"),
+        b"\xfe\xff" + "\n".join(NAMES).encode("utf-16-be"),
+    ],
+    ids=["lines", "Windows", "zeros", "UTF-8 with a mark", "UTF-16", "UTF-16 without a mark", "UTF-16 big-endian"],
+)
+def test_lists_of_every_kind(listed):
+    assert paths_in(listed) == NAMES
+    assert [str(file) for file in image_files(["-"], listed)[0]] == NAMES
+
+
+def test_an_empty_list():
+    assert paths_in(b"") == paths_in(b"\n\0") == []
+
+
+def test_linked_folders_are_followed_and_circles_told(tmp_path):
+    folder, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    for place in (folder, elsewhere):
+        (place / "deep").mkdir(parents=True)
+        (place / "deep" / "x.png").touch()
+    (folder / "linked").symlink_to(elsewhere)
+    (elsewhere / "circle").symlink_to(elsewhere)
+    (folder / "notes.txt").touch()
+    files, faults = image_files([str(folder)])
+    assert [str(file.relative_to(folder)) for file in files] == ["deep/x.png", "linked/deep/x.png"]
+    assert [(fault.path.rpartition("/")[2], fault.reason) for fault in faults] == [
+        ("circle", "the link leads round in a circle")
+    ]

@@ -1,0 +1,75 @@
+import json
+
+import numpy as np
+import pytest
+
+from jaxtl.data.dataset import Dataset
+from jaxtl.data.overview import lines, overview, remarks_on, repeated
+from jaxtl.data.prepare import prepare
+
+
+def dataset(labels, pixels, names=("cat", "dog")):
+    images = np.zeros((len(labels), 2, 2, 3), np.uint8) + np.array(pixels, np.uint8)[:, None, None, None]
+    return Dataset(images, np.array(labels, np.int32), names)
+
+
+@pytest.fixture
+def parts():
+    """Pixel 5 stands in two parts, pixel 2 in two classes of one part, pixel 3 twice in one class."""
+    return {
+        "training": dataset([0, 0, 0, 0, 0, 1, 1], [1, 2, 3, 3, 4, 5, 2]),
+        "validation": dataset([0, 1], [7, 8]),
+        "test": dataset([0, 1, 1], [9, 5, 10]),
+    }
+
+
+def test_images_in_two_parts_or_two_classes(parts):
+    groups = repeated(parts)
+    assert groups == [
+        [("training", "1", "cat"), ("training", "6", "dog")],
+        [("training", "5", "dog"), ("test", "1", "dog")],
+    ]
+    assert [remark.place for remark in remarks_on(groups)] == ["training image 6", "test image 1"]
+    assert remarks_on(groups)[0].problem == "the same image is training image 1, which is cat there and dog here"
+
+
+def test_what_was_read(parts):
+    groups = repeated(parts)
+    found = overview(parts, remarks_on(groups), groups)
+    assert json.loads(json.dumps(found)) == found
+    assert found["parts"] == {"training": [5, 2], "validation": [1, 1], "test": [1, 2]}
+    assert found["image_shape"] == [2, 2, 3] and found["passed_over"] == [] and len(found["repeated"]) == 2
+    assert found["warnings"] == [
+        "1 image stands in more than one part: figures on images that were trained on are too good.",
+        "1 image stands in more than one class.",
+    ]
+    told = lines(found)
+    assert told[0] == "Images: 7 training, 2 validation, 3 test; 2 classes; read as 2 x 2 pixels, RGB."
+    assert [line.split() for line in told[1:4]] == [
+        ["class", "training", "validation", "test"],
+        ["cat", "5", "1", "1"],
+        ["dog", "2", "1", "2"],
+    ]
+    assert [line.startswith("Warning: ") for line in told[4:]] == [True, True]
+
+
+def test_imbalance_and_classes_without_images_are_warned_of(parts):
+    names = ("cat", "dog", "cow")
+    train = dataset([0] * 6 + [1] * 2 + [2] * 3, range(11), names)
+    found = overview({"training": train, "test": dataset([0, 0], [20, 21], names)}, (), ())
+    assert found["warnings"] == [
+        "The classes are unbalanced: cat has 6 training images, dog has 2.",
+        "No test images: dog, cow.",
+    ]
+
+
+def test_many_classes_are_summed_up():
+    names = tuple(f"c{i}" for i in range(30))
+    part = dataset([*range(30), *range(10)], range(40), names)
+    told = lines(overview({"training": part, "test": dataset(range(30), range(100, 130), names)}, (), ()))
+    assert told[1] == "Images of a class: training 1 to 2 (median 1), test 1 to 1 (median 1)."
+
+
+def test_prepare_gives_it():
+    found = prepare("digits", None, subset=100, validation=0.1).overview
+    assert sum(found["parts"]["training"]) + sum(found["parts"]["validation"]) == 100
