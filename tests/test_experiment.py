@@ -89,6 +89,17 @@ def test_summary_json(finished):
     assert test["per_class"][3]["class"] == "3"
 
 
+def test_what_was_read_is_in_the_summary(finished):
+    data = read(finished[0] / "summary.json")["data"]
+    assert data["class_names"] == list("0123456789") and data["image_shape"] == [8, 8, 1]
+    assert {part: sum(counts) for part, counts in data["parts"].items()} == {
+        "training": 180,
+        "validation": 20,
+        "test": 100,
+    }
+    assert data["passed_over"] == [] and all(isinstance(warning, str) for warning in data["warnings"])
+
+
 def test_predictions_csv_agrees_with_the_summary(finished):
     workdir, summary = finished
     with (workdir / "predictions.csv").open(newline="") as file:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -226,6 +227,41 @@ def test_mistakes_are_one_sentence(call, run_dir, folder, tmp_path):
     assert (status, out) == (2, "")
     assert err.splitlines()[0].startswith("gone.png: it cannot be read")
     assert err.splitlines()[1].startswith("jaxtl: Nothing could be predicted")
+
+
+def edit(name, change):
+    """A damage: the JSON file ``name`` is changed in place by ``change``."""
+
+    def damage(folder):
+        content = json.loads((folder / name).read_text())
+        change(content)
+        (folder / name).write_text(json.dumps(content))
+
+    return damage
+
+
+DAMAGES = {
+    "config nested deep": lambda folder: (folder / "config.json").write_text("[" * 100_000),
+    "summary nested deep": lambda folder: (folder / "summary.json").write_text('{"test":' + "[" * 100_000),
+    "summary without a test": edit("summary.json", lambda tree: tree.pop("test")),
+    "summary with a class less": edit("summary.json", lambda tree: tree["test"]["per_class"].pop()),
+    "another network": edit("config.json", lambda tree: tree["config"]["model"].update(name="cnn")),
+    "an unknown network": edit("config.json", lambda tree: tree["config"]["model"].update(name="nothing")),
+    "an absurd size": edit("config.json", lambda tree: tree["config"]["data"].update(size=10**9)),
+    "a size of text": edit("config.json", lambda tree: tree["config"]["data"].update(size="8")),
+    "a mean of text": edit("config.json", lambda tree: tree["config"]["data"].update(mean="grey")),
+    "an image without channels": edit("config.json", lambda tree: tree["data"].update(image_shape=[8, 8])),
+    "images of another size": edit("config.json", lambda tree: tree["data"].update(image_shape=[9, 9, 1])),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_forged_or_damaged_run_is_told_in_one_sentence(call, run_dir, folder, tmp_path, damage):
+    shutil.copytree(run_dir, tmp_path / "run")
+    DAMAGES[damage](tmp_path / "run")
+    status, out, err = call("--run", tmp_path / "run", folder)
+    assert (status, out) == (2, "")
+    assert err.startswith("jaxtl: ") and err.count("\n") == 1 and "Traceback" not in err
 
 
 def test_ctrl_c(call, run_dir, folder, monkeypatch):

@@ -266,10 +266,10 @@ class _Walk:
 
     def _refuse_loose_splits(self, named: dict[str, Path], folders: Sequence[Path]) -> None:
         """Refuse folders named as splits that hold pictures and no classes, unless one may be a class named train."""
-        filled = [folder for folder in folders if self._images_in(folder) or self._list(folder)[0]]
-        loose = [folder for folder in filled if _LIKE_A_SPLIT.fullmatch(folder.name) and self._images_in(folder)]
+        like_splits = [folder for folder in folders if _LIKE_A_SPLIT.fullmatch(folder.name)]
+        loose = [folder for folder in like_splits if self._images_in(folder)]
         held_out = any(named.get(split) in loose for split in ("val", "test"))
-        if loose and (held_out or all(_LIKE_A_SPLIT.fullmatch(folder.name) for folder in filled)):
+        if loose and (held_out or not any(map(self._is_filled, set(folders) - set(like_splits)))):
             what = " and ".join(f"{shown(each.name)} ({self._images_in(each)} images)" for each in loose)
             raise UserError(
                 f"{self.root} was understood as splits without classes: {what}. What the images show must be the name "
@@ -321,6 +321,11 @@ class _Walk:
     def has_images(self, folder: Path) -> bool:
         """Whether image files lie in a folder itself."""
         return self._images_in(folder) > 0
+
+    def _is_filled(self, folder: Path) -> bool:
+        with contextlib.suppress(UserError):  # it cannot be read, which is told later
+            return bool(self._images_in(folder) or self._list(folder)[0])
+        return False
 
     def _images_in(self, folder: Path) -> int:
         return sum(map(is_image, self._list(folder)[1]))

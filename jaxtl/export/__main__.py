@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from jaxtl.errors import UserError
 from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
-from jaxtl.export.replace_folder import check_replaceable, replaced
+from jaxtl.export.replace_folder import replaced
 from jaxtl.runs.finished import load_run
 from jaxtl.runtime.command import exit_status
 
@@ -53,9 +53,8 @@ def export(run: Path, out: Path, formats: Sequence[str]) -> list[Written]:
       UserError: the run cannot be read, none of the formats is possible, or ``out`` holds anything else or cannot be
         written.
     """
-    check_replaceable(out, DESCRIPTION, NAMES, "an export")
     loaded = load_run(run)
-    with replaced(out) as folder:
+    with replaced(out, DESCRIPTION, NAMES, "an export") as folder:
         written = write_export(loaded, formats, folder)
         if all(line.size is None for line in written):
             raise UserError(" ".join(line.remark for line in written))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jax import export
-from read_image import Undecodable, read_image
+from read_image import Undecodable, read_image  # type: ignore[import-not-found]  # it lies beside this file
 
 FOLDER = Path(__file__).parent
 

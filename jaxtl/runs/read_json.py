@@ -17,7 +17,10 @@ def read_object(path: Path) -> dict[str, Any]:
       OSError: it cannot be read.
       ValueError: it holds no JSON object.
     """
-    content = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deeply") from error
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
     return content

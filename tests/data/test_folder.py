@@ -284,7 +284,7 @@ LAYOUTS = {
         {"train/daisy": 4, "train/rose": 4, "test/daisy": 2, "test/rose": 2, "train": 1},
         (("daisy", "rose"), 8, 4),
     ),
-    "splits of loose pictures": ({"train": 4, "test1": 4}, r"splits without classes: train \(4 images\) and test1"),
+    "splits of loose pictures": ({"train": 4, "test1": 4}, r"splits without classes: test1 \(4 images\) and train"),
     "names of splits with something added": ({"seg_train": 4, "seg_test": 4}, "splits without classes"),
     "classes and an unlabelled test": ({"cat": 4, "dog": 4, "test": 3}, r"splits without classes: test \(3 images\)"),
     "an unlabelled test beside a train folder": (

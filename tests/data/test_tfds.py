@@ -64,7 +64,7 @@ def test_images_of_one_size_stay_as_they_are(tmp_path, channels):
 
 
 def test_different_sizes_need_one_to_come_to(tiny):
-    with pytest.raises(UserError, match=r"have different sizes \(the one at \d+ has 11 x .*set data\.size"):
+    with pytest.raises(UserError, match=r"have different sizes \(train\[\d+\] has 11 x .*set data\.size"):
         load_dataset(NAME, "train", tiny)
 
 
