@@ -12,10 +12,9 @@ from jaxtl.data import folder
 from jaxtl.data.catalogue import dataset_info, load_dataset
 from jaxtl.data.dataset import Dataset, take, unknown_name
 from jaxtl.errors import UserError
+from jaxtl.runs.files import RunFiles
 from jaxtl.runs.finished import LoadedRun
-from jaxtl.runs.read_json import damage_explained
 
-SPLIT = "split.npz"
 ALL = "all"
 SPLITS = ("test", "train", "val", ALL)
 
@@ -104,9 +103,8 @@ def choose_images(
 
 def _refuse_trained_on(run: LoadedRun, test: Dataset) -> None:
     """A folder that has gained files since is split anew: images that trained the run may test it now."""
-    path = run.folder / SPLIT
-    with damage_explained(path), np.load(path) as kept:
-        seen = np.isin(test.ids, np.concatenate([kept["train"], kept["validation"]]))
+    kept = RunFiles(run.folder).split()
+    seen = np.isin(test.ids, np.concatenate([kept["train"], kept["validation"]]))
     if seen.any():
         raise UserError(
             f"{seen.sum()} of the {len(test)} test images of the folder trained the run, because files have come or "
@@ -128,16 +126,15 @@ def _joined(parts: Sequence[Dataset]) -> Dataset:
 
 def _held_by(run: LoadedRun, dataset: Dataset, split: str) -> tuple[Dataset, str]:
     """Of the training images those that trained the run, or those that it held out of them; and what to know of it."""
-    path = run.folder / SPLIT
-    with damage_explained(path), np.load(path) as kept:
-        wanted = kept["train" if split == "train" else "validation"]
+    files = RunFiles(run.folder)
+    wanted = files.split()["train" if split == "train" else "validation"]
     if not wanted.size:
         raise UserError(f"The run {run.folder} held out no validation images; choose another --split.")
     indices = np.flatnonzero(np.isin(dataset.ids, wanted))
     if len(indices) < len(wanted):
         raise UserError(
-            f"{len(wanted) - len(indices)} of the {len(wanted)} images that {path} lists are gone from the run's data; "
-            "restore them, or choose another --split."
+            f"{len(wanted) - len(indices)} of the {len(wanted)} images in {files.path / files.SPLIT} are gone from the "
+            "run's data; restore them, or choose another --split."
         )
     if split == "train":
         said = "These images trained the run: the figures say how well it fits them, not what it makes of new ones."

@@ -20,14 +20,12 @@ from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.data.image_files import shown
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
-from jaxtl.runs.read_json import damage_explained, read_object
+from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.machine import cores
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.checkpoint import read_best
 from jaxtl.train.folded import folded
-
-CONFIG, SUMMARY, CHECKPOINTS = "config.json", "summary.json", "checkpoints"
 
 Image = str | os.PathLike[str] | bytes | np.ndarray
 Progress = Callable[[int, int], None]
@@ -204,16 +202,15 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
       UserError: the folder is not a finished run, or a file of it is missing, damaged or does not fit the others.
     """
     folder = Path(folder).expanduser()
+    files = RunFiles(folder)
     if not folder.is_dir():
         raise UserError(f"The run folder {folder} does not exist; give the work folder of a finished run.")
-    for name, what in ((CONFIG, "it is not a run folder"), (SUMMARY, "its run is not finished")):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder} cannot be used: {what} (it has no {name}); give that of a finished run.")
-    with damage_explained(folder / SUMMARY):
-        summary = read_object(folder / SUMMARY)
+    if why := files.unfinished():
+        raise UserError(f"{folder} cannot be used: {why}; give the folder of a finished run.")
+    summary, content = files.summary() or {}, files.config()
+    with files.explained(files.SUMMARY):
         class_names = tuple(str(line["class"]) for line in summary["test"]["per_class"])
-    with damage_explained(folder / CONFIG):
-        content = read_object(folder / CONFIG)
+    with files.explained(files.CONFIG):
         config = with_defaults(plain(content["config"]))
         settings, data = config["model"], config["data"]
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
@@ -225,7 +222,7 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
             if not (isinstance(side, int) and 0 < side <= _LARGEST_SIDE) or channels not in (1, 3):
                 raise ValueError(f"its images would be {height} x {width} x {channels} or {size}")
     keep_compiled()
-    variables = jax.device_put(read_best(folder / CHECKPOINTS))
+    variables = jax.device_put(read_best(files.checkpoints))
     input_shape = (size or height, size or width, channels)
     name = str(summary.get("name") or folder.name)
     run = LoadedRun(
@@ -251,8 +248,9 @@ def _check_fit(run: LoadedRun) -> None:
     except UserError:
         raise
     except Exception as error:  # a layer whose weights have another shape: flax's error is of no narrower public type
+        network = f"the network {run.config['model']['name']} for {len(run.class_names)} classes"
         raise UserError(
-            f"The weights in {run.folder / CHECKPOINTS} do not fit the network {run.config['model']['name']} for "
-            f"{len(run.class_names)} classes that {CONFIG} and {SUMMARY} describe: one of them is damaged or of "
-            "another run; restore it, or run the experiment again in a new folder."
+            f"The weights in {RunFiles(run.folder).checkpoints} do not fit {network} that {RunFiles.CONFIG} and "
+            f"{RunFiles.SUMMARY} describe: one of them is damaged or of another run; restore it, or run the experiment "
+            "again in a new folder."
         ) from error

@@ -1,6 +1,7 @@
 """The folder of one run: what is written where, and whose folder it is."""
 
 import csv
+import io
 import json
 import os
 import pathlib
@@ -11,6 +12,9 @@ import numpy as np
 
 from jaxtl.config.tree import differences, leaves, plain, without
 from jaxtl.errors import UserError
+from jaxtl.runs.files import RunFiles
+from jaxtl.runs.read_json import read_object
+from jaxtl.runtime.files import write_whole
 from jaxtl.runtime.processes import is_main_process
 
 try:
@@ -19,25 +23,12 @@ except ImportError:  # Windows has no POSIX file locks
     fcntl = None  # type: ignore[assignment]
 
 
-# What a run leaves beside config.json.
-_PRODUCTS = (
-    "metrics.jsonl",
-    "summary.json",
-    "predictions.csv",
-    "remarks.csv",
-    "split.npz",
-    "checkpoints",
-    "tensorboard",
-    "report",
-)
-
-
 # Fields that no figure depends on. Which images a folder holds is seen by their names, in split.npz.
 _INCIDENTAL = ("data.dir", "data.download", "data.stream", "data.workers", "checkpoint_every_s", "reported")
 
 
-class RunFolder:
-    """The files of a run, under the names that README lists; a context that no other process can enter.
+class RunFolder(RunFiles):
+    """The folder of a run that this process computes; a context that no other process can enter.
 
     Opening a folder that holds the same config continues its run; another config is refused, and the fields in which
     it differs are named.
@@ -50,7 +41,8 @@ class RunFolder:
     """
 
     def __init__(self, path: pathlib.Path, config: Mapping[str, Any]) -> None:
-        self.path, self._config = path, config
+        super().__init__(path)
+        self._config = config
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -86,67 +78,45 @@ class RunFolder:
           data: what others need to know of the images: ``image_shape`` and ``class_names``.
         """
         content = {"config": self._config, "data": data, "environment": environment}
-        self._write("config.json", json.dumps(content, indent=2) + "\n")
+        self._write(self.CONFIG, json.dumps(content, indent=2) + "\n")
 
     def _refuse_another(self) -> None:
-        if not (self.path / "config.json").exists():
-            if strange := [name for name in _PRODUCTS if (self.path / name).exists()]:
+        products = (self.HISTORY, self.SUMMARY, self.PREDICTIONS, self.REMARKS, self.SPLIT)
+        folders = (self.CHECKPOINTS, self.TENSORBOARD, self.REPORT)
+        if not (self.path / self.CONFIG).exists():
+            if strange := [name for name in (*products, *folders) if (self.path / name).exists()]:
                 raise UserError(
-                    f"The work folder {self.path} has no config.json, but holds {', '.join(strange)}, which a run "
+                    f"The work folder {self.path} has no {self.CONFIG}, but holds {', '.join(strange)}, which a run "
                     "would overwrite; choose another with --workdir."
                 )
             return
-        before = self._read("config.json").get("config")
-        if not isinstance(before, dict):
+        try:
+            before = read_object(self.path / self.CONFIG)["config"]
+            if not isinstance(before, dict):
+                raise TypeError("it holds no fields")
+            changed = differences(*(identity(config) for config in (before, self._config)))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
-                f"{self.path / 'config.json'} is not the config of a run; choose another folder with --workdir."
-            )
-        if changed := differences(*(identity(config) for config in (before, self._config))):
+                f"{self.path / self.CONFIG} is not the config of a run ({error}); choose another folder with --workdir."
+            ) from error
+        if changed:
             raise UserError(
                 f"The work folder {self.path} holds another run, which differs in {'; '.join(changed)}: "
                 "choose another with --workdir, or remove it to start over."
             )
 
-    @property
-    def checkpoints(self) -> pathlib.Path:
-        """Folder of the checkpoints."""
-        return self.path / "checkpoints"
-
-    @property
-    def tensorboard(self) -> pathlib.Path:
-        """Folder of the event files."""
-        return self.path / "tensorboard"
-
-    @property
-    def report(self) -> pathlib.Path:
-        """The report's page."""
-        return self.path / "report" / "index.html"
-
-    @property
-    def remarks(self) -> pathlib.Path:
-        """The table of what was noticed about the images."""
-        return self.path / "remarks.csv"
-
-    def summary(self) -> dict[str, Any] | None:
-        """``summary.json``, or ``None`` while the run is not finished."""
-        return self._read("summary.json") if (self.path / "summary.json").exists() else None
-
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``: the mark of a finished run."""
-        self._write("summary.json", json.dumps(summary, indent=2) + "\n")
+        self._write(self.SUMMARY, json.dumps(summary, indent=2) + "\n")
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write ``metrics.jsonl`` anew, one line an epoch."""
-        self._write("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+        """Write ``metrics.jsonl`` from its start, one line an epoch."""
+        self._write(self.HISTORY, "".join(json.dumps(line) + "\n" for line in history))
 
     def append_line(self, line: Mapping[str, Any]) -> None:
         """Append one epoch to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a") as file:
+        with (self.path / self.HISTORY).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-    def history(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``."""
-        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
 
     def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:
         """Write ``split.npz``: which images train, validate and test, by their ids.
@@ -155,23 +125,22 @@ class RunFolder:
           UserError: the run was begun with other images.
         """
         parts = {"train": train, "validation": validation, "test": test}
-        if (self.path / "split.npz").exists():
-            with np.load(self.path / "split.npz") as before:
-                same = all(name not in before or np.array_equal(before[name], ids) for name, ids in parts.items())
-            if not same:
+        if (self.path / self.SPLIT).exists():
+            before = self.split()
+            if not all(name not in before or np.array_equal(before[name], ids) for name, ids in parts.items()):
                 raise UserError(
                     f"The run in {self.path} was begun with other images: files have come or gone since; restore them, "
                     "or start over in another work folder with --workdir."
                 )
             return
-        draft = self.path / ".split.npz"
-        np.savez_compressed(draft, **parts)  # type: ignore[arg-type]  # arrays by their names
-        draft.replace(self.path / "split.npz")
+        content = io.BytesIO()
+        np.savez_compressed(content, **parts)  # type: ignore[arg-type]  # arrays by their names
+        self._write(self.SPLIT, content.getvalue())
 
     def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:
         """Write ``remarks.csv``, what was noticed about the images: (place, problem, consequence); none: no file."""
         if remarks:
-            self._write_table(self.remarks, (("place", "problem", "consequence"), *remarks))
+            self._write(self.REMARKS, _table((("place", "problem", "consequence"), *remarks)))
         else:
             self.remarks.unlink(missing_ok=True)
 
@@ -197,54 +166,21 @@ class RunFolder:
             (name, class_names[label], class_names[guess], f"{p:.6f}")
             for name, label, guess, p in zip(ids, labels, predicted, probability, strict=True)
         )
-        self._write_table(self.path / "predictions.csv", ((what, "true", "predicted", "probability"), *rows))
+        self._write(self.PREDICTIONS, _table(((what, "true", "predicted", "probability"), *rows)))
 
-    def predictions(self) -> list[dict[str, str]]:
-        """The lines of ``predictions.csv``."""
-        with (self.path / "predictions.csv").open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
-    def _read(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            content = json.loads(path.read_text())
-        except (ValueError, OSError) as error:
-            raise UserError(f"{path} cannot be read ({error}); choose another folder with --workdir.") from error
-        if not isinstance(content, dict):
-            raise UserError(f"{path} is not a file of a run; choose another folder with --workdir.")
-        return content
-
-    def _write_table(self, path: pathlib.Path, rows: Iterable[Sequence[Any]]) -> None:
-        draft = path.with_name(f".{path.name}")
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(rows)
-        draft.replace(path)
-
-    def _write(self, name: str, text: str) -> None:
-        """Write a file whole or not at all, also on a disk that fills up in the middle."""
-        draft = self.path / f".{name}"
-        try:
-            draft.write_text(text)
-            draft.replace(self.path / name)
-        finally:
-            draft.unlink(missing_ok=True)
+    def _write(self, name: str, content: str | bytes) -> None:
+        write_whole(self.path / name, content.encode() if isinstance(content, str) else content)
 
 
 class NullRunFolder(RunFolder):
     """The run folder of a process that is not the main one: nothing is read, nothing is written."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        self.path, self._lock = path, None
-
-    def begin(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
-        """Nothing."""
+        self.path, self._config, self._lock = path, {}, None
 
     def summary(self) -> dict[str, Any] | None:
         """``None``, finished or not."""
         return None
-
-    def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Nothing."""
 
     def append_line(self, line: Mapping[str, Any]) -> None:
         """Nothing."""
@@ -254,6 +190,9 @@ class NullRunFolder(RunFolder):
 
     def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:
         """Nothing."""
+
+    def _write(self, name: str, content: str | bytes) -> None:
+        pass
 
 
 def open_folder(path: pathlib.Path, config: Mapping[str, Any]) -> RunFolder:
@@ -290,3 +229,9 @@ def _lock(folder: pathlib.Path) -> int | None:
     except OSError:
         pass  # some network file systems have no locks: then go without
     return descriptor
+
+
+def _table(rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue()

@@ -145,11 +145,10 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
             folder.write_summary({"n": object()})
         before = content(tmp_path)
 
-        def full(path, text):
-            path.open("w").close()  # a disk that fills up leaves an empty draft
+        def full(descriptor):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("pathlib.Path.write_text", full)
+        monkeypatch.setattr("os.fsync", full)
         with pytest.raises(OSError, match="No space left"):
             folder.write_summary({"n": 2})
         assert content(tmp_path) == before
@@ -179,3 +178,25 @@ def test_predictions_name_files_by_their_paths(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
         folder.write_predictions(np.array(["a/花.jpg"]), np.array([1]), np.array([0]), np.array([0.75]), ("a", "b"))
         assert folder.predictions() == [{"path": "a/花.jpg", "true": "b", "predicted": "a", "probability": "0.750000"}]
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"PK", b"PK\x03\x04" + bytes(90), b"\x93NUMPY", "half", "list", "objects", "other"]
+)
+def test_a_damaged_split_is_told_in_a_sentence(tmp_path, garbage):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        parts = np.arange(100), np.arange(3), np.arange(4)
+        folder.write_split(*parts)
+        path = tmp_path / "split.npz"
+        if garbage == "half":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        elif garbage == "list":
+            np.savez(path, train=np.zeros((2, 2)), validation=np.zeros(3))
+        elif garbage == "objects":
+            np.savez(path, train=np.array([{}, None], object), validation=np.zeros(3))
+        elif garbage == "other":
+            np.savez(path, images=np.zeros(3))
+        else:
+            path.write_bytes(garbage)
+        with pytest.raises(UserError, match=r"split\.npz cannot be used"):
+            folder.write_split(*parts)
