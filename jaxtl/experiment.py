@@ -18,6 +18,7 @@ from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.config.data import load_splits, preprocessing
 from jaxtl.config.model import create, settled_plan, whitened
 from jaxtl.data.dataset import Dataset
+from jaxtl.data.overview import lines as overview_lines
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
 from jaxtl.report.comparison import Comparison, compare_with_baselines
@@ -131,12 +132,14 @@ class Trained(NamedTuple):
     Attributes:
       task: model, plan, images and devices.
       test: the test images, which training has not seen.
+      data: what was read, see ``jaxtl.data.overview.overview``.
       fitted: the variables to test, and how they came about.
       spent_before: seconds that earlier processes of the same run took.
     """
 
     task: Task
     test: Dataset
+    data: Mapping[str, Any]
     fitted: Fitted
     spent_before: float
 
@@ -175,7 +178,10 @@ def train(
     variables = broadcast_arrays(variables)
     _check_splits(splits, plan, config)
     _begin(folder, splits)
-    console.remarks(splits.remarks, str(folder.remarks))
+    for line in overview_lines(splits.overview):
+        console.say(line)
+    if splits.remarks:
+        console.say(f"All remarks on the images are in {folder.remarks}.")
     console.parameters(variables["params"])
     for remark in remarks:
         console.say(remark)
@@ -195,7 +201,8 @@ def train(
         # Elsewhere the signals keep their usual effect: whatever else is written appears whole or not at all.
         with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
             session = Session(checkpoints, config["checkpoint_every_s"], console, stop)
-            yield Trained(task, splits.test, fit(task, variables, session), saved.spent_s())
+            fitted = fit(task, variables, session)
+            yield Trained(task, splits.test, splits.overview, fitted, saved.spent_s())
 
 
 def _check_splits(splits: Splits, plan: Sequence[Phase], config: Config) -> None:
@@ -251,6 +258,7 @@ def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
     sizes = {stage: sum(leaf.size for leaf in jax.tree.leaves(tree)) for stage, tree in params.items()}
     return {
         "name": name,
+        "data": trained.data,
         "test": {
             "accuracy": found.accuracy,
             "loss": found.loss,

@@ -25,7 +25,7 @@ from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.machine import cores
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.checkpoint import read_best
-from jaxtl.train.folded import folded
+from jaxtl.train.evaluate import folded
 
 Image = str | os.PathLike[str] | bytes | np.ndarray
 Progress = Callable[[int, int], None]
