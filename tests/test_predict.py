@@ -145,7 +145,9 @@ def test_paths_contents_and_arrays_get_the_same_answers(run, folder, images):
         np.testing.assert_array_equal(found.probability, by_path.probability)
     assert run.predict(images).names[:2] == ("image 0", "image 1") and by_path.names[0] == str(files[0])
     for one in (str(files[0]), files[0], images[0], images[0, ..., 0]):
-        assert [list(run.predict(one, top=3))] == [[by_path[0]]]
+        (answers,) = run.predict(one, top=3)
+        assert [name for name, _ in answers] == [name for name, _ in by_path[0]]
+        assert [p for _, p in answers] == pytest.approx([p for _, p in by_path[0]])
     assert by_path[0][0][0] == DIGITS[by_path.classes[0, 0]]
     assert str(by_path).splitlines()[0].startswith(f"{files[0]}: {by_path[0][0][0]} ")
     odd = run.predict([images[0].astype(np.float32)])

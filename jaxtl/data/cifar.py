@@ -27,10 +27,10 @@ def _decoder(
             for index, label in enumerate(labels):
                 if not 0 <= label < num_classes:
                     raise DamagedError(source, f"label {label} of image {index} is outside 0..{num_classes - 1}")
-        labels = np.concatenate([np.asarray(labels, np.int32) for _, labels in parts])
+        joined = np.concatenate([np.asarray(labels, np.int32) for _, labels in parts])
         H, W, C = IMAGE_SHAPE  # the red, the green and the blue plane lie one after the other
         images = np.concatenate([pixels.reshape(-1, C, H, W).transpose(0, 2, 3, 1) for pixels, _ in parts])
-        return np.ascontiguousarray(images), labels
+        return np.ascontiguousarray(images), joined
 
     return decode_all
 

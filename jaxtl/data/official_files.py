@@ -140,6 +140,7 @@ def _checked(
 ) -> Iterator[tuple[str, tuple[str, bytes]]]:
     """The files of a split, as (name, (place, content)), in any order."""
     names = edition.files[split]
+    files: Iterator[tuple[str, str, bytes]]
     if place.is_dir():
         files = ((name, str(place / name), (place / name).read_bytes()) for name in names)
     else:

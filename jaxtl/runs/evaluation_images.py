@@ -98,7 +98,8 @@ def choose_images(
     elif named == folder.NAME and split != ALL:
         images = sum(sizes.values())
         remark = f"{sizes[split]:,} of the folder's {images:,} images are its {split} split; --split all takes all."
-    return Chosen(dataset, source, is_own and split == "test", (remark,) if remark else ())
+    grey = "The images were turned from RGB to grey." if named == folder.NAME and how.channels == 1 else ""
+    return Chosen(dataset, source, is_own and split == "test", tuple(filter(None, (remark, grey))))
 
 
 def _refuse_trained_on(run: LoadedRun, test: Dataset) -> None:

@@ -11,7 +11,7 @@ from jaxtl.data import ImageOptions, load_dataset
 from jaxtl.data.catalogue import dataset_info
 from jaxtl.data.folder import load, scan
 from jaxtl.data.prepare import prepare
-from jaxtl.data.stored import StoredImages
+from jaxtl.data.stored import ImageReader, StoredImages
 from jaxtl.errors import UserError
 
 
@@ -201,11 +201,11 @@ def test_a_streamed_folder_is_checked_once_and_again_where_a_file_changed(tmp_pa
     folder, options = scan(root, ImageOptions(stream="always")), ImageOptions(stream="always")
     decoded = []
 
-    def counting(reader, content, position, *, sized, original=load.__globals__["FileReader"].decode):
+    def counting(reader, content, position, original=ImageReader.decode):
         decoded.append(position)
-        return original(reader, content, position, sized=sized)
+        return original(reader, content, position)
 
-    monkeypatch.setattr("jaxtl.data.folder.FileReader.decode", counting)
+    monkeypatch.setattr(ImageReader, "decode", counting)
     first = load(folder, "train", options)
     assert len(decoded) == 16
     again = load(folder, "train", options)

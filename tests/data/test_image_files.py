@@ -24,7 +24,7 @@ def test_lists_of_every_kind(listed):
 
 
 def test_an_empty_list():
-    assert paths_in(b"") == paths_in(b"\n\0") == []
+    assert paths_in(b"") == paths_in(b"\n\n") == paths_in(b"\0") == []
 
 
 def test_linked_folders_are_followed_and_circles_told(tmp_path):

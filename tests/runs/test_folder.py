@@ -181,7 +181,7 @@ def test_predictions_name_files_by_their_paths(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"", b"PK", b"PK\x03\x04" + bytes(90), b"\x93NUMPY", "half", "list", "objects", "other"]
+    "garbage", [b"", b"PK", b"PK\x03\x04 and more", b"\x93NUMPY", "half", "list", "objects", "other"]
 )
 def test_a_damaged_split_is_told_in_a_sentence(tmp_path, garbage):
     with RunFolder(tmp_path, CONFIG) as folder:
