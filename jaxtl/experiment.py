@@ -180,8 +180,7 @@ def train(
     _begin(folder, splits)
     for line in overview_lines(splits.overview):
         console.say(line)
-    if splits.remarks:
-        console.say(f"All remarks on the images are in {folder.remarks}.")
+    console.remarks(splits.remarks, str(folder.remarks))
     console.parameters(variables["params"])
     for remark in remarks:
         console.say(remark)
