@@ -55,4 +55,8 @@ class DecodeCache:
 def _is_entry(value: object) -> bool:
     if not (isinstance(value, list) and len(value) == 3 and all(isinstance(part, str) for part in value)):
         return False
-    return (all(letter in "0123456789abcdef" for letter in value[1]) and len(value[1]) == 32) or not value[1]
+    try:
+        bytes.fromhex(value[1])
+    except ValueError:
+        return False
+    return True
