@@ -263,7 +263,7 @@ def test_changed_arrays_and_changed_progress_are_told_apart(checkpoints, monkeyp
 def test_progress_with_other_fields_is_one_sentence(checkpoints, monkeypatch):
     monkeypatch.setattr(checkpoint.dataclasses, "asdict", lambda progress: {"phases": 1})
     checkpoints.save_last(1, variables(1), Progress())
-    with pytest.raises(UserError, match="is damaged or does not belong to this run .*'phases'"):
+    with pytest.raises(UserError, match=r"is damaged or does not belong to this run .*'phases'"):
         checkpoints.last_progress()
 
 
