@@ -1,5 +1,6 @@
 """The training of one phase: its compiled step, its epochs, early stopping and checkpoints."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -157,7 +158,8 @@ class PhaseTrainer:
         line = broadcast(line)  # its times, and what is decided by it, are the same in all processes
         progress.history.append(line)
         progress.seconds = 0.0
-        self.state = self.state.replace(metrics=put(empty_metrics(task.train.num_classes), replicated(task.mesh)))
+        no_sums = put(empty_metrics(task.train.num_classes), replicated(task.mesh))
+        self.state = dataclasses.replace(self.state, metrics=no_sums)
         if self._best_epoch() == number:
             self.best = (number, merge_variables(jax.tree.map(jnp.copy, self._moving()), self.frozen))
         self.session.observer.on_epoch_end(line)

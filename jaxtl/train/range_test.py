@@ -4,6 +4,7 @@ Smith 2017, "Cyclical Learning Rates for Training Neural Networks", https://arxi
 suggestions as in fastai's ``lr_find``, https://docs.fast.ai/callback.schedule.html.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -96,7 +97,8 @@ def range_test(
     no_sums = empty_metrics(num_classes)
     losses: list[float] = []
     for inputs, labels, order, _ in itertools.islice(_endless(task, index), len(rates)):
-        state = state.replace(metrics=jax.device_put(jax.tree.map(jnp.copy, no_sums), everywhere))
+        sums = jax.device_put(jax.tree.map(jnp.copy, no_sums), everywhere)
+        state = dataclasses.replace(state, metrics=sums)
         state = step(state, frozen, inputs, labels, order, key)
         loss = float(state.metrics.compute()["loss"])
         if not np.isfinite(loss):

@@ -171,7 +171,7 @@ def _stages_of_last(train: tuple[str, ...], layers: Mapping[str, int]) -> tuple[
         )
     stages: list[str] = []
     held = 0
-    for stage in reversed(layers):
+    for stage in reversed(list(layers)):
         if held >= count:
             break
         stages.insert(0, stage)

@@ -260,6 +260,13 @@ def test_changed_arrays_and_changed_progress_are_told_apart(checkpoints, monkeyp
         checkpoints.last_progress()
 
 
+def test_progress_with_other_fields_is_one_sentence(checkpoints, monkeypatch):
+    monkeypatch.setattr(checkpoint.dataclasses, "asdict", lambda progress: {"phases": 1})
+    checkpoints.save_last(1, variables(1), Progress())
+    with pytest.raises(UserError, match=r"is damaged or does not belong to this run .*'phases'"):
+        checkpoints.last_progress()
+
+
 def test_a_checkpoint_of_an_older_version_has_no_digest_and_is_read(checkpoints):
     checkpoints.save_best(1, variables(1))
     shutil.rmtree(checkpoints.folder / "best" / "1" / "digest")
