@@ -13,7 +13,7 @@ from jaxtl.data.decoded_before import DecodedBefore
 from jaxtl.data.reading import Reading
 from jaxtl.data.stored import StoredImages
 from jaxtl.errors import UserError
-from jaxtl.runtime.machine import cores, memory
+from jaxtl.runtime.environment import cores, memory
 
 # Share of the memory that the images of all splits may take: to hold some of them out makes a copy.
 _SHARE = 0.25

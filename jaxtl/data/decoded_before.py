@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxtl.runtime.cache import cache_dir
+from jaxtl.runtime.files import cache_dir
 
 
 class DecodedBefore:

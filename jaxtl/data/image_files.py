@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxtl.data.decode import SUFFIXES, shown
+from jaxtl.runtime.files import user_path
 
 LIST = "-"
 
@@ -39,7 +40,7 @@ def image_files(named: Sequence[str], listed: Iterable[bytes] = ()) -> tuple[lis
         paths += [os.fsdecode(line.rstrip(b"\r\n")) for line in listed] if name == LIST else [name]
     files: list[Path] = []
     faults: list[Unread] = []
-    for path in (Path(path).expanduser() for path in paths if path):
+    for path in (user_path(path) for path in paths if path):
         if not path.is_dir():
             files.append(path)
             continue

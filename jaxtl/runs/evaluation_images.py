@@ -13,7 +13,7 @@ from jaxtl.data.catalogue import dataset_info, load_dataset
 from jaxtl.data.dataset import Dataset, take, unknown_name
 from jaxtl.errors import UserError
 from jaxtl.runs.finished import LoadedRun
-from jaxtl.runs.read_json import damage_explained
+from jaxtl.runtime.files import damage_explained, user_path
 
 SPLIT = "split.npz"
 ALL = "all"
@@ -64,7 +64,7 @@ def choose_images(
     data = run.config["data"]
     named = name or data["name"]
     where = data_dir or (Path(data["dir"]) if data["dir"] and named == data["name"] else None)
-    if named == folder.NAME and not (where and where.expanduser().is_dir()):
+    if named == folder.NAME and not (where and user_path(where).is_dir()):
         what = f"there is no folder {where}" if where else "no folder was named"
         raise UserError(f"The images cannot be read: {what}; name the folder that holds them with --data-dir.")
     source = str(where) if named == folder.NAME else named
@@ -114,7 +114,7 @@ def _refuse_trained_on(run: LoadedRun, test: Dataset) -> None:
 
 
 def _same(a: Path | None, b: Path) -> bool:
-    return a is not None and a.expanduser().resolve() == b.expanduser().resolve()
+    return a is not None and user_path(a).resolve() == user_path(b).resolve()
 
 
 def _joined(parts: Sequence[Dataset]) -> Dataset:

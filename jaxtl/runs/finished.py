@@ -11,8 +11,8 @@ from jaxtl.config.tree import plain
 from jaxtl.data.augment import Transform
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
-from jaxtl.runs.read_json import damage_explained, read_object
 from jaxtl.runtime.compile_cache import keep_compiled
+from jaxtl.runtime.files import damage_explained, read_object, user_path
 from jaxtl.train.checkpoint import read_best
 
 CONFIG, SUMMARY, CHECKPOINTS = "config.json", "summary.json", "checkpoints"
@@ -48,7 +48,7 @@ def load_run(folder: str | Path) -> LoadedRun:
     Raises:
       UserError: the folder is no finished run, or a file of it is missing or damaged.
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     if not folder.is_dir():
         raise UserError(f"The run folder {folder} does not exist; give the work folder of a finished run.")
     for name, what in ((CONFIG, "it is no run folder"), (SUMMARY, "its run is not finished")):
