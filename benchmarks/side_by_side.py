@@ -39,8 +39,9 @@ from jaxtl.models import build_model, native_size
 from jaxtl.models.registry import known
 from jaxtl.report.plots.style import png
 from jaxtl.report.text import number
-from jaxtl.runtime.command import at_least_one, exit_status, write_errors_explained
+from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.files import write_errors_explained
 
 ROOT = pathlib.Path(__file__).parents[1]
 TABLE_WIDTH = 100

@@ -1,5 +1,10 @@
 """Transfer-learning image classification in pure functional JAX."""
 
+from jaxtl.runtime.interrupts import quiet_imports
+
+quiet_imports()  # before the imports that take long
+# isort: split
+
 from jaxtl.create import create_model
 from jaxtl.data import Dataset, ImageOptions, load_dataset
 from jaxtl.errors import UserError

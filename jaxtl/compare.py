@@ -11,6 +11,8 @@ from jaxtl.errors import UserError
 from jaxtl.report.comparison import compare_runs, show
 from jaxtl.report.comparison_page import PAGE, write
 from jaxtl.runs.find import find_runs
+from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.files import user_path
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -24,9 +26,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description="Compare finished runs: one table, paired tests, charts and a page.",
         allow_abbrev=False,
     )
-    parser.add_argument("folders", nargs="*", type=Path, metavar="RUN_DIR", help="work folder of a finished run")
+    parser.add_argument("folders", nargs="*", type=user_path, metavar="RUN_DIR", help="work folder of a finished run")
     parser.add_argument(
-        "--out", type=Path, default=Path("runs/comparison"), help="folder for page, table and charts (%(default)s)"
+        "--out", type=user_path, default=Path("runs/comparison"), help="folder for page, table and charts (%(default)s)"
     )
     parser.add_argument("--with-baselines", action="store_true", help="also the baselines inside the run folders")
     arguments = parser.parse_args(argv)
@@ -36,27 +38,26 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if all went well, 2 for a mistake that a person can mend."""
+    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
+    return exit_status(lambda: _compare(parse(sys.argv[1:] if argv is None else argv)))
+
+
+def _compare(arguments: argparse.Namespace) -> int:
     console = rich.get_console()
 
     def say(line: str) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
+    runs = find_runs(arguments.folders, with_baselines=arguments.with_baselines, ignored=arguments.out, say=say)
+    comparison = compare_runs(runs)
+    show(comparison, console)
     try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        runs = find_runs(arguments.folders, with_baselines=arguments.with_baselines, ignored=arguments.out, say=say)
-        comparison = compare_runs(runs)
-        show(comparison, console)
-        try:
-            write(comparison, arguments.out)
-        except OSError as error:
-            raise UserError(
-                f"The comparison cannot be written to {arguments.out} ({error.strerror or error}); choose another "
-                "folder with --out."
-            ) from error
-    except UserError as error:
-        print(f"jaxtl: {error}", file=sys.stderr)
-        return 2
+        write(comparison, arguments.out)
+    except OSError as error:
+        raise UserError(
+            f"The comparison cannot be written to {arguments.out} ({error.strerror or error}); choose another "
+            "folder with --out."
+        ) from error
     say(f"The page with all tables and charts: {arguments.out / PAGE}")
     return 0
 

@@ -12,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
+from jaxtl.runtime.files import user_path
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.partition import transplant
 from jaxtl.weights.store import is_tag, load, read_weights
@@ -117,7 +118,7 @@ def _read(
     """The variables that a card, a file or the folder of a run holds."""
     if is_tag(name, weights):
         return load(name, weights, weights_dir=weights_dir)
-    if str(weights) and (folder := pathlib.Path(weights).expanduser()).is_dir():
+    if str(weights) and (folder := user_path(weights)).is_dir():
         return read_best(folder / "checkpoints")
     return read_weights(name, weights, **options)
 

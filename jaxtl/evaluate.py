@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -25,6 +24,7 @@ from jaxtl.runs.evaluation_images import ALL, SPLITS, choose_images
 from jaxtl.runs.finished import load_run
 from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_result
 from jaxtl.runtime.environment import describe
+from jaxtl.runtime.files import user_path
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -36,7 +36,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--run", required=True, metavar="DIR", help="work folder of a finished run")
     parser.add_argument("--data", metavar="NAME", help=f"default: the run's; one of {', '.join(list_datasets())}")
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="where it lies; the folder of --data folder")
+    parser.add_argument("--data-dir", type=user_path, metavar="DIR", help="where it lies; the folder of --data folder")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default: %(default)s")
     parser.add_argument("--classes", metavar="A,B,C", help="the data set's class for each of the run's, in its order")
     parser.add_argument("--size", type=at_least_one, metavar="N", help="run the network at N x N; default: as trained")
@@ -47,7 +47,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         help="the first N images; 0: all; default: all, but as many as the run where they are its own test images",
     )
     parser.add_argument("--batch", type=at_least_one, default=64, help="images a step (%(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="all figures, confusion matrix and environment")
+    parser.add_argument(
+        "--out", type=user_path, metavar="FILE.json", help="all figures, confusion matrix and environment"
+    )
     return parser.parse_args(argv)
 
 

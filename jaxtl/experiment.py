@@ -29,6 +29,7 @@ from jaxtl.runs.folder import RunFolder, open_folder
 from jaxtl.runs.read import read_run
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import describe, device, invocation
+from jaxtl.runtime.files import user_path
 from jaxtl.runtime.interrupts import stop_on_signals
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.runtime.processes import (
@@ -73,7 +74,7 @@ def run(config: Config, workdir: str | pathlib.Path, *, console: RunConsole | No
     raise_problems(check(config), "The config")
     keep_compiled()
     console = console or RunConsole(None if is_main_process() else rich.console.Console(quiet=True))
-    workdir = pathlib.Path(workdir)
+    workdir = user_path(workdir)
     runs = variants(config)
     main, source = runs.pop(""), runs.pop(SOURCE, None)
     whole = {**main, **({SOURCE: source} if source else {}), **runs}

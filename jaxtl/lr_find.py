@@ -25,7 +25,7 @@ from jaxtl.experiment import start_weights
 from jaxtl.report import plots
 from jaxtl.runtime.command import exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.files import user_path, write_whole
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.range_test import DIVERGED, RangeTest, Suggestion, range_test, suggest
 from jaxtl.train.task import Task
@@ -49,7 +49,7 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, help="a file of configs/, or FILE:RECIPE")
-    parser.add_argument("--workdir", type=Path, help=f"where {PICTURE} and {TABLE} go; default: as of jaxtl.main")
+    parser.add_argument("--workdir", type=user_path, help=f"where {PICTURE} and {TABLE} go; default: as of jaxtl.main")
     parser.add_argument("--phase", type=int, default=0, help="which phase of the plan, from 0 (%(default)s)")
     parser.add_argument("--low", type=float, default=1e-7, help="first learning rate (%(default)s)")
     parser.add_argument("--high", type=float, default=10.0, help="last learning rate (%(default)s)")

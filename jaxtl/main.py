@@ -12,6 +12,7 @@ from jaxtl.config.tree import Tree, plain
 from jaxtl.experiment import run
 from jaxtl.report.console import print_fields
 from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.files import user_path
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
 
 
@@ -29,7 +30,7 @@ def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
         allow_abbrev=False,
     )
     parser.add_argument("--config", required="--help-fields" not in argv, help="a file of configs/, or FILE:RECIPE")
-    parser.add_argument("--workdir", type=pathlib.Path, help="the run folder; default: runs/NAME OF THE CONFIG FILE")
+    parser.add_argument("--workdir", type=user_path, help="the run folder; default: runs/NAME OF THE CONFIG FILE")
     parser.add_argument("--help-fields", action="store_true", help="list every field with its default and meaning")
     assignments, others = split_flags(argv)
     arguments = parser.parse_args(others)

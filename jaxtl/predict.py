@@ -17,7 +17,8 @@ from jaxtl.report.console import RunConsole
 from jaxtl.report.sheets import write_sheets
 from jaxtl.runs.find import distinct_names
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
-from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_errors_explained, write_result
+from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_result
+from jaxtl.runtime.files import user_path, write_errors_explained
 
 FORMATS = ("table", "csv", "json")
 
@@ -42,8 +43,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--top", type=at_least_one, default=5, help="classes of each image (%(default)s); of several runs in JSON only"
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of --out, else a table")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the result there, not to stdout")
-    parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="also draw the images with their classes")
+    parser.add_argument("--out", type=user_path, metavar="FILE", help="write the result there, not to stdout")
+    parser.add_argument("--sheet", type=user_path, metavar="FILE.png", help="also draw the images with their classes")
     parser.add_argument("--batch", type=at_least_one, default=64, help="images a step (%(default)s)")
     arguments = parser.parse_intermixed_args(argv)
     if not arguments.run:

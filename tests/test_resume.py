@@ -219,7 +219,7 @@ def test_a_disk_that_is_full(command, tiny_config, tmp_path):
         last = said.splitlines()[-1]
         assert last.startswith(f"jaxtl: The checkpoint in {broken / 'checkpoints'} cannot be written")
         assert os.strerror(errno.EFBIG) in last
-        assert "free some space or mend the folder and run the same command again" in last
+        assert "free some space or repair the folder and run the same command again" in last
         assert (last_step(broken) > 0) == (full_from > 1)
 
     assert command(*arguments, "--workdir", broken).status == 0
@@ -249,7 +249,7 @@ def test_a_file_that_cannot_be_written(command, tiny_config, tmp_path, monkeypat
     assert stopped.status == 2
     assert stopped.err == (
         f"jaxtl: The work folder {tmp_path} cannot be written or read (No space left on device); free some space or "
-        "mend the folder and run the same command again: it goes on from the last checkpoint.\n"
+        "repair the folder and run the same command again: it goes on from the last checkpoint.\n"
     )
     assert not (tmp_path / "summary.json").exists()
     assert command(*arguments).status == 0

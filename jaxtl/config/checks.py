@@ -6,7 +6,6 @@ A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set
 """
 
 import json
-import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -33,6 +32,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, model_options, option_types
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.whitened_cnn import WHITEN
+from jaxtl.runtime.files import user_path
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import ALL, Phase, phase_faults, settle, trained_stages
 from jaxtl.weights import weights_for
@@ -324,7 +324,7 @@ def _source_faults(runs: Mapping[str, Tree]) -> Iterator[str]:
 
 def _weights_faults(run: Tree, start: str) -> Iterator[str]:
     """What is wrong with a tag, a file or a run folder to start from, as far as a look at its description tells."""
-    name, path = run["model"]["name"], pathlib.Path(start).expanduser()
+    name, path = run["model"]["name"], user_path(start)
     if is_tag(name, start):
         card = card_for(name, start)
         yield from _head_faults(run, card.classes, f"the weights {start!r}")

@@ -11,6 +11,7 @@ from typing import Any
 from jaxtl.config.fields import BASELINES, OPTIONS, SOURCE, find_field, in_run, nearest, no_field, read_text, wrong_type
 from jaxtl.config.tree import Tree, assign, plain
 from jaxtl.errors import UserError
+from jaxtl.runtime.files import user_path
 
 _FLAG = "--config."
 
@@ -60,8 +61,8 @@ def split_recipe(place: str | pathlib.Path) -> tuple[pathlib.Path, str]:
     """
     head, colon, recipe = str(place).rpartition(":")
     if colon and head.endswith(".py"):
-        return pathlib.Path(head), recipe
-    return pathlib.Path(place), ""
+        return user_path(head), recipe
+    return user_path(place), ""
 
 
 def split_flags(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:

@@ -11,7 +11,7 @@ from jaxtl.data.dataset import Dataset, unknown_name
 from jaxtl.data.official_files import load_official
 from jaxtl.data.options import ImageOptions
 from jaxtl.errors import UserError
-from jaxtl.runtime.cache import cache_dir
+from jaxtl.runtime.files import cache_dir, user_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,13 +142,13 @@ def load_dataset(
         raise unknown_name(f"split of {name}", split, tuple(info.sizes))
     if data_dir is None:
         data_dir = os.environ.get("JAXTL_DATA") or cache_dir() / "data"
-    return info.load(split, Path(data_dir).expanduser(), download=download, progress=progress)
+    return info.load(split, user_path(data_dir), download=download, progress=progress)
 
 
 def _folder_info(data_dir: str | Path | None, options: ImageOptions) -> DatasetInfo:
     if not data_dir:
         raise UserError("data.dir is empty, but data.name='folder' needs it: name the folder that holds your images.")
-    found = folder.scan(Path(data_dir).expanduser(), options)
+    found = folder.scan(user_path(data_dir), options)
     return DatasetInfo(
         description=f"the images in {found.root}",
         url="",
@@ -161,7 +161,7 @@ def _folder_info(data_dir: str | Path | None, options: ImageOptions) -> DatasetI
 
 
 def _tfds_info(name: str, data_dir: str | Path | None, options: ImageOptions, download: bool) -> DatasetInfo:
-    found = tfds.find(name, Path(data_dir).expanduser() if data_dir else None, options, download=download)
+    found = tfds.find(name, user_path(data_dir) if data_dir else None, options, download=download)
     about = found.builder.info
     return DatasetInfo(
         description=next(iter(about.description.strip().splitlines()), found.name),

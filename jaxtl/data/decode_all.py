@@ -14,7 +14,7 @@ from jaxtl.data.decode_cache import DecodeCache
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.stored import ImageReader, StoredImages
 from jaxtl.errors import UserError
-from jaxtl.runtime.machine import cores, memory
+from jaxtl.runtime.environment import cores, memory
 
 # Share of the memory that the images of all splits may take: to hold some of them out makes a copy.
 _SHARE = 0.25

@@ -5,8 +5,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from jaxtl.runtime.cache import cache_dir
-from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.files import cache_dir, write_whole
 
 
 class DecodeCache:

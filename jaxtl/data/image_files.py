@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxtl.data.decode import SUFFIXES
+from jaxtl.runtime.files import user_path
 
 LIST = "-"
 
@@ -121,7 +122,7 @@ def image_files(named: Sequence[str], listed: bytes = b"") -> tuple[list[Path], 
         if why not in (HIDDEN, OTHER_SUFFIX):
             faults.append(Unread(shown(path), why))
 
-    for path in map(_user_path, paths):
+    for path in (user_path(path) for path in paths if path):
         if not _is_folder(path):
             files.append(path)
             continue
@@ -148,10 +149,6 @@ def paths_in(listed: bytes) -> list[str]:
     listed = listed.removeprefix(b"\xef\xbb\xbf")  # the mark of UTF-8
     lines = listed.split(b"\0") if b"\0" in listed else listed.splitlines()
     return [os.fsdecode(line) for line in lines if line]
-
-
-def _user_path(path: str) -> Path:
-    return Path(path).expanduser()
 
 
 def _is_folder(path: Path | os.DirEntry[str]) -> bool:

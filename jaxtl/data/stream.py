@@ -16,7 +16,7 @@ from absl import flags
 
 from jaxtl.data.stored import StoredImages
 from jaxtl.errors import UserError
-from jaxtl.runtime.machine import cores
+from jaxtl.runtime.environment import cores
 
 _BATCHES_AHEAD = 2  # a worker
 

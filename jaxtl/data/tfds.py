@@ -27,6 +27,7 @@ from jaxtl.data.records import Records, RecordSource, Shard
 from jaxtl.data.split import stratified_split
 from jaxtl.data.stored import ImageReader
 from jaxtl.errors import UserError
+from jaxtl.runtime.files import user_path
 
 PREFIX = "tfds:"
 FORM = "tfds:NAME"
@@ -206,7 +207,7 @@ def _prepare(name: str, data_dir: Path | None, download: bool) -> Any:
     match = _NAME.fullmatch(name)
     assert match  # its form was checked
     known = tfds.list_builders(with_community_datasets=False)  # the others are asked of the network
-    where, theirs = data_dir or Path(str(DATA_DIR)).expanduser(), name.removeprefix(PREFIX)
+    where, theirs = data_dir or user_path(str(DATA_DIR)), name.removeprefix(PREFIX)
     if match["name"] not in known:
         near = difflib.get_close_matches(match["name"], known, n=1)
         hint = f"did you mean 'tfds:{near[0]}'?" if near else "https://www.tensorflow.org/datasets/catalog lists them."

@@ -14,6 +14,7 @@ from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, wr
 from jaxtl.export.replace_folder import replaced
 from jaxtl.runs.finished import load_run
 from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.files import user_path
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -28,8 +29,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         epilog=f"{DESCRIPTION} tells classes, preprocessing and how to load each file. An earlier export is replaced.",
         allow_abbrev=False,
     )
-    parser.add_argument("--run", type=Path, required=True, metavar="DIR", help="work folder of a finished run")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the export; default: RUN/export")
+    parser.add_argument("--run", type=user_path, required=True, metavar="DIR", help="work folder of a finished run")
+    parser.add_argument("--out", type=user_path, metavar="DIR", help="folder of the export; default: RUN/export")
     parser.add_argument(
         "--format", default=",".join(FORMATS), metavar="NAMES", help="separated by commas (%(default)s)"
     )

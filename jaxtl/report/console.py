@@ -15,6 +15,7 @@ from rich.text import Text
 
 from jaxtl.report.statistics import wilson_interval
 from jaxtl.report.text import counted, duration, integer, number, percent
+from jaxtl.runtime.command import escape_unencodable
 
 PATIENCE_S = 30.0  # where there is no live line, something that goes on is heard of this often
 SHOWN_EPOCHS = 30  # lines of epochs that are printed; beyond that only those of slow epochs
@@ -30,6 +31,7 @@ class LiveConsole:
     """
 
     def __init__(self, console: Console | None = None) -> None:
+        escape_unencodable()
         self.console = console or rich.get_console()
         self._bar: Progress | None = None
         self._task: TaskID | None = None

@@ -14,6 +14,7 @@ from jaxtl.data.dataset import Dataset, take, unknown_name
 from jaxtl.errors import UserError
 from jaxtl.runs.files import RunFiles
 from jaxtl.runs.finished import LoadedRun
+from jaxtl.runtime.files import user_path
 
 ALL = "all"
 SPLITS = ("test", "train", "val", ALL)
@@ -63,7 +64,7 @@ def choose_images(
     data = run.config["data"]
     named = name or data["name"]
     where = data_dir or (Path(data["dir"]) if data["dir"] and named == data["name"] else None)
-    if named == folder.NAME and not (where and where.expanduser().is_dir()):
+    if named == folder.NAME and not (where and user_path(where).is_dir()):
         what = f"there is no folder {where}" if where else "no folder was named"
         raise UserError(f"The images cannot be read: {what}; name the folder that holds them with --data-dir.")
     source = str(where) if named == folder.NAME else named
@@ -114,7 +115,7 @@ def _refuse_trained_on(run: LoadedRun, test: Dataset) -> None:
 
 
 def _same(a: Path | None, b: Path) -> bool:
-    return a is not None and a.expanduser().resolve() == b.expanduser().resolve()
+    return a is not None and user_path(a).resolve() == user_path(b).resolve()
 
 
 def _joined(parts: Sequence[Dataset]) -> Dataset:

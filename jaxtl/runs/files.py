@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxtl.runs.read_json import damage_explained, read_object
+from jaxtl.runtime.files import damage_explained, read_object
 
 
 class RunFiles:

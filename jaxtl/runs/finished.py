@@ -22,6 +22,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.compile_cache import keep_compiled
+from jaxtl.runtime.files import user_path
 from jaxtl.runtime.machine import cores
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.checkpoint import read_best
@@ -201,7 +202,7 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
     Raises:
       UserError: the folder is not a finished run, or a file of it is missing, damaged or does not fit the others.
     """
-    folder = Path(folder).expanduser()
+    folder = user_path(folder)
     files = RunFiles(folder)
     if not folder.is_dir():
         raise UserError(f"The run folder {folder} does not exist; give the work folder of a finished run.")

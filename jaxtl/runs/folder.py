@@ -1,9 +1,9 @@
 """The folder of one run: what is written where, and whose folder it is."""
 
+import contextlib
 import csv
 import io
 import json
-import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,15 +13,8 @@ import numpy as np
 from jaxtl.config.tree import differences, leaves, plain, without
 from jaxtl.errors import UserError
 from jaxtl.runs.files import RunFiles
-from jaxtl.runs.read_json import read_object
-from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.files import file_lock, read_object, write_whole
 from jaxtl.runtime.processes import is_main_process
-
-try:
-    import fcntl
-except ImportError:  # Windows has no POSIX file locks
-    fcntl = None  # type: ignore[assignment]
-
 
 # Fields that no figure depends on. Which images a folder holds is seen by their names, in split.npz.
 _INCIDENTAL = ("data.dir", "data.download", "data.stream", "data.workers", "checkpoint_every_s", "reported")
@@ -49,12 +42,18 @@ class RunFolder(RunFiles):
             raise UserError(
                 f"The work folder {path} cannot be made ({error.strerror}); choose another with --workdir."
             ) from error
-        self._lock = _lock(path)
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(file_lock(path / ".lock", wait=False))
+            except BlockingIOError as error:
+                raise UserError(
+                    f"Another process is running in the work folder {path}; wait for it, or choose another with "
+                    "--workdir."
+                ) from error
+            except OSError:
+                pass  # a folder that can only be read, or a network file system without locks: then without
             self._refuse_another()
-        except UserError:
-            self.close()
-            raise
+            self._lock = stack.pop_all()
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -64,9 +63,7 @@ class RunFolder(RunFiles):
 
     def close(self) -> None:
         """Let other processes in."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.close()
 
     def begin(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
         """Write ``config.json``: from here on the folder belongs to this config.
@@ -176,7 +173,10 @@ class NullRunFolder(RunFolder):
     """The run folder of a process that is not the main one: nothing is read, nothing is written."""
 
     def __init__(self, path: pathlib.Path) -> None:
-        self.path, self._config, self._lock = path, {}, None
+        self.path, self._config, self._lock = path, {}, contextlib.ExitStack()
+
+    def begin(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
+        """Nothing."""
 
     def summary(self) -> dict[str, Any] | None:
         """``None``, finished or not."""
@@ -208,27 +208,6 @@ def identity(config: Mapping[str, Any]) -> Any:
     """The config without the fields that no figure depends on: these may change while a run is going on."""
     tree = plain(config)
     return without(tree, {path for path, _ in leaves(tree) if path.endswith(_INCIDENTAL)})
-
-
-def _lock(folder: pathlib.Path) -> int | None:
-    """A descriptor whose lock on the folder ends with the process, however that ends; nothing is written.
-
-    Raises:
-      UserError: if another process holds it.
-    """
-    if fcntl is None:
-        return None
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise UserError(
-            f"Another process is running in the work folder {folder}; wait for it, or choose another with --workdir."
-        ) from error
-    except OSError:
-        pass  # some network file systems have no locks: then go without
-    return descriptor
 
 
 def _table(rows: Iterable[Sequence[Any]]) -> str:

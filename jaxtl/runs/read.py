@@ -11,7 +11,7 @@ import numpy as np
 from jaxtl.config import SOURCE
 from jaxtl.config.tree import leaves, plain
 from jaxtl.report.comparison import FinishedRun
-from jaxtl.runs.read_json import damage_explained, read_object
+from jaxtl.runtime.files import damage_explained, read_object
 
 CONFIG, SUMMARY, HISTORY, PREDICTIONS = "config.json", "summary.json", "metrics.jsonl", "predictions.csv"
 

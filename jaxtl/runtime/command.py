@@ -1,4 +1,4 @@
-"""What every command owes the shell: an exit status, a sentence for a mistake, and output that fits into pipes."""
+"""What every command owes the shell: an exit status, a sentence for a user error, and output that fits into pipes."""
 
 import contextlib
 import logging
@@ -9,13 +9,16 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TextIO
 
 from jaxtl.errors import UserError
-from jaxtl.runtime.files import write_whole
-from jaxtl.runtime.interrupts import Interrupted
+from jaxtl.runtime.files import write_errors_explained, write_whole
+from jaxtl.runtime.interrupts import Interrupted, keep_interrupts
 
 _USER_ERROR = 2
 _AFTER_SIGNAL = 128  # a shell's status of a process that a signal ended is this plus the signal's number
+_NO_READER = _AFTER_SIGNAL + 13  # SIGPIPE, which Windows does not have
+_NO_DEVICE = "Unable to initialize backend"
 
 
 def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
@@ -33,23 +36,40 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
     for name in ("absl", "orbax", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if resumes:
-        sys.unraisablehook = lambda error: None
         threading.excepthook = lambda error: None
-    try:
-        status = work()
-        sys.stdout.flush()  # here, where a broken pipe is still caught
-    except (Interrupted, UserError, KeyboardInterrupt, BrokenPipeError) as error:
-        if isinstance(error, BrokenPipeError):
-            # Python flushes stdout once more when it ends, and would complain of the same pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status, text = outcome_of(error, resumes=resumes)
-        tell(text)
+    keep_interrupts(quiet=resumes)
+    with _safe_streams():
+        try:
+            status = work()
+            sys.stdout.flush()  # here, where its errors are still caught
+        except BaseException as error:
+            known = _known(error, resumes)
+            if known is None:
+                raise
+            status, text = known
+            tell(text)
+            try:
+                sys.stdout.flush()
+            except (OSError, UserError):  # Python flushes once more when it ends, and would complain
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
 
 
 def outcome_of(error: BaseException, *, resumes: bool = False) -> tuple[int, str]:
     """The exit status after an error, and what to print: a sentence, nothing, or a traceback where it is a bug."""
+    if known := _known(error, resumes):
+        return known
+    if isinstance(error, SystemExit):  # argparse has printed its message
+        return error.code if isinstance(error.code, int) else int(bool(error.code)), ""
+    return 1, "".join(traceback.format_exception(error)).rstrip()
+
+
+def _known(error: BaseException, resumes: bool) -> tuple[int, str] | None:
     match error:
+        case BrokenPipeError():
+            return _NO_READER, ""
+        case SystemExit() if isinstance(error.__context__, BrokenPipeError):  # what rich makes of it
+            return _NO_READER, ""
         case Interrupted():
             return _AFTER_SIGNAL + (error.stop.signal or 0), str(error)
         case UserError():
@@ -57,21 +77,23 @@ def outcome_of(error: BaseException, *, resumes: bool = False) -> tuple[int, str
         case KeyboardInterrupt():
             goes_on = " at once; the same command goes on from the last checkpoint" if resumes else ""
             return _AFTER_SIGNAL + signal.SIGINT, f"Stopped{goes_on}."
-        case BrokenPipeError():
-            return _AFTER_SIGNAL + 13, ""  # SIGPIPE, which Windows does not have
-        case SystemExit():  # argparse has printed its message
-            return error.code if isinstance(error.code, int) else int(bool(error.code)), ""
-    return 1, "".join(traceback.format_exception(error)).rstrip()
+        case RuntimeError() if _NO_DEVICE in str(error):
+            reason = str(error).splitlines()[0].partition("(")[0].strip().rstrip(".")
+            chosen = os.environ.get("JAX_PLATFORMS", "")
+            return _USER_ERROR, (
+                f"jaxtl: JAX finds no device to compute on ({reason}); JAX_PLATFORMS is {chosen!r}: unset it, or set "
+                "it to cpu, cuda or tpu."
+            )
+    return None
 
 
 def put(text: str) -> None:
-    """Write to stdout; what its encoding lacks is escaped, not refused.
+    """Write to stdout.
 
     Raises:
       BrokenPipeError: nobody reads it any more.
     """
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    sys.stdout.write(text)
 
 
 def tell(line: str) -> None:
@@ -80,8 +102,46 @@ def tell(line: str) -> None:
         print(line.encode(errors="backslashreplace").decode(), file=sys.stderr, flush=True)
 
 
+def escape_unencodable() -> None:
+    """Let stdout and stderr escape characters that their encoding lacks, where they would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _safe_streams() -> Iterator[None]:
+    """Standard streams that are there, write every character, and name themselves where they fail."""
+    escape_unencodable()
+    before = sys.stdout, sys.stderr
+    with Path(os.devnull).open("w") as nowhere:  # of a stream that is closed
+        sys.stdout, sys.stderr = _Stdout(before[0] or nowhere), before[1] or nowhere
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+class _Stdout:
+    """Standard output; a full disk behind it is told as such, whatever file is being written around it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with write_errors_explained("Standard output"):
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with write_errors_explained("Standard output"):
+            self._stream.flush()
+
+
 def write_result(path: Path, text: str) -> None:
-    """Write a result to the file that a person named, whole or not at all.
+    """Write a result to the file that a user named, whole or not at all.
 
     Raises:
       UserError: it cannot be written.
@@ -92,17 +152,6 @@ def write_result(path: Path, text: str) -> None:
             path.write_bytes(content)
         else:
             write_whole(path, content)
-
-
-@contextlib.contextmanager
-def write_errors_explained(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` into a sentence that names the file."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); choose another file.") from error
 
 
 def at_least_one(text: str) -> int:

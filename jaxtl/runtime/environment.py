@@ -1,4 +1,4 @@
-"""What a figure was measured with: versions, hardware, commit."""
+"""What this process runs on: versions, commit, devices, and how much of the machine it may use."""
 
 import datetime
 import importlib.metadata
@@ -11,6 +11,7 @@ import sys
 
 import jax
 
+_MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 PACKAGES = ("jaxtl", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "clu", "numpy", "scikit-learn")
 
 
@@ -33,7 +34,7 @@ def invocation() -> dict[str, str]:
 
 
 def device() -> str:
-    """The devices that jax computes on, as a person names them."""
+    """The devices that JAX computes on, for people: "2 x NVIDIA H100" or the name of the processor."""
     kind = jax.devices()[0].device_kind
     if jax.default_backend() == "cpu":
         kind = f"{_processor()}, {os.cpu_count()} cores"
@@ -52,10 +53,32 @@ def commit() -> str:
         return "unknown"
 
 
+def cores() -> int:
+    """Processors that this process may run on, at least 1."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system has it
+        return os.cpu_count() or 1
+
+
+def memory() -> float:
+    """Bytes of main memory that this process may use."""
+    try:
+        known = [float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))]
+    except (ValueError, OSError, AttributeError):
+        known = [8e9]
+    for path in _MEMORY_LIMITS:
+        try:
+            known.append(float(pathlib.Path(path).read_text()))
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return min(known)
+
+
 def _version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:  # a clone on PYTHONPATH, say
+    except importlib.metadata.PackageNotFoundError:  # for example a clone on PYTHONPATH
         return "not installed"
 
 

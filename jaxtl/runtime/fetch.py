@@ -5,6 +5,7 @@ Whatever goes wrong on the way, a file at ``destination`` can be trusted by ever
 """
 
 import contextlib
+import email.utils
 import errno
 import hashlib
 import http.client
@@ -20,21 +21,23 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from jaxtl.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows has no POSIX file locks
-    fcntl = None  # type: ignore[assignment]
+from jaxtl.runtime.files import file_lock
 
 RETRY_PAUSES_S = (0.5, 1.0, 2.0)  # one more connection after each pause
 CHUNK_BYTES = 1 << 16
+MOST_BYTES = 16 << 30  # the largest file that anything here fetches has 2.6 GB
+_LONGEST_WAIT_S = 60.0  # that a server may ask for
 
 Report = Callable[[int, int | None], None]
 """Takes the bytes that have arrived and the bytes in all (``None``: the server did not say)."""
 
 
-class _BrokenConnectionError(Exception):
-    """The server was reached but the body did not arrive: worth another try."""
+class _TryAgainError(Exception):
+    """The server was reached but the body did not arrive: worth another try, after ``wait_s`` at least."""
+
+    def __init__(self, reason: str, wait_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
 
 
 def fetch(
@@ -48,9 +51,10 @@ def fetch(
 ) -> Path:
     """Download ``url`` to ``destination``, unless that file is there already, and return ``destination``.
 
-    A connection that breaks is retried a few times. With a hash, what had arrived is kept and the next connection or
-    the next run continues from there; without one every connection starts from zero, because only a hash can prove
-    that bytes of two connections belong together. Processes that download into the same folder take turns.
+    A connection that breaks is retried a few times, and so is a server that is overloaded (429 and 5xx), after the
+    pause that it asks for. With a hash, what had arrived is kept and the next connection or the next run continues
+    from there; without one every connection starts from zero, because only a hash can prove that bytes of two
+    connections belong together. Processes that download the same file take turns.
 
     Args:
       url: an ``http`` or ``https`` address.
@@ -70,17 +74,22 @@ def fetch(
     with _disk_errors_explained(destination):
         if destination.is_file():
             return _trusted(destination, hashes)
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        with _taking_turns(destination.parent):
+        with file_lock(destination.with_name(f".{destination.name}.lock")):
             if destination.is_file():  # another process brought it while this one waited
                 return _trusted(destination, hashes)
+            left_over = bool(hashes) and partial.exists()
             with _progress_bar(destination.name, shown=progress) as report:
                 _download(url, partial, destination, resume=bool(hashes), timeout_s=timeout_s, report=report)
-            if mismatch := _mismatch(partial, hashes):
+                mismatch = _mismatch(partial, hashes)
+                if mismatch and left_over:  # perhaps of another file of that name
+                    partial.unlink()
+                    _download(url, partial, destination, resume=True, timeout_s=timeout_s, report=report)
+                    mismatch = _mismatch(partial, hashes)
+            if mismatch:
                 partial.unlink()
                 raise UserError(
                     f"{url} gave a file whose {mismatch}: it was deleted; run again, or put the right file at "
-                    f"{destination}"
+                    f"{destination}."
                 )
             partial.replace(destination)
     return destination
@@ -113,42 +122,41 @@ def _mismatch(path: Path, hashes: Mapping[str, str]) -> str | None:
 def _trusted(path: Path, hashes: Mapping[str, str]) -> Path:
     """Return ``path`` if the file there agrees with the hashes."""
     if mismatch := _mismatch(path, hashes):
-        raise UserError(f"{path} is not the expected file, its {mismatch}: delete it and run again to download it anew")
+        raise UserError(f"{path} is not the expected file, its {mismatch}; delete it and run again to download it.")
     return path
 
 
 def _download(url: str, partial: Path, destination: Path, *, resume: bool, timeout_s: float, report: Report) -> None:
     """Fill ``partial`` with the whole body of ``url``, over as many connections as it may take."""
-    by_hand = f"get the file by other means and put it at {destination}"
+    by_hand = f"get the file by other means and put it at {destination}."
     if not url.startswith(("http://", "https://")):
-        raise UserError(f"cannot download {url!r}: it is not an http or https address; correct it, or {by_hand}")
+        raise UserError(f"Cannot download {url!r}: it is not an http or https address; correct it, or {by_hand}")
     reached = False
     for pause_s in (*RETRY_PAUSES_S, None):
+        wait_s = 0.0
         try:
             _receive(url, partial, resume=resume, timeout_s=timeout_s, report=report)
             return
-        except _BrokenConnectionError as error:
-            reached = True
-            if pause_s is None:
-                tries = len(RETRY_PAUSES_S) + 1
-                raise UserError(
-                    f"cannot download {url}: {error}, at the last of {tries} tries; run again later, or {by_hand}"
-                ) from error
+        except _TryAgainError as error:
+            reached, wait_s = True, error.wait_s
+            if pause_s is None or wait_s > _LONGEST_WAIT_S:
+                tries = "" if pause_s is not None else f", at the last of {len(RETRY_PAUSES_S) + 1} tries"
+                raise UserError(f"Cannot download {url}: {error}{tries}; run again later, or {by_hand}") from error
         except urllib.error.HTTPError as error:
+            answer = f"{error.code} {error.reason}"
             raise UserError(
-                f"cannot download {url}: the server answered {error.code} {error.reason}; check the address, or "
-                f"{by_hand}"
+                f"Cannot download {url}: the server answered {answer}; check the address, or {by_hand}"
             ) from error
         except urllib.error.URLError as error:
             # Another try helps when the network goes away for a moment, and only delays the news when there is none.
             if not reached or pause_s is None:
                 why = _why(error.reason, timeout_s)
-                raise UserError(f"cannot reach {url} ({why}): check the network, or {by_hand}") from error
-        time.sleep(pause_s)
+                raise UserError(f"Cannot reach {url} ({why}); check the network, or {by_hand}") from error
+        time.sleep(max(pause_s, wait_s))
 
 
 def _receive(url: str, partial: Path, *, resume: bool, timeout_s: float, report: Report) -> None:
-    """Open one connection and read it to the end: onto the end of ``partial`` if the server can resume, else anew."""
+    """Read one connection to its end: onto the end of ``partial`` if the server can resume, else from the start."""
     have = partial.stat().st_size if resume and partial.exists() else 0
     try:
         response = _connect(url, have, timeout_s)
@@ -158,30 +166,36 @@ def _receive(url: str, partial: Path, *, resume: bool, timeout_s: float, report:
         if error.headers.get("Content-Range") == f"bytes */{have}":
             return  # an earlier run stopped between the last byte and the rename
         partial.unlink()
-        raise _BrokenConnectionError("the server refused to continue the partial file") from error
+        raise _TryAgainError("the server refused to continue the partial file") from error
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            partial.unlink()
-            raise _BrokenConnectionError("the server continued the partial file at the wrong byte")
+        if resumed and not (have and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")):
+            partial.unlink(missing_ok=True)
+            raise _TryAgainError("the server sent another part of the file than the one asked for")
         if not resumed:
             have = 0  # the server knows no ranges and sends everything
         total = None if response.length is None else have + response.length
         if total is None and not response.chunked and not resume:
             raise UserError(
-                f"cannot download {url}: the server does not say its length and no hash is known, so that a broken "
-                "download would look complete; give its md5 or sha256"
+                f"Cannot download {url}: the server does not say its length and no hash is known, so that a broken "
+                "download would look complete; give its md5 or sha256."
             )
         with partial.open("ab" if resumed else "wb") as file:
             report(have, total)
             for chunk in _chunks(response, timeout_s):
-                file.write(chunk)
                 have += len(chunk)
+                if max(have, total or 0) > MOST_BYTES:
+                    partial.unlink(missing_ok=True)
+                    raise UserError(
+                        f"Cannot download {url}: it is longer than {MOST_BYTES:,} bytes, more than any file that is "
+                        "fetched here; check the address."
+                    )
+                file.write(chunk)
                 report(have, total)
             file.flush()
             os.fsync(file.fileno())  # the rename must not reach the disk before the bytes do
     if total is not None and have < total:
-        raise _BrokenConnectionError(f"the connection closed after {have:,} of {total:,} bytes")
+        raise _TryAgainError(f"the connection closed after {have:,} of {total:,} bytes")
 
 
 def _connect(url: str, have: int, timeout_s: float) -> http.client.HTTPResponse:
@@ -191,15 +205,27 @@ def _connect(url: str, have: int, timeout_s: float) -> http.client.HTTPResponse:
         return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise _BrokenConnectionError(f"the server answered {error.code} {error.reason}") from error
+        if error.code == http.HTTPStatus.TOO_MANY_REQUESTS or error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            wait_s = _seconds(error.headers.get("Retry-After", ""))
+            asks = f" and asks to wait {wait_s:.0f} s" if wait_s else ""
+            raise _TryAgainError(f"the server answered {error.code} {error.reason}{asks}", wait_s) from error
         raise
     except urllib.error.URLError:
         raise
     except (ValueError, http.client.InvalidURL) as error:
         raise urllib.error.URLError(f"malformed address: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenConnectionError(_why(error, timeout_s)) from error
+        raise _TryAgainError(_why(error, timeout_s)) from error
+
+
+def _seconds(retry_after: str) -> float:
+    """The pause that a ``Retry-After`` asks for: a number of seconds or a date; 0 where it is neither."""
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return 0.0
 
 
 def _chunks(response: http.client.HTTPResponse, timeout_s: float) -> Iterator[bytes]:
@@ -208,7 +234,7 @@ def _chunks(response: http.client.HTTPResponse, timeout_s: float) -> Iterator[by
         while chunk := response.read1(CHUNK_BYTES):
             yield chunk
     except (OSError, http.client.HTTPException) as error:
-        raise _BrokenConnectionError(_why(error, timeout_s)) from error
+        raise _TryAgainError(_why(error, timeout_s)) from error
 
 
 def _why(error: BaseException | str, timeout_s: float) -> str:
@@ -228,22 +254,7 @@ def _disk_errors_explained(destination: Path) -> Iterator[None]:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         way_out = "free some space and run again" if full else "make it writable, or choose another place"
-        raise UserError(f"cannot read or write {destination}: {error.strerror or error}; {way_out}") from error
-
-
-@contextlib.contextmanager
-def _taking_turns(folder: Path) -> Iterator[None]:
-    """Hold a lock on ``folder``: two processes that fill the same partial file would spoil it for each other."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems have no locks: then go without
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)  # which also lets go of the lock
+        raise UserError(f"{destination} cannot be read or written ({error.strerror or error}); {way_out}.") from error
 
 
 @contextlib.contextmanager

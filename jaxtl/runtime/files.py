@@ -1,9 +1,55 @@
-"""Files written whole or not at all."""
+"""Files and folders: paths that users give, the cache folder, whole writes, careful reads, locks."""
 
 import contextlib
+import csv
+import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import filelock
+
+from jaxtl.errors import UserError
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """A path that comes from outside: a flag, a config field, a variable, a list of files.
+
+    ``~`` and ``~name`` at its start are home folders, if there is a user of that name; else part of the name.
+
+    Raises:
+      UserError: the path holds a NUL character, or starts with ``~/`` and no home folder is known.
+    """
+    text = os.fspath(path)
+    if "\0" in text:
+        raise UserError(f"{text[:200]!r} is not a path, because it holds a NUL character; give one path a line.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        if Path(text).parts[0] == "~":
+            raise UserError(f"No home folder is known for {text}; set HOME, or give the whole path.") from error
+        return Path(text)
+
+
+def cache_dir() -> Path:
+    """The folder of what can be fetched or made again.
+
+    It is ``$JAXTL_CACHE``, else ``$XDG_CACHE_HOME/jaxtl``, else ``~/.cache/jaxtl``; an empty variable counts as unset.
+    It is not created: whoever writes into it does that.
+
+    Raises:
+      UserError: there is neither a variable nor a home folder.
+    """
+    if chosen := os.environ.get("JAXTL_CACHE"):
+        return user_path(chosen)
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return user_path(shared) / "jaxtl"
+    try:
+        return Path.home() / ".cache" / "jaxtl"
+    except RuntimeError as error:
+        raise UserError("No home folder is known for the cache; set HOME, or JAXTL_CACHE to a folder.") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -23,3 +69,82 @@ def write_whole(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_errors_explained(path: Path | str) -> Iterator[None]:
+    """Turn an ``OSError`` into a sentence that names the file; a pipe that nobody reads is another matter."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}); choose another file.") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError: it does not hold a JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deeply") from error
+    if not isinstance(content, dict):
+        raise ValueError("it is not a JSON object")
+    return content
+
+
+@contextlib.contextmanager
+def damage_explained(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a file of a run is read into a sentence.
+
+    Raises:
+      UserError: for a missing key, a file that cannot be read, and values of the wrong kind.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except KeyError as error:
+        raise _damaged(path, f"it has no {error}") from error
+    except OSError as error:
+        raise _damaged(path, error.strerror or str(error)) from error
+    except (ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, what: str) -> UserError:
+    return UserError(
+        f"{path} cannot be used ({what}): it is damaged or of another version; restore it, run the experiment again in "
+        "a new folder, or leave this run out."
+    )
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold a lock between processes, also of several machines, that ends with its process, however that ends.
+
+    Args:
+      path: the file of the lock, which is there while the lock is held; folders above it are made.
+      wait: whether to wait for another process that holds it.
+
+    Raises:
+      BlockingIOError: another process holds it, and ``wait`` is false.
+      OSError: the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except filelock.Timeout as error:
+        raise BlockingIOError(f"another process holds {path}") from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()  # while the lock is held: a process that waits for it sees that and makes a new file
+        lock.release()

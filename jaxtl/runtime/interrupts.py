@@ -1,10 +1,17 @@
 """Stopping in good order: SIGTERM and Ctrl-C ask the loop to save and leave, a second Ctrl-C leaves at once."""
 
+import _thread
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from types import FrameType
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+# What stands in the place of the program while Python imports this package for a command.
+_COMMANDS = ("-m", "jaxtl")
 
 
 class StopFlag:
@@ -21,7 +28,7 @@ class StopFlag:
         return self.signal is not None
 
 
-class Interrupted(Exception):  # noqa: N818 - a request that was met is no error
+class Interrupted(Exception):  # noqa: N818 - a request that was met is not an error
     """A signal asked for the end, and everything is saved.
 
     Attributes:
@@ -60,3 +67,35 @@ def stop_on_signals(*signals: signal.Signals) -> Iterator[StopFlag]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def keep_interrupts(*, quiet: bool = False) -> None:
+    """Let a Ctrl-C come again that Python drops because it came during a callback, for the rest of this process.
+
+    Python ignores what is raised by callbacks of the garbage collector, of which JAX has one, and by finalizers.
+
+    Args:
+      quiet: whether other errors of that kind are left off the screen.
+    """
+
+    def hook(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()  # once the callback is over
+        elif not quiet:
+            sys.__unraisablehook__(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def quiet_imports() -> None:
+    """Let Ctrl-C end a command without a traceback while its modules are being imported; no effect elsewhere."""
+    if not sys.argv or Path(sys.argv[0]).name not in _COMMANDS:
+        return
+    keep_interrupts()
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):  # whose status Python sets by itself
+            before(kind, error, trace)
+
+    sys.excepthook = hook

@@ -1,7 +1,7 @@
-"""What finds room on the devices: data sets, and the batches of inference.
+"""What fits into the memory of the devices: data sets, and the batches of inference.
 
-A device that does not tell its memory, as a CPU, has room for any data set, for there is no other place to go, and
-gets the batches that the config names.
+A device that does not report its memory, for example a CPU, is taken to have room for any data set, and gets the
+batches that the config names.
 """
 
 import math
@@ -16,14 +16,14 @@ from jaxtl.runtime.processes import gather_ints
 
 # Share of the free memory that inputs may take, or the activations of inference: other things need the rest.
 _SHARE = 0.5
-# A pass has at least so many steps: what fills up the last batch is computed in vain.
+# A pass has at least this many steps: the padding of the last batch is wasted work.
 _LEAST_STEPS = 16
 # Activations that live at once, as a multiple of the largest result of an operation: a first guess.
 _ALIVE = 4
 
 
 def free_bytes(mesh: Mesh) -> int | None:
-    """The least free memory of a device of any process; ``None`` where one does not tell."""
+    """The least free memory of a device of any process, in bytes; ``None`` if one does not report it."""
     free = []
     for device in mesh.local_devices:
         memory = device.memory_stats() or {}
@@ -33,7 +33,7 @@ def free_bytes(mesh: Mesh) -> int | None:
 
 
 def fits(nbytes: int, mesh: Mesh) -> bool:
-    """Whether arrays of so many bytes find room on every device."""
+    """Whether arrays of ``nbytes`` bytes fit on every device."""
     free = free_bytes(mesh)
     return free is None or nbytes <= _SHARE * free
 
@@ -45,19 +45,18 @@ def largest_batch(
     count: int,
     mesh: Mesh,
 ) -> tuple[int, jax.stages.Compiled]:
-    """The largest batch of a pass whose program fits, as far as a guess tells, and that program.
+    """The largest batch of a pass without training whose program fits, by an estimate, and that program.
 
-    Accelerators want larger batches for inference than for training, which keeps all activations and whose batch is
-    part of the recipe. The guess from the operations' shapes is checked by the compiler's own account and halved while
-    that is too much; it is not raised, for each trial is a compilation. It depends on what lies on the devices at that
-    moment, and other batches may round otherwise: the bits of a pass are the same from run to run, and after a
-    resumption, only where devices do not tell their memory.
+    Training keeps all activations, and its batch is part of the recipe; inference can take larger ones. The estimate
+    from the operations' shapes is compared with the compiler's own account, and halved while that is too much; it is
+    not raised, because each trial is a compilation. It depends on what lies on the devices at that moment, and other
+    batches may round differently: where devices report their memory, the bits of a pass can differ from run to run.
 
     Args:
       step: a jitted function of a batch.
       arguments: from a batch size to the shapes of the step's arguments.
-      batch_size: the least, and the unit of others.
-      count: inputs in the pass; it has at least 16 steps, if the batches are larger.
+      batch_size: the smallest batch; larger ones are multiples of it.
+      count: inputs in the pass; larger batches leave it at least 16 steps.
       mesh: the devices that share a batch.
     """
     free = free_bytes(mesh)
@@ -75,7 +74,7 @@ def largest_batch(
 
 
 def _needed(compiled: jax.stages.Compiled) -> int:
-    """Bytes a device needs for results and temporaries; endless where the compiler does not say."""
+    """Bytes a device needs for results and temporaries; huge where the compiler does not report it."""
     memory = compiled.memory_analysis()
     own = 2**62 if memory is None else memory.temp_size_in_bytes + memory.output_size_in_bytes
     return int(gather_ints([own]).max())
@@ -92,7 +91,7 @@ def _nbytes(value: Any) -> int:
 
 
 def _operations(jaxpr: core.Jaxpr) -> Iterator[core.JaxprEqn]:
-    """Those that hold no others."""
+    """The operations that do not contain others."""
     for eqn in jaxpr.eqns:
         inner = [sub for sub in jax.tree.leaves(eqn.params, is_leaf=_is_jaxpr) if _is_jaxpr(sub)]
         if not inner:

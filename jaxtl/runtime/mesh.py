@@ -5,24 +5,25 @@ puts the all-reduces in. So eight devices compute what one computes.
 """
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxtl.data.feed import Order
 from jaxtl.errors import UserError
 from jaxtl.runtime.processes import is_single_process
 
+Order = TypeVar("Order", bound=tuple[Any, ...])
+
 
 def data_mesh(batch_size: int) -> Mesh:
-    """As many devices, in a row, as can share a batch evenly: all of them where the batch size is their multiple.
+    """The devices that train: as many as can share a batch evenly, all of them if the batch size is a multiple.
 
     The compiler decides how values between input and output are laid out (axis type Auto).
 
     Raises:
-      UserError: devices of several processes cannot share a batch evenly; none of them may stay idle.
+      UserError: devices of several processes cannot share a batch evenly; none of them may be left out.
     """
     sharing = math.gcd(jax.device_count(), batch_size)
     if sharing < jax.device_count() and not is_single_process():
@@ -49,14 +50,14 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
         return jax.device_put(tree, sharding)
 
     def place(leaf: Any) -> jax.Array:
-        value = np.asarray(leaf)  # device_put would send it to all processes, to see that they have the same
+        value = np.asarray(leaf)  # device_put would compare it across processes
         return jax.make_array_from_callback(value.shape, sharding, value.__getitem__)
 
     return jax.tree.map(place, tree)
 
 
 def own_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
-    """The rows of a batch that lie on devices of this process: int ``[R]``, all of them where it is alone."""
+    """The rows of a batch that lie on devices of this process: int ``[R]``; all of them in a single process."""
     indices = split(mesh).addressable_devices_indices_map((batch_size,)).values()
     return np.unique(np.concatenate([np.arange(batch_size)[index] for index in indices]))
 
@@ -77,14 +78,15 @@ def put_rows(tree: Any, batch_size: int, mesh: Mesh) -> Any:
 
 
 def put_order(order: Order, mesh: Mesh) -> Order:
-    """The order on the devices, each batch split over them.
+    """An order of arrays ``[steps, batch]`` (`jaxtl.data.feed.Order`) on the devices, each batch split over them.
 
     Raises:
       UserError: if the batch size is not a multiple of the number of devices.
     """
-    batch, devices = order.indices.shape[1], mesh.size
+    batch, devices = order[0].shape[1], mesh.size
     if batch % devices:
         raise UserError(
             f"batch_size is {batch}, which {devices} devices cannot share evenly; choose a multiple of {devices}."
         )
-    return Order(*put(tuple(order), NamedSharding(mesh, PartitionSpec(None, "data"))))
+    placed: Order = put(order, NamedSharding(mesh, PartitionSpec(None, "data")))
+    return placed

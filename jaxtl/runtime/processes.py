@@ -5,6 +5,7 @@ it broadcasts what the others need. A single process is its own main process, an
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import threading
@@ -21,16 +22,18 @@ from jaxtl.runtime.interrupts import Interrupted
 
 NO_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 _START_TIMEOUT_S = 300  # hosts of a cluster may start minutes apart
-_END_TIMEOUT_MS = 60_000  # less than the 100 seconds after which JAX aborts the others of one that is gone
+_HEARTBEAT_TIMEOUT_S = 100  # JAX then aborts the others of a process that is gone
+_END_TIMEOUT_MS = 60_000
+_LOST = (jax.errors.JaxRuntimeError, ValueError)  # raised by an exchange with a process that is gone
 _VARIABLES = ("JAXTL_COORDINATOR", "JAXTL_PROCESSES", "JAXTL_PROCESS")
 
 
+@dataclasses.dataclass(eq=False)
 class ProcessFailed(Exception):  # noqa: N818 - the error is that of another process
-    """A process of the run has failed: the first of them by number, with this exit status."""
+    """A process of the run has failed: the first of them by number, and its exit status."""
 
-    def __init__(self, number: int, status: int) -> None:
-        super().__init__(f"Process {number} ended with status {status}.")
-        self.number, self.status = number, status
+    number: int
+    status: int
 
 
 def is_single_process() -> bool:
@@ -64,7 +67,7 @@ def wait_for_all(failed_with: int | None = None) -> None:
     try:
         ocp.multihost.get_barrier_sync_fn()(key="jaxtl", timeout_ms=timeout_ms)
         told = multihost_utils.process_allgather(np.int32(-1 if failed_with is None else failed_with))
-    except jax.errors.JaxRuntimeError as error:
+    except _LOST as error:
         raise UserError(
             "Another process of the run is gone or does not answer; start all of them again: the run goes on from its "
             "last checkpoint."
@@ -198,8 +201,9 @@ def _end_others(error: BaseException) -> int:
     except ProcessFailed as failed:
         tell(text if failed.number == jax.process_index() else "")
         return failed.status
-    except UserError as gone:  # where one died, JAX complains of the connection
-        tell(f"jaxtl: {gone}" if isinstance(error, jax.errors.JaxRuntimeError) else text)
+    except UserError as gone:
+        lost = isinstance(error, _LOST) and not isinstance(error, UserError)  # what JAX says about its connections
+        tell(f"jaxtl: {gone}" if lost else text)
     os._exit(status)  # an orderly end would wait for the others
 
 
@@ -219,7 +223,11 @@ def _join(found: Mapping[str, Any]) -> None:
     deadline.daemon = True
     deadline.start()
     try:
-        jax.distributed.initialize(**found, initialization_timeout=2 * _START_TIMEOUT_S)
+        jax.distributed.initialize(
+            **found,
+            initialization_timeout=2 * _START_TIMEOUT_S,
+            heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT_S,
+        )
     except (RuntimeError, ValueError) as error:
         give_up(" ".join(str(error).split())[:200])
     deadline.cancel()

@@ -14,6 +14,7 @@ from jaxtl.config.flags import load_config, override, split_flags, split_recipe
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.runtime.command import at_least_one, exit_status
+from jaxtl.runtime.files import user_path
 
 if importlib.util.find_spec("optuna"):
     from jaxtl.search.check import space_faults
@@ -46,7 +47,7 @@ def parse(argv: Sequence[str]) -> tuple[Tree, Space, dict[str, Any]]:
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, help="a file of configs/, or FILE:RECIPE")
-    parser.add_argument("--workdir", type=Path, help="folder of the search; default: runs/NAME OF THE CONFIG FILE")
+    parser.add_argument("--workdir", type=user_path, help="folder of the search; default: runs/NAME OF THE CONFIG FILE")
     parser.add_argument("--storage", default="", help="database that several machines share, as postgresql://HOST/NAME")
     parser.add_argument(
         "--space", type=_pair, action="append", default=[], metavar="NAME=DISTRIBUTION", help="a parameter; repeatable"

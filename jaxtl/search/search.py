@@ -21,8 +21,8 @@ from jaxtl.experiment import disk_errors_explained, run
 from jaxtl.report.search import COMPLETE, PAGE, Outcome, TrialLine, short_names, show, shown, write
 from jaxtl.report.text import number
 from jaxtl.runs.folder import identity
-from jaxtl.runs.read_json import damage_explained, read_object
 from jaxtl.runtime.environment import describe
+from jaxtl.runtime.files import damage_explained, read_object, user_path
 from jaxtl.search.check import examples, monitor_of, space_faults, trial_faults
 from jaxtl.search.space import Space, configure, finish
 from jaxtl.search.study import Study
@@ -69,7 +69,7 @@ def search(
         trial came to its end.
       jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
-    tree, folder = plain(config), Path(workdir)
+    tree, folder = plain(config), user_path(workdir)
     raise_problems(check(tree), "The config")
     raise_problems(space_faults(tree, space), "The space")
     method = {"sampler": sampler, "pruner": pruner, "seed": seed}

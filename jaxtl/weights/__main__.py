@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +12,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import list_models
 from jaxtl.models.registry import known
 from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.files import user_path
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
 from jaxtl.weights.convert import check_fit, to_torch
@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     fetching.set_defaults(run=_fetch)
 
     converting = commands.add_parser("convert", help="a file of PyTorch to safetensors of ours, or back")
-    converting.add_argument("--output", type=Path, help=f"file to write; default: FILE with the ending {OURS}")
+    converting.add_argument("--output", type=user_path, help=f"file to write; default: FILE with the ending {OURS}")
     converting.add_argument("--force", action="store_true", help="replace the file to write, even if it is FILE")
     converting.add_argument("--to-torch", action="store_true", help=f"write PyTorch's names and shapes, as {TORCH}")
     converting.set_defaults(run=_convert)
@@ -46,18 +46,18 @@ def parser() -> argparse.ArgumentParser:
     verifying = commands.add_parser("verify", help="compare with stored logits and published accuracy")
     verifying.add_argument("--weights", help="tag or file; default: the first of the model's cards")
     verifying.add_argument("--card", help="tag of the card to compare a file with; default: the first")
-    verifying.add_argument("--reference", type=Path, help="folder with elefant.jpg and NAME_elefant_output_ref.npy")
-    verifying.add_argument("--images", type=Path, help="folder of photographs, named or grouped by synset")
-    verifying.add_argument("--synsets", type=Path, help="file with the synset of each class, one a line")
-    verifying.add_argument("--cifar", type=Path, help="folder that holds CIFAR-10")
-    verifying.add_argument("--logits", type=Path, help="with --cifar: .npy or .npz (`logits`) of the test set")
+    verifying.add_argument("--reference", type=user_path, help="folder of elefant.jpg and NAME_elefant_output_ref.npy")
+    verifying.add_argument("--images", type=user_path, help="folder of photographs, named or grouped by synset")
+    verifying.add_argument("--synsets", type=user_path, help="file with the synset of each class, one a line")
+    verifying.add_argument("--cifar", type=user_path, help="folder that holds CIFAR-10")
+    verifying.add_argument("--logits", type=user_path, help="with --cifar: .npy or .npz (`logits`) of the test set")
     verifying.set_defaults(run=_verify)
 
     for command in (fetching, converting, verifying):
         command.add_argument("name", help="of the model, as list_models() has it")
-    converting.add_argument("file", type=Path, help="PyTorch file, or safetensors of PyTorch's or of our names")
+    converting.add_argument("file", type=user_path, help="PyTorch file, or safetensors of PyTorch's or of our names")
     for command in (fetching, verifying):
-        command.add_argument("--weights-dir", type=Path, help="folder with files that are here already")
+        command.add_argument("--weights-dir", type=user_path, help="folder with files that are here already")
     return whole
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
-from jaxtl.runtime.cache import cache_dir
 from jaxtl.runtime.fetch import fetch, file_hash
+from jaxtl.runtime.files import cache_dir, user_path
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import Variables, check_fit, from_keras, from_torch
 from jaxtl.weights.formats.keras_file import SIGNATURE, read_keras_file
@@ -104,7 +104,7 @@ def _existing(name: str, path: str | Path) -> Path:
     """The path of a file that is there, with ``~`` resolved."""
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise UserError(f"weights is {path!r}, but it is a card's tag, a path, or None for random variables.")
-    there = Path(path).expanduser()
+    there = user_path(path)
     if _is_file(there):
         return there
     tags = [card.tag for card in weights_for(name)]
@@ -161,7 +161,7 @@ def _named_folder(weights_dir: str | Path | None) -> Path | None:
     named = weights_dir or os.environ.get(FOLDER_VARIABLE)
     if not named:
         return None
-    folder = Path(named).expanduser()
+    folder = user_path(named)
     if not folder.is_dir():
         raise UserError(
             f"There is no folder {folder} to look for weights in; correct weights_dir or ${FOLDER_VARIABLE}."
@@ -187,11 +187,11 @@ def _find(card: WeightCard, folder: Path | None) -> Path | None:
 
 
 def _download(card: WeightCard, folder: Path | None, **fetching: Any) -> Path:
-    absent = f"{card.file} is not in {folder}, and " if folder else ""
+    absent = f"{card.file} is not in {folder}. " if folder else ""
     place = download_path(card)
     if card.url is None or card.digest is None:
         raise UserError(
-            f"{absent}the weights {card.tag} of {card.model} are {card.file} in the zip file "
+            f"{absent}The weights {card.tag} of {card.model} are {card.file} in the zip file "
             f"{card.archive or card.url}, which has no published hash and is therefore not downloaded by itself: get "
             f"it, and put {card.file} at {place} or into the folder ${FOLDER_VARIABLE}."
         )

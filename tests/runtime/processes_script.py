@@ -62,7 +62,7 @@ def fork(job, number, port):
     os._exit(status)
 
 
-def change(number, *, stop=(), fault=None, on_device=True):
+def change(number, *, stop=(), kill=(), fault=None, on_device=True):
     """What is different in process ``number`` of this run."""
     jaxtl.report.figures.draw = lambda **kwargs: {}  # takes the longest
     if number:
@@ -80,6 +80,10 @@ def change(number, *, stop=(), fault=None, on_device=True):
                 os.kill(os.getpid(), signal.SIGTERM)
 
         RunConsole.on_epoch_start = ask_for_the_end
+    if kill:
+        jaxtl.runtime.processes._HEARTBEAT_TIMEOUT_S = 5
+    if number in kill:
+        jaxtl.train.phase.PhaseTrainer._check_loss = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     if fault and number in fault["processes"]:
         kind = {"UserError": UserError, "RuntimeError": RuntimeError}[fault["kind"]]
 

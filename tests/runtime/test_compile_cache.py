@@ -5,6 +5,11 @@ import os
 import subprocess
 import sys
 
+import jax
+import pytest
+
+from jaxtl.runtime import compile_cache
+
 RUN = """
 import sys, jax, jaxtl, jaxtl.report.figures
 from jaxtl.config.flags import load_config
@@ -44,3 +49,56 @@ def test_a_second_start_compiles_nothing_and_gives_the_same_figures(tiny_config,
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("first", "second")]
     assert summaries[0]["test"] == summaries[1]["test"]
     assert summaries[1]["time"]["compile_s"] < summaries[0]["time"]["compile_s"]
+
+
+@pytest.fixture
+def no_folder_yet(tmp_path, monkeypatch):
+    """The cache folder of a user whose JAX has been told of no cache."""
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setenv("JAXTL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(compile_cache.compilation_cache, "reset_cache", lambda: None)
+    yield tmp_path / "cache"
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_a_folder_of_ones_own_is_used(no_folder_yet, capsys):
+    compile_cache.keep_compiled()
+    assert jax.config.jax_compilation_cache_dir == str(no_folder_yet / "compiled")
+    assert (no_folder_yet / "compiled").stat().st_mode & 0o777 == 0o700
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("place", "mode"), [("", 0o777), ("compiled", 0o770), ("compiled", 0o702), ("compiled/p", 0o666)]
+)
+def test_what_others_can_write_is_not_run(no_folder_yet, capsys, place, mode):
+    (no_folder_yet / "compiled").mkdir(parents=True, mode=0o700)
+    (no_folder_yet / "compiled" / "p").touch(mode=0o600)
+    (no_folder_yet / place).chmod(mode)
+    compile_cache.keep_compiled()
+    assert not jax.config.jax_compilation_cache_dir
+    assert f"other users can write to {no_folder_yet / place}; delete" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_belongs_to_others_is_not_run(no_folder_yet, capsys):
+    (no_folder_yet / "compiled").mkdir(parents=True, mode=0o700)
+    (no_folder_yet / "compiled" / "p").touch(mode=0o600)
+    os.chown(no_folder_yet / "compiled" / "p", 12345, 12345)
+    compile_cache.keep_compiled()
+    assert not jax.config.jax_compilation_cache_dir
+    assert "compiled/p; delete" in capsys.readouterr().err
+
+
+def test_without_a_home_folder_nothing_is_kept(no_folder_yet, monkeypatch, capsys):
+    for name in ("JAXTL_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def unknown(_):
+        raise KeyError("unknown user")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    compile_cache.keep_compiled()
+    assert not jax.config.jax_compilation_cache_dir
+    assert capsys.readouterr().err == ""

@@ -1,8 +1,10 @@
 import dataclasses
+import email.utils
 import hashlib
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,8 @@ class Behaviour:
     wrong_start: bool = False
     says_length: bool = True
     pause_s: float = 0.0  # in the middle of the body
+    retry_after: str = ""
+    always_part: bool = False  # 206 for what nobody asked a part of
     ranges: list[str | None] = dataclasses.field(default_factory=list)
 
 
@@ -42,7 +46,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         how.ranges.append(asked)
         fails = len(how.ranges) <= how.failures
         if how.status != 200 and fails:
-            self.send_error(how.status)
+            self.send_response(how.status)
+            if how.retry_after:
+                self.send_header("Retry-After", how.retry_after)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and how.knows_ranges else 0
         if start >= len(how.body) and start:
@@ -51,8 +59,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        self.send_response(206 if start else 200)
-        if start:
+        part = start or (how.always_part and fails)
+        self.send_response(206 if part else 200)
+        if part:
             first = start + 1 if how.wrong_start else start
             self.send_header("Content-Range", f"bytes {first}-{len(how.body) - 1}/{len(how.body)}")
         if how.says_length:
@@ -220,15 +229,56 @@ def test_a_leftover_longer_than_the_file_is_dropped(server, target):
     assert target.read_bytes() == BODY
 
 
-def test_a_leftover_of_another_file_is_never_trusted(server, target):
+def test_a_leftover_of_another_file_is_never_trusted_and_costs_no_run(server, target):
     leave_partial(target, b"x" * 1234)
-    assert "MD5" in refusal(server, target, md5=MD5)
     assert get(server, target, md5=MD5).read_bytes() == BODY
+    assert server.behaviour.ranges == ["bytes=1234-", None]
+
+
+def test_a_leftover_and_a_wrong_file_are_one_error(server, target):
+    leave_partial(target, b"x" * 1234)
+    assert WRONG_MD5 in refusal(server, target, md5=WRONG_MD5)
+    assert list(target.parent.iterdir()) == []
 
 
 def test_a_server_in_trouble_is_asked_again(server, target):
     server.behaviour = Behaviour(failures=2, status=503)
     assert get(server, target).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("date", [False, True])
+def test_a_server_that_asks_to_wait_is_asked_again_after_that(server, target, monkeypatch, status, date):
+    pauses = []
+    monkeypatch.setattr(fetch_module.time, "sleep", pauses.append)
+    when = email.utils.formatdate(time.time() + 30, usegmt=True) if date else "7"
+    server.behaviour = Behaviour(failures=1, status=status, retry_after=when)
+    assert get(server, target).read_bytes() == BODY
+    assert len(pauses) == 1
+    assert 20 < pauses[0] <= 30 if date else pauses == [7]
+
+
+def test_a_server_that_asks_to_wait_for_long_is_one_sentence(server, target, monkeypatch):
+    monkeypatch.setattr(fetch_module.time, "sleep", pytest.fail)
+    server.behaviour = Behaviour(failures=1, status=429, retry_after="3600")
+    assert "answered 429 Too Many Requests and asks to wait 3600 s; run again later, or" in refusal(server, target)
+
+
+@pytest.mark.parametrize("hashes", [{}, {"md5": MD5}])
+def test_a_part_that_nobody_asked_for_is_not_the_file(server, target, hashes):
+    server.behaviour = Behaviour(failures=1, always_part=True)
+    assert get(server, target, **hashes).read_bytes() == BODY
+    server.behaviour = Behaviour(failures=9, always_part=True)
+    target.unlink()
+    assert "sent another part of the file than the one asked for, at the last of 3 tries" in refusal(server, target)
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_a_body_without_end_is_given_up(server, target, monkeypatch, says_length):
+    monkeypatch.setattr(fetch_module, "MOST_BYTES", 200_000)
+    server.behaviour = Behaviour(says_length=says_length)
+    assert "it is longer than 200,000 bytes" in refusal(server, target, md5=MD5)
+    assert list(target.parent.iterdir()) == []
 
 
 def test_a_silent_server_is_given_up(server, target):
@@ -281,15 +331,15 @@ def test_without_network_it_names_the_address_and_the_place(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "url", ["file:///etc/hostname", "weights.pth", "http://[", "http://a b/", "http://127.0.0.1:x/"]
 )
-def test_what_is_no_address_is_refused(tmp_path, url):
-    with pytest.raises(UserError, match="cannot"):
+def test_what_is_not_an_address_is_refused(tmp_path, url):
+    with pytest.raises(UserError, match="Cannot"):
         fetch(url, tmp_path / "file", progress=False)
 
 
 @pytest.mark.parametrize(
     "hashes", [{"md5": "abc"}, {"md5": ""}, {"sha256": ""}, {"sha256": "0123456"}, {"sha256": "x" * 64}]
 )
-def test_what_is_no_hash_is_refused(server, target, hashes):
+def test_what_is_not_a_hash_is_refused(server, target, hashes):
     with pytest.raises(ValueError, match="is not a hash"):
         get(server, target, **hashes)
     assert server.behaviour.ranges == []
@@ -298,14 +348,14 @@ def test_what_is_no_hash_is_refused(server, target, hashes):
 def test_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "file").touch()
     message = refusal(server, tmp_path / "file" / "weights.pth")
-    assert message.startswith(f"cannot read or write {tmp_path / 'file' / 'weights.pth'}: File exists; ")
+    assert message.startswith(f"{tmp_path / 'file' / 'weights.pth'} cannot be read or written (File exists); ")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk without space")
 def test_a_full_disk(server, target):
     target.parent.mkdir()
     partial_of(target).symlink_to("/dev/full")
-    assert "No space left on device; free some space and run again" in refusal(server, target, md5=MD5)
+    assert "(No space left on device); free some space and run again" in refusal(server, target, md5=MD5)
 
 
 # --- two at once, and what a person sees ---

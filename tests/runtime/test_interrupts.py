@@ -1,9 +1,12 @@
+import gc
 import signal
+import sys
 import threading
+import time
 
 import pytest
 
-from jaxtl.runtime.interrupts import StopFlag, stop_on_signals
+from jaxtl.runtime.interrupts import StopFlag, keep_interrupts, quiet_imports, stop_on_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -49,3 +52,30 @@ def test_other_threads_get_a_flag_that_nobody_raises():
     thread.join()
     assert flags == [False]
     assert not StopFlag()
+
+
+def test_a_ctrl_c_that_python_drops_comes_again(monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    keep_interrupts()
+
+    def callback(phase, info):
+        gc.callbacks.remove(callback)
+        raise KeyboardInterrupt
+
+    gc.callbacks.append(callback)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        gc.collect()
+        time.sleep(10)
+
+
+def test_a_ctrl_c_during_the_imports_of_a_command_prints_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    quiet_imports()
+    assert sys.excepthook is sys.__excepthook__  # these tests are not a command
+    monkeypatch.setattr(sys, "argv", ["-m"])
+    quiet_imports()
+    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == ""
+    sys.excepthook(ValueError, ValueError("a bug"), None)
+    assert "ValueError: a bug" in capsys.readouterr().err

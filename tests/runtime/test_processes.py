@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -61,6 +62,7 @@ def more(several, tmp_path_factory):
         job("host", 2, on_device=False),
         job("stop_both", 2, "both_stopped", stop=[0, 1]),
         job("two_go_on", 2, "both_stopped"),
+        job("killed", 2, kill=[1]),
         job("mistake_of_both", 2, fault=wrong("experiment._check_splits", processes=(0, 1))),
     )
 
@@ -205,6 +207,13 @@ def test_a_fault_in_the_midst_of_training_ends_all(several):
     text = "".join(said(several, "crash", "err"))
     assert text.count("Traceback") == 1
     assert text.endswith("RuntimeError: This is wrong; fix it.\n")
+
+
+@pytest.mark.processes
+def test_a_process_that_is_killed_ends_the_other(more):
+    other, killed = statuses(more, "killed")
+    assert killed == -signal.SIGKILL
+    assert other not in (0, -signal.SIGALRM)
 
 
 @pytest.mark.processes

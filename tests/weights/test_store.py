@@ -156,8 +156,8 @@ def test_wrong_bytes_are_thrown_away(card, server, tmp_path, variables):
 def test_a_404_gives_the_address_and_where_to_put_the_file(card, server, tmp_path):
     server.plan = ["404"]
     message = refusal(load)
-    assert f"cannot download {card.url}: the server answered 404" in message
-    assert message.endswith(f"get the file by other means and put it at {store.download_path(card)}")
+    assert f"Cannot download {card.url}: the server answered 404" in message
+    assert message.endswith(f"get the file by other means and put it at {store.download_path(card)}.")
     assert kept(tmp_path) == []
 
 
@@ -171,8 +171,8 @@ def test_offline_a_file_put_where_the_error_says_is_found(card, monkeypatch, ser
     offline = dataclasses.replace(card, url="http://127.0.0.1:1/" + FILE)
     monkeypatch.setattr(cards, "CARDS", (offline,))
     message = refusal(load)
-    assert message.startswith(f"cannot reach {offline.url}")
-    place = Path(message.rpartition("put it at ")[2])
+    assert message.startswith(f"Cannot reach {offline.url}")
+    place = Path(message.rpartition("put it at ")[2].removesuffix("."))
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(original)
     assert_same(load(), variables)
@@ -322,7 +322,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle_to_files_that_are_here(
 
 def test_a_download_that_fails_says_where_the_file_was_looked_for(card, server, tmp_path):
     server.plan = ["404"]
-    assert refusal(load, weights_dir=tmp_path).startswith(f"{FILE} is not in {tmp_path}, and cannot download")
+    assert refusal(load, weights_dir=tmp_path).startswith(f"{FILE} is not in {tmp_path}. Cannot download")
 
 
 # --- Keras ---
