@@ -9,8 +9,8 @@ from jaxtl.data.image_files import shown
 from jaxtl.report.plots.sheet import PER_PAGE, PIXELS, Shown, contact_sheet
 from jaxtl.report.plots.style import png
 from jaxtl.runs.finished import LoadedRun, Predictions
+from jaxtl.runtime.environment import cores
 from jaxtl.runtime.files import write_whole
-from jaxtl.runtime.machine import cores
 
 
 def write_sheets(path: Path, run: LoadedRun, files: Sequence[Path], answers: Mapping[str, Predictions]) -> list[Path]:

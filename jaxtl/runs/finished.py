@@ -22,8 +22,8 @@ from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.compile_cache import keep_compiled
+from jaxtl.runtime.environment import cores
 from jaxtl.runtime.files import user_path
-from jaxtl.runtime.machine import cores
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.checkpoint import read_best
 from jaxtl.train.evaluate import folded

@@ -89,7 +89,8 @@ def test_a_folder_that_cannot_be_made(tmp_path, place):
 
 def test_a_second_process_is_refused_until_the_first_is_dead(tmp_path):
     begun(tmp_path)
-    hold = "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True); time.sleep(60)"
+    hold = "import filelock, sys, time; lock = filelock.FileLock(sys.argv[1]); lock.acquire(); print(flush=True)"
+    hold += "; time.sleep(60)"
     process = subprocess.Popen([sys.executable, "-c", hold, tmp_path / ".lock"], stdout=subprocess.PIPE)
     process.stdout.readline()
     before = content(tmp_path)
