@@ -8,14 +8,41 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes test-wheel docs lint install-test clean
+.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes test-wheel unit-tests test-pythons test-newest \
+  gpu-wheels docs lint install-test clean
 
 quickstart: $(BIN)/.core
 	$(BIN)/python -m jaxtl.main --config configs/quickstart.py --workdir $(RUN)
 	@echo "Open $(RUN)/report/index.html in a browser."
 
-test: lint
+test: lint unit-tests
+
+unit-tests: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2
+
+# The same tests on each of these Pythons that is installed, in an environment of its own: .venv-3.12, .venv-3.13, …
+PYTHONS ?= python3.11 python3.12 python3.13
+# Where pyenv has several Pythons, all of them are found.
+ALL_OF_PYENV := PYENV_VERSION=$$(pyenv versions --bare 2>/dev/null | sort -rV | paste -sd: -)
+
+test-pythons:
+	@export $(ALL_OF_PYENV); for python in $(PYTHONS); do \
+	  if $$python --version >/dev/null 2>&1; then \
+	    $(MAKE) unit-tests PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
+	  else echo "$$python is not installed and was not tested."; fi; \
+	done
+
+test-newest:
+	@export $(ALL_OF_PYENV); newest=; \
+	for python in $(PYTHONS); do $$python --version >/dev/null 2>&1 && newest=$$python; done; \
+	$(MAKE) test-pythons PYTHONS=$$newest
+
+# What a machine with a GPU and without a network lacks, for Python 3.12 on x86-64: see benchmarks/README.md.
+gpu-wheels:
+	$(PYTHON) -m pip download --no-deps --only-binary=:all: --implementation cp --python-version 3.12 \
+	  $(foreach version,2_28 2_27 2_24 2_17,--platform manylinux_$(version)_x86_64) --platform manylinux2014_x86_64 \
+	  --dest wheels --requirement benchmarks/gpu/wheels.txt
+	@du -sh wheels
 
 install-test: $(BIN)/.test
 
@@ -76,4 +103,4 @@ $(BIN)/.docs: $(BIN)/.core
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-lowest .cache .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-* wheels .cache .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -6,19 +6,17 @@
 The program is that of `benchmarks.train` or `benchmarks.inference`. Its operations are timed by ``jax.profiler`` over
 ``--steps`` steps, and the wall time of a step by as many others before. On a CPU XLA runs convolutions beside its other
 operations and times their start alone: they are in "not in the trace", the rest of the wall time, with what the
-processor waits. Operations that run at once count twice.
+processor waits. Operations that run at once count twice. On a GPU kernels are counted, by the operation they belong to.
 """
 
 import argparse
 import collections
-import json
 import pathlib
 import re
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 from rich.console import Console
@@ -26,18 +24,18 @@ from rich.table import Table
 
 from benchmarks import inference, train
 from benchmarks.contender import Contender, Task
-from benchmarks.measure import load_average
+from benchmarks.measure import write_json
 from jaxtl.errors import UserError
 from jaxtl.models.registry import known
-from jaxtl.runtime.command import at_least_one, exit_status, write_result
-from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.command import at_least_one, exit_status
+from jaxtl.runtime.environment import device
 
 NOT_TRACED = "not in the trace"
 # Kinds by what an instruction's name begins with: XLA calls fusions by what they hold.
 KINDS = {
     "dots": r"dot|ynn_fusion|custom-call|gemm|cublas",
     "copies, transposes, concatenations": r"copy|transpose|.*transpose_copy|.*concatenate",
-    "convolutions": r"conv",
+    "convolutions": r"conv(?!ert)|cudnn",
     "sums and maxima over windows and batches": r".*reduce",
 }
 ELEMENTWISE = "all else: elementwise"
@@ -82,11 +80,13 @@ def traced(contender: Contender, steps: int) -> tuple[float, Mapping[str, float]
         (file,) = pathlib.Path(folder).rglob("*.xplane.pb")
         planes = list(jax.profiler.ProfileData.from_file(str(file)).planes)
     known_names, spent = instructions(contender.text()), collections.defaultdict[str, float](float)
-    for plane in planes:
-        for line in plane.lines:
-            for event in line.events:
-                if event.name in known_names:
-                    spent[event.name] += event.duration_ns / steps / 1e6
+    lines = [line for plane in planes for line in plane.lines]
+    streams = [line for line in lines if line.name.startswith("Stream")]  # of a GPU: its events are kernels
+    for line in streams or lines:
+        for event in line.events:
+            name = dict(event.stats).get("hlo_op", event.name) if streams else event.name
+            if name in known_names:
+                spent[name] += event.duration_ns / steps / 1e6
     if not spent:
         raise UserError("XLA's trace names no operation of the program on this device: there is nothing to sum.")
     return wall_ms, spent
@@ -120,8 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: argparse.Namespace) -> int:
     task = Task(arguments.what, known(arguments.model), arguments.size, arguments.batch, arguments.dtype, classes=10)
-    before = load_average()
-    contender = {"train": train, "inference": inference}[arguments.what].ours(task)[0]
+    contender = {"train": train, "inference": inference}[arguments.what].ours(task)
     wall_ms, spent = traced(contender, arguments.steps)
     kinds = by_kind(wall_ms, spent)
     table = Table("kind", "ms a step", "share of the wall time", box=None, pad_edge=False)
@@ -133,17 +132,7 @@ def _command(arguments: argparse.Namespace) -> int:
         f"{arguments.dtype}, on {device()}: {wall_ms:.1f} ms"
     )
     console.print(table)
-    if arguments.json:
-        settings = {name: value for name, value in vars(arguments).items() if name != "json"}
-        found: dict[str, Any] = {
-            "settings": settings,
-            "environment": describe(),
-            "load_average": [before, load_average()],
-            "wall_ms": wall_ms,
-            "kinds_ms": kinds,
-            "operations_ms": _sorted(spent),
-        }
-        write_result(arguments.json, json.dumps(found, indent=2) + "\n")
+    write_json(arguments, {"wall_ms": wall_ms, "kinds_ms": kinds, "operations_ms": _sorted(spent)})
     return 0
 
 

@@ -22,11 +22,11 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import load_average
+from benchmarks.measure import load_average, write_json
 from jaxtl.errors import UserError
 from jaxtl.models.registry import known
-from jaxtl.runtime.command import at_least_one, exit_status, write_result
-from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.command import at_least_one, exit_status
+from jaxtl.runtime.environment import device
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -63,7 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(arguments: argparse.Namespace) -> int:
     known(arguments.model)
-    before = load_average()
     seconds: dict[str, list[dict[str, float]]] = {"cold": [], "cached": []}
     for _ in range(arguments.repeats):
         with tempfile.TemporaryDirectory() as cache:
@@ -90,18 +89,7 @@ def _command(arguments: argparse.Namespace) -> int:
     console.print(f"With the cache the first step is done {totals['cold'] / totals['cached']:.1f} times as soon.")
     if load := load_average():
         console.print(f"Load average {load[0]:.2f} at the end.")
-    if arguments.json:
-        settings = {name: value for name, value in vars(arguments).items() if name != "json"}
-        found = {
-            "settings": settings,
-            "environment": describe(),
-            "load_average_before": before,
-            "load_average_after": load,
-            "runs": seconds,
-            "medians": medians,
-            "totals": totals,
-        }
-        write_result(arguments.json, json.dumps(found, indent=2) + "\n")
+    write_json(arguments, {"runs": seconds, "medians": medians, "totals": totals})
     return 0
 
 

@@ -10,7 +10,6 @@ both, compilation apart, the ratio of their medians, and how long the folder too
 
 import argparse
 import io
-import json
 import pathlib
 import statistics
 import time
@@ -24,11 +23,12 @@ from jax.sharding import Mesh
 from PIL import Image
 
 import jaxtl
+from benchmarks.measure import write_json
 from jaxtl.data.augment import compose, horizontal_flip, normalise
 from jaxtl.data.dataset import Dataset, take
 from jaxtl.data.folder import load, scan
 from jaxtl.data.reading import Reading
-from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.environment import device
 from jaxtl.runtime.mesh import data_mesh, replicated
 from jaxtl.train.examples import batches, place
 from jaxtl.train.optimizer import make_optimizer
@@ -144,10 +144,7 @@ def main() -> None:
         print(f"{name:>9}: {statistics.median(values):7.1f} images/s, median of {len(values)} ({spread})")
     print(f"The streamed epoch runs at {100 * ratio:.1f} % of the speed of the one from memory.")
     print(f"Wall time of this command: {found['wall_s']:.0f} s.")
-    if arguments.json:
-        settings = {name: str(value) for name, value in vars(arguments).items() if name != "json"}
-        record = {"settings": settings, "environment": describe(), **found}
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(arguments, found)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What keeping features is worth: the same frozen phase with and without the cache, beside one plain forward pass.
 
-    python benchmarks/frozen.py --model resnet18_cifar
-    python benchmarks/frozen.py --model cifar_resnet32 --weights cifar10
+    python -m benchmarks.frozen --model resnet18_cifar
+    python -m benchmarks.frozen --model cifar_resnet32 --weights cifar10
 
 Both runs train a new linear head on the frozen backbone for five epochs of CIFAR-10, with the same seed, validation
 after each epoch and a test at the end. Printed are the test accuracies, the wall times with and without compilation,
@@ -10,7 +10,6 @@ and both runs follow each other on the same machine; without ``--weights`` the b
 """
 
 import argparse
-import json
 import pathlib
 import tempfile
 import time
@@ -21,10 +20,11 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 import jaxtl
+from benchmarks.measure import write_json
 from jaxtl.config import default_config
 from jaxtl.data.augment import normalise
 from jaxtl.report.console import RunConsole
-from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.environment import device
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
@@ -120,10 +120,7 @@ def main() -> None:
         f"({forward_s:.2f} s)."
     )
     print(f"Wall time of this command: {time.perf_counter() - start:.0f} s.")
-    if arguments.json:
-        settings = {name: value for name, value in vars(arguments).items() if name != "json"}
-        record = {"settings": settings, "environment": describe(), **found}
-        arguments.json.write_text(json.dumps(record, indent=2) + "\n")
+    write_json(arguments, found)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,14 @@ weighs more than elsewhere.
 """
 
 import argparse
+import contextlib
 import pathlib
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import jax
 from rich.console import Console
@@ -28,6 +29,31 @@ from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import device
 from jaxtl.train.phase import PhaseTrainer
 from jaxtl.transfer.plans import from_scratch
+
+W = TypeVar("W", bound=Callable[..., Any])
+
+
+class Again:
+    """A compiled step that goes on after its run, with nothing beside it."""
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self.step = step
+        self._state: Any = None
+        self._given: tuple[Any, ...] = ()
+
+    def __call__(self, *arguments: Any) -> Any:
+        """The step's result."""
+        self._state, self._given = self.step(*arguments), arguments[1:]
+        return self._state
+
+    def seconds(self, steps: int) -> float:
+        """Seconds of a step, one after the other on the last batch of the run."""
+        jax.block_until_ready(self(self._state, *self._given))
+        start = time.perf_counter()
+        for _ in range(steps):
+            self(self._state, *self._given)
+        jax.block_until_ready(self._state)
+        return (time.perf_counter() - start) / steps
 
 
 class Waited:
@@ -45,6 +71,25 @@ class Waited:
         return out
 
 
+@contextlib.contextmanager
+def wrapped_steps(wrapper: Callable[[Callable[..., Any]], W]) -> Iterator[list[W]]:
+    """The steps that runs compile in this context, each in a wrapper through which all of its calls go."""
+    compile_step = PhaseTrainer._compile
+    wrappers: list[W] = []
+
+    def wrapped(self: PhaseTrainer, batch: Any) -> None:
+        compile_step(self, batch)
+        if not any(self.step is each for each in wrappers):
+            wrappers.append(wrapper(self.step))
+            self.step = wrappers[-1]
+
+    PhaseTrainer._compile = wrapped  # type: ignore[method-assign]
+    try:
+        yield wrappers
+    finally:
+        PhaseTrainer._compile = compile_step  # type: ignore[method-assign]
+
+
 def epochs(model: str, data: str, size: int, batch: int, count: int) -> tuple[list[float], int]:
     """The loop's own share of each epoch but the first, and the steps of an epoch."""
     config = default_config()
@@ -52,17 +97,9 @@ def epochs(model: str, data: str, size: int, batch: int, count: int) -> tuple[li
     config.data.test_subset = batch
     config.model.name, config.batch_size = model, batch
     config.phases = from_scratch(count, keep="last")
-    waited: list[Waited] = []
-    compile_step = PhaseTrainer._compile
     run_epoch = PhaseTrainer._train_epoch
     shares: list[float] = []
     steps = 0
-
-    def wrapped(self: PhaseTrainer, batch: Any) -> None:
-        compile_step(self, batch)
-        if not waited:
-            self.step = Waited(self.step)
-            waited.append(self.step)
 
     def timed(self: PhaseTrainer) -> float:
         nonlocal steps
@@ -75,12 +112,12 @@ def epochs(model: str, data: str, size: int, batch: int, count: int) -> tuple[li
             steps = waited[0].calls - calls
         return train_s
 
-    PhaseTrainer._compile, PhaseTrainer._train_epoch = wrapped, timed  # type: ignore[method-assign]
+    PhaseTrainer._train_epoch = timed  # type: ignore[method-assign]
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, wrapped_steps(Waited) as waited:
             jaxtl.run(config, pathlib.Path(folder) / "run", console=RunConsole(Console(quiet=True)))
     finally:
-        PhaseTrainer._compile, PhaseTrainer._train_epoch = compile_step, run_epoch  # type: ignore[method-assign]
+        PhaseTrainer._train_epoch = run_epoch  # type: ignore[method-assign]
     return shares, steps
 
 

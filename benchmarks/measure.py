@@ -4,6 +4,8 @@ Contenders take turns, repeat by repeat, so that what else the machine does meet
 ratio is worth more than the times it is made of.
 """
 
+import argparse
+import json
 import math
 import os
 import pathlib
@@ -17,6 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 
 from benchmarks.contender import Contender
+from jaxtl.runtime.command import write_result
+from jaxtl.runtime.environment import describe
 
 T = TypeVar("T")
 LEAST_STEPS = 3  # a repeat is several steps, so that the host's work for one hides behind the device's for another
@@ -131,6 +135,14 @@ def peak_memory() -> Memory:
 def load_average() -> list[float] | None:
     """Mean number of processes that wanted a core, over 1, 5 and 15 minutes, where the system tells it."""
     return list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+
+
+def write_json(arguments: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Write what a command found, with its settings, the environment and the load, where ``--json`` asks for it."""
+    if arguments.json:
+        settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "plot")}
+        result = {"settings": settings, "environment": describe(), "load_average": load_average(), **found}
+        write_result(arguments.json, json.dumps(result, indent=2, default=str) + "\n")
 
 
 def plain(value: Any) -> Any:

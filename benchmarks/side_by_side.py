@@ -20,6 +20,7 @@ from rich.table import Table
 from benchmarks.bars import draw
 from benchmarks.contender import Contender, NoSuchNetError, Task, matmul
 from benchmarks.measure import (
+    LEAST_STEPS,
     Memory,
     Ratio,
     halved_until_it_fits,
@@ -28,7 +29,9 @@ from benchmarks.measure import (
     peak_memory,
     plain,
     ratio,
+    timed,
     warm_up,
+    write_json,
 )
 from benchmarks.peers import PEERS, check_installed, contender
 from benchmarks.zoo import forward_flops
@@ -36,7 +39,7 @@ from jaxtl.models import build_model, native_size
 from jaxtl.models.registry import known
 from jaxtl.report.plots.style import png
 from jaxtl.report.text import number
-from jaxtl.runtime.command import at_least_one, exit_status, write_errors_explained, write_result
+from jaxtl.runtime.command import at_least_one, exit_status, write_errors_explained
 from jaxtl.runtime.environment import describe, device
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -50,15 +53,17 @@ class Benchmark(NamedTuple):
     Attributes:
       what: the task.
       about: the text of ``--help``.
-      ours: jaxtl's contenders for a task; the first is compared with the peers.
+      ours: jaxtl's contender for a task, which is compared with the peers.
       passes: how many forward passes a step is worth in operations.
+      also: jaxtl's contenders that are not compared.
       further: more figures of a case, measured after the others.
     """
 
     what: Literal["inference", "train"]
     about: str
-    ours: Callable[[Task], list[Contender]]
+    ours: Callable[[Task], Contender]
     passes: int
+    also: Callable[[Task], list[Contender]] = lambda task: []
     further: Callable[[Task], dict[str, Any]] = lambda task: {}
 
 
@@ -98,14 +103,26 @@ def measure(
     repeats: int,
     least_s: float,
     say: Callable[[str], None] = lambda line: None,
+    alone: Callable[[Task, float], None] = lambda task, seconds: None,
 ) -> Measured:
-    """Measure one case; the batch is halved for all contenders until it fits all of them."""
+    """Measure one case; the batch is halved for all contenders until it fits all of them.
+
+    Args:
+      benchmark: what is measured.
+      task: the case.
+      peers: names of ``PEERS``.
+      repeats: turns of each contender.
+      least_s: least length of a turn.
+      say: is told of every batch that does not fit, and of peers without the network.
+      alone: is told the task and the seconds of a step of ours, before a peer is loaded.
+    """
 
     def build(batch: int) -> tuple[list[Contender], list[Contender], Memory, list[str]]:
         fitting, left_out = task._replace(batch=batch), []
-        ours = benchmark.ours(fitting)
+        ours = [benchmark.ours(fitting), *benchmark.also(fitting)]
         for each in ours:
             warm_up(each)
+        alone(fitting, timed(ours[0], LEAST_STEPS))
         memory, theirs = peak_memory(), []
         for peer in peers:
             try:
@@ -212,17 +229,14 @@ def _command(benchmark: Benchmark, arguments: argparse.Namespace) -> int:
         cases = [_case(benchmark, arguments, arguments.model[0], console)]
     else:
         cases = [_in_own_process(benchmark, arguments, model) for model in arguments.model]
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("json", "plot")}
     found = {
-        "settings": settings,
         "environment": {**describe(), **_versions(arguments.peer)},
         "load_average_before": before,
-        "load_average_after": load_average(),
+        "load_average": load_average(),
         "cases": cases,
     }
-    _print(benchmark, found, console)
-    if arguments.json:
-        write_result(arguments.json, json.dumps(found, indent=2) + "\n")
+    _print(benchmark, arguments, found, console)
+    write_json(arguments, found)
     if arguments.plot:
         title = f"{benchmark.what.capitalize()}, {arguments.dtype}, {device()}"
         with write_errors_explained(arguments.plot):
@@ -264,9 +278,8 @@ def _in_own_process(benchmark: Benchmark, arguments: argparse.Namespace, model: 
         return case
 
 
-def _print(benchmark: Benchmark, found: dict[str, Any], console: Console) -> None:
-    settings = found["settings"]
-    console.print(f"\n{benchmark.what.capitalize()}, {settings['dtype']}, seed {settings['seed']}, on {device()}")
+def _print(benchmark: Benchmark, arguments: argparse.Namespace, found: dict[str, Any], console: Console) -> None:
+    console.print(f"\n{benchmark.what.capitalize()}, {arguments.dtype}, seed {arguments.seed}, on {device()}")
     table = Table(box=None, pad_edge=False)
     table.add_column("network", no_wrap=True)
     for heading in ("images/s", "least to most", "GFLOP/s", "of matmul", "compiled in", "program"):
@@ -306,7 +319,7 @@ def _print(benchmark: Benchmark, found: dict[str, Any], console: Console) -> Non
             )
         for sentence in case["left_out"]:
             console.print(sentence)
-    if load := found["load_average_after"]:
+    if load := found["load_average"]:
         console.print(f"Load average {load[0]:.2f} at the end, {found['load_average_before'][0]:.2f} at the start.")
 
 

@@ -14,7 +14,6 @@ printed are medians. The study's own figures were measured on a T4 GPU for all i
 
 import argparse
 import contextlib
-import json
 import pathlib
 import statistics
 import sys
@@ -30,14 +29,14 @@ from rich.console import Console
 
 import jaxtl
 from benchmarks.contender import Task, need
-from benchmarks.measure import load_average
+from benchmarks.measure import load_average, write_json
 from benchmarks.peers import check_installed, torchvision_
 from jaxtl.config import default_config
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.report.text import duration
-from jaxtl.runtime.command import at_least_one, exit_status, write_result
-from jaxtl.runtime.environment import describe, device
+from jaxtl.runtime.command import at_least_one, exit_status
+from jaxtl.runtime.environment import device
 from jaxtl.transfer.plans import linear_probe
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
@@ -174,7 +173,6 @@ def _command(arguments: argparse.Namespace) -> int:
         raise UserError(f"The study has no {arguments.model}; it uses networks of the families resnet and vgg.")
     if arguments.peer:
         check_installed(arguments.peer)
-    before = load_average()
     ways = {"jaxtl": ours, "PyTorch": theirs} if arguments.peer else {"jaxtl": ours}
     runs: dict[str, list[Times]] = {who: [] for who in ways}
     for _ in range(arguments.repeats):
@@ -212,11 +210,7 @@ def _command(arguments: argparse.Namespace) -> int:
         found["published_on_t4"] = {"train_s": train_s, "inference_s": test_s}
     if load := load_average():
         print(f"Load average {load[0]:.2f} at the end.")
-    if arguments.json:
-        settings = {name: value for name, value in vars(arguments).items() if name != "json"}
-        loads = {"load_average_before": before, "load_average_after": load}
-        result = {"settings": settings, "environment": describe(), **loads, **found}
-        write_result(arguments.json, json.dumps(result, indent=2) + "\n")
+    write_json(arguments, found)
     return 0
 
 

@@ -34,6 +34,7 @@ def contender(task: Task, *, compile_it: bool = False) -> Contender:
     torch = need("torch", "torchvision")
     device = device_of(torch)
     torch.manual_seed(task.seed)
+    torch.backends.cudnn.benchmark = True  # tries its algorithms first, as XLA does
     torch.set_float32_matmul_precision("high")  # TF32 where there is one, as jax does; without effect on a CPU
     name = "PyTorch, compiled" if compile_it else "PyTorch"
     dtype = getattr(torch, task.dtype)

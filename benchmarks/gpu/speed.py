@@ -1,0 +1,142 @@
+"""Speeds of the device and of single steps: ceilings, networks beside torchvision, the first step, where time goes."""
+
+import argparse
+import importlib.util
+import json
+import os
+import pathlib
+import statistics
+import tempfile
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import breakdown, compile, inference, train
+from benchmarks.contender import Task, compiled, matmul
+from benchmarks.gpu.job import Findings
+from benchmarks.measure import in_turn, warm_up
+from benchmarks.side_by_side import Benchmark, measure, record
+from jaxtl.report.text import number
+
+BENCHMARKS = {"train": train.BENCHMARK, "inference": inference.BENCHMARK}
+# Batches that are tried first; each is halved until it fits beside the peer's. Deep networks keep more activations.
+TRAIN_BATCH = {"densenet161": 128, "resnet152": 128}
+BATCH = 256
+LEAST_SHARE = 0.25  # of the matmul peak, resnet50 in training
+
+
+def ceilings(findings: Findings) -> None:
+    """What the device reaches at best: products of square matrices, and moving memory."""
+    repeats, least_s = (2, 0.0) if findings.tiny else (5, 0.3)
+    for dtype, how in (("bfloat16", "bfloat16"), ("float32", "float32 at JAX's default precision, TF32 on a GPU")):
+        contender, flops = matmul(dtype)
+        warm_up(contender)
+        seconds = statistics.median(in_turn([contender], repeats, least_s)["matmul"])
+        findings.figures(**{f"matmul_{dtype}_tflops": flops / seconds / 1e12})
+        findings.line(f"matmul, {how}", f"{flops / seconds / 1e12:,.1f} TFLOP/s")
+    there = jnp.zeros(2**20 if findings.tiny else 2**29, jnp.float32)
+    copy = compiled("copy", jax.jit(lambda x: x + 1), there, carries=False)
+    warm_up(copy)
+    seconds = statistics.median(in_turn([copy], repeats, least_s)["copy"])
+    findings.figures(copy_bytes_per_s=2 * there.nbytes / seconds)
+    findings.line("copy on the device, read and written", f"{2 * there.nbytes / seconds / 1e12:,.2f} TB/s")
+
+
+def at_224(findings: Findings) -> None:
+    """Training or inference of one network at 224 pixels in bfloat16, beside torchvision."""
+    what = "train" if findings.stage == "train224" else "inference"
+    batch = TRAIN_BATCH.get(findings.case, BATCH) if what == "train" else 2 * BATCH
+    case = pair(findings, Task(what, findings.case, 224, batch, "bfloat16", seed=findings.seed))  # type: ignore[arg-type]
+    ours = case["contenders"][case["ours"]]
+    if case["peak_memory"]["of"] == "device" and ours["program_bytes"]:
+        promised, taken = ours["program_bytes"], case["peak_memory"]["bytes"]
+        findings.line(
+            f"{what} {findings.case} at 224, memory",
+            f"{taken / 2**30:.2f} GiB taken at most, {promised / 2**30:.2f} promised by the compiler",
+            target="0.5 to 1.5 x",
+            met=0.5 <= taken / promised <= 1.5,
+        )
+    if findings.case == "resnet50" and what == "train" and not findings.tiny:
+        share = ours["share_of_matmul"]
+        findings.line(
+            "train resnet50 at 224, share of the matmul peak",
+            f"{share:.1%}",
+            target=f">= {LEAST_SHARE:.0%}",
+            met=share >= LEAST_SHARE,
+        )
+
+
+def pair(findings: Findings, task: Task) -> dict[str, Any]:
+    """One task by jaxtl and by torchvision compiled, in turns; plain Flax stands in for it in a tiny run."""
+    benchmark: Benchmark = BENCHMARKS[task.what]._replace(also=lambda task: [], further=lambda task: {})
+    peers = ["torchvision-compiled"] if importlib.util.find_spec("torchvision") else []
+    if findings.tiny:
+        task, peers = task._replace(model="cnn", size=32, batch=4, classes=10), ["flax"]
+
+    work = f"{task.what} {task.model} at {task.size}, {task.dtype}"
+
+    def alone(fitting: Task, seconds: float) -> None:  # the peer may take longer than there is time
+        rate = fitting.batch / seconds
+        findings.figures(alone={**fitting._asdict(), "images_per_s": rate})
+        findings.line(work, f"{number(rate)} images/s alone, batch {fitting.batch}", target=">= 1.0 x")
+
+    repeats, least_s = (2, 0.0) if findings.tiny else (5, 0.5)
+    measured = measure(benchmark, task, peers, repeats=repeats, least_s=least_s, say=print, alone=alone)
+    case = record(benchmark, measured, task.batch)
+    findings.figures(case=case)
+    ours = case["contenders"][case["ours"]]
+    speed = f"{number(ours['images_per_s'])} images/s, batch {case['batch']}, {ours['share_of_matmul']:.0%} of matmul"
+    if peers:
+        ratio, (peer, *_) = next(iter(case["ratios"].values())), case["ratios"]
+        findings.line(
+            work,
+            f"{speed}; {ratio['median']:.2f} x ({ratio['lowest']:.2f} to {ratio['highest']:.2f})",
+            beside=f"{peer}: {number(case['contenders'][peer]['images_per_s'])} images/s",
+            target=">= 1.0 x",
+            met=ratio["median"] >= 1,
+        )
+    else:
+        findings.line(work, speed, beside="torchvision is not installed", target=">= 1.0 x")
+    return case
+
+
+def first_step(findings: Findings) -> None:
+    """From the start of a process to the first step of resnet50, with an empty cache of programs and a full one."""
+    net, size, batch = ("cnn", 32, 8) if findings.tiny else ("resnet50", 224, 128)
+    arguments = argparse.Namespace(model=net, size=size, batch=batch, dtype="bfloat16")
+    with tempfile.TemporaryDirectory() as cache:
+        runs = {which: compile.first_step(arguments, pathlib.Path(cache)) for which in ("cold", "warm")}
+    findings.figures(seconds=runs)
+    for (which, stages), most in zip(runs.items(), (60, 15), strict=True):
+        seconds = sum(stages.values())
+        findings.line(
+            f"first step of {net} at {size}, {which} start",
+            f"{seconds:.1f} s ({', '.join(f'{stage} {s:.1f}' for stage, s in stages.items())})",
+            target=f"< {most} s",
+            met=seconds < most,
+        )
+
+
+def what_falls_short(findings: Findings) -> None:
+    """Time by kind of operation, of the three steps furthest behind their peer; of resnet50 if none was timed."""
+    # Kernels of a CUDA graph do not say which operation they belong to.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_enable_command_buffer="
+    behind: list[tuple[float, Task]] = []
+    files = sorted(findings.folder.glob("*.json"))
+    cases = [json.loads(file.read_text()).get("figures", {}).get("case") for file in files]
+    for case in filter(None, cases):
+        for ratio in case["ratios"].values():
+            if ratio["median"] < 1:
+                behind.append((ratio["median"], Task(**{field: case[field] for field in Task._fields})))
+    if not any(cases):
+        small = Task("train", "cnn", 32, 4)
+        behind.append((0.0, small if findings.tiny else Task("train", "resnet50", 224, BATCH, "bfloat16")))
+    if not behind:
+        findings.line("time by kind of operation", "nothing that was timed falls short of its peer")
+    for _, task in sorted(behind)[:3]:
+        wall_ms, spent = breakdown.traced(BENCHMARKS[task.what].ours(task), 2 if findings.tiny else 10)
+        kinds = breakdown.by_kind(wall_ms, spent)
+        findings.figures(**{f"{task.what} {task.model} at {task.size}": {"kinds_ms": kinds, "operations_ms": spent}})
+        shares = "; ".join(f"{kind} {ms / wall_ms:.0%}" for kind, ms in kinds.items() if ms >= 0.01 * wall_ms)
+        findings.line(f"where a step goes: {task.what} {task.model} at {task.size}, {wall_ms:.1f} ms", shares)
