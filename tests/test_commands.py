@@ -3,14 +3,11 @@
 import importlib
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import jaxtl
 from jaxtl.__main__ import COMMANDS, main
-
-ROOT = Path(__file__).parents[1]
 
 
 def test_without_a_command_they_are_listed(capsys):
