@@ -1,16 +1,24 @@
-"""Study A: a two-convolution CNN on CIFAR-10, the recipe to the letter.
+"""Study A: a CNN of two convolutions from scratch on CIFAR-10, by the study's recipe.
 
-Reported: about 75 % test accuracy after 20 epochs.
-Ours: 75.34 % (95 % interval 74.49 to 76.17), loss 0.713; seed 0, AMD EPYC, 2 cores shared with other work,
-9 min 10 s of training, 1 s for the 10,000 test images. The same with 1,000 training
-images held out gave 74.53 %: at a constant learning rate, runs and epochs differ by about half a point.
+| | |
+|---|---|
+| Reported | about 75 % test accuracy after 20 epochs |
+| Ours | 75.34 % (95 % interval 74.49 to 76.17), loss 0.713 |
+| Measured with | seed 0, AMD EPYC, 2 cores shared with other work, 9 min 10 s of training |
+| Command | `python -m jaxtl.main --config configs/cnn.py --workdir runs/cnn` |
 
-The recipe: conv 3x3 3->32, ReLU, max-pool 2; conv 3x3 32->64, ReLU, max-pool 2; dense 4096->256, ReLU, dropout 0.5;
-dense 256->10. All 50,000 training images in batches of 128, random mirror, 4-pixel pad and crop, normalised to [-1,
-1]; Adam at 1e-3, cross-entropy. As in the study no epoch is chosen: the last one counts, and so no image is held out.
-The study leaves the initialisation open; it is PyTorch's default.
+| | |
+|---|---|
+| Network | conv 3x3 3->32, ReLU, max-pool 2; conv 3x3 32->64, ReLU, max-pool 2; dense 256, dropout 0.5, dense 10 |
+| Images | all 50,000 training images, normalised to [-1, 1] |
+| Augmentation | random mirror, 4-pixel pad and crop |
+| Optimizer | Adam at 1e-3, batches of 128, 20 epochs |
+| Epoch tested | the last; no image is held out |
 
-    python -m jaxtl.main --config configs/cnn.py --workdir runs/cnn
+- The study leaves the initialisation open; it is PyTorch's default.
+- The test of 10,000 images takes 1 s.
+- With 1,000 training images held out it gave 74.53 %: at a constant learning rate, runs and epochs differ by about half
+  a point.
 """
 
 from ml_collections import ConfigDict

@@ -1,15 +1,19 @@
-"""Study A's CNN, same network and number of epochs, by our own recipe.
+"""Study A: the CNN of `cnn.py` with the same number of epochs, by our own recipe.
 
-Reported by the study for its own recipe: about 75 % test accuracy.
-Ours: 79.95 % (95 % interval 79.15 to 80.72), loss 0.584; seed 0, AMD EPYC, 2 cores shared with other work,
-6 min 21 s of training, 0.74 s for the 10,000 test images.
+| | |
+|---|---|
+| Reported | about 75 % test accuracy, by the study's recipe |
+| Ours | 79.95 % (95 % interval 79.15 to 80.72), loss 0.584 |
+| Measured with | seed 0, AMD EPYC, 2 cores shared with other work, 6 min 21 s of training |
+| Command | `python -m jaxtl.main --config configs/cnn_best.py --workdir runs/cnn_best` |
 
-What differs from configs/cnn.py: SGD with Nesterov momentum 0.9 at 0.05 with two epochs of warm-up, then cosine to
-zero; weight decay 5e-4; batches of 64; crops from 2 pixels of padding, since the network underfits at 4 (train
-accuracy stays below validation accuracy); per-channel normalisation. 2 % of the training images are held out to watch
-the curves by.
+| What differs from `cnn.py` | |
+|---|---|
+| Images | normalised per channel; 2 % of the training images are held out to watch the curves by |
+| Augmentation | crops from 2 pixels of padding: at 4 the network underfits |
+| Optimizer | SGD at 0.05, Nesterov momentum 0.9, weight decay 5e-4, batches of 64; 2 warm-up epochs, cosine to zero |
 
-    python -m jaxtl.main --config configs/cnn_best.py --workdir runs/cnn_best
+- The test of 10,000 images takes 0.74 s.
 """
 
 from ml_collections import ConfigDict

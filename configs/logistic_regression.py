@@ -1,15 +1,22 @@
 """Study B: multinomial logistic regression on the raw pixels of CIFAR-10.
 
-Reported: 36.68 % test accuracy (scikit-learn, to convergence).
-Ours: 41.70 % (95 % interval 40.74 to 42.67), loss 1.696; seed 0, AMD EPYC, 2 cores shared with other work,
-27 s of training, 0.028 s for the 10,000 test images.
+| | |
+|---|---|
+| Reported | 36.68 % test accuracy (scikit-learn, to convergence) |
+| Ours | 41.70 % (95 % interval 40.74 to 42.67), loss 1.696 |
+| Measured with | seed 0, AMD EPYC, 2 cores shared with other work, 27 s of training |
+| Command | `python -m jaxtl.main --config configs/logistic_regression.py --workdir runs/logistic_regression` |
 
-Logits are W x + b for the 3,072 normalised pixel values: 30,730 parameters. Converged here means that the learning
-rate has fallen to zero along a cosine over 30 epochs of SGD with momentum 0.9 at 0.01. What keeps it from the study's
-overfitting is L2 regularisation of 0.01 and the random mirror. A tenth of the training images is held out to watch
-the curves by.
+| | |
+|---|---|
+| Network | logits are W x + b of the 3,072 normalised pixel values: 30,730 parameters |
+| Augmentation | random mirror |
+| Optimizer | SGD at 0.01, momentum 0.9, L2 of 0.01, batches of 512; 30 epochs, cosine to zero |
+| Epoch tested | the last; a tenth of the training images is held out to watch the curves by |
 
-    python -m jaxtl.main --config configs/logistic_regression.py --workdir runs/logistic_regression
+- "Converged" means here that the learning rate has fallen to zero.
+- L2 and the random mirror keep it from the study's overfitting.
+- The test of 10,000 images takes 0.028 s.
 """
 
 from ml_collections import ConfigDict

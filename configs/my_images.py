@@ -1,22 +1,24 @@
 """Your own images: a folder with one folder of photographs a class, or with train, val and test folders of them.
 
-    python -m jaxtl.main --config configs/my_images.py --config.data.dir=photographs --workdir runs/my_images
+| | |
+|---|---|
+| Command | `python -m jaxtl.main --config configs/my_images.py --data.dir=photos --workdir runs/my_images` |
+| `scratch` | `python -m jaxtl.main --config configs/my_images.py:scratch --data.dir=photos --workdir runs/scratch` |
+| Ours | `scratch`: 71.18 % (95 % interval 68.07 to 74.10) of 864 test images of five kinds of flowers |
+| Measured with | 4,317 photographs in all; seed 0, AMD EPYC, 2 cores busy with other work, 6 min 48 s of training |
 
-transfer, the default: a ResNet-18 trained on ImageNet (45 MB to download), its new head first on kept features, then
-everything with a small rate (LP-FT), at 224 pixels. A few hundred photographs are enough. Not measured: the ImageNet
-weights were not at hand.
+| | `transfer`, the default | `scratch` |
+|---|---|---|
+| For | a few hundred photographs and more | thousands of photographs, no download |
+| Network | ResNet-18 trained on ImageNet (45 MB to download) | a CNN with batch norm, random weights |
+| Images | 224 x 224 | 64 x 64 |
+| What trains | the new head on kept features, then everything with a small rate (LP-FT) | everything |
+| Measured | no: the ImageNet weights were not at hand | above |
 
-scratch: a CNN with batch norm from random weights at 64 pixels, for thousands of photographs and no download.
-
-    python -m jaxtl.main --config configs/my_images.py:scratch --config.data.dir=photographs --workdir runs/scratch
-
-On 4,317 photographs of five kinds of flowers it gives 71.18 % (95 % interval 68.07 to 74.10) of 864 test images; seed
-0, AMD EPYC, 2 cores busy with other work, 6 min 48 s of training.
-
-Without a test folder a fifth of every class is held out for the test, and a tenth of the rest to choose the epoch by.
-Photographs are scaled until they cover the size and cropped to the middle; files that cannot be decoded are skipped and
-listed in `remarks.csv`, up to a twentieth of all (`data.undecodable`). What does not fit into memory is decoded by
-worker processes as it is needed.
+- Without a test folder a fifth of every class is held out for the test, and a tenth of the rest to choose the epoch by.
+- Photographs are scaled until they cover the size and cropped to the middle.
+- Files that cannot be decoded are skipped and listed in `remarks.csv`, up to a twentieth of all (`data.undecodable`).
+- What does not fit into memory is decoded by worker processes as it is needed.
 """
 
 from typing import Any

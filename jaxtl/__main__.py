@@ -3,11 +3,9 @@
 import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import jaxtl
-from jaxtl.config.fields import nearest
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, nearest
 from jaxtl.runtime.command import exit_status, put
 
 # Name of the command -> its module and what it does.
@@ -40,29 +38,11 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     if name not in COMMANDS:
         raise UserError(f"There is no command {name!r}; {nearest(name, COMMANDS)}")
     if name in TAKES_CONFIG and arguments and not arguments[0].startswith("-"):
-        arguments = ["--config", find_config(arguments[0]), *arguments[1:]]
+        arguments = ["--config", *arguments]
     if name == "fields":
         arguments = ["--help-fields", *arguments]
     status: int = importlib.import_module(COMMANDS[name][0]).main(arguments)
     return status
-
-
-def find_config(place: str) -> str:
-    """The path of a config that comes with jaxtl, by its name; a place with a folder or an ending stays as it is.
-
-    >>> find_config("configs/mine.py:best")
-    'configs/mine.py:best'
-    """
-    name, colon, recipe = place.partition(":")
-    if not name.isidentifier():
-        return place
-    package = Path(jaxtl.__file__).parent
-    folders = (package / "recipes", package.parent / "configs")  # of a wheel, of a clone
-    found = [path for folder in folders if (path := folder / f"{name}.py").is_file()]
-    if not found:
-        known = sorted(path.stem for folder in folders for path in folder.glob("[!_]*.py"))
-        raise UserError(f"There is no config {name!r} that comes with jaxtl; {nearest(name, known)}")
-    return f"{found[0]}{colon}{recipe}"
 
 
 def overview() -> str:

@@ -1,9 +1,36 @@
-"""The one kind of error that is meant for a person: a sentence, not a traceback."""
+"""The one kind of error that is meant for a person: a sentence, not a traceback; and the nearest name, its way out."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake that the person who runs jaxtl can mend.
+    """A user error: a mistake of the person who runs jaxtl, not of the program.
 
     The message is one sentence: what is wrong, where, why, and the way out. Commands print it without a
     traceback and exit with status 2; code that imports jaxtl catches it like any ``ValueError``.
     """
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a wrong one was meant to be: it is misspelt, or shortened; ``None`` if none is near.
+
+    >>> closest("epoch", ["epochs", "flip"]), closest("lr", ["flip", "learning_rate"]), closest("opt", ["optimizer"])
+    ('epochs', 'learning_rate', 'optimizer')
+    """
+    known = list(known)
+    initials = [word for word in known if "_" in word and name.lower() == "".join(part[:1] for part in word.split("_"))]
+    misspelt = difflib.get_close_matches(name.lower(), known, n=1)
+    begun = [word for word in known if len(name) > 2 and word.startswith(name.lower())]
+    return next(iter([*initials, *misspelt, *begun]), None)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The way out for a name that is not known, as the end of a sentence.
+
+    >>> nearest("cifar", ["cifar10", "digits"]), nearest("x", ["cifar10", "digits"])
+    ("did you mean 'cifar10'?", 'choose one of: cifar10, digits.')
+    """
+    known = list(known)
+    near = closest(name, known)
+    return f"did you mean {near!r}?" if near else f"choose one of: {', '.join(known)}."

@@ -15,9 +15,9 @@ import numpy as np
 import rich
 from rich.progress import Progress
 
-from jaxtl.config import SOURCE, check, raise_problems, variants
+from jaxtl.config import SOURCE, variants
 from jaxtl.config.data import load_splits, preprocessing
-from jaxtl.config.flags import load_config, override, split_flags, split_recipe
+from jaxtl.config.flags import parse_config
 from jaxtl.config.model import create, settled_plan, whitened
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
@@ -25,7 +25,7 @@ from jaxtl.experiment import start_weights
 from jaxtl.report import plots
 from jaxtl.runtime.command import exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.files import user_path, write_whole
+from jaxtl.runtime.files import write_whole
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.range_test import DIVERGED, RangeTest, Suggestion, range_test, suggest
 from jaxtl.train.task import Task
@@ -48,16 +48,11 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
         epilog="Training images alone are looked at, and a run in the work folder stays as it is.",
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, help="a file of configs/, or FILE:RECIPE")
-    parser.add_argument("--workdir", type=user_path, help=f"where {PICTURE} and {TABLE} go; default: as of jaxtl.main")
     parser.add_argument("--phase", type=int, default=0, help="which phase of the plan, from 0 (%(default)s)")
     parser.add_argument("--low", type=float, default=1e-7, help="first learning rate (%(default)s)")
     parser.add_argument("--high", type=float, default=10.0, help="last learning rate (%(default)s)")
     parser.add_argument("--steps", type=int, default=100, help="steps between them (%(default)s)")
-    assignments, others = split_flags(argv)
-    arguments = parser.parse_args(others)
-    tree = load_config(arguments.config)
-    raise_problems(override(tree, assignments) + check(tree), arguments.config)
+    tree, arguments = parse_config(parser, argv)
     config = variants(tree)[""]
     if not (0 < arguments.low < arguments.high < math.inf and arguments.steps >= 2):
         raise UserError(
@@ -69,8 +64,6 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
             f"There is no phase {arguments.phase}: the plan of {arguments.config} has {len(config['phases'])}, counted "
             "from 0; choose another with --phase."
         )
-    path, recipe = split_recipe(arguments.config)
-    arguments.workdir = arguments.workdir or Path("runs") / "_".join(filter(None, (path.stem, recipe)))
     return config, arguments
 
 

@@ -78,8 +78,22 @@ def test_it_is_sound(place):
 def test_it_names_its_exact_command(place):
     path, _, recipe = place.partition(".py")
     name = pathlib.Path(path).name
-    command = rf"^    python -m jaxtl\.main --config configs/{name}\.py{recipe} --workdir runs/\w+$"
+    command = rf"^\| [`\w ]+ \| `python -m jaxtl\.main --config configs/{name}\.py{recipe} --workdir runs/\w+` \|$"
     assert re.search(command, docstring(pathlib.Path(f"{path}.py")), re.MULTILINE)
+
+
+def test_a_docstring_is_a_task_tables_and_bullets():
+    for path in EVERY_FILE:
+        task, *_ = text = docstring(path).splitlines()
+        assert task.endswith("."), path
+        assert any(line.startswith("| Command |") or line.startswith("| Search |") for line in text), path
+        assert text.count("|---|---|") + text.count("|---|---|---|") + text.count("|---|---|---|---|") >= 1, path
+
+
+def row(path, name):
+    """The cells of a row of the tables in a config's docstring."""
+    (line,) = (line for line in docstring(path).splitlines() if line.startswith(f"| {name} |"))
+    return [cell.strip() for cell in line.strip("|").split("|")[1:]]
 
 
 @pytest.mark.parametrize(
@@ -87,28 +101,25 @@ def test_it_names_its_exact_command(place):
 )
 def test_it_gives_our_measured_result(path):
     """The figure with seed, hardware and wall time."""
-    text = docstring(path)
-    if path in STUDIES:  # which quote the figure of another besides
-        text = text.partition("Ours:")[2]
-    assert re.search(r"\d\d\.\d+ ?%", text), "a measured accuracy"
-    assert re.search(r"seed \d", text), "its seed"
-    assert re.search(r"cores|GPU|TPU|H\d00|A100", text), "the hardware"
-    assert re.search(r"\d ?(s|min|h)\b|seconds|minute|hour", text), "the wall time"
+    (ours,), (measured,) = row(path, "Ours"), row(path, "Measured with")
+    assert re.search(r"\d\d\.\d+ ?%", ours), "a measured accuracy"
+    assert re.search(r"seed \d", measured), "its seed"
+    assert re.search(r"cores|GPU|TPU|H\d00|A100", measured), "the hardware"
+    assert re.search(r"\d ?(s|min|h)\b|seconds|minute|hour", measured), "the wall time"
 
 
 @pytest.mark.parametrize("name", REPLICAS)
 def test_without_its_weights_it_says_so_and_what_to_expect(name):
-    text = docstring(FOLDER / f"{name}.py")
-    assert "\nOurs: not measured" in text
-    assert text.count("Expected: ") == 2
-    assert "not at hand" in text or not replica(name)["model"]["weights"]
+    (ours,) = row(FOLDER / f"{name}.py", "Ours")
+    assert ours.startswith("not measured")
+    assert len(list(filter(None, row(FOLDER / f"{name}.py", "Expected")))) == 2, "of each recipe"
+    assert "not at hand" in ours or not replica(name)["model"]["weights"]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_it_names_its_study_and_the_reported_figure(path):
-    text = docstring(path)
-    assert re.search(r"[Ss]tudy [A-E]", text)
-    assert re.search(r"[Rr]eported.*\d ?%", text, re.DOTALL)
+    assert re.match(r"Study [A-E]", docstring(path))
+    assert re.search(r"\d ?%|no %", row(path, "Reported")[0])
 
 
 @every_recipe

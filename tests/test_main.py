@@ -53,6 +53,7 @@ def test_help_fields_lists_them(command):
     assert outcome.status == 0
     for path in ("data.validation", "phases.0.learning_rate", "checkpoint_every_s"):
         assert path in outcome.out
+    assert "phases.0.keep = 'best'  (one of best, last)\n" in outcome.out
 
 
 @pytest.mark.parametrize("flag", ["--confg.seed=3", "--conf=x.py", "seed=3", "--config.seed=1 2"])
@@ -90,6 +91,14 @@ def test_problems_of_assignments_in_the_file(command, tmp_path, no_data):
         assert word in said
 
 
+def test_a_config_file_that_calls_exit(command, tmp_path, no_data):
+    mine = tmp_path / "mine.py"
+    mine.write_text("import sys\n\ndef get_config():\n    sys.exit(3)\n")
+    assert refused(command("--config", mine)) == (
+        f"jaxtl: The config file {mine}, line 4, fails with SystemExit: 3; correct its get_config()."
+    )
+
+
 def test_a_config_file_that_does_not_exist(command, tmp_path):
     assert "There is no config file" in refused(command("--config", tmp_path / "nope.py"))
 
@@ -98,12 +107,21 @@ def test_a_config_file_that_does_not_exist(command, tmp_path):
 
 
 def test_flags_change_the_resolved_config(command, tiny_config, tmp_path):
-    flags = ("--config.seed=3", "--config.phases.0.epochs", "1", "--config.model.options.hidden=4,")
+    flags = (
+        "--config.seed=3",
+        "--config.phases.0.epochs",
+        "1",
+        "--model.options.hidden=4,",
+        "--data.test_subset",
+        "50",
+    )
     assert command("--config", tiny_config, "--workdir", tmp_path, *flags).status == 0
     config = json.loads((tmp_path / "config.json").read_text())["config"]
     assert config["seed"] == 3
     assert config["phases"][0]["epochs"] == 1
     assert config["model"]["options"] == {"blocks": [[4]], "hidden": [4]}
+    assert config["data"]["test_subset"] == 50
+    assert config["name"] == "tiny, data.test_subset=50, model.options.hidden=(4,)"
     assert json.loads((tmp_path / "summary.json").read_text())["epochs_run"] == 1
 
 

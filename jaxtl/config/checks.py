@@ -1,37 +1,24 @@
-"""Configs, made and checked. All problems of a config come out at once.
+"""Checks of configs: all problems come out at once, one sentence each."""
 
-A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set has the default of
-`jaxtl.config.fields`. Beside the fields it may hold a `source` (a run that is trained first, to start from) and
-`baselines` (runs to compare with): configs again, written as changes to the main one.
-"""
-
+import functools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from ml_collections import ConfigDict
 
+from jaxtl.config.build import parts_of, resolve, with_defaults
 from jaxtl.config.data import data_info, has_validation
-from jaxtl.config.fields import (
-    BASELINES,
-    FIELDS,
-    OPTIONS,
-    PHASE_FIELDS,
-    SOURCE,
-    find_field,
-    in_run,
-    nearest,
-    no_field,
-    wrong_type,
-)
-from jaxtl.config.tree import Tree, assign, leaves, merge, plain, without
-from jaxtl.errors import UserError
+from jaxtl.config.fields import BASELINES, FIELDS, OPTIONS, SOURCE, find_field, in_run, no_field, wrong_type
+from jaxtl.config.tree import Tree, leaves, plain, without
+from jaxtl.errors import UserError, nearest
 from jaxtl.models import Classifier, build_model, model_options, option_types
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.whitened_cnn import WHITEN
+from jaxtl.runtime.environment import memory
 from jaxtl.runtime.files import user_path
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import ALL, Phase, phase_faults, settle, trained_stages
@@ -39,44 +26,18 @@ from jaxtl.weights import weights_for
 from jaxtl.weights.cards import card_for
 from jaxtl.weights.store import is_tag
 
-T = TypeVar("T")
-
-
-def default_config() -> ConfigDict:
-    """A config with every field at its default and one phase, to be changed field by field."""
-    tree: Tree = {}
-    for path, field in FIELDS.items():
-        assign(tree, path, field.default)
-    tree["model"]["options"] = {}
-    # Not type-safe: ml_collections would raise over the first wrong type, and `check` names them all.
-    return ConfigDict({**tree, "phases": (phase(),), SOURCE: {}, BASELINES: {}}, type_safe=False)
-
-
-def phase(**changes: Any) -> ConfigDict:
-    """A phase with every field at its default but the changed ones; see `jaxtl.transfer.Phase`."""
-    return ConfigDict({**{name: field.default for name, field in PHASE_FIELDS.items()}, **changes}, type_safe=False)
-
-
-def choose(recipe: str, recipes: Mapping[str, T]) -> T:
-    """The recipe of a name, in a config file that has several: ``--config configs/resnet18.py:best``.
-
-    Raises:
-      UserError: for a name that is not among them.
-
-    >>> choose("best", {"replica": 1, "best": 2})
-    2
-    """
-    if recipe not in recipes:
-        raise UserError(f"The config has no recipe {recipe!r}; {nearest(recipe, recipes)}")
-    return recipes[recipe]
+# Larger numbers in the options of a network are slips: no layer has so many units, and no network so many layers.
+_MOST_UNITS, _MOST_LAYERS = 65_536, 1_000
+# To train a parameter takes 4 bytes each for its value, its gradient and two moments.
+_MOST_PARAMETERS = min(memory() / 16, 4e9)
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
-    """All that is wrong with a config, one sentence each; nothing heavy is touched."""
+    """All that is wrong with a config, one sentence each; no image is decoded and no weights are read."""
     problems: list[str] = []
     sound: dict[str, Tree] = {}
     unsound_groups: set[str] = set()
-    for where, part in _parts(plain(config)).items():
+    for where, part in parts_of(plain(config)).items():
         if not isinstance(part, dict):
             problems.append(f"{where} is {part!r}, but must hold changes to the main config, as in {{'seed': 1}}.")
             continue
@@ -84,26 +45,17 @@ def check(config: Mapping[str, Any]) -> list[str]:
         problems += [in_run(where, fault) for fault in faults.values()]
         unsound_groups |= {path.split(".")[0] for path in faults}
         sound[where] = without(part, faults)
-    runs = _resolve(sound)
+    runs = resolve(sound)
     if "data" not in unsound_groups:
         unread = dict.fromkeys(fault for run in runs.values() for fault in _unknown_data(run))
         if unread:  # nothing else can be said about runs on images that are not there
             return [*problems, *unread]
-    # What fields say together is worth a look where each of them is right by itself.
+    # What fields say together is checked where each of them is right by itself.
     together = [look for look, groups in _TOGETHER.items() if not unsound_groups & groups]
-    inherited = {fault for look in together for fault in look(runs[""])}
-    for where, run in runs.items():
-        faults_here = [fault for look in together for fault in look(run)]
-        problems += [in_run(where, fault) for fault in faults_here if not where or fault not in inherited]
+    found = {where: [fault for look in together for fault in look(run)] for where, run in runs.items()}
+    for where, faults_here in found.items():  # what a source or a baseline inherits is told once
+        problems += [in_run(where, fault) for fault in faults_here if not where or fault not in found[""]]
     return problems + list(_source_faults(runs)) * ("model" not in unsound_groups)
-
-
-def variants(config: Mapping[str, Any]) -> dict[str, Tree]:
-    """The main config under ``""``, its source under ``"source"``, its baselines under ``"baselines.NAME"``.
-
-    Each is complete: a source or a baseline inherits what it does not change.
-    """
-    return _resolve(_parts(plain(config)))
 
 
 def raise_problems(problems: list[str], where: str) -> None:
@@ -116,49 +68,6 @@ def raise_problems(problems: list[str], where: str) -> None:
         raise UserError(f"{where}: {problems[0]}")
     if problems:
         raise UserError(f"{where} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems))
-
-
-# --- the runs of a config --------------------------------------------------------------------------------------------
-
-
-def _parts(tree: Tree) -> dict[str, Any]:
-    """What is written for each run, by its place: the main one, its source, its baselines."""
-    parts: dict[str, Any] = {"": {key: value for key, value in tree.items() if key not in (SOURCE, BASELINES)}}
-    source, baselines = tree.get(SOURCE, {}), tree.get(BASELINES, {})
-    if source != {}:
-        parts[SOURCE] = source
-    if not isinstance(baselines, dict):
-        return {**parts, BASELINES: baselines}
-    return parts | {f"{BASELINES}.{name}": changes for name, changes in baselines.items()}
-
-
-def _resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
-    main = with_defaults(parts[""])
-    runs = {"": main}
-    for where, changes in parts.items():
-        if where == SOURCE:
-            # A source trains from scratch unless it says otherwise: it cannot start from itself.
-            runs[where] = merge(merge(main, {"name": f"{main['name']}: source", "model": {"weights": ""}}), changes)
-        elif where:
-            runs[where] = merge(merge(main, {"name": f"{main['name']}: {where.split('.', 1)[1]}"}), changes)
-    return {where: with_defaults(run) for where, run in runs.items()}
-
-
-def with_defaults(tree: Mapping[str, Any]) -> Tree:
-    """The config of one run, complete: what it does not set has its default."""
-    complete: Tree = {}
-    for path, field in FIELDS.items():
-        assign(complete, path, field.default)
-    complete = merge(complete, tree)
-    defaults = {name: field.default for name, field in PHASE_FIELDS.items()}
-    complete["phases"] = tuple({**defaults, **changes} for changes in complete.get("phases", ({},)))
-    return complete
-
-
-_A_MAPPING = re.compile(r"phases\.\d+(\.multipliers)?")
-
-
-# --- checks ----------------------------------------------------------------------------------------------------------
 
 
 def _field_faults(part: Tree) -> Iterator[tuple[str, str]]:
@@ -175,12 +84,13 @@ def _field_faults(part: Tree) -> Iterator[tuple[str, str]]:
             yield path, no_field(path)
         elif fault := wrong_type(path, value, field.type, field.default):
             yield path, fault
-        elif fault := field.check(value):
+        elif fault := field.check.fault(value):
             yield path, f"{path} {fault}"
 
 
 def _is_group(path: str) -> bool:
-    return path == OPTIONS or any(name.startswith(f"{path}.") for name in FIELDS) or bool(_A_MAPPING.fullmatch(path))
+    a_mapping = re.fullmatch(r"phases\.\d+(\.multipliers)?", path)
+    return path == OPTIONS or any(name.startswith(f"{path}.") for name in FIELDS) or bool(a_mapping)
 
 
 def _phase_faults(run: Tree) -> Iterator[str]:
@@ -231,32 +141,70 @@ def _data_faults(run: Tree) -> Iterator[str]:
 
 def _model_faults(run: Tree) -> Iterator[str]:
     model, data = run["model"], run["data"]
-    known, defaults = option_types(model["name"]), model_options(model["name"])
-    faults = []
-    for name, value in model.get("options", {}).items():
-        path = f"{OPTIONS}.{name}"
-        if name not in known:
-            faults.append(f"{path} does not exist for {model['name']}; {nearest(name, known)}")
-        elif fault := wrong_type(path, value, known[name], defaults[name]):
-            faults.append(fault)
-    yield from faults
-    if faults:
+    options = model.get("options", {})
+    if faults := [*_option_faults(model["name"], options)]:
+        yield from faults
         return
     if model["whiten"]:
         yield from _whiten_faults(run)
     info = data_info(data)
     try:
-        built = build_model(model["name"], _class_count(run), **model.get("options", {}))
+        built = build_model(model["name"], _class_count(run), **options)
     except UserError as error:
         yield f"{OPTIONS} do not fit: {error}"
         return
     size = data["size"] or min(info.image_shape[:2])
+    image_shape = (size, size, info.image_shape[-1])
     if size < built.least_size:
         yield (
             f"data.size is {data['size']}, so the images have {size} x {size} pixels, but {model['name']} needs "
             f"{built.least_size} x {built.least_size} or more; enlarge them."
         )
-    yield from _plan_faults(run["phases"], built, (size, size, info.image_shape[-1]))
+    elif (options or size > 512) and (parameters := _parameter_count(built, image_shape)) > _MOST_PARAMETERS:
+        yield (
+            f"{OPTIONS} and data.size make a network of {parameters:,} parameters, more than fit into memory; "
+            "choose fewer units or smaller images."
+        )
+        return
+    for i, changes in enumerate(run["phases"]):
+        if changes["crop"] > size:
+            yield f"phases.{i}.crop is {changes['crop']}, but the images have {size} x {size} pixels; choose less."
+    yield from _plan_faults(run["phases"], built, image_shape)
+
+
+def _option_faults(name: str, options: Tree) -> Iterator[str]:
+    known, defaults = option_types(name), model_options(name)
+    for option, value in options.items():
+        path = f"{OPTIONS}.{option}"
+        if option not in known:
+            yield f"{path} does not exist for {name}; {nearest(option, known)}"
+        elif fault := wrong_type(path, value, known[option], defaults[option]):
+            yield fault
+        elif (most := max(_numbers(value), default=0)) > _MOST_UNITS:
+            yield f"{path} holds {most}, but no layer has more than {_MOST_UNITS} units; choose fewer."
+        elif (layers := sum(_numbers(value)) if option == "depths" else len([*_numbers(value)])) > _MOST_LAYERS:
+            yield f"{path} makes {layers} layers, but no network has more than {_MOST_LAYERS}; choose fewer."
+
+
+def _numbers(value: Any) -> Iterator[int | float]:
+    """All numbers in an option, however deep."""
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        yield from (number for item in value for number in _numbers(item))
+    elif isinstance(value, int | float):
+        yield value
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(model: Classifier, image_shape: tuple[int, int, int]) -> Any:
+    """The shapes of the parameters: nothing is computed, but a deep network takes seconds."""
+    image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), image)["params"]
+
+
+def _parameter_count(model: Classifier, image_shape: tuple[int, int, int]) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_shapes(model, image_shape)))
 
 
 def _whiten_faults(run: Tree) -> Iterator[str]:
@@ -284,9 +232,7 @@ def _plan_faults(phases: Sequence[Tree], model: Classifier, image_shape: tuple[i
         try:
             # A head has parameters in any case; to count those of other stages takes seconds for a deep network.
             if not layers and not {ALL, HEAD} & set(phase.train):
-                image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-                shapes = jax.eval_shape(model.init, jax.random.key(0), image)
-                layers = count_layers(shapes["params"], model.stage_names)
+                layers = count_layers(_shapes(model, image_shape), model.stage_names)
             settled, _ = settle(phase, layers)
             trained = trained_stages(settled, model.stage_names)
             if layers and not sum(layers[stage] for stage in trained):

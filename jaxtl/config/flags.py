@@ -1,56 +1,124 @@
-"""Configs as a command gets them: a file, and flags that change its fields."""
+"""Configs as a command gets them: a file, and flags that change its fields.
 
-import ast
+`ml_collections.config_flags` reads the same spelling, but stops at the first problem, and knows no field inside a tuple
+(``phases.0.epochs``), in a mapping that is empty (``model.options.dropout``), or in a source that inherits its phases.
+"""
+
+import argparse
+import contextlib
 import copy
 import importlib.util
 import inspect
+import itertools
 import pathlib
-from collections.abc import Iterable, Sequence
+import re
+import sys
+import textwrap
+import traceback
+import types
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from jaxtl.config.fields import BASELINES, OPTIONS, SOURCE, find_field, in_run, nearest, no_field, read_text, wrong_type
-from jaxtl.config.tree import Tree, assign, plain
-from jaxtl.errors import UserError
+from jaxtl.config.build import with_defaults
+from jaxtl.config.checks import check, raise_problems
+from jaxtl.config.fields import (
+    BASELINES,
+    FIELDS,
+    OPTIONS,
+    SOURCE,
+    find_field,
+    in_run,
+    no_field,
+    read_literal,
+    read_text,
+    wrong_type,
+)
+from jaxtl.config.tree import Tree, assign, leaves, plain
+from jaxtl.errors import UserError, nearest
+from jaxtl.runtime.command import tell
 from jaxtl.runtime.files import user_path
 
+_ROOT = pathlib.Path(__file__).parents[1]
+# The configs that come with jaxtl: in a wheel, and in a clone.
+_PACKAGED = (_ROOT / "recipes", _ROOT.parent / "configs")
 _FLAG = "--config."
+_GROUPS = {path.split(".")[0] for path in FIELDS if "." in path} | {"phases", SOURCE, BASELINES}
+_number = itertools.count()
+
+
+def parse_config(
+    parser: argparse.ArgumentParser, argv: Sequence[str], own: Container[str] = ()
+) -> tuple[Tree, argparse.Namespace]:
+    """The config that a command line names and changes, and the command's other arguments, ``workdir`` among them.
+
+    Args:
+      parser: knows the arguments that the command has beside ``--config``, ``--workdir`` and the fields.
+      argv: the command line.
+      own: names of fields that are arguments of the command itself, such as a sampler's ``seed``.
+
+    Raises:
+      UserError: whatever is wrong with the config, all at once.
+    """
+    parser.add_argument("--config", required=True, help="FILE or FILE:RECIPE; the name of one of jaxtl's own is enough")
+    parser.add_argument("--workdir", type=user_path, help="folder of the results; default: runs/NAME OF THE CONFIG")
+    assignments, others = split_flags(argv, own)
+    arguments = parser.parse_args(others)
+    config = load_config(arguments.config)
+    raise_problems(override(config, assignments) + check(config), arguments.config)
+    path, recipe = split_recipe(arguments.config)
+    arguments.workdir = arguments.workdir or pathlib.Path("runs") / "_".join(filter(None, (path.stem, recipe)))
+    return config, arguments
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
 
 
 def load_config(place: str | pathlib.Path) -> Tree:
     """What ``get_config()`` of a config file returns.
 
     Args:
-      place: a file, or ``FILE:RECIPE`` for a file whose ``get_config(recipe)`` takes the name of a recipe.
+      place: a file, or ``FILE:RECIPE`` for a file whose ``get_config(recipe)`` takes the name of a recipe. The files
+        that come with jaxtl need no more than their name: ``resnet18:best``.
 
     Raises:
       UserError: if there is no such file, or it does not give a config.
     """
-    path, recipe = split_recipe(place)
-    if not path.is_file():
-        there = ", ".join(sorted(file.name for file in path.parent.glob("*.py"))) or "no config"
-        raise UserError(f"There is no config file {path}; the folder {path.parent} holds {there}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"The config file {path} is no Python file; give a file like configs/cnn.py.")
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-        if recipe and not inspect.signature(module.get_config).parameters:
-            raise UserError(
-                f"The config file {path} has one recipe alone, not {recipe!r}; leave {':' + recipe!r} away."
-            )
-        config = plain(module.get_config(recipe) if recipe else module.get_config())
-    except UserError:
-        raise
-    except Exception as error:  # whatever is wrong with a person's own file, they want its name and the reason
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"The config file {path} does not give a config ({reason}); mend its get_config().") from error
+    config = plain(call_in_file(place, "get_config"))
     if not isinstance(config, dict):
         raise UserError(
-            f"get_config() of {path} returns {config!r}, which is no config; "
+            f"get_config() of {split_recipe(place)[0]} returns {config!r}, which is not a config; "
             "return one that jaxtl.config.default_config() made."
         )
     return config
+
+
+def call_in_file(place: str | pathlib.Path, function: str, *, default: Any = None) -> Any:
+    """What a function of a config file returns; it is given the recipe if there is one and it takes an argument.
+
+    Args:
+      place: as ``load_config`` takes it.
+      function: its name.
+      default: what to return where the file lacks the function; ``None``: that is an error.
+
+    Raises:
+      UserError: if there is no such file, or anything in it fails; file and line are named.
+    """
+    path, recipe = split_recipe(place)
+    if not path.is_file():
+        if str(path).isidentifier():
+            own = sorted(file.stem for folder in _PACKAGED for file in folder.glob("[!_]*.py"))
+            raise UserError(f"There is no config {str(path)!r} that comes with jaxtl; {nearest(str(path), own)}")
+        there = ", ".join(sorted(file.name for file in path.parent.glob("*.py"))) or "no config"
+        raise UserError(f"There is no config file {path}; the folder {path.parent} holds {there}.")
+    with _errors_explained(path, function):
+        module = _load(path)
+        if default is not None and not hasattr(module, function):
+            return default
+        found = getattr(module, function)
+        takes_recipe = bool(inspect.signature(found).parameters)
+        if recipe and not takes_recipe and function == "get_config":
+            raise UserError(f"The config file {path} has a single recipe, not {recipe!r}; leave out {':' + recipe!r}.")
+        return found(recipe) if recipe and takes_recipe else found()
 
 
 def split_recipe(place: str | pathlib.Path) -> tuple[pathlib.Path, str]:
@@ -59,25 +127,68 @@ def split_recipe(place: str | pathlib.Path) -> tuple[pathlib.Path, str]:
     >>> split_recipe("configs/resnet18.py:best")[1]
     'best'
     """
-    head, colon, recipe = str(place).rpartition(":")
-    if colon and head.endswith(".py"):
-        return user_path(head), recipe
-    return user_path(place), ""
+    found = re.fullmatch(r"(\w+|.*\.py):([^/\\]*)", str(place), re.DOTALL)
+    name, recipe = found.groups() if found else (str(place), "")
+    path = user_path(name)
+    if re.fullmatch(r"\w+", name) and not path.is_file():
+        path = next((file for folder in _PACKAGED if (file := folder / f"{name}.py").is_file()), path)
+    return path, recipe
 
 
-def split_flags(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+def _load(path: pathlib.Path) -> types.ModuleType:
+    """The file as a module in a package of its folder, so that it can import from neighbours: ``from .cnn import …``.
+
+    The package has a new name each time: the file may have changed, and folders may have files of the same name.
+    """
+    package = types.ModuleType(f"_jaxtl_configs_{next(_number)}")
+    package.__path__ = [str(path.parent.absolute())]
+    spec = importlib.util.spec_from_file_location(f"{package.__name__}.{path.stem}", path.absolute())
+    if spec is None or spec.loader is None:
+        raise UserError(f"The config file {path} is not a Python file; give a file like configs/cnn.py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.update({package.__name__: package, spec.name: module})
+    importlib.invalidate_caches()  # neighbours may be new
+    spec.loader.exec_module(module)
+    return module
+
+
+@contextlib.contextmanager
+def _errors_explained(path: pathlib.Path, function: str) -> Iterator[None]:
+    """Turn whatever a person's own file raises into a sentence with file, line and reason."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        steps = [(pathlib.Path(step.filename), step.lineno) for step in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError) and error.filename:
+            steps.append((pathlib.Path(error.filename), error.lineno))
+        # The innermost step in the file or in a neighbour of it; none where the file lacks the function.
+        here = [(name, line) for name, line in steps if name.parent == path.parent.absolute()]
+        where = f"{path.with_name(here[-1][0].name)}, line {here[-1][1]}," if here else str(path)
+        if isinstance(error, UserError):
+            raise UserError(f"{where[:-1]}: {error}" if here else str(error)) from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"The config file {where} fails with {reason}; correct its {function}().") from error
+
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+
+
+def split_flags(argv: Sequence[str], own: Container[str] = ()) -> tuple[list[tuple[str, str]], list[str]]:
     """The (path, text) pairs of ``--config.PATH=TEXT`` and ``--config.PATH TEXT``, and the other arguments.
 
-    >>> split_flags(["--config", "x.py", "--config.seed=3", "--config.data.size", "64"])
+    ``--data.size=64``, without ``config.``, means the same; so does ``--seed=3`` where the command has no such flag.
+
+    >>> split_flags(["--config", "x.py", "--config.seed=3", "--data.size", "64"])
     ([('seed', '3'), ('data.size', '64')], ['--config', 'x.py'])
     """
     assignments, others, rest = [], [], list(argv)
     while rest:
         flag = rest.pop(0)
-        if not flag.startswith(_FLAG):
+        path, equals, text = flag.removeprefix(_FLAG).removeprefix("--").partition("=")
+        is_field = flag.startswith("--") and (path.split(".")[0] in _GROUPS or (path in FIELDS and path not in own))
+        if not flag.startswith(_FLAG) and not is_field:
             others.append(flag)
             continue
-        path, equals, text = flag.removeprefix(_FLAG).partition("=")
         if not equals and rest and not rest[0].startswith("--"):
             text = rest.pop(0)
         assignments.append((path, text))
@@ -87,14 +198,21 @@ def split_flags(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
 def override(config: Tree, assignments: Iterable[tuple[str, str]]) -> list[str]:
     """Set fields from the command line, in place; return what is wrong with them, one sentence each.
 
+    Another network starts without the options of the old one, and says so. Another network or other data change the
+    title too, unless it is given: it says what runs.
+
     Args:
       config: from ``load_config``.
-      assignments: (path, text) pairs, ``("phases.0.epochs", "3")`` say. The text is read as the type of the field;
-        elements of a tuple are separated by commas.
+      assignments: (path, text) pairs, for example ``("phases.0.epochs", "3")``. The text is read as the type of the
+        field; elements of a tuple are separated by commas.
     """
     # The main run's first: the phases of a source or a baseline that has none of its own are copies of the main ones.
-    by_run = sorted(((*_split_run(path), text) for path, text in assignments), key=lambda item: item[0] != "")
-    faults = [(where, _override(config, where, path, text)) for where, path, text in by_run]
+    split = [(*_split_run(path), text) for path, text in assignments]
+    split.sort(key=lambda item: (item[0] != "", item[1] != "model.name"))
+    before = _named(config)
+    faults = [(where, _override(config, where, path, text)) for where, path, text in split]
+    if ("", "name") not in {item[:2] for item in split}:
+        _retitle(config, before)
     return [in_run(where, fault) for where, fault in faults if fault]
 
 
@@ -112,14 +230,24 @@ def _override(config: Tree, where: str, path: str, text: str) -> str | None:
         return no_field(path)
     if path.startswith("phases.") and "phases" not in part:
         part["phases"] = copy.deepcopy(config.get("phases", ({},)))
-    value = read_text(text, field.type) if field else _read_literal(text)
+    value = read_text(text, field.type) if field else plain(read_literal(text))
     if field and (fault := wrong_type(path, value, field.type, field.default)):
         return fault
+    if path == "model.name":
+        _drop_options(part, value)
     try:
         assign(part, path, value)
     except (IndexError, TypeError):  # no such phase, or `phases` is something else, which `check` tells
         return f"{path} does not exist in the phases of the config, which are counted from 0."
     return None
+
+
+def _drop_options(part: Tree, network: str) -> None:
+    """Take away the options of the network that another one replaces."""
+    model = part.get("model", {})
+    if network != model.get("name", network) and (options := model.pop("options", {})):
+        told = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        tell(f"The options of {model['name']} do not count for {network} and are left out: {told}.")
 
 
 def _split_run(path: str) -> tuple[str, str]:
@@ -129,9 +257,25 @@ def _split_run(path: str) -> tuple[str, str]:
     return ".".join(parts[:count]), ".".join(parts[count:])
 
 
-def _read_literal(text: str) -> Any:
-    """A Python literal, or the text itself where it is none."""
-    try:
-        return plain(ast.literal_eval(text))
-    except (SyntaxError, ValueError):
-        return text
+def _named(config: Tree) -> Tree:
+    """The fields that a title tells of, complete: by path."""
+    tree = with_defaults({key: config[key] for key in ("data", "model") if isinstance(config.get(key), Mapping)})
+    return dict(leaves({key: tree[key] for key in ("data", "model")}))
+
+
+def _retitle(config: Tree, before: Tree) -> None:
+    """Let the title say what runs, where other data or another network make it untrue."""
+    new = _named(config)
+    silent = {"data.download", "data.stream", "data.workers", "data.undecodable"}  # they change no figure
+    if not (new["data.name"] == "folder" and before["data.dir"]):
+        silent.add("data.dir")  # where a data set lies, or the folder that the config waits for
+    changed = {path: value for path, value in new.items() if value != before.get(path) and path not in silent}
+    changed.pop(OPTIONS, None)  # options left out with their network
+    if not changed:
+        return
+    title, network_and_data = config.get("name", FIELDS["name"].default), {"model.name", "data.name", "data.dir"}
+    if changed.keys() & network_and_data:
+        data = pathlib.Path(new["data.dir"]).name if new["data.name"] == "folder" else new["data.name"]
+        title, config["reported"] = f"{new['model.name']} on {data}", ""  # the reported figure is of something else
+    told = [f"{path}={value}" for path, value in changed.items() if path not in network_and_data]
+    config["name"] = textwrap.shorten(", ".join([title, *told]), 160)

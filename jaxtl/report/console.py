@@ -1,7 +1,7 @@
 """What a person sees while a run goes on: a live line, a line for each of some epochs, a table at the end."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -229,14 +229,6 @@ class RunConsole(LiveConsole):
         self.console.print(table)
         for remark in test.get("remarks", ()):
             self.say(remark)
-
-
-def print_fields(rows: Iterable[tuple[str, Any, str]]) -> None:
-    """Print the fields of a config: (path, default, meaning) of each."""
-    table = Table("field", "default", "meaning")
-    for path, default, meaning in rows:
-        table.add_row(path, repr(default), meaning)
-    rich.print(table)
 
 
 def _times(count: int) -> str:

@@ -2,19 +2,15 @@
 
 import argparse
 import importlib.util
-import inspect
-import runpy
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from jaxtl.config import check, raise_problems, variants
-from jaxtl.config.flags import load_config, override, split_flags, split_recipe
+from jaxtl.config import raise_problems, variants
+from jaxtl.config.flags import call_in_file, parse_config, split_recipe
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.runtime.command import at_least_one, exit_status
-from jaxtl.runtime.files import user_path
 
 if importlib.util.find_spec("optuna"):
     from jaxtl.search.check import space_faults
@@ -46,8 +42,6 @@ def parse(argv: Sequence[str]) -> tuple[Tree, Space, dict[str, Any]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, help="a file of configs/, or FILE:RECIPE")
-    parser.add_argument("--workdir", type=user_path, help="folder of the search; default: runs/NAME OF THE CONFIG FILE")
     parser.add_argument("--storage", default="", help="database that several machines share, as postgresql://HOST/NAME")
     parser.add_argument(
         "--space", type=_pair, action="append", default=[], metavar="NAME=DISTRIBUTION", help="a parameter; repeatable"
@@ -61,24 +55,11 @@ def parse(argv: Sequence[str]) -> tuple[Tree, Space, dict[str, Any]]:
     parser.add_argument("--seed", type=_seed, default=0, help="of the sampler (%(default)s)")
     parser.add_argument("--no-final", action="store_true", help="leave the best trial untested, to search on later")
     parser.add_argument("--keep-checkpoints", action="store_true", help="keep the checkpoints of finished trials")
-    assignments, others = split_flags(argv)
-    arguments = parser.parse_args(others)
-    config = load_config(arguments.config)
-    raise_problems(override(config, assignments) + check(config), arguments.config)
+    config, arguments = parse_config(parser, argv, own=("seed",))
     space, faults = _space(arguments.config, config, arguments.space, arguments.final)
     raise_problems(faults + space_faults(config, space, draws=not faults), f"The space of {arguments.config}")
-    path, recipe = split_recipe(arguments.config)
-    workdir = arguments.workdir or Path("runs") / "_".join(filter(None, (path.stem, recipe)))
-    names = ("trials", "sampler", "pruner", "seed", "storage", "keep_checkpoints")
-    return (
-        config,
-        space,
-        {name: getattr(arguments, name) for name in names}
-        | {
-            "workdir": workdir,
-            "final": not arguments.no_final,
-        },
-    )
+    names = ("workdir", "trials", "sampler", "pruner", "seed", "storage", "keep_checkpoints")
+    return config, space, {name: getattr(arguments, name) for name in names} | {"final": not arguments.no_final}
 
 
 def _space(
@@ -108,20 +89,12 @@ def load_space(place: str) -> Space:
     Raises:
       UserError: if ``get_space()`` fails, or returns something else.
     """
-    path, recipe = split_recipe(place)
-    names = runpy.run_path(str(path))
-    if "get_space" not in names:
-        return Space({})
-    takes_recipe = recipe and inspect.signature(names["get_space"]).parameters
-    try:
-        space = names["get_space"](recipe) if takes_recipe else names["get_space"]()
-    except Exception as error:  # whatever is wrong with a user's own file, they want its name and the reason
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"The config file {path} does not give a space ({reason}); correct its get_space().") from error
+    space = call_in_file(place, "get_space", default=Space({}))
     if not isinstance(space, Space):
         raise UserError(
-            f"get_space() of {path} returns {space!r}; return jaxtl.search.Space({{NAME: DISTRIBUTION, …}}), with a "
-            "function for apply and a dictionary for final where they are needed."
+            f"get_space() of {split_recipe(place)[0]} returns {space!r}; return "
+            "jaxtl.search.Space({NAME: DISTRIBUTION, …}), with a function for apply and a dictionary for final where "
+            "they are needed."
         )
     return space
 

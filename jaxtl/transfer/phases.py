@@ -6,89 +6,72 @@ with ``train=("all",)``, LP-FT the two in a row, and from scratch is a fine-tune
 """
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from jaxtl.data.augment import Border
-from jaxtl.errors import UserError
+from jaxtl.data.augment import BORDERS, Border
+from jaxtl.errors import UserError, closest
 from jaxtl.models.classifier import HEAD
+from jaxtl.transfer.fields import count, documented, field, one_of, within
 
 ALL = "all"
 
 
+@documented
 @dataclasses.dataclass(frozen=True)
 class Phase:
     """One recipe. Lengths are in epochs, rates per step, and 0 switches a thing off unless it says otherwise.
 
-    Attributes:
-      train: names of the stages that train, ``("all",)``, or ``("last:90",)`` for the last 90 layers with parameters,
-        rounded up to whole stages (``settle``). The other stages are frozen.
-      epochs: length of the phase.
-      optimizer: ``adam``, ``adamax``, ``adamw`` or ``sgd``.
-      learning_rate: peak learning rate.
-      multipliers: by stage, what its learning rate is multiplied by (discriminative rates, Howard & Ruder 2018); 1
-        where a stage is not named.
-      bias_multiplier: likewise for biases and the scales of batch norm, in all stages.
-      schedule: ``constant``, ``step`` (times ``step_factor`` every ``step_epochs``), ``cosine`` or ``linear``.
-      warmup_epochs: linear rise, may be a fraction.
-      warmup_factor: share of the rate that it begins with.
-      step_epochs: distance of the steps of the ``step`` schedule.
-      step_factor: what the rate is multiplied by at each of them.
-      final_factor: share of the rate that ``cosine`` and ``linear`` end with.
-      momentum: of ``sgd``.
-      nesterov: Nesterov's form of it.
-      weight_decay: L2 added to the gradient (PyTorch's ``weight_decay``), decoupled for ``adamw``. Kernels alone decay.
-      clip_norm: largest global norm of the gradient.
-      label_smoothing: share of the target spread over all classes, in [0, 1).
-      lookahead: steps after which the weights go back to a slow mean of themselves (``jaxtl.train.optimizer``).
-      batch_norm: ``train``: the trained stages normalise by the batch and keep running statistics; ``frozen``: those
-        that have batch norm run as in inference, dropout included, which is ``module.eval()`` in PyTorch.
-      frozen_batch_norm: ``frozen``: frozen stages run as in inference, and their statistics stay as they are, bit by
-        bit; ``train``: those that have batch norm run as in training, dropout included, and their statistics drift,
-        which is what ``model.train()`` does in PyTorch to layers whose weights are frozen.
-      flip: mirror a random half of the images.
-      alternate_flip: draw the half once, and mirror the others in the next epoch, and so on in turn.
-      crop: pixels of padding before a random crop back to size.
-      crop_border: what is outside of an image: ``black``, or ``reflect``, the pixels inside mirrored.
-      cache_features: in a phase that trains the head alone, run the backbone once per image and keep its features.
-        Where images are augmented at random, that needs ``cached_views``.
-      cached_views: with ``flip`` or ``crop``: keep the features of so many augmented views of each image, and draw one
-        of them at each step. 0 augments at every step, and then no features are kept.
-      monitor: ``val_loss`` or ``val_accuracy``: what "best" means.
-      patience: epochs without a better value after which the phase ends.
-      keep: ``best`` ends the phase with the weights of its best epoch, ``last`` with those of its last.
+    A stage in training mode normalises by the batch, keeps running statistics and drops out; one in inference mode does
+    neither, as after ``module.eval()`` in PyTorch.
     """
 
-    train: tuple[str, ...] = (ALL,)
-    epochs: int = 10
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3
-    multipliers: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    bias_multiplier: float = 1.0
-    schedule: str = "constant"
-    warmup_epochs: float = 0.0
-    warmup_factor: float = 0.0
-    step_epochs: int = 5
-    step_factor: float = 0.1
-    final_factor: float = 0.0
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    clip_norm: float = 0.0
-    label_smoothing: float = 0.0
-    lookahead: int = 0
-    batch_norm: str = "train"
-    frozen_batch_norm: str = "frozen"
-    flip: bool = False
-    alternate_flip: bool = False
-    crop: int = 0
-    crop_border: Border = "black"
-    cache_features: bool = True
-    cached_views: int = 0
-    monitor: str = "val_loss"
-    patience: int = 0
-    keep: str = "best"
+    train: tuple[str, ...] = field(
+        (ALL,),
+        "names of the stages that train, 'all', or 'last:N' for the last N layers with parameters, rounded up to whole "
+        "stages; the others are frozen",
+    )
+    epochs: int = field(10, "length of the phase", count(1))
+    optimizer: str = field("adam", "optimizer", one_of("adam", "adamax", "adamw", "sgd"))
+    learning_rate: float = field(1e-3, "peak learning rate", within(0, open_low=True))
+    multipliers: Mapping[str, float] = field(
+        {}, "by stage, what its learning rate is multiplied by (Howard & Ruder 2018): multipliers.stem=0.1"
+    )
+    bias_multiplier: float = field(1.0, "likewise for biases and scales of batch norm", within(0, open_low=True))
+    schedule: str = field("constant", "course of the learning rate", one_of("constant", "step", "cosine", "linear"))
+    warmup_epochs: float = field(0.0, "linear rise of the learning rate; may be a fraction", within(0))
+    warmup_factor: float = field(0.0, "share of the learning rate that the rise begins with", within(0, 1))
+    step_epochs: int = field(5, "schedule 'step': epochs between steps", count(1))
+    step_factor: float = field(0.1, "schedule 'step': factor at each step", within(0, 1, open_low=True))
+    final_factor: float = field(0.0, "schedules 'cosine', 'linear': share of the rate at the end", within(0, 1))
+    momentum: float = field(0.9, "momentum of sgd", within(0, 1, open_high=True))
+    nesterov: bool = field(False, "Nesterov's form of the momentum")
+    weight_decay: float = field(0.0, "decay of kernels: decoupled for adamw, else L2 added to the gradient", within(0))
+    clip_norm: float = field(0.0, "largest global norm of the gradient", within(0))
+    label_smoothing: float = field(0.0, "share of the target spread over all classes", within(0, 1, open_high=True))
+    lookahead: int = field(0, "steps between returns of the weights to their slow mean", count(0))
+    batch_norm: str = field(
+        "train",
+        "trained stages are in training mode; 'frozen' puts those with batch norm in inference mode",
+        one_of("train", "frozen"),
+    )
+    frozen_batch_norm: str = field(
+        "frozen",
+        "frozen stages are in inference mode; 'train' puts those with batch norm in training mode: their statistics "
+        "drift, as in PyTorch after model.train()",
+        one_of("frozen", "train"),
+    )
+    flip: bool = field(False, "mirror a random half of the images")
+    alternate_flip: bool = field(False, "with flip: mirror in turn one half of the images and the other")
+    crop: int = field(0, "pixels of padding before a random crop back to size", count(0, 4096))
+    crop_border: Border = field("black", "what a crop sees outside of the image", one_of(*BORDERS))
+    cache_features: bool = field(True, "when the head alone trains: run the backbone once per image, keep its features")
+    cached_views: int = field(
+        0, "with flip or crop: keep the features of N augmented views of each image and draw among them", count(0)
+    )
+    monitor: str = field("val_loss", "what 'best' means", one_of("val_loss", "val_accuracy"))
+    patience: int = field(0, "epochs without a better value before the phase ends", count(0))
+    keep: str = field("best", "which epoch's weights the phase ends with", one_of("best", "last"))
 
     @property
     def name(self) -> str:
@@ -119,8 +102,8 @@ def trained_stages(phase: Phase, stage_names: Sequence[str]) -> tuple[str, ...]:
         return tuple(stage_names)
     for name in phase.train:
         if name not in stage_names:
-            near = difflib.get_close_matches(name, stage_names, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
+            near = closest(name, stage_names)
+            hint = f"did you mean {near!r}? " if near else ""
             alone = "'all' stands alone; " if name == ALL else ""
             raise UserError(f"The model has no stage {name!r}; {alone}{hint}It has: {', '.join(stage_names)}.")
     if not phase.train:

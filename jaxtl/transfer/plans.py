@@ -7,11 +7,19 @@ tuples, so that longer ones are sums: ``linear_probe(5) + fine_tune(10)``.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, nearest
 from jaxtl.models.classifier import HEAD
+from jaxtl.transfer.fields import fields_of
 from jaxtl.transfer.phases import ALL, Phase
 
 Plan = tuple[Phase, ...]
+
+
+def _phase(**recipe: Any) -> Phase:
+    """A phase; a name that is not one of its fields is a user error."""
+    for name in recipe.keys() - fields_of(Phase).keys():
+        raise UserError(f"A phase has no field {name!r}; {nearest(name, fields_of(Phase))}")
+    return Phase(**recipe)
 
 
 def linear_probe(epochs: int, **recipe: Any) -> Plan:
@@ -20,12 +28,12 @@ def linear_probe(epochs: int, **recipe: Any) -> Plan:
     >>> linear_probe(5, optimizer="adamax")[0].train
     ('head',)
     """
-    return (Phase(train=(HEAD,), epochs=epochs, **recipe),)
+    return (_phase(train=(HEAD,), epochs=epochs, **recipe),)
 
 
 def fine_tune(epochs: int, **recipe: Any) -> Plan:
     """Train every stage, from pretrained weights."""
-    return (Phase(train=(ALL,), epochs=epochs, **recipe),)
+    return (_phase(train=(ALL,), epochs=epochs, **recipe),)
 
 
 def from_scratch(epochs: int, **recipe: Any) -> Plan:
@@ -36,7 +44,7 @@ def from_scratch(epochs: int, **recipe: Any) -> Plan:
     """
     if recipe.get("batch_norm") == "frozen":
         raise UserError("A plan from scratch cannot freeze batch norm, which has seen no images; leave it at 'train'.")
-    return (Phase(train=(ALL,), epochs=epochs, **recipe),)
+    return (_phase(train=(ALL,), epochs=epochs, **recipe),)
 
 
 def lp_ft(probe_epochs: int, epochs: int, *, probe: Mapping[str, Any] | None = None, **recipe: Any) -> Plan:
@@ -90,7 +98,7 @@ def gradual(
         alone = names == (ALL,) or names[0].startswith("last:")
         free = names if alone else (*free, *names)
         plan += (
-            Phase(train=free, epochs=length, learning_rate=learning_rate * factor**i, **_for_stages(free, recipe)),
+            _phase(train=free, epochs=length, learning_rate=learning_rate * factor**i, **_for_stages(free, recipe)),
         )
     return plan
 

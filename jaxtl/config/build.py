@@ -1,0 +1,104 @@
+"""Configs, made: as a config file writes them, and the complete runs that they describe.
+
+A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set has the default of
+`jaxtl.config.fields`. Beside the fields it may hold a `source` (a run that is trained first, to start from) and
+`baselines` (runs to compare with): configs again, written as changes to the main one.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from jaxtl.config.fields import BASELINES, FIELDS, PHASE_FIELDS, SOURCE
+from jaxtl.config.tree import Tree, assign, merge, plain
+from jaxtl.errors import UserError, nearest
+from jaxtl.transfer.phases import Phase
+
+T = TypeVar("T")
+
+
+class _Config(ConfigDict):
+    """Holds the phases of a plan as those of `phase`, so that a config file can still change their fields."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == "phases" and isinstance(value, tuple | list):
+            value = tuple(phase(**dataclasses.asdict(each)) if isinstance(each, Phase) else each for each in value)
+        super().__setitem__(key, _Config(value, type_safe=False) if isinstance(value, dict) else value)
+
+
+def default_config() -> ConfigDict:
+    """A config with every field at its default and one phase, to be changed field by field."""
+    tree: Tree = {}
+    for path, field in FIELDS.items():
+        assign(tree, path, field.default)
+    tree["model"]["options"] = {}
+    # Not type-safe: ml_collections would raise over the first wrong type, and `check` names them all.
+    empty = {SOURCE: _Config(type_safe=False), BASELINES: _Config(type_safe=False)}
+    return _Config({**tree, "phases": (phase(),), **empty}, type_safe=False)
+
+
+def phase(**changes: Any) -> ConfigDict:
+    """A phase as the plans of ``jaxtl.transfer`` make them, with every field at its default but the changed ones."""
+    return ConfigDict({**{name: field.default for name, field in PHASE_FIELDS.items()}, **changes}, type_safe=False)
+
+
+def choose(recipe: str, recipes: Mapping[str, T]) -> T:
+    """The recipe of a name, in a config file that has several: ``--config configs/resnet18.py:best``.
+
+    Raises:
+      UserError: for a name that is not among them.
+
+    >>> choose("best", {"replica": 1, "best": 2})
+    2
+    """
+    if recipe not in recipes:
+        raise UserError(f"The config has no recipe {recipe!r}; {nearest(recipe, recipes)}")
+    return recipes[recipe]
+
+
+def variants(config: Mapping[str, Any]) -> dict[str, Tree]:
+    """The main config under ``""``, its source under ``"source"``, its baselines under ``"baselines.NAME"``.
+
+    Each is complete: a source or a baseline inherits what it does not change.
+    """
+    return resolve(parts_of(plain(config)))
+
+
+def parts_of(tree: Tree) -> dict[str, Any]:
+    """What is written for each run, by its place: the main one, its source, its baselines."""
+    parts: dict[str, Any] = {"": {key: value for key, value in tree.items() if key not in (SOURCE, BASELINES)}}
+    source, baselines = tree.get(SOURCE, {}), tree.get(BASELINES, {})
+    if source != {}:
+        parts[SOURCE] = source
+    if not isinstance(baselines, dict):
+        return {**parts, BASELINES: baselines}
+    return parts | {f"{BASELINES}.{name}": changes for name, changes in baselines.items()}
+
+
+def resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
+    """The complete runs of what ``parts_of`` found."""
+    main = with_defaults(parts[""])
+    runs = {"": main}
+    for where, changes in parts.items():
+        if not where:
+            continue
+        # A source trains from scratch unless it says otherwise: it cannot start from itself.
+        own: Tree = {"name": f"{main['name']}: {where.split('.', 1)[-1]}"}
+        inherited = merge(main, {**own, **({"model": {"weights": ""}} if where == SOURCE else {})})
+        if changes.get("model", {}).get("name", main["model"]["name"]) != main["model"]["name"]:
+            inherited["model"].pop("options", None)  # which belong to the other network
+        runs[where] = with_defaults(merge(inherited, changes))
+    return runs
+
+
+def with_defaults(tree: Mapping[str, Any]) -> Tree:
+    """The config of one run, complete: what it does not set has its default."""
+    complete: Tree = {}
+    for path, field in FIELDS.items():
+        assign(complete, path, field.default)
+    complete = merge(complete, tree)
+    defaults = {name: field.default for name, field in PHASE_FIELDS.items()}
+    complete["phases"] = tuple({**defaults, **changes} for changes in complete.get("phases", ({},)))
+    return complete
