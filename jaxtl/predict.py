@@ -19,6 +19,7 @@ from jaxtl.runs.find import distinct_names
 from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.runs.predict import predict
 from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_errors_explained, write_result
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 
 FORMATS = ("table", "csv", "json")
 
@@ -61,6 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
+    use_fast_cpu_lowerings()
     return exit_status(lambda: _predict(parse(sys.argv[1:] if argv is None else argv)))
 
 

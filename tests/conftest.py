@@ -17,6 +17,9 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxtl.report import plots
 from jaxtl.report.statistics import classification_scores
 from jaxtl.runs.folder import RunFolder
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+
+use_fast_cpu_lowerings()  # as all commands do; before a test starts XLA's backend
 
 
 @pytest.fixture(scope="session", autouse=True)

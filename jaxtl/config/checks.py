@@ -32,7 +32,6 @@ from jaxtl.config.tree import Tree, assign, leaves, merge, plain, without
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, model_options, option_types
 from jaxtl.models.classifier import HEAD
-from jaxtl.models.whitened_cnn import WHITEN
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import ALL, Phase, phase_faults, settle, trained_stages
 from jaxtl.weights import weights_for
@@ -242,8 +241,6 @@ def _model_faults(run: Tree) -> Iterator[str]:
     yield from faults
     if faults:
         return
-    if model["whiten"]:
-        yield from _whiten_faults(run)
     info = data_info(data)
     try:
         built = build_model(model["name"], _class_count(run), **model.get("options", {}))
@@ -257,24 +254,6 @@ def _model_faults(run: Tree) -> Iterator[str]:
             f"{built.least_size} x {built.least_size} or more; enlarge them."
         )
     yield from _plan_faults(run["phases"], built, (size, size, info.image_shape[-1]))
-
-
-def _whiten_faults(run: Tree) -> Iterator[str]:
-    model, sizes = run["model"], data_info(run["data"]).sizes
-    if WHITEN not in build_model(model["name"], 1).stage_names or model["weights"]:
-        yield (
-            f"model.whiten is {model['whiten']}, but it sets the first convolution of a whitened_cnn that starts from "
-            "random weights; set it to 0."
-        )
-    elif model["whiten"] > sizes["train"]:
-        yield f"model.whiten is {model['whiten']}, but there are {sizes['train']} training images; choose fewer."
-    else:
-        for i, changes in enumerate(run["phases"]):
-            if {ALL, WHITEN} & set(changes["train"]):
-                yield (
-                    f"phases.{i}.train moves the stage {WHITEN!r}, which model.whiten has set for good; name the other "
-                    "stages, or set model.whiten=0."
-                )
 
 
 def _plan_faults(phases: Sequence[Tree], model: Classifier, image_shape: tuple[int, int, int]) -> Iterator[str]:

@@ -15,7 +15,6 @@ from jaxtl.data.catalogue import list_datasets
 from jaxtl.data.decode import Fit
 from jaxtl.data.reading import Stream
 from jaxtl.models import list_models
-from jaxtl.models.views import TEST_VIEWS
 from jaxtl.train.optimizer import OPTIMIZERS, SCHEDULES
 from jaxtl.transfer.phases import Phase
 
@@ -125,10 +124,6 @@ FIELDS: dict[str, Field] = {
     "model.weights": Field("", "start from: tag of pretrained weights, file, run folder, 'source'; empty: random"),
     "model.new_head": Field(True, "with weights: start the head anew; False keeps theirs"),
     "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),
-    "model.whiten": Field(
-        0, "whitened_cnn: set its first convolution by so many training images; 0: leave it as it is", within(0)
-    ),
-    "model.test_views": Field("", "views of a test image whose class scores are averaged", one_of(*TEST_VIEWS)),
     "batch_size": Field(128, "images a step, a multiple of the number of devices", within(1)),
     "checkpoint_every_s": Field(30.0, "least time between two saves, in seconds", within(0)),
 }
@@ -150,10 +145,8 @@ PHASE_FIELDS: dict[str, Field] = {
         "optimizer": Field(None, "optimiser", one_of(*OPTIMIZERS)),
         "learning_rate": Field(None, "peak learning rate", within(0, open_low=True)),
         "multipliers": Field(None, "by stage, what its learning rate is multiplied by: multipliers.stem=0.1 say"),
-        "bias_multiplier": Field(None, "likewise for biases and scales of batch norm", within(0, open_low=True)),
         "schedule": Field(None, "course of the learning rate", one_of(*SCHEDULES)),
         "warmup_epochs": Field(None, "linear rise, in epochs", within(0)),
-        "warmup_factor": Field(None, "share of the learning rate that the rise begins with", within(0, 1)),
         "step_epochs": Field(None, "schedule 'step': epochs between steps", within(1)),
         "step_factor": Field(None, "schedule 'step': factor at each step", within(0, 1, open_low=True)),
         "final_factor": Field(None, "schedules 'cosine', 'linear': share of the rate at the end", within(0, 1)),
@@ -162,11 +155,9 @@ PHASE_FIELDS: dict[str, Field] = {
         "weight_decay": Field(None, "weight decay, decoupled for adamw, L2 for the others", within(0)),
         "clip_norm": Field(None, "largest global norm of the gradient; 0: off", within(0)),
         "label_smoothing": Field(None, "share of the target spread over all classes", within(0, 1, open_high=True)),
-        "lookahead": Field(None, "steps between returns of the weights to their slow mean; 0: off", within(0)),
         "batch_norm": Field(None, "batch norm of trained stages", one_of("train", "frozen")),
         "frozen_batch_norm": Field(None, "that of frozen stages; 'train' lets it drift", one_of("frozen", "train")),
         "flip": Field(None, "mirror a random half of the images"),
-        "alternate_flip": Field(None, "with flip: mirror in turn one half of the images and the other"),
         "crop": Field(None, "pixels of padding before a random crop; 0: off", within(0)),
         "crop_border": Field(None, "what a crop sees outside of the image", one_of(*BORDERS)),
         "cache_features": Field(None, "when the head alone trains: run the backbone once per image"),

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
-from jaxtl.models.views import TestViews, views_of
 
 HEAD = "head"
 
@@ -29,15 +28,12 @@ class Classifier(nn.Module):
       head_factory: makes the module that maps features to logits, called as ``head(features, train)``;
         ``None`` makes the model return features.
       least_size: least height and width of an image, in pixels.
-      test_views: views of each image whose class scores are averaged where no stage is in training mode, see
-        ``jaxtl.models.views``; "": the image alone.
     """
 
     backbone: tuple[tuple[str, StageFactory], ...]
     pool: Callable[[jax.Array], jax.Array]
     head_factory: StageFactory | None
     least_size: int = 1
-    test_views: TestViews = ""
 
     def setup(self) -> None:
         """Bind every stage under its own name."""
@@ -66,13 +62,7 @@ class Classifier(nn.Module):
         Raises:
           UserError: if the images are smaller than the network can take, or ``train`` names what is no stage.
         """
-        if not self.test_views or training_stages(train, self.stage_names) or self.is_initializing():
-            return self.classify(self.features(images, train=train), train=train)
-        # One after another: memory holds the maps of one view.
-        return sum(
-            (weight * self.classify(self.features(view)) for view, weight in views_of(images, self.test_views)),
-            start=jnp.zeros((), jnp.float32),
-        )
+        return self.classify(self.features(images, train=train), train=train)
 
     def classify(self, features: jax.Array, *, train: Train = False) -> jax.Array:
         """What the head makes of features ``[B, F]``: logits as of ``__call__``, which is this after ``features``."""

@@ -17,11 +17,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
-from jaxtl.models.batch_norm import BatchNorm
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import adaptive_avg_pool, conv3x3, flatten, linear
-from jaxtl.models.max_pool import max_pool_2x2
+from jaxtl.models.layers import BatchNorm, adaptive_avg_pool, conv3x3, flatten, linear
 
 Norm = Literal["none", "after_conv", "after_pool"]
 
@@ -47,16 +45,12 @@ class ConvBlock(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
         norm = functools.partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
-        norms = self.norm == "after_conv" and not self.folded
-        if not self.widths:
-            x = max_pool_2x2(x)
         for i, width in enumerate(self.widths, start=1):
-            last = i == len(self.widths)
-            x = conv3x3(width, x.shape[-1], dtype=self.dtype, pool=last and not norms, name=f"conv{i}")(x)
-            if norms:
+            x = conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
+            if self.norm == "after_conv" and not self.folded:
                 x = norm(name=f"norm{i}")(x)
-                x = max_pool_2x2(x) if last else x
-            x = nn.relu(x)  # after the pool too: the same, on fewer pixels
+            x = nn.relu(x)
+        x = nn.max_pool(x, (2, 2), (2, 2))
         if self.norm == "after_pool":
             x = norm(name="norm")(x)
         return nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -20,17 +20,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
-from jaxtl.models.batch_norm import BatchNorm, Statistics, batch_statistics, join_statistics
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import (
-    avg_pool_2x2,
-    conv,
-    conv_norm,
-    global_avg_pool,
-    he_fan_in_init,
-)
-from jaxtl.models.max_pool import max_pool_3x3
+from jaxtl.models.layers import BatchNorm, conv, conv_norm, global_avg_pool, he_fan_in_init
 
 # A 1x1 convolution narrows each layer's input to this many times the growth: the "B" of DenseNet-BC.
 BOTTLENECK = 4
@@ -56,18 +48,9 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, ceil(H / 2s), ceil(W / 2s), width]``, s = stride."""
-        x = conv_norm(
-            x,
-            self.width,
-            self.size,
-            self.stride,
-            names=("conv", "norm"),
-            kernel_init=he_fan_in_init,
-            train=train,
-            folded=self.folded,
-            dtype=self.dtype,
-        )
-        return max_pool_3x3(nn.relu(x))
+        norm_after = functools.partial(conv_norm, train=train, folded=self.folded, dtype=self.dtype)
+        x = nn.relu(norm_after(x, self.width, self.size, self.stride, kernel_init=he_fan_in_init))
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
 
 
 class DenseLayer(nn.Module):
@@ -87,19 +70,11 @@ class DenseLayer(nn.Module):
     folded: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, statistics: Statistics | None) -> jax.Array:
-        """``[B, H, W, C]`` and, in training, its statistics to the channels to append, ``[B, H, W, growth]``."""
-        y = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm1")(x, statistics))
-        y = conv_norm(
-            y,
-            BOTTLENECK * self.growth,
-            1,
-            names=("conv1", "norm2"),
-            kernel_init=he_fan_in_init,
-            train=train,
-            folded=self.folded,
-            dtype=self.dtype,
-        )
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to the channels to append, ``[B, H, W, growth]``."""
+        norm_after = functools.partial(conv_norm, train=train, folded=self.folded, dtype=self.dtype)
+        y = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm1")(x))
+        y = norm_after(y, BOTTLENECK * self.growth, 1, names=("conv1", "norm2"), kernel_init=he_fan_in_init)
         y = conv(self.growth, 3, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv2")(nn.relu(y))
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
@@ -114,19 +89,18 @@ class Transition(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, statistics: Statistics | None) -> jax.Array:
-        """``[B, H, W, C]`` and, in training, its statistics to ``[B, H // 2, W // 2, C // 2]``."""
-        C = x.shape[-1]
-        x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x, statistics))
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, H // 2, W // 2, C // 2]``."""
+        x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x))
         # The mean and a 1x1 convolution commute; the mean comes first because it leaves a quarter of the products.
-        return conv(C // 2, 1, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv")(avg_pool_2x2(x))
+        x = nn.avg_pool(x, (2, 2), (2, 2))
+        return conv(x.shape[-1] // 2, 1, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv")(x)
 
 
 class Stage(nn.Module):
     """Layers ``layer1``, ``layer2``, ..., then a transition or, in the last stage, norm and ReLU.
 
-    Each layer's output is appended to its input. In training every layer normalises the same channels by the same
-    statistics of the batch; they are taken of new channels alone.
+    Each layer's output is appended to its input.
 
     Attributes:
       depth: number of layers.
@@ -144,15 +118,12 @@ class Stage(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, (C + depth * growth) // 2]``, or undivided in the last stage."""
-        statistics = batch_statistics(x) if train else None
         for i in range(1, self.depth + 1):
             layer = DenseLayer(self.growth, self.dropout, self.dtype, self.folded, name=f"layer{i}")
-            y = layer(x, train, statistics)
-            x = jnp.concatenate([x, y], axis=-1)
-            statistics = join_statistics(statistics, batch_statistics(y)) if statistics else None
+            x = jnp.concatenate([x, layer(x, train)], axis=-1)
         if self.last:
-            return nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x, statistics))
-        return Transition(self.dtype, name="transition")(x, train, statistics)
+            return nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x))
+        return Transition(self.dtype, name="transition")(x, train)
 
 
 def densenet(

@@ -1,19 +1,16 @@
-"""Layers that the families share: PyTorch's initialisers, convolutions, batch norm and pooling."""
+"""Layers that the families share: batch norm, convolutions and pools as PyTorch defines and initialises them."""
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import DTypeLike
 
-from jaxtl.models.batch_norm import BatchNorm
-from jaxtl.models.convolution import convolve
-from jaxtl.models.matmul import dense_dot
-from jaxtl.models.max_pool import max_pool_2x2
+from jaxtl.errors import UserError
 
 Initializer = Callable[..., jax.Array]
 
@@ -37,50 +34,56 @@ def torch_bias_init(fan_in: int) -> Initializer:
     return init
 
 
-def convolve_and_pool(*arguments: Any, **options: Any) -> jax.Array:
-    """``convolve`` and a 2x2 max-pool, to be injected where ``convolve`` is: the bias is then added to fewer pixels.
+class BatchNorm(nn.Module):
+    """Batch norm over all axes but the last, with PyTorch's running statistics.
 
-    Where convolution, bias and pool are operations of their own, as on a CPU, the values are those of the usual order
-    to the last bit: rounding keeps order, so that ``max(x) + b`` is ``max(x + b)``, and a ReLU may follow the pool for
-    the same reason. Only of pixels that the bias makes equal by rounding another one may take the gradient.
+    It differs from ``nn.BatchNorm`` in two points. The running variance takes the variance of the batch without bias,
+    n / (n - 1) times the one that normalises the batch. This matters where n = B * H * W is small: the last stage of a
+    ResNet at 32 pixels has n = B. And the variance is the mean square of deviations, where Flax takes
+    E[x^2] - E[x]^2 by default, which loses the digits that a large mean takes up.
+
+    Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
+
+    Attributes:
+      use_running_average: normalise by the running statistics and leave them as they are (inference).
+      momentum: share of the running statistics that a step keeps, PyTorch's 0.1 seen from the other side.
+      epsilon: added to the variance.
+      dtype: of the output; parameters and statistics are float32.
     """
-    return max_pool_2x2(convolve(*arguments, **options))
 
+    use_running_average: bool
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
 
-def conv3x3(
-    features: int, in_features: int, *, dtype: DTypeLike, pool: bool = False, name: str | None = None
-) -> nn.Conv:
-    """A 3x3 convolution, stride 1, padding 1, with bias, initialised as PyTorch does.
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[..., C]``, float, to the same shape.
 
-    A 2x2 max-pool comes before the bias if ``pool`` says so.
-
-    Padding is given in pixels and not as ``"SAME"``, which differs from PyTorch at even sizes and strides.
-    """
-    return nn.Conv(
-        features,
-        (3, 3),
-        padding=((1, 1), (1, 1)),
-        dtype=dtype,
-        kernel_init=torch_kernel_init,
-        bias_init=torch_bias_init(9 * in_features),
-        conv_general_dilated=convolve_and_pool if pool else convolve,
-        name=name,
-    )
-
-
-def linear(
-    features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
-) -> nn.Dense:
-    """A dense layer, initialised as PyTorch does."""
-    return nn.Dense(
-        features,
-        use_bias=use_bias,
-        dtype=dtype,
-        kernel_init=torch_kernel_init,
-        bias_init=torch_bias_init(in_features),
-        dot_general=dense_dot,
-        name=name,
-    )
+        Raises:
+          UserError: in training, for a single value a channel, which has no variance.
+        """
+        C = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (C,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (C,), jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32)
+        x = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+        if self.use_running_average or self.is_initializing():
+            centred, var = x - running_mean.value, running_var.value
+        else:
+            n, axes = x.size // C, range(x.ndim - 1)
+            if n == 1:
+                raise UserError(
+                    f"Batch norm {'/'.join(self.path)} sees one value a channel in training, maps of 1 x 1 pixel and a "
+                    "batch of 1, which has no variance; take a larger batch or larger images, or freeze the stage."
+                )
+            mean = x.mean(axes)
+            centred = x - mean
+            var = jnp.square(centred).mean(axes)
+            running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+            running_var.value = self.momentum * running_var.value + (1 - self.momentum) * (n / (n - 1) * var)
+        return (centred * (lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
 
 
 def conv(
@@ -89,14 +92,12 @@ def conv(
     stride: int = 1,
     *,
     kernel_init: Initializer,
-    dtype: DTypeLike,
+    bias_init: Initializer = nn.initializers.zeros,
     use_bias: bool = False,
-    pool: bool = False,
+    dtype: DTypeLike,
     name: str | None = None,
 ) -> nn.Conv:
     """A square convolution of odd size that keeps ``ceil(H / stride)`` rows, padded by ``size // 2`` as in PyTorch.
-
-    A 2x2 max-pool comes before the bias if ``pool`` says so.
 
     Padding is given in pixels and not as ``"SAME"``: at even sizes and stride 2 that pads the other side.
     """
@@ -109,9 +110,23 @@ def conv(
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=kernel_init,
-        conv_general_dilated=convolve_and_pool if pool else convolve,
+        bias_init=bias_init,
         name=name,
     )
+
+
+def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | None = None) -> nn.Conv:
+    """A 3x3 convolution with bias, initialised as PyTorch does."""
+    bias_init = torch_bias_init(9 * in_features)
+    return conv(features, 3, kernel_init=torch_kernel_init, bias_init=bias_init, use_bias=True, dtype=dtype, name=name)
+
+
+def linear(
+    features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
+) -> nn.Dense:
+    """A dense layer, initialised as PyTorch does."""
+    bias_init = torch_bias_init(in_features)
+    return nn.Dense(features, use_bias, dtype, kernel_init=torch_kernel_init, bias_init=bias_init, name=name)
 
 
 def conv_norm(
@@ -120,12 +135,11 @@ def conv_norm(
     size: int,
     stride: int = 1,
     *,
-    names: tuple[str, str],
+    names: tuple[str, str] = ("conv", "norm"),
     kernel_init: Initializer,
     use_bias: bool = False,
     train: bool,
     folded: bool,
-    pool: bool = False,
     dtype: DTypeLike,
 ) -> jax.Array:
     """A convolution and the batch norm that follows it, made in the scope of the calling module.
@@ -140,23 +154,14 @@ def conv_norm(
       use_bias: the convolution has a bias of its own, as VGG's do.
       train: use and update the batch's statistics.
       folded: leave the norm away and give the convolution a bias to hold it; see ``jaxtl.models.fold``.
-      pool: a 2x2 max-pool follows.
       dtype: dtype of the computation.
 
     Returns:
-      ``[B, ceil(H / stride), ceil(W / stride), features]``, or half as many rows and columns.
+      ``[B, ceil(H / stride), ceil(W / stride), features]``.
     """
-    name, norm_name = names
-    bias, first = use_bias or folded, pool and folded  # a norm may turn the order round
-    x = conv(features, size, stride, kernel_init=kernel_init, dtype=dtype, use_bias=bias, pool=first, name=name)(x)
-    if not folded:
-        x = BatchNorm(use_running_average=not train, dtype=dtype, name=norm_name)(x)
-    return max_pool_2x2(x) if pool and not first else x
-
-
-def avg_pool_2x2(images: jax.Array) -> jax.Array:
-    """Mean over 2x2 windows with stride 2, an odd last row or column dropped: ``[B, H // 2, W // 2, C]``."""
-    return _windows(images).mean((2, 4))
+    bias = use_bias or folded
+    x = conv(features, size, stride, kernel_init=kernel_init, use_bias=bias, dtype=dtype, name=names[0])(x)
+    return x if folded else BatchNorm(use_running_average=not train, dtype=dtype, name=names[1])(x)
 
 
 def global_avg_pool(maps: jax.Array) -> jax.Array:
@@ -182,7 +187,7 @@ def adaptive_avg_pool(maps: jax.Array, size: int) -> jax.Array:
         return maps
     rows, columns = (jnp.asarray(_bins(length, size), maps.dtype) for length in (H, W))
     # A weighted mean must not be rounded to fewer bits than the maps have, as accelerators do by default.
-    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision=jax.lax.Precision.HIGHEST)
+    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision=lax.Precision.HIGHEST)
 
 
 def _bins(length: int, size: int) -> np.ndarray:
@@ -192,13 +197,6 @@ def _bins(length: int, size: int) -> np.ndarray:
         start, stop = i * length // size, -(-(i + 1) * length // size)
         matrix[i, start:stop] = 1 / (stop - start)
     return matrix
-
-
-def _windows(images: jax.Array) -> jax.Array:
-    """``[B, H, W, C]`` as ``[B, H // 2, 2, W // 2, 2, C]``."""
-    B, H, W, C = images.shape
-    even = images[:, : H // 2 * 2, : W // 2 * 2]
-    return even.reshape(B, H // 2, 2, W // 2, 2, C)
 
 
 def flatten(maps: jax.Array) -> jax.Array:

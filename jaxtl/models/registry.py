@@ -11,17 +11,15 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
-from jaxtl.models import cifar_resnet, cnn, densenet, resnet, vgg, whitened_cnn
+from jaxtl.models import cnn, densenet, resnet, vgg
 from jaxtl.models.classifier import Classifier
 
 _FOR_224 = {**resnet.VARIANTS, **densenet.VARIANTS, **vgg.VARIANTS}
 _FOR_32: dict[str, Callable[..., Classifier]] = {
     **cnn.VARIANTS,
-    **cifar_resnet.VARIANTS,
     **resnet.CIFAR_VARIANTS,
     **densenet.CIFAR_VARIANTS,
     **vgg.CIFAR_VARIANTS,
-    **whitened_cnn.VARIANTS,
 }
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
 
@@ -30,7 +28,7 @@ def list_models(pattern: str = "*") -> list[str]:
     """The names of all models that match a shell pattern, sorted.
 
     >>> list_models("*cnn")
-    ['bn_cnn', 'cnn', 'custom_cnn', 'whitened_cnn']
+    ['bn_cnn', 'cnn', 'custom_cnn']
     """
     return sorted(fnmatch.filter(MODELS, pattern))
 

@@ -1,4 +1,4 @@
-"""ResNet, as torchvision builds it.
+"""ResNet, as torchvision builds it, and the smaller ResNets of the paper for CIFAR-10.
 
 He et al. 2015, "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385. Like torchvision's,
 these are "V1.5": a bottleneck strides at its 3x3 convolution, where the paper strides at the first 1x1.
@@ -8,7 +8,7 @@ Names of parameters and statistics, and of torchvision's:
     stem/conv, stem/norm                            conv1, bn1
     stageN/blockK/convJ, stageN/blockK/normJ        layerN.{K-1}.convJ, layerN.{K-1}.bnJ
     stageN/blockK/shortcut_conv, .../shortcut_norm  layerN.{K-1}.downsample.0, layerN.{K-1}.downsample.1
-    head/linear                                     fc
+    head/linear                                     fc (weights of the CIFAR family: linear)
 """
 
 import functools
@@ -19,22 +19,22 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
 from jaxtl.models.layers import conv_norm, global_avg_pool, he_fan_out_init
-from jaxtl.models.max_pool import max_pool_3x3
 
 Shortcut = Literal["projection", "pad"]
 
 
 class Stem(nn.Module):
-    """Convolution, batch norm, ReLU and, for large images, a max-pool.
+    """Convolution, batch norm, ReLU and, for large images, a 3x3 max-pool of stride 2.
 
     Attributes:
       width: output channels.
       size: height and width of the kernel.
       stride: of the convolution.
-      pool: close with a 3x3 max-pool of stride 2.
+      pool: close with the max-pool.
       dtype: dtype of the computation; parameters are float32.
       folded: the norm is folded into the convolution, see ``jaxtl.models.fold``.
     """
@@ -49,19 +49,9 @@ class Stem(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, ceil(H / s), ceil(W / s), width]``, s = stride, twice that with the pool."""
-        x = conv_norm(
-            x,
-            self.width,
-            self.size,
-            self.stride,
-            names=("conv", "norm"),
-            kernel_init=he_fan_out_init,
-            train=train,
-            folded=self.folded,
-            dtype=self.dtype,
-        )
-        x = nn.relu(x)
-        return max_pool_3x3(x) if self.pool else x
+        norm_after = functools.partial(conv_norm, train=train, folded=self.folded, dtype=self.dtype)
+        x = nn.relu(norm_after(x, self.width, self.size, self.stride, kernel_init=he_fan_out_init))
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1))) if self.pool else x
 
 
 class Block(nn.Module):
@@ -73,8 +63,7 @@ class Block(nn.Module):
       bottleneck: f is 1x1, 3x3 and 1x1 to ``4 * width`` channels; else it is two 3x3.
       shortcut: how x meets an f of other shape: through a 1x1 convolution with batch norm (the paper's option B), or
         subsampled and with channels of zeros on both sides (option A, without parameters).
-      dtype: dtype of the computation; parameters are float32.
-      folded: the norms are folded into the convolutions, see ``jaxtl.models.fold``.
+      dtype, folded: as in ``Stem``.
     """
 
     width: int
@@ -168,6 +157,39 @@ def resnet(
     return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
 
 
+def cifar_resnet(
+    num_classes: int,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    depth: int,
+    width: int = 16,
+    head: HeadOptions = "linear",
+) -> Classifier:
+    """A ResNet of section 4.2 of the paper: three stages of n blocks, shortcuts without parameters, no max-pool.
+
+    Args:
+      num_classes: number of logits; 0 leaves the head away.
+      dtype: dtype of the computation.
+      depth: layers with weights, 6n + 2.
+      width: channels of the stem and of the first stage; each stage doubles them.
+      head: see ``jaxtl.models.heads.make_head``.
+
+    Raises:
+      UserError: for a depth that is not 6n + 2, or a mistake in the head's fields.
+    """
+    blocks, rest = divmod(depth - 2, 6)
+    if blocks < 1 or rest:
+        raise UserError(
+            f"depth is {depth}, but these networks have 6n + 2 layers, for example 8, 14, 20, 32, 44, 56 or 110."
+        )
+    stem = functools.partial(Stem, width, size=3, stride=1, pool=False, dtype=dtype)
+    stages: list[tuple[str, StageFactory]] = [("stem", stem)]
+    for i in range(3):
+        stage = functools.partial(Stage, blocks, width * 2**i, stride=min(i + 1, 2), shortcut="pad", dtype=dtype)
+        stages.append((f"stage{i + 1}", stage))
+    return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
+
+
 VARIANTS = {
     "resnet18": functools.partial(resnet, depths=(2, 2, 2, 2), bottleneck=False),
     "resnet34": functools.partial(resnet, depths=(3, 4, 6, 3), bottleneck=False),
@@ -176,5 +198,9 @@ VARIANTS = {
     "resnet152": functools.partial(resnet, depths=(3, 8, 36, 3), bottleneck=True),
 }
 
-# For 32-pixel images, as in https://github.com/huyvnphan/PyTorch_CIFAR10.
-CIFAR_VARIANTS = {f"{name}_cifar": functools.partial(build, small_images=True) for name, build in VARIANTS.items()}
+# For 32-pixel images: torchvision's with a small stem, as in https://github.com/huyvnphan/PyTorch_CIFAR10, and the
+# paper's for CIFAR-10.
+CIFAR_VARIANTS = {
+    **{f"{name}_cifar": functools.partial(build, small_images=True) for name, build in VARIANTS.items()},
+    **{f"cifar_resnet{depth}": functools.partial(cifar_resnet, depth=depth) for depth in (20, 32, 44, 56, 110)},
+}

@@ -25,7 +25,6 @@ from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
 from jaxtl.models.layers import adaptive_avg_pool, conv_norm, flatten, he_fan_out_init
-from jaxtl.models.matmul import dense_dot
 
 
 class Stage(nn.Module):
@@ -58,11 +57,10 @@ class Stage(nn.Module):
                 use_bias=True,
                 train=train,
                 folded=self.folded or not self.batch_norm,  # either way the convolution stands alone
-                pool=i == self.depth,
                 dtype=self.dtype,
             )
-            x = nn.relu(x)  # after the pool too: the same, on fewer pixels
-        return x
+            x = nn.relu(x)
+        return nn.max_pool(x, (2, 2), (2, 2))
 
 
 class Hidden(nn.Module):
@@ -87,8 +85,8 @@ class Hidden(nn.Module):
         for i, width in enumerate(self.widths, start=1):
             # torchvision's initialiser of the dense layers: N(0, 0.01), biases zero.
             init = nn.initializers.normal(0.01)
-            layer = nn.Dense(width, dtype=self.dtype, kernel_init=init, dot_general=dense_dot, name=f"linear{i}")
-            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x)))
+            x = nn.relu(nn.Dense(width, dtype=self.dtype, kernel_init=init, name=f"linear{i}")(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return x
 
 

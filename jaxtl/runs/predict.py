@@ -16,7 +16,6 @@ from jaxtl.data.augment import Transform
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.models import Classifier
 from jaxtl.runs.finished import LoadedRun
-from jaxtl.runtime.compiler_options import compiler_options
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.evaluate import folded
 
@@ -95,7 +94,7 @@ def _make_step(model: Classifier, preprocess: Transform, k: int) -> Any:
         probability, classes = jax.lax.top_k(jax.nn.softmax(logits), k)
         return classes.astype(jnp.int32), probability
 
-    return jax.jit(step, compiler_options=compiler_options())
+    return jax.jit(step)
 
 
 def _decoded(

@@ -1,6 +1,5 @@
 """Class-activation maps of a few images of a data set, by the run's preprocessing."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from jaxtl.data.augment import Transform
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.grad_cam import ClassMaps, grad_cam, last_spatial_stage
-from jaxtl.runtime.compiler_options import compiler_options
 
 LEAST = 4  # pixels a side that maps have: of fewer an earlier stage is taken
 
@@ -43,7 +41,7 @@ def class_maps(
     if stage is None:
         return None
 
-    @functools.partial(jax.jit, compiler_options=compiler_options())
+    @jax.jit
     def explain(variables: Mapping[str, Any], images: jax.Array, classes: jax.Array) -> jax.Array:
         return grad_cam(model, variables, preprocess(key, images), classes, stage=stage)
 

@@ -50,9 +50,12 @@ POOLS = [
 
 @pytest.fixture(autouse=True)
 def switched_off(monkeypatch):
+    """The lowerings are on in all other tests."""
+    cpu.use_jax_lowerings()
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     yield
-    cpu.use_jax_lowerings()
+    monkeypatch.undo()
+    cpu.use_fast_cpu_lowerings()
 
 
 def noise(*shape, seed=0):
