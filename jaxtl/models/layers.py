@@ -70,20 +70,24 @@ class BatchNorm(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32)
         x = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
         if self.use_running_average or self.is_initializing():
-            centred, var = x - running_mean.value, running_var.value
-        else:
-            n, axes = x.size // C, range(x.ndim - 1)
-            if n == 1:
-                raise UserError(
-                    f"Batch norm {'/'.join(self.path)} sees one value a channel in training, maps of 1 x 1 pixel and a "
-                    "batch of 1, which has no variance; take a larger batch or larger images, or freeze the stage."
-                )
-            mean = x.mean(axes)
-            centred = x - mean
-            var = jnp.square(centred).mean(axes)
-            running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-            running_var.value = self.momentum * running_var.value + (1 - self.momentum) * (n / (n - 1) * var)
-        return (centred * (lax.rsqrt(var + self.epsilon) * scale) + bias).astype(self.dtype)
+            factor = lax.rsqrt(running_var.value + self.epsilon) * scale
+            return ((x - running_mean.value) * factor + bias).astype(self.dtype)
+        n, axes = x.size // C, range(x.ndim - 1)
+        if n == 1:
+            raise UserError(
+                f"Batch norm {'/'.join(self.path)} sees one value a channel in training, maps of 1 x 1 pixel and a "
+                "batch of 1, which has no variance; take a larger batch or larger images, or leave the stage frozen."
+            )
+        mean = x.mean(axes)
+        # The variance is mean((x - c)^2) - (mean - c)^2 for any constant c. With the mean as c the second term is 0, and
+        # has the derivatives of the mean: the gradient is then two sums over the batch, as one derives it by hand.
+        constant = lax.stop_gradient(mean)
+        deviation, zero = x - constant, mean - constant
+        var = jnp.square(deviation).mean(axes) - jnp.square(zero)
+        running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+        running_var.value = self.momentum * running_var.value + (1 - self.momentum) * (n / (n - 1) * var)
+        factor = lax.rsqrt(var + self.epsilon) * scale
+        return (deviation * factor + (bias - zero * factor)).astype(self.dtype)
 
 
 def conv(
