@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -31,6 +31,23 @@ def cache_of_this_session(tmp_path_factory):
     os.environ.pop("JAXTL_CACHE")
     if before:
         os.environ["JAXTL_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def random_variables():
+    """Without compiling an initialisation: a function ``(model, images) -> variables`` that draws every leaf, scales and statistics too."""
+
+    def draw(model, images) -> dict[str, Any]:
+        shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+        rng = np.random.default_rng(0)
+        return jax.tree.map_with_path(lambda path, leaf: draw_leaf(rng, path[-1].key, leaf), shapes)
+
+    def draw_leaf(rng, name, leaf):
+        if name in ("scale", "var"):
+            return rng.uniform(0.5, 2, leaf.shape).astype(leaf.dtype)
+        return rng.normal(scale=0.3, size=leaf.shape).astype(leaf.dtype)
+
+    return draw
 
 
 @pytest.fixture(scope="session")

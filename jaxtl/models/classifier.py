@@ -65,7 +65,7 @@ class Classifier(nn.Module):
         return self.classify(self.features(images, train=train), train=train)
 
     def classify(self, features: jax.Array, *, train: Train = False) -> jax.Array:
-        """What the head makes of features ``[B, F]``: logits as of ``__call__``, which is this after ``features``."""
+        """The head's logits of features ``[B, F]``; ``__call__`` is this after ``features``."""
         if self.head_factory is None:
             return features
         head = getattr(self, HEAD)
@@ -78,7 +78,7 @@ class Classifier(nn.Module):
 
     def stages(self, images: jax.Array, *, train: Train = False) -> dict[str, jax.Array]:
         """The output of every backbone stage, by name: maps ``[B, H, W, C]``, or ``[B, F]`` of a dense stage."""
-        learning = training_stages(train, self.stage_names)
+        in_training = training_stages(train, self.stage_names)
         height, width = images.shape[1:3]
         if min(height, width) < self.least_size:
             raise UserError(
@@ -88,18 +88,11 @@ class Classifier(nn.Module):
         maps: dict[str, jax.Array] = {}
         x = images
         for name, _ in self.backbone:
-            x = maps[name] = getattr(self, name)(x, name in learning)
+            x = maps[name] = getattr(self, name)(x, name in in_training)
         return maps
 
     def from_stage(self, maps: jax.Array, stage: str, *, train: Train = False) -> jax.Array:
-        """The rest of the network: class scores from what a stage gave, as of ``__call__``.
-
-        For stages that are looked at or changed on the way, as class-activation maps do.
-
-        Args:
-          maps: the stage's output, as ``stages`` returns it.
-          stage: name of a backbone stage.
-          train: as in ``__call__``; stages up to this one are not run.
+        """Class scores from the output of a backbone stage, as ``stages`` returns it; ``train`` as in ``__call__``.
 
         Raises:
           UserError: the backbone has no such stage, or ``train`` names what is no stage.
@@ -107,9 +100,9 @@ class Classifier(nn.Module):
         names = [name for name, _ in self.backbone]
         if stage not in names:
             raise UserError(f"The backbone has no stage {stage!r} to go on from; it has: {', '.join(names) or 'none'}.")
-        learning = training_stages(train, self.stage_names)
+        in_training = training_stages(train, self.stage_names)
         for name in names[names.index(stage) + 1 :]:
-            maps = getattr(self, name)(maps, name in learning)
+            maps = getattr(self, name)(maps, name in in_training)
         return self.classify(self.pool(maps), train=train)
 
 

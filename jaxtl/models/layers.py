@@ -6,7 +6,6 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
@@ -79,8 +78,8 @@ class BatchNorm(nn.Module):
                 "batch of 1, which has no variance; take a larger batch or larger images, or leave the stage frozen."
             )
         mean = x.mean(axes)
-        # The variance is mean((x - c)^2) - (mean - c)^2 for any constant c. With the mean as c the second term is 0, and
-        # has the derivatives of the mean: the gradient is then two sums over the batch, as one derives it by hand.
+        # The variance is mean((x - c)^2) - (mean - c)^2 for any constant c. With the mean as c, the second term is 0
+        # and has the derivatives of the mean. The gradient then takes two sums over the batch, as if derived by hand.
         constant = lax.stop_gradient(mean)
         deviation, zero = x - constant, mean - constant
         var = jnp.square(deviation).mean(axes) - jnp.square(zero)
@@ -101,9 +100,18 @@ def conv(
     dtype: DTypeLike,
     name: str | None = None,
 ) -> nn.Conv:
-    """A square convolution of odd size that keeps ``ceil(H / stride)`` rows, padded by ``size // 2`` as in PyTorch.
+    """A square convolution, padded by ``size // 2`` as in PyTorch: ``[B, H, W, C]`` to ``[B, h, w, features]``.
 
     Padding is given in pixels and not as ``"SAME"``: at even sizes and stride 2 that pads the other side.
+
+    Args:
+      features: output channels.
+      size: height and width of the kernel, odd.
+      stride: rows and columns from one output pixel to the next: ``h = ceil(H / stride)``.
+      kernel_init, bias_init: initialisers.
+      use_bias: the convolution has a bias.
+      dtype: dtype of the computation; parameters are float32.
+      name: among the parameters of the module that makes it.
     """
     border = (size // 2, size // 2)
     return nn.Conv(
@@ -119,12 +127,6 @@ def conv(
     )
 
 
-def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | None = None) -> nn.Conv:
-    """A 3x3 convolution with bias, initialised as PyTorch does."""
-    bias_init = torch_bias_init(9 * in_features)
-    return conv(features, 3, kernel_init=torch_kernel_init, bias_init=bias_init, use_bias=True, dtype=dtype, name=name)
-
-
 def linear(
     features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
 ) -> nn.Dense:
@@ -133,76 +135,66 @@ def linear(
     return nn.Dense(features, use_bias, dtype, kernel_init=torch_kernel_init, bias_init=bias_init, name=name)
 
 
-def conv_norm(
-    x: jax.Array,
-    features: int,
-    size: int,
-    stride: int = 1,
-    *,
-    names: tuple[str, str] = ("conv", "norm"),
-    kernel_init: Initializer,
-    use_bias: bool = False,
-    train: bool,
-    folded: bool,
-    dtype: DTypeLike,
-) -> jax.Array:
-    """A convolution and the batch norm that follows it, made in the scope of the calling module.
+class ConvModule(nn.Module, kw_only=True):
+    """Base of the modules that convolve and normalise.
 
-    Args:
-      x: ``[B, H, W, C]``.
-      features: output channels.
-      size: height and width of the kernel, odd.
-      stride: rows and columns from one output pixel to the next.
-      names: names of the convolution and of the norm among the caller's parameters.
-      kernel_init: initialiser of the kernel.
-      use_bias: the convolution has a bias of its own, as VGG's do.
-      train: use and update the batch's statistics.
-      folded: leave the norm away and give the convolution a bias to hold it; see ``jaxtl.models.fold``.
-      dtype: dtype of the computation.
-
-    Returns:
-      ``[B, ceil(H / stride), ceil(W / stride), features]``.
+    Attributes:
+      dtype: dtype of the computation; parameters are float32.
+      folded: norms that can be folded into the convolutions before them are left away, see ``jaxtl.models.fold``.
     """
-    bias = use_bias or folded
-    x = conv(features, size, stride, kernel_init=kernel_init, use_bias=bias, dtype=dtype, name=names[0])(x)
-    return x if folded else BatchNorm(use_running_average=not train, dtype=dtype, name=names[1])(x)
+
+    dtype: DTypeLike = jnp.float32
+    folded: bool = False
+
+    def normalise(self, x: jax.Array, name: str, train: bool) -> jax.Array:
+        """Batch norm of this name, which uses and updates the statistics of the batch in training."""
+        return BatchNorm(use_running_average=not train, dtype=self.dtype, name=name)(x)
+
+    def conv_norm(
+        self,
+        x: jax.Array,
+        features: int,
+        size: int,
+        stride: int = 1,
+        *,
+        names: tuple[str, str] = ("conv", "norm"),
+        kernel_init: Initializer,
+        use_bias: bool = False,
+        train: bool,
+    ) -> jax.Array:
+        """A convolution of ``x`` and the batch norm that follows it: ``[B, H, W, C]`` to ``[B, h, w, features]``.
+
+        The arguments are those of ``conv`` and ``normalise``. A folded convolution has a bias in any case.
+        """
+        bias = use_bias or self.folded
+        x = conv(features, size, stride, kernel_init=kernel_init, use_bias=bias, dtype=self.dtype, name=names[0])(x)
+        return x if self.folded else self.normalise(x, names[1], train)
+
+
+class Stem(ConvModule):
+    """The first stage of a ResNet or DenseNet: convolution, batch norm, ReLU and a 3x3 max-pool of stride 2.
+
+    Attributes:
+      width: output channels.
+      size: height and width of the kernel.
+      stride: of the convolution.
+      kernel_init: initialiser of the kernel.
+      pool: close with the max-pool.
+    """
+
+    width: int
+    size: int
+    stride: int
+    kernel_init: Initializer
+    pool: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, ceil(H / s), ceil(W / s), width]``, s = stride, twice that with the pool."""
+        x = nn.relu(self.conv_norm(x, self.width, self.size, self.stride, kernel_init=self.kernel_init, train=train))
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1))) if self.pool else x
 
 
 def global_avg_pool(maps: jax.Array) -> jax.Array:
     """Mean over all pixels: ``[B, H, W, C]`` to ``[B, C]``."""
     return maps.mean((1, 2))
-
-
-def adaptive_avg_pool(maps: jax.Array, size: int) -> jax.Array:
-    """Mean over ``size x size`` bins that cover maps of any size, as ``torch.nn.AdaptiveAvgPool2d``.
-
-    Bin i of H rows runs from floor(i * H / size) to ceil((i + 1) * H / size): bins overlap where ``size`` does not
-    divide H, and repeat pixels where H is smaller.
-
-    Args:
-      maps: ``[B, H, W, C]``, H and W at least 1.
-      size: bins a side.
-
-    Returns:
-      ``[B, size, size, C]``, same dtype.
-    """
-    H, W = maps.shape[1:3]
-    if H == W == size:
-        return maps
-    rows, columns = (jnp.asarray(_bins(length, size), maps.dtype) for length in (H, W))
-    # A weighted mean must not be rounded to fewer bits than the maps have, as accelerators do by default.
-    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision=lax.Precision.HIGHEST)
-
-
-def _bins(length: int, size: int) -> np.ndarray:
-    """The matrix ``[size, length]`` whose row i averages over bin i."""
-    matrix = np.zeros((size, length))
-    for i in range(size):
-        start, stop = i * length // size, -(-(i + 1) * length // size)
-        matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
-
-
-def flatten(maps: jax.Array) -> jax.Array:
-    """``[B, ...]`` as ``[B, F]``, channels fastest."""
-    return maps.reshape(maps.shape[0], -1)

@@ -95,3 +95,24 @@ def test_the_gradient_is_that_of_the_formula(shape, dtype, tolerance):
     assert [leaf.dtype for leaf in found] == [x.dtype, x.dtype, scale.dtype, bias.dtype]
     for leaf, wanted in zip(found, (expected, *expected_vjp(jnp.asarray(grad, jnp.float32))), strict=True):
         np.testing.assert_allclose(np.asarray(leaf, np.float32), wanted, tolerance, 10 * tolerance)
+
+
+def test_second_derivatives_are_those_of_the_formula():
+    rng = np.random.default_rng(0)
+    x, direction = (jnp.asarray(rng.normal(1, 2, (3, 2, 2, 2)), jnp.float32) for _ in range(2))
+    given = {
+        "params": {"scale": jnp.array([0.5, 2.0]), "bias": jnp.array([1.0, -1.0])},
+        "batch_stats": {"mean": jnp.zeros(2), "var": jnp.ones(2)},
+    }
+    norm = BatchNorm(use_running_average=False)
+
+    def ours(x):
+        return (norm.apply(given, x, mutable=["batch_stats"])[0] ** 3).sum()
+
+    def formula(x):
+        axes = (0, 1, 2)
+        y = (x - x.mean(axes)) / jnp.sqrt(jnp.square(x - x.mean(axes)).mean(axes) + 1e-5)
+        return ((y * given["params"]["scale"] + given["params"]["bias"]) ** 3).sum()
+
+    found, wanted = (jax.jvp(jax.grad(function), (x,), (direction,))[1] for function in (ours, formula))
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())

@@ -7,7 +7,8 @@ import pytest
 from jaxtl.create import create_model
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
-from jaxtl.models.layers import conv3x3, linear
+from jaxtl.models.cnn import conv3x3
+from jaxtl.models.layers import linear
 
 
 def init_shapes(model, size=32, channels=3):

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxtl.models.layers import adaptive_avg_pool, conv, he_fan_in_init, he_fan_out_init
+from jaxtl.models.heads import adaptive_avg_pool
+from jaxtl.models.layers import conv, he_fan_in_init, he_fan_out_init
 
 
 def maps(*shape):
