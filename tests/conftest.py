@@ -35,7 +35,7 @@ def cache_of_this_session(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def random_variables():
-    """Without compiling an initialisation: a function ``(model, images) -> variables`` that draws every leaf, scales and statistics too."""
+    """A function ``(model, images) -> variables`` that draws every leaf, and compiles no initialisation."""
 
     def draw(model, images) -> dict[str, Any]:
         shapes = jax.eval_shape(model.init, jax.random.key(0), images)
