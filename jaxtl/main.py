@@ -12,6 +12,7 @@ from jaxtl.config.tree import Tree, plain
 from jaxtl.experiment import run
 from jaxtl.report.console import print_fields
 from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
 
 
@@ -45,6 +46,7 @@ def parse(argv: Sequence[str]) -> tuple[Tree, pathlib.Path]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 if all went well, 2 for a mistake that a person can mend, 128 + N after signal N."""
     arguments = sys.argv[1:] if argv is None else argv
+    use_fast_cpu_lowerings()
     return exit_status(lambda: run_together(lambda: _run(arguments)), resumes=True)
 
 

@@ -16,6 +16,8 @@ from jaxtl.data.augment import Transform
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
 
+LEAST = 4  # pixels a side that maps have: of fewer an earlier stage is taken
+
 
 class ClassMaps(NamedTuple):
     """Maps of one batch of images.
@@ -29,8 +31,6 @@ class ClassMaps(NamedTuple):
     stage: str
     predicted: Any
     true: Any
-
-LEAST = 4  # pixels a side that maps have: of fewer an earlier stage is taken
 
 
 def class_maps(
@@ -118,18 +118,24 @@ def grad_cam(
     return heat / jnp.where(peak > 0, peak, 1)
 
 
-def last_spatial_stage(model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...]) -> str | None:
+def last_spatial_stage(
+    model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...], least: int = 1
+) -> str | None:
     """The last stage whose maps have more than one pixel for images of a shape, ``None`` if there is none.
+
+    With ``least`` both sides have at least so many pixels: maps of 2 x 2 pixels show hardly any place.
 
     A logistic regression has no stage at all; a ResNet that halves 32 pixels five times ends in maps of one pixel, and
     the stage before it is the last that knows of places.
     """
-    spatial = spatial_stages(model, variables, shape)
+    spatial = spatial_stages(model, variables, shape, least)
     return spatial[-1] if spatial else None
 
 
-def spatial_stages(model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[str, ...]:
-    """The stages with maps ``[B, h, w, C]``, h * w > 1, in order, for images ``[B, H, W, C]`` of this shape."""
+def spatial_stages(
+    model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...], least: int = 1
+) -> tuple[str, ...]:
+    """The stages with maps ``[B, h, w, C]``, h * w > 1 and h, w >= ``least``, for images of this shape, in order."""
 
     def run(variables: Mapping[str, Any], images: jax.Array) -> Any:
         return model.apply(variables, images, train=False, method="stages")
@@ -137,4 +143,5 @@ def spatial_stages(model: Classifier, variables: Mapping[str, Any], shape: tuple
     found = jax.eval_shape(run, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
     shapes = {name: maps.shape for name, maps in found.items()}  # sorted by name, as jax leaves any dictionary
     in_order = [name for name in model.stage_names if name in shapes]
-    return tuple(name for name in in_order if len(shapes[name]) == 4 and shapes[name][1] * shapes[name][2] > 1)
+    sides = {name: shapes[name][1:3] for name in in_order if len(shapes[name]) == 4}
+    return tuple(name for name, (height, width) in sides.items() if height * width > 1 and min(height, width) >= least)
