@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
+from jaxtl.runtime.cpu import FLAG, use_fast_cpu_lowerings, use_jax_lowerings
 
 PEERS_COMMAND = 'pip install "jaxtl[peers]"'
 
@@ -38,6 +40,10 @@ class Task(NamedTuple):
 
 
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9
+
+# What the flag of jaxtl.runtime.cpu sets, as XLA has it by default.
+_DEFAULT = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+XLAS_CHOICE: dict[str, str | bool] = {FLAG.removeprefix("--").split("=")[0]: _DEFAULT}
 
 
 class Contender(NamedTuple):
@@ -71,7 +77,7 @@ def images_and_labels(task: Task) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(0, task.classes, task.batch, np.int32)
 
 
-def compiled(name: str, function: jax.stages.Wrapped, *arguments: Any, carries: bool) -> Contender:
+def compiled(name: str, function: jax.stages.Wrapped, *arguments: Any, carries: bool, plain: bool = False) -> Contender:
     """A contender from a jitted function.
 
     Args:
@@ -79,9 +85,16 @@ def compiled(name: str, function: jax.stages.Wrapped, *arguments: Any, carries: 
       function: jitted; where it carries, it may donate its first argument.
       *arguments: on the device.
       carries: the result takes the place of the first argument in the next step.
+      plain: as users without jaxtl have it: by JAX's own lowering rules and XLA's own choice of libraries.
     """
     start = time.perf_counter()
-    program = function.lower(*arguments).compile()
+    if plain:
+        changed = FLAG in os.environ.get("XLA_FLAGS", "")
+        use_jax_lowerings()
+        program = function.lower(*arguments).compile(XLAS_CHOICE if changed else None)
+        use_fast_cpu_lowerings()
+    else:
+        program = function.lower(*arguments).compile()
     compile_s = time.perf_counter() - start
     first, rest = arguments[0], arguments[1:]
     result: Any = None

@@ -27,7 +27,6 @@ import jaxtl
 from benchmarks.contender import Contender, Task, compiled, images_and_labels
 from benchmarks.side_by_side import Benchmark, command, kernels_as
 from jaxtl.models import Classifier, fold_batch_norm
-from jaxtl.runtime.compiler_options import compiler_options
 
 LEAST_COMPARED = 128  # images whose classes in both dtypes are compared
 
@@ -46,7 +45,7 @@ def prepared(task: Task) -> tuple[Classifier, dict[str, Any]]:
 
 
 def _jitted(model: Classifier) -> jax.stages.Wrapped:
-    return jax.jit(functools.partial(model.apply, train=False), compiler_options=compiler_options())
+    return jax.jit(functools.partial(model.apply, train=False))
 
 
 def ours(task: Task) -> Contender:

@@ -29,24 +29,12 @@ def forward_flops(model: Classifier, size: int) -> tuple[int, dict[str, Any]]:
         module = context.module
         if isinstance(module, nn.Conv | nn.Dense):
             kernel = module.variables["params"]["kernel"]
-            # Each output channel has its part of the kernel. What a convolution returns may be pooled already.
-            shape = _convolved(module, args[0], kernel) if isinstance(module, nn.Conv) else out.shape
-            flops += 2 * kernel.size * math.prod(shape[:-1])
+            flops += 2 * kernel.size * math.prod(out.shape[:-1])  # each output channel has its part of the kernel
         return out
 
     with nn.intercept_methods(count):
         variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
     return flops, variables
-
-
-def _convolved(conv: nn.Conv, images: jax.Array, kernel: jax.Array) -> tuple[int, ...]:
-    """The shape of what a convolution gives: ``[B, h, w, O]``."""
-    strides = conv.strides if isinstance(conv.strides, tuple) else (conv.strides or 1,) * 2
-    padding: Any = conv.padding
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.eval_shape(
-        lambda: jax.lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=layout)
-    ).shape
 
 
 def describe(name: str) -> str:

@@ -23,6 +23,7 @@ from jaxtl.runs.evaluation import make_evaluation
 from jaxtl.runs.evaluation_images import ALL, SPLITS, choose_images
 from jaxtl.runs.finished import load_run
 from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_result
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import describe
 from jaxtl.runtime.files import user_path
 
@@ -55,6 +56,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
+    use_fast_cpu_lowerings()
     return exit_status(lambda: _evaluate(parse(sys.argv[1:] if argv is None else argv)))
 
 

@@ -16,7 +16,7 @@ import rich.console
 
 from jaxtl.config import SOURCE, check, raise_problems, variants
 from jaxtl.config.data import load_splits, preprocessing
-from jaxtl.config.model import create, settled_plan, whitened
+from jaxtl.config.model import create, settled_plan
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.overview import lines as overview_lines
 from jaxtl.data.prepare import Splits
@@ -175,7 +175,6 @@ def train(
         model, variables = create(config, weights if is_main_process() else None)
         plan, remarks = settled_plan([Phase(**phase) for phase in config["phases"]], model, variables["params"])
         splits = load(config["data"]) if load else load_splits(config["data"], console.on_decoded)
-        variables = whitened(config, variables, splits.train)
     variables = broadcast_arrays(variables)
     _check_splits(splits, plan, config)
     _begin(folder, splits)
@@ -239,7 +238,7 @@ def test(trained: Trained) -> Evaluation:
     task, variables, images = trained.task, trained.fitted.variables, trained.test
     last = task.plan[-1:]
     features_serve = last and caches_features(last[0], task.model.stage_names, variables["batch_stats"])
-    if features_serve and not task.model.test_views:  # kept features are those of one view
+    if features_serve:
         kept = trained.fitted.features.of(variables, "test", images)
         found = task.evaluate_features(kept)(variables)
         return found._replace(seconds=kept.seconds + found.seconds, compile_s=kept.compile_s + found.compile_s)

@@ -18,12 +18,13 @@ from rich.progress import Progress
 from jaxtl.config import SOURCE, variants
 from jaxtl.config.data import load_splits, preprocessing
 from jaxtl.config.flags import parse_config
-from jaxtl.config.model import create, settled_plan, whitened
+from jaxtl.config.model import create, settled_plan
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.experiment import start_weights
 from jaxtl.report import plots
 from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device
 from jaxtl.runtime.files import write_whole
 from jaxtl.runtime.mesh import data_mesh
@@ -87,7 +88,6 @@ def find(config: Tree, arguments: argparse.Namespace) -> tuple[RangeTest, Sugges
     model, variables = create(config, weights)
     plan, remarks = settled_plan([Phase(**phase) for phase in config["phases"]], model, variables["params"])
     train = load_splits(config["data"]).train
-    variables = whitened(config, variables, train)
     for remark in remarks:
         say(remark)
     low, high, steps = arguments.low, arguments.high, arguments.steps
@@ -134,6 +134,7 @@ def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
+    use_fast_cpu_lowerings()
     return exit_status(lambda: _find(*parse(sys.argv[1:] if argv is None else argv)))
 
 

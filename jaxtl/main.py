@@ -8,12 +8,14 @@ from jaxtl.config.fields import field_help
 from jaxtl.config.flags import parse_config
 from jaxtl.experiment import run
 from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
     arguments = sys.argv[1:] if argv is None else argv
+    use_fast_cpu_lowerings()
     return exit_status(lambda: run_together(lambda: _run(arguments)), resumes=True)
 
 

@@ -18,6 +18,7 @@ from jaxtl.report.sheets import write_sheets
 from jaxtl.runs.find import distinct_names
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
 from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_result
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import user_path, write_errors_explained
 
 FORMATS = ("table", "csv", "json")
@@ -61,6 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
+    use_fast_cpu_lowerings()
     return exit_status(lambda: _predict(parse(sys.argv[1:] if argv is None else argv)))
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,6 +17,9 @@ from jax.experimental.compilation_cache import compilation_cache
 from jaxtl.report import plots
 from jaxtl.report.statistics import classification_scores
 from jaxtl.runs.folder import RunFolder
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+
+use_fast_cpu_lowerings()  # as all commands do; before a test starts XLA's backend
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,6 +31,23 @@ def cache_of_this_session(tmp_path_factory):
     os.environ.pop("JAXTL_CACHE")
     if before:
         os.environ["JAXTL_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def random_variables():
+    """A function ``(model, images) -> variables`` that draws every leaf, and compiles no initialisation."""
+
+    def draw(model, images) -> dict[str, Any]:
+        shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+        rng = np.random.default_rng(0)
+        return jax.tree.map_with_path(lambda path, leaf: draw_leaf(rng, path[-1].key, leaf), shapes)
+
+    def draw_leaf(rng, name, leaf):
+        if name in ("scale", "var"):
+            return rng.uniform(0.5, 2, leaf.shape).astype(leaf.dtype)
+        return rng.normal(scale=0.3, size=leaf.shape).astype(leaf.dtype)
+
+    return draw
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from jaxtl.models import build_model
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 EVERY_FILE = sorted(FOLDER.glob("*.py"))
 CONFIGS = [path for path in EVERY_FILE if path.stem != "my_images"]  # which needs a folder, and has tests of its own
-STUDIES = [path for path in CONFIGS if path.stem not in ("quickstart", "half_to_half", "speedrun94")]
+STUDIES = [path for path in CONFIGS if path.stem not in ("quickstart", "half_to_half")]
 
 # The pretrained rows of the five studies, as the replicas must have them: (network, weights, optimiser, learning rate,
 # epochs and stages of each phase, size of the images (0: 32), training images (0: all), batch, head, figure reported).

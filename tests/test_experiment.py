@@ -3,10 +3,8 @@
 import csv
 import json
 import re
-from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,8 +13,6 @@ import jaxtl
 from jaxtl.config import default_config, phase
 from jaxtl.config.flags import load_config
 from jaxtl.create import create_model
-from jaxtl.models.views import views_of
-from jaxtl.models.whitened_cnn import whiten
 from jaxtl.runs.finished import load_run
 from jaxtl.runs.read import read_run
 from jaxtl.train.checkpoint import read_best
@@ -158,31 +154,6 @@ def test_source_transfer_and_baseline(transfer_config, tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["phase"] for line in lines] == ["head", "head", "all", "all"]
     assert summary["params"]["trainable"] == summary["params"]["total"]
-
-
-@pytest.mark.usefixtures("no_pictures")
-def test_the_technique_of_speedrun94_on_small_images(tmp_path):
-    """Whitened by training images and frozen there; tested by six views, which a loaded run looks at too."""
-    config = load_config(str(Path(__file__).parents[1] / "configs" / "speedrun94.py"))
-    config["data"] |= {"name": "digits", "size": 16, "mean": (0.5,), "std": (0.5,), "test_subset": 50}
-    config["model"] |= {"whiten": 200, "options": {"widths": (8, 16), "head": {"bias": False}}}
-    config["batch_size"] = 64
-    # A small network bears less.
-    changes = {"train": ("stem", "stage1", "stage2", "head"), "epochs": 8, "warmup_epochs": 1.0, "learning_rate": 0.1}
-    config["phases"] = ({**config["phases"][0], **changes},)
-    summary = jaxtl.run(config, tmp_path)
-    assert summary["test"]["accuracy"] > 0.5
-    run, best = load_run(tmp_path), read_best(tmp_path / "checkpoints")
-    data = jaxtl.load_dataset("digits", "train")
-    images = run.preprocess(jax.random.key(0), jnp.asarray(data.images[:200]))
-    kernel = whiten({"params": {}}, images)["params"]["whiten"]["conv"]["kernel"]
-    np.testing.assert_allclose(best["params"]["whiten"]["conv"]["kernel"], kernel, rtol=1e-5, atol=1e-5)
-    test = jaxtl.load_dataset("digits", "test")
-    seen = run.preprocess(jax.random.key(0), jnp.asarray(test.images[:50]))
-    one = jax.jit(run.model.clone(test_views="").apply)
-    logits = sum(weight * one(run.variables, view) for view, weight in views_of(seen, "mirror+shift"))
-    np.testing.assert_allclose(jax.jit(run.model.apply)(run.variables, seen), logits, rtol=1e-4, atol=1e-5)
-    assert (np.asarray(logits).argmax(-1) == test.labels[:50]).mean() == pytest.approx(summary["test"]["accuracy"])
 
 
 @pytest.mark.usefixtures("no_pictures")

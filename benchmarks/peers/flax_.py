@@ -34,7 +34,7 @@ def contender(task: Task) -> Contender:
         def forward(variables: Any, images: jax.Array) -> jax.Array:
             return jnp.asarray(model.apply(variables, images, train=False), jnp.float32)
 
-        return compiled("plain Flax", jax.jit(forward), variables, images, carries=False)
+        return compiled("plain Flax", jax.jit(forward), variables, images, carries=False, plain=True)
 
     optimizer = optax.sgd(LEARNING_RATE, MOMENTUM)
 
@@ -60,4 +60,4 @@ def contender(task: Task) -> Contender:
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     state = (params, batch_stats, jax.jit(optimizer.init)(params), key)
     step = jax.jit(train_step, donate_argnums=0)
-    return compiled("plain Flax", step, state, images, labels, carries=True)
+    return compiled("plain Flax", step, state, images, labels, carries=True, plain=True)

@@ -56,7 +56,7 @@ def contender(task: Task) -> Contender:
             return logits.astype("float32")
 
         variables = values(model.trainable_variables), values(model.non_trainable_variables)
-        return compiled("Keras", jax.jit(forward), variables, images, carries=False)
+        return compiled("Keras", jax.jit(forward), variables, images, carries=False, plain=True)
 
     optimizer = keras.optimizers.SGD(LEARNING_RATE, MOMENTUM)
     optimizer.build(model.trainable_variables)
@@ -73,4 +73,4 @@ def contender(task: Task) -> Contender:
         return trainable, fixed, moments
 
     state = tuple(values(v) for v in (model.trainable_variables, model.non_trainable_variables, optimizer.variables))
-    return compiled("Keras", jax.jit(train_step, donate_argnums=0), state, images, labels, carries=True)
+    return compiled("Keras", jax.jit(train_step, donate_argnums=0), state, images, labels, carries=True, plain=True)

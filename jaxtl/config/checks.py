@@ -17,7 +17,6 @@ from jaxtl.config.tree import Tree, leaves, plain, without
 from jaxtl.errors import UserError, nearest
 from jaxtl.models import Classifier, build_model, model_options, option_types
 from jaxtl.models.classifier import HEAD
-from jaxtl.models.whitened_cnn import WHITEN
 from jaxtl.runtime.environment import memory
 from jaxtl.runtime.files import user_path
 from jaxtl.transfer.partition import count_layers
@@ -145,8 +144,6 @@ def _model_faults(run: Tree) -> Iterator[str]:
     if faults := [*_option_faults(model["name"], options)]:
         yield from faults
         return
-    if model["whiten"]:
-        yield from _whiten_faults(run)
     info = data_info(data)
     try:
         built = build_model(model["name"], _class_count(run), **options)
@@ -205,24 +202,6 @@ def _shapes(model: Classifier, image_shape: tuple[int, int, int]) -> Any:
 
 def _parameter_count(model: Classifier, image_shape: tuple[int, int, int]) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(_shapes(model, image_shape)))
-
-
-def _whiten_faults(run: Tree) -> Iterator[str]:
-    model, sizes = run["model"], data_info(run["data"]).sizes
-    if WHITEN not in build_model(model["name"], 1).stage_names or model["weights"]:
-        yield (
-            f"model.whiten is {model['whiten']}, but it sets the first convolution of a whitened_cnn that starts from "
-            "random weights; set it to 0."
-        )
-    elif model["whiten"] > sizes["train"]:
-        yield f"model.whiten is {model['whiten']}, but there are {sizes['train']} training images; choose fewer."
-    else:
-        for i, changes in enumerate(run["phases"]):
-            if {ALL, WHITEN} & set(changes["train"]):
-                yield (
-                    f"phases.{i}.train moves the stage {WHITEN!r}, which model.whiten has set for good; name the other "
-                    "stages, or set model.whiten=0."
-                )
 
 
 def _plan_faults(phases: Sequence[Tree], model: Classifier, image_shape: tuple[int, int, int]) -> Iterator[str]:

@@ -13,7 +13,6 @@ from jaxtl.data.decode import Fit
 from jaxtl.data.options import Stream
 from jaxtl.errors import closest, nearest
 from jaxtl.models import list_models, model_options
-from jaxtl.models.views import TEST_VIEWS
 from jaxtl.transfer.fields import ANY, Check, Field, fields_of, one_of, within
 from jaxtl.transfer.phases import Phase
 
@@ -75,10 +74,6 @@ FIELDS: dict[str, Field] = {
     "model.weights": Field("", "start from: tag of pretrained weights, file, run folder, 'source'; empty: random"),
     "model.new_head": Field(True, "with weights: train a new head; False keeps theirs"),
     "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),
-    "model.whiten": Field(
-        0, "whitened_cnn: set its first convolution by so many training images; 0: leave it as it is", within(0)
-    ),
-    "model.test_views": Field("", "views of a test image whose class scores are averaged", one_of(*TEST_VIEWS)),
     "batch_size": Field(128, "images a step, a multiple of the number of devices", within(1)),
     "checkpoint_every_s": Field(30.0, "least time between two saves, in seconds", within(0)),
 }

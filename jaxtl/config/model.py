@@ -5,14 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from jaxtl.config.data import data_info, preprocessing
+from jaxtl.config.data import data_info
 from jaxtl.create import create_model
-from jaxtl.data.dataset import Dataset
 from jaxtl.models import Classifier
-from jaxtl.models.whitened_cnn import whiten
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import Phase, settle
 
@@ -30,7 +26,7 @@ def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Class
     settings, size = config["model"], config["data"]["size"]
     info = data_info(config["data"])
     height, width, channels = info.image_shape
-    model, variables = create_model(
+    return create_model(
         settings["name"],
         len(config["data"]["classes"] or info.class_names),
         weights=weights,
@@ -40,16 +36,6 @@ def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Class
         dtype=settings["dtype"],
         **settings.get("options", {}),
     )
-    return model.clone(test_views=settings["test_views"]), variables
-
-
-def whitened(config: Mapping[str, Any], variables: dict[str, Any], train: Dataset) -> dict[str, Any]:
-    """The variables to start from: the first convolution whitens patches of training images, if the config says so."""
-    count = config["model"]["whiten"]
-    if not count:
-        return variables
-    images = preprocessing(config["data"])(jax.random.key(0), jnp.asarray(np.asarray(train.images[:count])))
-    return whiten(variables, images)
 
 
 def settled_plan(

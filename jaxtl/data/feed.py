@@ -16,22 +16,13 @@ class Order(NamedTuple):
     Attributes:
       indices: int32 ``[steps, batch]``, into the data set.
       mask: bool ``[steps, batch]``, False where an index only fills up the last batch.
-      mirrored: bool ``[steps, batch]``, which images are mirrored, where that alternates; else ``None``.
     """
 
     indices: np.ndarray
     mask: np.ndarray
-    mirrored: np.ndarray | None = None
 
 
-def epoch_order(
-    count: int,
-    batch_size: int,
-    key: tuple[int, ...] | None,
-    *,
-    views: int = 1,
-    mirrored: np.ndarray | None = None,
-) -> Order:
+def epoch_order(count: int, batch_size: int, key: tuple[int, ...] | None, *, views: int = 1) -> Order:
     """Indices 0..count-1 in batches; shuffled by the key, or in their own order where it is ``None``.
 
     Args:
@@ -41,12 +32,11 @@ def epoch_order(
         else, which is what lets an interrupted epoch be resumed at any step.
       views: versions of each image, of which one is drawn; version v of image i stands at ``v * count + i``. The order
         of the images is the same for any number of them.
-      mirrored: bool ``[count]``, the images that this epoch mirrors, see ``alternate_mirrors``.
 
     >>> epoch_order(5, 3, None)
     Order(indices=array([[0, 1, 2],
            [3, 4, 0]], dtype=int32), mask=array([[ True,  True,  True],
-           [ True,  True, False]]), mirrored=None)
+           [ True,  True, False]]))
     """
     random = np.random.default_rng(key)
     order = np.arange(count) if key is None else random.permutation(count)
@@ -55,25 +45,4 @@ def epoch_order(
     if views > 1:
         indices += random.integers(0, views, indices.shape, np.int32) * count
     mask = np.arange(steps * batch_size).reshape(steps, batch_size) < count
-    return Order(indices, mask, None if mirrored is None else mirrored[indices])
-
-
-def alternate_mirrors(count: int, key: tuple[int, ...], epoch: int) -> np.ndarray:
-    """The images that an epoch mirrors: a random half in the first, the others in the second, and so on.
-
-    Two epochs in a row show every image both ways, where independent draws show a half of them one way twice
-    (Jordan 2024, https://arxiv.org/abs/2404.00498).
-
-    Args:
-      count: number of images.
-      key: seed of the first draw, the same in all epochs.
-      epoch: from 0.
-
-    Returns:
-      bool ``[count]``.
-
-    >>> bool((alternate_mirrors(5, (0,), 0) ^ alternate_mirrors(5, (0,), 1)).all())
-    True
-    """
-    first = np.random.default_rng(key).random(count) < 0.5
-    return first ^ bool(epoch % 2)
+    return Order(indices, mask)

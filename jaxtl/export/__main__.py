@@ -14,6 +14,7 @@ from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, wr
 from jaxtl.export.replace_folder import replaced
 from jaxtl.runs.finished import load_run
 from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import user_path
 
 
@@ -64,6 +65,7 @@ def export(run: Path, out: Path, formats: Sequence[str]) -> list[Written]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
+    use_fast_cpu_lowerings()
     return exit_status(lambda: _export(parse(sys.argv[1:] if argv is None else argv)))
 
 

@@ -80,7 +80,6 @@ def _description(run: LoadedRun, entries: dict[str, Entry], left_out: dict[str, 
         "model": model["name"],
         "options": model["options"],
         "dtype": model["dtype"],
-        "test_views": run.model.test_views,
         "class_names": run.class_names,
         "input": {
             "image_shape": run.image_shape,
@@ -120,13 +119,11 @@ def _write_safetensors(run: LoadedRun, folder: Path) -> Entry:
         *([f'dtype="{model["dtype"]}"'] if model["dtype"] != "float32" else []),
         *(f"{option}={value!r}" for option, value in model["options"].items()),
     ]
-    views = run.model.test_views
     return {
         "is": "the weights for jaxtl.create_model, bit by bit",
         "load": [
             "import jax, jaxtl",
             f"model, variables = jaxtl.create_model({', '.join(arguments)})",
-            *([f'model = model.clone(test_views="{views}")'] if views else []),
         ],
         "input": "float32 [B, H, W, C], normalised",
         "output": "logits, float32 [B, K]",
@@ -141,16 +138,11 @@ def _write_torch(run: LoadedRun, folder: Path) -> Entry:
         raise NotPossible(str(error)) from error
     write_torch_file(converted.state_dict, folder / TORCH)
     return {
-        "is": f"a state dict for {converted.fits}" + _of_one_view(run),
+        "is": f"a state dict for {converted.fits}",
         "load": converted.load,
         "input": "float32 [B, C, H, W], normalised",
         "output": "logits, float32 [B, K]",
     }
-
-
-def _of_one_view(run: LoadedRun) -> str:
-    views = run.model.test_views
-    return f"; it sees one view of an image, and the run was tested by the mean of views ({views})" if views else ""
 
 
 def _write_program(run: LoadedRun, folder: Path) -> Entry:

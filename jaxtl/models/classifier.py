@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
-from jaxtl.models.views import TestViews, views_of
 
 HEAD = "head"
 
@@ -29,15 +28,12 @@ class Classifier(nn.Module):
       head_factory: makes the module that maps features to logits, called as ``head(features, train)``;
         ``None`` makes the model return features.
       least_size: least height and width of an image, in pixels.
-      test_views: views of each image whose class scores are averaged where no stage is in training mode, see
-        ``jaxtl.models.views``; "": the image alone.
     """
 
     backbone: tuple[tuple[str, StageFactory], ...]
     pool: Callable[[jax.Array], jax.Array]
     head_factory: StageFactory | None
     least_size: int = 1
-    test_views: TestViews = ""
 
     def setup(self) -> None:
         """Bind every stage under its own name."""
@@ -66,16 +62,10 @@ class Classifier(nn.Module):
         Raises:
           UserError: if the images are smaller than the network can take, or ``train`` names what is no stage.
         """
-        if not self.test_views or training_stages(train, self.stage_names) or self.is_initializing():
-            return self.classify(self.features(images, train=train), train=train)
-        # One after another: memory holds the maps of one view.
-        return sum(
-            (weight * self.classify(self.features(view)) for view, weight in views_of(images, self.test_views)),
-            start=jnp.zeros((), jnp.float32),
-        )
+        return self.classify(self.features(images, train=train), train=train)
 
     def classify(self, features: jax.Array, *, train: Train = False) -> jax.Array:
-        """What the head makes of features ``[B, F]``: logits as of ``__call__``, which is this after ``features``."""
+        """The head's logits of features ``[B, F]``; ``__call__`` is this after ``features``."""
         if self.head_factory is None:
             return features
         head = getattr(self, HEAD)
@@ -88,7 +78,7 @@ class Classifier(nn.Module):
 
     def stages(self, images: jax.Array, *, train: Train = False) -> dict[str, jax.Array]:
         """The output of every backbone stage, by name: maps ``[B, H, W, C]``, or ``[B, F]`` of a dense stage."""
-        learning = training_stages(train, self.stage_names)
+        in_training = training_stages(train, self.stage_names)
         height, width = images.shape[1:3]
         if min(height, width) < self.least_size:
             raise UserError(
@@ -98,18 +88,11 @@ class Classifier(nn.Module):
         maps: dict[str, jax.Array] = {}
         x = images
         for name, _ in self.backbone:
-            x = maps[name] = getattr(self, name)(x, name in learning)
+            x = maps[name] = getattr(self, name)(x, name in in_training)
         return maps
 
     def from_stage(self, maps: jax.Array, stage: str, *, train: Train = False) -> jax.Array:
-        """The rest of the network: class scores from what a stage gave, as of ``__call__``.
-
-        For stages that are looked at or changed on the way, as class-activation maps do.
-
-        Args:
-          maps: the stage's output, as ``stages`` returns it.
-          stage: name of a backbone stage.
-          train: as in ``__call__``; stages up to this one are not run.
+        """Class scores from the output of a backbone stage, as ``stages`` returns it; ``train`` as in ``__call__``.
 
         Raises:
           UserError: the backbone has no such stage, or ``train`` names what is no stage.
@@ -117,9 +100,9 @@ class Classifier(nn.Module):
         names = [name for name, _ in self.backbone]
         if stage not in names:
             raise UserError(f"The backbone has no stage {stage!r} to go on from; it has: {', '.join(names) or 'none'}.")
-        learning = training_stages(train, self.stage_names)
+        in_training = training_stages(train, self.stage_names)
         for name in names[names.index(stage) + 1 :]:
-            maps = getattr(self, name)(maps, name in learning)
+            maps = getattr(self, name)(maps, name in in_training)
         return self.classify(self.pool(maps), train=train)
 
 

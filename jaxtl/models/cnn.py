@@ -2,13 +2,12 @@
 
 A dense layer on flattened maps fits one image size alone: its weights count the cells of the map. The rule by which
 such a network is used at another size is explicit: ``grid=N`` averages the last maps to N x N cells, whatever their
-size, as VGG does (`jaxtl.models.layers.adaptive_avg_pool`). Where the maps have N x N cells already this changes
+size, as VGG does (`jaxtl.models.heads.adaptive_avg_pool`). Where the maps have N x N cells already this changes
 nothing, so that weights trained without it, at a size whose maps are N x N, are the same function there and can be
 used at any size.
 """
 
 import functools
-import math
 from typing import Literal
 
 import flax.linen as nn
@@ -17,92 +16,44 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
-from jaxtl.models.batch_norm import BatchNorm
 from jaxtl.models.classifier import Classifier, StageFactory
-from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import adaptive_avg_pool, conv3x3, flatten, linear
-from jaxtl.models.max_pool import max_pool_2x2
+from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
+from jaxtl.models.layers import ConvModule, conv, torch_bias_init, torch_kernel_init
 
 Norm = Literal["none", "after_conv", "after_pool"]
 
 
-class ConvBlock(nn.Module):
+def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | None = None) -> nn.Conv:
+    """A 3x3 convolution with bias, initialised as PyTorch does."""
+    bias_init = torch_bias_init(9 * in_features)
+    return conv(features, 3, kernel_init=torch_kernel_init, bias_init=bias_init, use_bias=True, dtype=dtype, name=name)
+
+
+class ConvBlock(ConvModule):
     """3x3 convolutions with ReLU, closed by a 2x2 max-pool.
 
     Attributes:
       widths: channels of each convolution.
       norm: where batch norm stands: nowhere, between convolution and ReLU, or after the pool (study D's order).
       dropout: rate of the dropout after the pool.
-      dtype: dtype of the computation; parameters are float32.
-      folded: leave away the norm that follows a convolution, see ``jaxtl.models.fold``.
     """
 
     widths: tuple[int, ...]
     norm: Norm = "none"
     dropout: float = 0.0
-    dtype: DTypeLike = jnp.float32
-    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
-        norm = functools.partial(BatchNorm, use_running_average=not train, dtype=self.dtype)
-        norms = self.norm == "after_conv" and not self.folded
-        if not self.widths:
-            x = max_pool_2x2(x)
         for i, width in enumerate(self.widths, start=1):
-            last = i == len(self.widths)
-            x = conv3x3(width, x.shape[-1], dtype=self.dtype, pool=last and not norms, name=f"conv{i}")(x)
-            if norms:
-                x = norm(name=f"norm{i}")(x)
-                x = max_pool_2x2(x) if last else x
-            x = nn.relu(x)  # after the pool too: the same, on fewer pixels
+            x = conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
+            if self.norm == "after_conv" and not self.folded:
+                x = self.normalise(x, f"norm{i}", train)
+            x = nn.relu(x)
+        x = nn.max_pool(x, (2, 2), (2, 2))
         if self.norm == "after_pool":
-            x = norm(name="norm")(x)
+            x = self.normalise(x, "norm", train)
         return nn.Dropout(self.dropout, deterministic=not train)(x)
-
-
-class Hidden(nn.Module):
-    """Dense layers, each with ReLU and dropout, on the flattened maps.
-
-    Attributes:
-      widths: units of each layer.
-      dropout: rate of the dropout after each layer.
-      dtype: dtype of the computation; parameters are float32.
-      grid: cells a side that the maps are averaged to; 0: they are flattened as they are.
-    """
-
-    widths: tuple[int, ...]
-    dropout: float = 0.0
-    dtype: DTypeLike = jnp.float32
-    grid: int = 0
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, widths[-1]]``.
-
-        Raises:
-          UserError: the weights are those of another image size, and there is no ``grid``.
-        """
-        maps, x = x, flatten(on_grid(x, self.grid))
-        if self.has_variable("params", "linear1"):
-            known: int = self.get_variable("params", "linear1")["kernel"].shape[0]
-            if known != x.shape[1]:
-                side = math.isqrt(known // maps.shape[-1])
-                raise UserError(
-                    f"The dense layer was made for {known} inputs, but maps of {maps.shape[1]} x {maps.shape[2]} cells "
-                    f"give {x.shape[1]}, because the images have another size; set the option grid={side}, which "
-                    "averages maps of any size to the cells it knows, or resize the images."
-                )
-        for i, width in enumerate(self.widths, start=1):
-            x = nn.relu(linear(width, x.shape[-1], dtype=self.dtype, name=f"linear{i}")(x))
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return x
-
-
-def on_grid(maps: jax.Array, grid: int) -> jax.Array:
-    """The maps ``[B, H, W, C]`` averaged to ``[B, grid, grid, C]``; as they are where ``grid`` is 0."""
-    return adaptive_avg_pool(maps, grid) if grid else maps
 
 
 def small_cnn(
@@ -120,8 +71,7 @@ def small_cnn(
     """A network of the family.
 
     Args:
-      num_classes: number of logits; 0 leaves the head away.
-      dtype: dtype of the computation.
+      num_classes, dtype: see ``jaxtl.models.build_model``.
       blocks: one tuple of channels a block; the blocks are the stages ``stem``, ``stage1``, ...
       hidden: units of the dense layers, together the stage ``hidden``; empty leaves the stage away.
       norm: place of batch norm in the blocks, see ``ConvBlock``.
@@ -144,19 +94,17 @@ def small_cnn(
     if any(width < 1 for widths in (*blocks, hidden) for width in widths):
         raise UserError(f"blocks={blocks} and hidden={hidden} name a width below 1: every layer needs a channel.")
     stages: list[tuple[str, StageFactory]] = [
-        ("stem" if i == 0 else f"stage{i}", functools.partial(ConvBlock, widths, norm, block_dropout, dtype))
+        ("stem" if i == 0 else f"stage{i}", functools.partial(ConvBlock, widths, norm, block_dropout, dtype=dtype))
         for i, widths in enumerate(blocks)
     ]
     if hidden:
-        stages.append(("hidden", functools.partial(Hidden, hidden, dropout, dtype, grid)))
-    head_factory = make_head(num_classes, head, dtype)
-    pool = flatten if hidden or not grid else functools.partial(_flatten_grid, grid=grid)
-    # Each block halves the maps, and the last one must still have a window to pool.
-    return Classifier(tuple(stages), pool=pool, head_factory=head_factory, least_size=2 ** len(blocks))
-
-
-def _flatten_grid(maps: jax.Array, grid: int) -> jax.Array:
-    return flatten(on_grid(maps, grid))
+        stages.append(("hidden", functools.partial(Hidden, hidden, dropout, grid, dtype=dtype)))
+    return Classifier(
+        tuple(stages),
+        pool=functools.partial(flatten, grid=0 if hidden else grid),
+        head_factory=make_head(num_classes, head, dtype),
+        least_size=2 ** len(blocks),  # each block halves the maps, and the last one must still have a window to pool
+    )
 
 
 # Study A's network is given to the last number; B and D leave the sizes open, and these are ours.

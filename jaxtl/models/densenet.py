@@ -20,139 +20,74 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
-from jaxtl.models.batch_norm import BatchNorm, Statistics, batch_statistics, join_statistics
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import (
-    avg_pool_2x2,
-    conv,
-    conv_norm,
-    global_avg_pool,
-    he_fan_in_init,
-)
-from jaxtl.models.max_pool import max_pool_3x3
+from jaxtl.models.layers import ConvModule, Stem, conv, global_avg_pool, he_fan_in_init
 
 # A 1x1 convolution narrows each layer's input to this many times the growth: the "B" of DenseNet-BC.
 BOTTLENECK = 4
 
 
-class Stem(nn.Module):
-    """Convolution, batch norm, ReLU, max-pool.
-
-    Attributes:
-      width: output channels.
-      size: height and width of the kernel.
-      stride: of the convolution.
-      dtype: dtype of the computation; parameters are float32.
-      folded: the norm is folded into the convolution, see ``jaxtl.models.fold``.
-    """
-
-    width: int
-    size: int
-    stride: int
-    dtype: DTypeLike = jnp.float32
-    folded: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, ceil(H / 2s), ceil(W / 2s), width]``, s = stride."""
-        x = conv_norm(
-            x,
-            self.width,
-            self.size,
-            self.stride,
-            names=("conv", "norm"),
-            kernel_init=he_fan_in_init,
-            train=train,
-            folded=self.folded,
-            dtype=self.dtype,
-        )
-        return max_pool_3x3(nn.relu(x))
-
-
-class DenseLayer(nn.Module):
+class DenseLayer(ConvModule):
     """Norm, ReLU, 1x1 convolution; norm, ReLU, 3x3 convolution.
+
+    The second norm can be folded into the first convolution. The first norm follows a concatenation and stays.
 
     Attributes:
       growth: channels that the layer adds.
       dropout: rate of the dropout on the added channels.
-      dtype: dtype of the computation; parameters are float32.
-      folded: the second norm is folded into the first convolution; the first norm follows a concatenation, stands
-        before a ReLU, and stays.
     """
 
     growth: int
     dropout: float = 0.0
-    dtype: DTypeLike = jnp.float32
-    folded: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, statistics: Statistics | None) -> jax.Array:
-        """``[B, H, W, C]`` and, in training, its statistics to the channels to append, ``[B, H, W, growth]``."""
-        y = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm1")(x, statistics))
-        y = conv_norm(
-            y,
-            BOTTLENECK * self.growth,
-            1,
-            names=("conv1", "norm2"),
-            kernel_init=he_fan_in_init,
-            train=train,
-            folded=self.folded,
-            dtype=self.dtype,
-        )
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to the channels to append, ``[B, H, W, growth]``."""
+        y = nn.relu(self.normalise(x, "norm1", train))
+        width, names = BOTTLENECK * self.growth, ("conv1", "norm2")
+        y = self.conv_norm(y, width, 1, names=names, kernel_init=he_fan_in_init, train=train)
         y = conv(self.growth, 3, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv2")(nn.relu(y))
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
 
-class Transition(nn.Module):
-    """Norm, ReLU, 1x1 convolution to half the channels, 2x2 mean.
-
-    Attributes:
-      dtype: dtype of the computation; parameters are float32.
-    """
-
-    dtype: DTypeLike = jnp.float32
+class Transition(ConvModule):
+    """Norm, ReLU, 1x1 convolution to half the channels, 2x2 mean."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool, statistics: Statistics | None) -> jax.Array:
-        """``[B, H, W, C]`` and, in training, its statistics to ``[B, H // 2, W // 2, C // 2]``."""
-        C = x.shape[-1]
-        x = nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x, statistics))
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, H // 2, W // 2, C // 2]``."""
+        x = nn.relu(self.normalise(x, "norm", train))
         # The mean and a 1x1 convolution commute; the mean comes first because it leaves a quarter of the products.
-        return conv(C // 2, 1, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv")(avg_pool_2x2(x))
+        x = nn.avg_pool(x, (2, 2), (2, 2))
+        return conv(x.shape[-1] // 2, 1, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv")(x)
 
 
-class Stage(nn.Module):
+class Stage(ConvModule):
     """Layers ``layer1``, ``layer2``, ..., then a transition or, in the last stage, norm and ReLU.
 
-    Each layer's output is appended to its input. In training every layer normalises the same channels by the same
-    statistics of the batch; they are taken of new channels alone.
+    Each layer's output is appended to its input.
 
     Attributes:
       depth: number of layers.
       last: close with norm and ReLU.
-      growth, dropout, dtype, folded: the layers', see ``DenseLayer``.
+      growth, dropout: the layers', see ``DenseLayer``.
     """
 
     depth: int
     last: bool
     growth: int
     dropout: float = 0.0
-    dtype: DTypeLike = jnp.float32
-    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, (C + depth * growth) // 2]``, or undivided in the last stage."""
-        statistics = batch_statistics(x) if train else None
         for i in range(1, self.depth + 1):
-            layer = DenseLayer(self.growth, self.dropout, self.dtype, self.folded, name=f"layer{i}")
-            y = layer(x, train, statistics)
-            x = jnp.concatenate([x, y], axis=-1)
-            statistics = join_statistics(statistics, batch_statistics(y)) if statistics else None
+            layer = DenseLayer(self.growth, self.dropout, dtype=self.dtype, folded=self.folded, name=f"layer{i}")
+            x = jnp.concatenate([x, layer(x, train)], axis=-1)
         if self.last:
-            return nn.relu(BatchNorm(use_running_average=not train, dtype=self.dtype, name="norm")(x, statistics))
-        return Transition(self.dtype, name="transition")(x, train, statistics)
+            return nn.relu(self.normalise(x, "norm", train))
+        return Transition(dtype=self.dtype, name="transition")(x, train)
 
 
 def densenet(
@@ -169,8 +104,7 @@ def densenet(
     """A network of the family.
 
     Args:
-      num_classes: number of logits; 0 leaves the head away.
-      dtype: dtype of the computation.
+      num_classes, dtype: see ``jaxtl.models.build_model``.
       depths: layers of each stage.
       growth: channels that each layer adds.
       width: channels of the stem.
@@ -184,9 +118,10 @@ def densenet(
     if not 0 <= dropout < 1:
         raise UserError(f"dropout is {dropout}, but a rate lies in [0, 1): 0 switches dropout off.")
     size, stride = (3, 1) if small_images else (7, 2)
-    stages: list[tuple[str, StageFactory]] = [("stem", functools.partial(Stem, width, size, stride, dtype))]
+    stem = functools.partial(Stem, width, size, stride, he_fan_in_init, dtype=dtype)
+    stages: list[tuple[str, StageFactory]] = [("stem", stem)]
     for i, depth in enumerate(depths, start=1):
-        stage = functools.partial(Stage, depth, i == len(depths), growth, dropout, dtype)
+        stage = functools.partial(Stage, depth, i == len(depths), growth, dropout, dtype=dtype)
         stages.append((f"stage{i}", stage))
     # Each transition halves the maps and drops an odd row, so the stem must leave 2^transitions rows. It halves once
     # in the pool, and once more where the convolution strides, and rounds up.

@@ -10,9 +10,9 @@ import numpy as np
 from flax import traverse_util
 
 from jaxtl.errors import UserError
-from jaxtl.models.batch_norm import BatchNorm
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.fit import Shape, leaves, misfit
+from jaxtl.models.layers import BatchNorm
 
 Path = tuple[str, ...]
 
@@ -55,8 +55,7 @@ def fold_batch_norm(
     stats = traverse_util.flatten_dict(dict(variables.get("batch_stats", {})))
     for norm in gone:
         conv = source_of[norm]
-        scale = _taken(params, norm, "scale") if (*norm, "scale") in params else 1.0
-        bias = _taken(params, norm, "bias")
+        scale, bias = _taken(params, norm, "scale"), _taken(params, norm, "bias")
         mean, var = _taken(stats, norm, "mean"), _taken(stats, norm, "var")
         factor = scale / np.sqrt(var + BatchNorm.epsilon)
         kernel = params[(*conv, "kernel")]

@@ -1,14 +1,16 @@
-"""Heads: from features to logits, by one dense layer or several."""
+"""Dense layers: those between maps and features, and heads from features to logits."""
 
 import dataclasses
 import difflib
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
@@ -26,6 +28,82 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": nn.tanh,
     "sigmoid": nn.sigmoid,
 }
+
+
+def adaptive_avg_pool(maps: jax.Array, size: int) -> jax.Array:
+    """Mean over ``size x size`` bins that cover maps of any size, as ``torch.nn.AdaptiveAvgPool2d``.
+
+    Bin i of H rows runs from floor(i * H / size) to ceil((i + 1) * H / size): bins overlap where ``size`` does not
+    divide H, and repeat pixels where H is smaller.
+
+    Args:
+      maps: ``[B, H, W, C]``, H and W at least 1.
+      size: bins a side.
+
+    Returns:
+      ``[B, size, size, C]``, same dtype.
+    """
+    H, W = maps.shape[1:3]
+    if H == W == size:
+        return maps
+    rows, columns = (jnp.asarray(_bins(length, size), maps.dtype) for length in (H, W))
+    # A weighted mean must not be rounded to fewer bits than the maps have, as accelerators do by default.
+    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision=jax.lax.Precision.HIGHEST)
+
+
+def _bins(length: int, size: int) -> np.ndarray:
+    """The matrix ``[size, length]`` whose row i averages over bin i."""
+    matrix = np.zeros((size, length))
+    for i in range(size):
+        start, stop = i * length // size, -(-(i + 1) * length // size)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+def flatten(maps: jax.Array, grid: int = 0) -> jax.Array:
+    """``[B, ...]`` as ``[B, F]``, channels fastest; maps averaged to ``grid x grid`` cells first, if that is not 0."""
+    maps = adaptive_avg_pool(maps, grid) if grid else maps
+    return maps.reshape(maps.shape[0], -1)
+
+
+class Hidden(nn.Module):
+    """The stage ``hidden`` of a VGG or small network: flattened maps, then dense layers with ReLU and dropout.
+
+    Attributes:
+      widths: units of each layer.
+      dropout: rate of the dropout after each layer.
+      grid: cells a side that the maps are averaged to, whatever their size; 0: they are flattened as they are.
+      dense: makes a layer, ``linear`` by default.
+      dtype: dtype of the computation; parameters are float32.
+    """
+
+    widths: tuple[int, ...]
+    dropout: float = 0.0
+    grid: int = 0
+    dense: Callable[..., nn.Dense] = linear
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, widths[-1]]``.
+
+        Raises:
+          UserError: the weights are those of another image size, and there is no ``grid``.
+        """
+        maps, x = x, flatten(x, self.grid)
+        if self.has_variable("params", "linear1"):
+            known: int = self.get_variable("params", "linear1")["kernel"].shape[0]
+            if known != x.shape[1]:
+                side = math.isqrt(known // maps.shape[-1])
+                raise UserError(
+                    f"The dense layer was made for {known} inputs, but maps of {maps.shape[1]} x {maps.shape[2]} cells "
+                    f"give {x.shape[1]}, because the images have another size; set the option grid={side}, which "
+                    "averages maps of any size to the cells it knows, or resize the images."
+                )
+        for i, width in enumerate(self.widths, start=1):
+            x = nn.relu(self.dense(width, x.shape[-1], dtype=self.dtype, name=f"linear{i}")(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return x
 
 
 class Head(nn.Module):
@@ -99,7 +177,7 @@ def make_head(num_classes: int, options: HeadOptions, dtype: DTypeLike) -> Stage
     hidden = fields.get("hidden", ())
     if not isinstance(hidden, tuple | list) or any(type(width) is not int or width < 1 for width in hidden):
         raise UserError(
-            f"head.hidden is {hidden!r}, but it lists the units of each hidden layer, 1 or more: (128,) say."
+            f"head.hidden is {hidden!r}, but it lists the units of each hidden layer, 1 or more, for example (128,)."
         )
     fields["hidden"] = tuple(hidden)  # modules are hashable, lists are not
     for name in ("dropout", "input_dropout"):

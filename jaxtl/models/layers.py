@@ -1,19 +1,15 @@
-"""Layers that the families share: PyTorch's initialisers, convolutions, batch norm and pooling."""
+"""Layers that the families share: batch norm, convolutions and pools as PyTorch defines and initialises them."""
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax import lax
 from jax.typing import DTypeLike
 
-from jaxtl.models.batch_norm import BatchNorm
-from jaxtl.models.convolution import convolve
-from jaxtl.models.matmul import dense_dot
-from jaxtl.models.max_pool import max_pool_2x2
+from jaxtl.errors import UserError
 
 Initializer = Callable[..., jax.Array]
 
@@ -37,50 +33,60 @@ def torch_bias_init(fan_in: int) -> Initializer:
     return init
 
 
-def convolve_and_pool(*arguments: Any, **options: Any) -> jax.Array:
-    """``convolve`` and a 2x2 max-pool, to be injected where ``convolve`` is: the bias is then added to fewer pixels.
+class BatchNorm(nn.Module):
+    """Batch norm over all axes but the last, with PyTorch's running statistics.
 
-    Where convolution, bias and pool are operations of their own, as on a CPU, the values are those of the usual order
-    to the last bit: rounding keeps order, so that ``max(x) + b`` is ``max(x + b)``, and a ReLU may follow the pool for
-    the same reason. Only of pixels that the bias makes equal by rounding another one may take the gradient.
+    It differs from ``nn.BatchNorm`` in two points. The running variance takes the variance of the batch without bias,
+    n / (n - 1) times the one that normalises the batch. This matters where n = B * H * W is small: the last stage of a
+    ResNet at 32 pixels has n = B. And the variance is the mean square of deviations, where Flax takes
+    E[x^2] - E[x]^2 by default, which loses the digits that a large mean takes up.
+
+    Ioffe & Szegedy 2015, https://arxiv.org/abs/1502.03167; ``torch.nn.BatchNorm2d``.
+
+    Attributes:
+      use_running_average: normalise by the running statistics and leave them as they are (inference).
+      momentum: share of the running statistics that a step keeps, PyTorch's 0.1 seen from the other side.
+      epsilon: added to the variance.
+      dtype: of the output; parameters and statistics are float32.
     """
-    return max_pool_2x2(convolve(*arguments, **options))
 
+    use_running_average: bool
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    dtype: DTypeLike = jnp.float32
 
-def conv3x3(
-    features: int, in_features: int, *, dtype: DTypeLike, pool: bool = False, name: str | None = None
-) -> nn.Conv:
-    """A 3x3 convolution, stride 1, padding 1, with bias, initialised as PyTorch does.
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``[..., C]``, float, to the same shape.
 
-    A 2x2 max-pool comes before the bias if ``pool`` says so.
-
-    Padding is given in pixels and not as ``"SAME"``, which differs from PyTorch at even sizes and strides.
-    """
-    return nn.Conv(
-        features,
-        (3, 3),
-        padding=((1, 1), (1, 1)),
-        dtype=dtype,
-        kernel_init=torch_kernel_init,
-        bias_init=torch_bias_init(9 * in_features),
-        conv_general_dilated=convolve_and_pool if pool else convolve,
-        name=name,
-    )
-
-
-def linear(
-    features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
-) -> nn.Dense:
-    """A dense layer, initialised as PyTorch does."""
-    return nn.Dense(
-        features,
-        use_bias=use_bias,
-        dtype=dtype,
-        kernel_init=torch_kernel_init,
-        bias_init=torch_bias_init(in_features),
-        dot_general=dense_dot,
-        name=name,
-    )
+        Raises:
+          UserError: in training, for a single value a channel, which has no variance.
+        """
+        C = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (C,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (C,), jnp.float32)
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (C,), jnp.float32)
+        running_var = self.variable("batch_stats", "var", jnp.ones, (C,), jnp.float32)
+        x = jnp.asarray(x, jnp.promote_types(x.dtype, jnp.float32))
+        if self.use_running_average or self.is_initializing():
+            factor = lax.rsqrt(running_var.value + self.epsilon) * scale
+            return ((x - running_mean.value) * factor + bias).astype(self.dtype)
+        n, axes = x.size // C, range(x.ndim - 1)
+        if n == 1:
+            raise UserError(
+                f"Batch norm {'/'.join(self.path)} sees one value a channel in training, maps of 1 x 1 pixel and a "
+                "batch of 1, which has no variance; take a larger batch or larger images, or leave the stage frozen."
+            )
+        mean = x.mean(axes)
+        # The variance is mean((x - c)^2) - (mean - c)^2 for any constant c. With the mean as c, the second term is 0
+        # and has the derivatives of the mean. The gradient then takes two sums over the batch, as if derived by hand.
+        constant = lax.stop_gradient(mean)
+        deviation, zero = x - constant, mean - constant
+        var = jnp.square(deviation).mean(axes) - jnp.square(zero)
+        running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+        running_var.value = self.momentum * running_var.value + (1 - self.momentum) * (n / (n - 1) * var)
+        factor = lax.rsqrt(var + self.epsilon) * scale
+        return (deviation * factor + (bias - zero * factor)).astype(self.dtype)
 
 
 def conv(
@@ -89,16 +95,23 @@ def conv(
     stride: int = 1,
     *,
     kernel_init: Initializer,
-    dtype: DTypeLike,
+    bias_init: Initializer = nn.initializers.zeros,
     use_bias: bool = False,
-    pool: bool = False,
+    dtype: DTypeLike,
     name: str | None = None,
 ) -> nn.Conv:
-    """A square convolution of odd size that keeps ``ceil(H / stride)`` rows, padded by ``size // 2`` as in PyTorch.
-
-    A 2x2 max-pool comes before the bias if ``pool`` says so.
+    """A square convolution, padded by ``size // 2`` as in PyTorch: ``[B, H, W, C]`` to ``[B, h, w, features]``.
 
     Padding is given in pixels and not as ``"SAME"``: at even sizes and stride 2 that pads the other side.
+
+    Args:
+      features: output channels.
+      size: height and width of the kernel, odd.
+      stride: rows and columns from one output pixel to the next: ``h = ceil(H / stride)``.
+      kernel_init, bias_init: initialisers.
+      use_bias: the convolution has a bias.
+      dtype: dtype of the computation; parameters are float32.
+      name: among the parameters of the module that makes it.
     """
     border = (size // 2, size // 2)
     return nn.Conv(
@@ -109,98 +122,79 @@ def conv(
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=kernel_init,
-        conv_general_dilated=convolve_and_pool if pool else convolve,
+        bias_init=bias_init,
         name=name,
     )
 
 
-def conv_norm(
-    x: jax.Array,
-    features: int,
-    size: int,
-    stride: int = 1,
-    *,
-    names: tuple[str, str],
-    kernel_init: Initializer,
-    use_bias: bool = False,
-    train: bool,
-    folded: bool,
-    pool: bool = False,
-    dtype: DTypeLike,
-) -> jax.Array:
-    """A convolution and the batch norm that follows it, made in the scope of the calling module.
+def linear(
+    features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
+) -> nn.Dense:
+    """A dense layer, initialised as PyTorch does."""
+    bias_init = torch_bias_init(in_features)
+    return nn.Dense(features, use_bias, dtype, kernel_init=torch_kernel_init, bias_init=bias_init, name=name)
 
-    Args:
-      x: ``[B, H, W, C]``.
-      features: output channels.
-      size: height and width of the kernel, odd.
-      stride: rows and columns from one output pixel to the next.
-      names: names of the convolution and of the norm among the caller's parameters.
-      kernel_init: initialiser of the kernel.
-      use_bias: the convolution has a bias of its own, as VGG's do.
-      train: use and update the batch's statistics.
-      folded: leave the norm away and give the convolution a bias to hold it; see ``jaxtl.models.fold``.
-      pool: a 2x2 max-pool follows.
-      dtype: dtype of the computation.
 
-    Returns:
-      ``[B, ceil(H / stride), ceil(W / stride), features]``, or half as many rows and columns.
+class ConvModule(nn.Module, kw_only=True):
+    """Base of the modules that convolve and normalise.
+
+    Attributes:
+      dtype: dtype of the computation; parameters are float32.
+      folded: norms that can be folded into the convolutions before them are left away, see ``jaxtl.models.fold``.
     """
-    name, norm_name = names
-    bias, first = use_bias or folded, pool and folded  # a norm may turn the order round
-    x = conv(features, size, stride, kernel_init=kernel_init, dtype=dtype, use_bias=bias, pool=first, name=name)(x)
-    if not folded:
-        x = BatchNorm(use_running_average=not train, dtype=dtype, name=norm_name)(x)
-    return max_pool_2x2(x) if pool and not first else x
+
+    dtype: DTypeLike = jnp.float32
+    folded: bool = False
+
+    def normalise(self, x: jax.Array, name: str, train: bool) -> jax.Array:
+        """Batch norm of this name, which uses and updates the statistics of the batch in training."""
+        return BatchNorm(use_running_average=not train, dtype=self.dtype, name=name)(x)
+
+    def conv_norm(
+        self,
+        x: jax.Array,
+        features: int,
+        size: int,
+        stride: int = 1,
+        *,
+        names: tuple[str, str] = ("conv", "norm"),
+        kernel_init: Initializer,
+        use_bias: bool = False,
+        train: bool,
+    ) -> jax.Array:
+        """A convolution of ``x`` and the batch norm that follows it: ``[B, H, W, C]`` to ``[B, h, w, features]``.
+
+        The arguments are those of ``conv`` and ``normalise``. A folded convolution has a bias in any case.
+        """
+        bias = use_bias or self.folded
+        x = conv(features, size, stride, kernel_init=kernel_init, use_bias=bias, dtype=self.dtype, name=names[0])(x)
+        return x if self.folded else self.normalise(x, names[1], train)
 
 
-def avg_pool_2x2(images: jax.Array) -> jax.Array:
-    """Mean over 2x2 windows with stride 2, an odd last row or column dropped: ``[B, H // 2, W // 2, C]``."""
-    return _windows(images).mean((2, 4))
+class Stem(ConvModule):
+    """The first stage of a ResNet or DenseNet: convolution, batch norm, ReLU and a 3x3 max-pool of stride 2.
+
+    Attributes:
+      width: output channels.
+      size: height and width of the kernel.
+      stride: of the convolution.
+      kernel_init: initialiser of the kernel.
+      pool: close with the max-pool.
+    """
+
+    width: int
+    size: int
+    stride: int
+    kernel_init: Initializer
+    pool: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, ceil(H / s), ceil(W / s), width]``, s = stride, twice that with the pool."""
+        x = nn.relu(self.conv_norm(x, self.width, self.size, self.stride, kernel_init=self.kernel_init, train=train))
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1))) if self.pool else x
 
 
 def global_avg_pool(maps: jax.Array) -> jax.Array:
     """Mean over all pixels: ``[B, H, W, C]`` to ``[B, C]``."""
     return maps.mean((1, 2))
-
-
-def adaptive_avg_pool(maps: jax.Array, size: int) -> jax.Array:
-    """Mean over ``size x size`` bins that cover maps of any size, as ``torch.nn.AdaptiveAvgPool2d``.
-
-    Bin i of H rows runs from floor(i * H / size) to ceil((i + 1) * H / size): bins overlap where ``size`` does not
-    divide H, and repeat pixels where H is smaller.
-
-    Args:
-      maps: ``[B, H, W, C]``, H and W at least 1.
-      size: bins a side.
-
-    Returns:
-      ``[B, size, size, C]``, same dtype.
-    """
-    H, W = maps.shape[1:3]
-    if H == W == size:
-        return maps
-    rows, columns = (jnp.asarray(_bins(length, size), maps.dtype) for length in (H, W))
-    # A weighted mean must not be rounded to fewer bits than the maps have, as accelerators do by default.
-    return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision=jax.lax.Precision.HIGHEST)
-
-
-def _bins(length: int, size: int) -> np.ndarray:
-    """The matrix ``[size, length]`` whose row i averages over bin i."""
-    matrix = np.zeros((size, length))
-    for i in range(size):
-        start, stop = i * length // size, -(-(i + 1) * length // size)
-        matrix[i, start:stop] = 1 / (stop - start)
-    return matrix
-
-
-def _windows(images: jax.Array) -> jax.Array:
-    """``[B, H, W, C]`` as ``[B, H // 2, 2, W // 2, 2, C]``."""
-    B, H, W, C = images.shape
-    even = images[:, : H // 2 * 2, : W // 2 * 2]
-    return even.reshape(B, H // 2, 2, W // 2, 2, C)
-
-
-def flatten(maps: jax.Array) -> jax.Array:
-    """``[B, ...]`` as ``[B, F]``, channels fastest."""
-    return maps.reshape(maps.shape[0], -1)

@@ -11,18 +11,11 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
-from jaxtl.models import cifar_resnet, cnn, densenet, resnet, vgg, whitened_cnn
+from jaxtl.models import cnn, densenet, resnet, vgg
 from jaxtl.models.classifier import Classifier
 
 _FOR_224 = {**resnet.VARIANTS, **densenet.VARIANTS, **vgg.VARIANTS}
-_FOR_32: dict[str, Callable[..., Classifier]] = {
-    **cnn.VARIANTS,
-    **cifar_resnet.VARIANTS,
-    **resnet.CIFAR_VARIANTS,
-    **densenet.CIFAR_VARIANTS,
-    **vgg.CIFAR_VARIANTS,
-    **whitened_cnn.VARIANTS,
-}
+_FOR_32 = {**cnn.VARIANTS, **resnet.CIFAR_VARIANTS, **densenet.CIFAR_VARIANTS, **vgg.CIFAR_VARIANTS}
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
 
 
@@ -30,7 +23,7 @@ def list_models(pattern: str = "*") -> list[str]:
     """The names of all models that match a shell pattern, sorted.
 
     >>> list_models("*cnn")
-    ['bn_cnn', 'cnn', 'custom_cnn', 'whitened_cnn']
+    ['bn_cnn', 'cnn', 'custom_cnn']
     """
     return sorted(fnmatch.filter(MODELS, pattern))
 
@@ -42,7 +35,7 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
       name: one of ``list_models()``.
       num_classes: number of logits; 0 leaves the head away.
       dtype: dtype of the computation; parameters are float32 in any case.
-      **options: keyword arguments of the family's function, ``dropout=0.3`` say.
+      **options: keyword arguments of the family's function, for example ``dropout=0.3``.
 
     Raises:
       UserError: for a name or an option that does not exist; it names the nearest.
@@ -54,7 +47,7 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
     if not _is_whole(num_classes) or num_classes < 0:
         raise UserError(f"num_classes is {num_classes!r}, but a model has 1 class or more, or 0 for features alone.")
     if not _is_float(dtype):
-        raise UserError(f"dtype is {dtype!r}, but networks compute in floating point: jnp.float32 or jnp.bfloat16 say.")
+        raise UserError(f"dtype is {dtype!r}, but networks compute in floating point: jnp.float32, for example.")
     there = model_options(name)
     for option in options:
         if option not in there:

@@ -1,4 +1,4 @@
-"""ResNet, as torchvision builds it.
+"""ResNet, as torchvision builds it, and the smaller ResNets of the paper for CIFAR-10.
 
 He et al. 2015, "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385. Like torchvision's,
 these are "V1.5": a bottleneck strides at its 3x3 convolution, where the paper strides at the first 1x1.
@@ -8,7 +8,7 @@ Names of parameters and statistics, and of torchvision's:
     stem/conv, stem/norm                            conv1, bn1
     stageN/blockK/convJ, stageN/blockK/normJ        layerN.{K-1}.convJ, layerN.{K-1}.bnJ
     stageN/blockK/shortcut_conv, .../shortcut_norm  layerN.{K-1}.downsample.0, layerN.{K-1}.downsample.1
-    head/linear                                     fc
+    head/linear                                     fc (weights of the CIFAR family: linear)
 """
 
 import functools
@@ -19,52 +19,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
+from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import conv_norm, global_avg_pool, he_fan_out_init
-from jaxtl.models.max_pool import max_pool_3x3
+from jaxtl.models.layers import ConvModule, Stem, global_avg_pool, he_fan_out_init
 
 Shortcut = Literal["projection", "pad"]
 
 
-class Stem(nn.Module):
-    """Convolution, batch norm, ReLU and, for large images, a max-pool.
-
-    Attributes:
-      width: output channels.
-      size: height and width of the kernel.
-      stride: of the convolution.
-      pool: close with a 3x3 max-pool of stride 2.
-      dtype: dtype of the computation; parameters are float32.
-      folded: the norm is folded into the convolution, see ``jaxtl.models.fold``.
-    """
-
-    width: int
-    size: int
-    stride: int
-    pool: bool = True
-    dtype: DTypeLike = jnp.float32
-    folded: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, ceil(H / s), ceil(W / s), width]``, s = stride, twice that with the pool."""
-        x = conv_norm(
-            x,
-            self.width,
-            self.size,
-            self.stride,
-            names=("conv", "norm"),
-            kernel_init=he_fan_out_init,
-            train=train,
-            folded=self.folded,
-            dtype=self.dtype,
-        )
-        x = nn.relu(x)
-        return max_pool_3x3(x) if self.pool else x
-
-
-class Block(nn.Module):
+class Block(ConvModule):
     """A residual block: ``relu(x + f(x))``, f a chain of convolutions with batch norm.
 
     Attributes:
@@ -73,16 +36,12 @@ class Block(nn.Module):
       bottleneck: f is 1x1, 3x3 and 1x1 to ``4 * width`` channels; else it is two 3x3.
       shortcut: how x meets an f of other shape: through a 1x1 convolution with batch norm (the paper's option B), or
         subsampled and with channels of zeros on both sides (option A, without parameters).
-      dtype: dtype of the computation; parameters are float32.
-      folded: the norms are folded into the convolutions, see ``jaxtl.models.fold``.
     """
 
     width: int
     stride: int = 1
     bottleneck: bool = False
     shortcut: Shortcut = "projection"
-    dtype: DTypeLike = jnp.float32
-    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -92,9 +51,7 @@ class Block(nn.Module):
             chain = [(self.width, 1, 1), (self.width, 3, self.stride), (4 * self.width, 1, 1)]
         else:
             chain = [(self.width, 3, self.stride), (self.width, 3, 1)]
-        norm_after = functools.partial(
-            conv_norm, kernel_init=he_fan_out_init, train=train, folded=self.folded, dtype=self.dtype
-        )
+        norm_after = functools.partial(self.conv_norm, kernel_init=he_fan_out_init, train=train)
         y = x
         for i, (features, size, stride) in enumerate(chain, start=1):
             y = nn.relu(y) if i > 1 else y
@@ -109,12 +66,12 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
-class Stage(nn.Module):
+class Stage(ConvModule):
     """Blocks ``block1``, ``block2``, ... of one width; the first one strides.
 
     Attributes:
       depth: number of blocks.
-      width, stride, bottleneck, shortcut, dtype, folded: the blocks', see ``Block``.
+      width, stride, bottleneck, shortcut: the blocks', see ``Block``.
     """
 
     depth: int
@@ -122,17 +79,14 @@ class Stage(nn.Module):
     stride: int
     bottleneck: bool = False
     shortcut: Shortcut = "projection"
-    dtype: DTypeLike = jnp.float32
-    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """As ``Block``, once with the stride."""
         for i in range(1, self.depth + 1):
             stride = self.stride if i == 1 else 1
-            x = Block(self.width, stride, self.bottleneck, self.shortcut, self.dtype, self.folded, name=f"block{i}")(
-                x, train
-            )
+            block = functools.partial(Block, self.width, stride, self.bottleneck, self.shortcut, name=f"block{i}")
+            x = block(dtype=self.dtype, folded=self.folded)(x, train)
         return x
 
 
@@ -149,8 +103,7 @@ def resnet(
     """A network of the family; it takes images of any size.
 
     Args:
-      num_classes: number of logits; 0 leaves the head away.
-      dtype: dtype of the computation.
+      num_classes, dtype: see ``jaxtl.models.build_model``.
       depths: blocks of each stage.
       bottleneck: blocks of three convolutions, with four times as many channels at the end; else of two.
       width: channels of the stem and of the first stage; each stage doubles them.
@@ -161,9 +114,42 @@ def resnet(
       UserError: for a mistake in the head's fields.
     """
     size, stride = (3, 1) if small_images else (7, 2)
-    stages: list[tuple[str, StageFactory]] = [("stem", functools.partial(Stem, width, size, stride, dtype=dtype))]
+    stem = functools.partial(Stem, width, size, stride, he_fan_out_init, dtype=dtype)
+    stages: list[tuple[str, StageFactory]] = [("stem", stem)]
     for i, depth in enumerate(depths):
         stage = functools.partial(Stage, depth, width * 2**i, stride=min(i + 1, 2), bottleneck=bottleneck, dtype=dtype)
+        stages.append((f"stage{i + 1}", stage))
+    return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
+
+
+def cifar_resnet(
+    num_classes: int,
+    dtype: DTypeLike = jnp.float32,
+    *,
+    depth: int,
+    width: int = 16,
+    head: HeadOptions = "linear",
+) -> Classifier:
+    """A ResNet of section 4.2 of the paper: three stages of n blocks, shortcuts without parameters, no max-pool.
+
+    Args:
+      num_classes, dtype: see ``jaxtl.models.build_model``.
+      depth: layers with weights, 6n + 2.
+      width: channels of the stem and of the first stage; each stage doubles them.
+      head: see ``jaxtl.models.heads.make_head``.
+
+    Raises:
+      UserError: for a depth that is not 6n + 2, or a mistake in the head's fields.
+    """
+    blocks, rest = divmod(depth - 2, 6)
+    if blocks < 1 or rest:
+        raise UserError(
+            f"depth is {depth}, but these networks have 6n + 2 layers, for example 8, 14, 20, 32, 44, 56 or 110."
+        )
+    stem = functools.partial(Stem, width, 3, 1, he_fan_out_init, pool=False, dtype=dtype)
+    stages: list[tuple[str, StageFactory]] = [("stem", stem)]
+    for i in range(3):
+        stage = functools.partial(Stage, blocks, width * 2**i, stride=min(i + 1, 2), shortcut="pad", dtype=dtype)
         stages.append((f"stage{i + 1}", stage))
     return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
 
@@ -176,5 +162,9 @@ VARIANTS = {
     "resnet152": functools.partial(resnet, depths=(3, 8, 36, 3), bottleneck=True),
 }
 
-# For 32-pixel images, as in https://github.com/huyvnphan/PyTorch_CIFAR10.
-CIFAR_VARIANTS = {f"{name}_cifar": functools.partial(build, small_images=True) for name, build in VARIANTS.items()}
+# For 32-pixel images: torchvision's with a small stem, as in https://github.com/huyvnphan/PyTorch_CIFAR10, and the
+# paper's for CIFAR-10.
+CIFAR_VARIANTS = {
+    **{f"{name}_cifar": functools.partial(build, small_images=True) for name, build in VARIANTS.items()},
+    **{f"cifar_resnet{depth}": functools.partial(cifar_resnet, depth=depth) for depth in (20, 32, 44, 56, 110)},
+}

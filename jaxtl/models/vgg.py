@@ -23,73 +23,41 @@ from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
-from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import adaptive_avg_pool, conv_norm, flatten, he_fan_out_init
-from jaxtl.models.matmul import dense_dot
+from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
+from jaxtl.models.layers import ConvModule, conv, he_fan_out_init
 
 
-class Stage(nn.Module):
+class Stage(ConvModule):
     """3x3 convolutions of one width, each with ReLU, closed by a 2x2 max-pool.
 
     Attributes:
       depth: number of convolutions, ``conv1``, ``conv2``, ...
       width: their channels.
       batch_norm: batch norm between convolution and ReLU.
-      dtype: dtype of the computation; parameters are float32.
-      folded: the norms are folded into the convolutions, see ``jaxtl.models.fold``.
     """
 
     depth: int
     width: int
     batch_norm: bool = False
-    dtype: DTypeLike = jnp.float32
-    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, width]``."""
+        width, init = self.width, he_fan_out_init
         for i in range(1, self.depth + 1):
-            x = conv_norm(
-                x,
-                self.width,
-                3,
-                names=(f"conv{i}", f"norm{i}"),
-                kernel_init=he_fan_out_init,
-                use_bias=True,
-                train=train,
-                folded=self.folded or not self.batch_norm,  # either way the convolution stands alone
-                pool=i == self.depth,
-                dtype=self.dtype,
-            )
-            x = nn.relu(x)  # after the pool too: the same, on fewer pixels
-        return x
+            if self.batch_norm:
+                names = f"conv{i}", f"norm{i}"
+                x = self.conv_norm(x, width, 3, names=names, kernel_init=init, use_bias=True, train=train)
+            else:
+                x = conv(width, 3, kernel_init=init, use_bias=True, dtype=self.dtype, name=f"conv{i}")(x)
+            x = nn.relu(x)
+        return nn.max_pool(x, (2, 2), (2, 2))
 
 
-class Hidden(nn.Module):
-    """The last maps pooled to a fixed size, then dense layers, each with ReLU and dropout.
-
-    Attributes:
-      bins: rows and columns that the maps are pooled to.
-      widths: units of each layer.
-      dropout: rate of the dropout after each layer.
-      dtype: dtype of the computation; parameters are float32.
-    """
-
-    bins: int
-    widths: tuple[int, ...]
-    dropout: float
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, widths[-1]]``."""
-        x = flatten(adaptive_avg_pool(x, self.bins))
-        for i, width in enumerate(self.widths, start=1):
-            # torchvision's initialiser of the dense layers: N(0, 0.01), biases zero.
-            init = nn.initializers.normal(0.01)
-            layer = nn.Dense(width, dtype=self.dtype, kernel_init=init, dot_general=dense_dot, name=f"linear{i}")
-            x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(layer(x)))
-        return x
+def _linear(features: int, in_features: int, *, dtype: DTypeLike, name: str) -> nn.Dense:
+    """A dense layer with torchvision's initialisers for VGG: N(0, 0.01), biases zero."""
+    del in_features
+    return nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.normal(0.01), name=name)
 
 
 def vgg(
@@ -107,8 +75,7 @@ def vgg(
     """A network of the family.
 
     Args:
-      num_classes: number of logits; 0 leaves the head away.
-      dtype: dtype of the computation.
+      num_classes, dtype: see ``jaxtl.models.build_model``.
       depths: convolutions of each stage.
       batch_norm: batch norm after each convolution.
       width: channels of the first stage; each stage doubles them, up to 8 times.
@@ -127,20 +94,16 @@ def vgg(
         raise UserError(f"bins={bins} and hidden={hidden} must be 1 or more; hidden=() leaves the dense layers away.")
     stages: list[tuple[str, StageFactory]] = []
     for i, depth in enumerate(depths):
-        stage = functools.partial(Stage, depth, width * 2 ** min(i, 3), batch_norm, dtype)
+        stage = functools.partial(Stage, depth, width * 2 ** min(i, 3), batch_norm, dtype=dtype)
         stages.append(("stem" if i == 0 else f"stage{i}", stage))
     if hidden:
-        stages.append(("hidden", functools.partial(Hidden, bins, tuple(hidden), dropout, dtype)))
+        stages.append(("hidden", functools.partial(Hidden, hidden, dropout, bins, _linear, dtype)))
     return Classifier(
         tuple(stages),
-        pool=flatten if hidden else functools.partial(_pooled, bins=bins),
+        pool=functools.partial(flatten, grid=0 if hidden else bins),
         head_factory=make_head(num_classes, head, dtype),
         least_size=2 ** len(depths),  # each stage halves the maps, and the last one must still have a window to pool
     )
-
-
-def _pooled(maps: jax.Array, bins: int) -> jax.Array:
-    return flatten(adaptive_avg_pool(maps, bins))
 
 
 _PLAIN = {

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.data.stored import StoredImages
-from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import plots
 from jaxtl.report.comparison import Comparison, by_labels
 from jaxtl.report.pictures import STRIP, Card, class_by_class, heated, largest, samples_of_classes
 from jaxtl.report.text import percent
+from jaxtl.train.class_maps import ClassMaps
 
 # A figure with one of these captions stands in its section of the page; any other gets a section of its own.
 COMPARISON, COMPARISON_CURVES, LABELS = "Comparison", "Comparison of curves", "Comparison by labels"

@@ -215,7 +215,6 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
         config = with_defaults(plain(content["config"]))
         settings, data = config["model"], config["data"]
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
-        model = model.clone(test_views=settings["test_views"])
         preprocess = preprocessing(data)
         described = content.get("data") or {"image_shape": data_info(data).image_shape}  # older runs: data by name
         height, width, channels = described["image_shape"]

@@ -11,6 +11,7 @@ from jaxtl.config.flags import call_in_file, parse_config, split_recipe
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.runtime.command import at_least_one, exit_status
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 
 if importlib.util.find_spec("optuna"):
     from jaxtl.search.check import space_faults
@@ -115,6 +116,7 @@ def _seed(text: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
+    use_fast_cpu_lowerings()
     return exit_status(lambda: _search(sys.argv[1:] if argv is None else argv), resumes=True)
 
 

@@ -1,19 +1,36 @@
-"""Class-activation maps of a few images of a data set, by the run's preprocessing."""
+"""Where in an image a class's score comes from: class-activation maps by gradients (Grad-CAM).
 
-import functools
+Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
+https://arxiv.org/abs/1610.02391. Where global average pooling and one linear layer follow the maps it is, up to scale,
+CAM (Zhou et al. 2016, https://arxiv.org/abs/1512.04150).
+"""
+
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.data.augment import Transform
+from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
-from jaxtl.models.grad_cam import ClassMaps, grad_cam, last_spatial_stage
-from jaxtl.runtime.compiler_options import compiler_options
 
 LEAST = 4  # pixels a side that maps have: of fewer an earlier stage is taken
+
+
+class ClassMaps(NamedTuple):
+    """Maps of one batch of images.
+
+    Attributes:
+      stage: the stage whose maps they weigh.
+      predicted: float32 ``[B, h, w]`` in [0, 1], for the class that each image was taken for.
+      true: likewise, for its true class.
+    """
+
+    stage: str
+    predicted: Any
+    true: Any
 
 
 def class_maps(
@@ -43,9 +60,88 @@ def class_maps(
     if stage is None:
         return None
 
-    @functools.partial(jax.jit, compiler_options=compiler_options())
+    @jax.jit
     def explain(variables: Mapping[str, Any], images: jax.Array, classes: jax.Array) -> jax.Array:
         return grad_cam(model, variables, preprocess(key, images), classes, stage=stage)
 
     maps = (explain(variables, images, jnp.asarray(classes, jnp.int32)) for classes in (predicted, labels))
     return ClassMaps(stage, *(np.asarray(heat) for heat in maps))
+
+
+def grad_cam(
+    model: Classifier,
+    variables: Mapping[str, Any],
+    images: jax.Array,
+    classes: jax.Array,
+    *,
+    stage: str | None = None,
+) -> jax.Array:
+    """How much each place of an image speaks for a class; a pure function, to be jitted with ``stage`` static.
+
+    Each channel of the stage's maps is weighed by the mean gradient of the class's logit with respect to it; the sum
+    over channels is kept where it is positive, and divided by its maximum, image by image. A head that ends in an
+    activation, for example a sigmoid, is differentiated with it.
+
+    Args:
+      model: a classifier with a head; it runs in inference mode.
+      variables: of the model.
+      images: ``[B, H, W, C]``, float, normalised.
+      classes: int32 ``[B]``, the class to explain in each image.
+      stage: whose maps to weigh; by default the last one that has any of more than one pixel (``last_spatial_stage``).
+
+    Returns:
+      float32 ``[B, h, w]``, of the size of the stage's maps, in [0, 1]: the largest value of each image is 1, or 0
+      where nothing speaks for the class.
+
+    Raises:
+      UserError: no stage of the network has maps of more than one pixel for such images, or the one named has not.
+    """
+    spatial = spatial_stages(model, variables, images.shape)
+    if stage is None and not spatial:
+        raise UserError("The network keeps no maps of more than one pixel for these images: there is no place to show.")
+    stage = stage or spatial[-1]
+    if stage not in spatial:
+        raise UserError(
+            f"Stage {stage!r} has no maps of more than one pixel for these images; choose of: "
+            f"{', '.join(spatial) or 'none'}."
+        )
+    stages: Any = model.apply(variables, images, train=False, method="stages")
+    maps = stages[stage]
+
+    def score(maps: jax.Array) -> jax.Array:
+        logits = jnp.asarray(model.apply(variables, maps, stage, train=False, method="from_stage"))
+        return jnp.take_along_axis(logits, classes[:, None], axis=1).sum()  # images do not touch each other's gradient
+
+    weights = jax.grad(score)(maps).astype(jnp.float32).mean((1, 2))
+    heat = jax.nn.relu(jnp.einsum("bhwc,bc->bhw", maps.astype(jnp.float32), weights))
+    peak = heat.max((1, 2), keepdims=True)
+    return heat / jnp.where(peak > 0, peak, 1)
+
+
+def last_spatial_stage(
+    model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...], least: int = 1
+) -> str | None:
+    """The last stage whose maps have more than one pixel for images of a shape, ``None`` if there is none.
+
+    With ``least`` both sides have at least so many pixels: maps of 2 x 2 pixels show hardly any place.
+
+    A logistic regression has no stage at all; a ResNet that halves 32 pixels five times ends in maps of one pixel, and
+    the stage before it is the last that knows of places.
+    """
+    spatial = spatial_stages(model, variables, shape, least)
+    return spatial[-1] if spatial else None
+
+
+def spatial_stages(
+    model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...], least: int = 1
+) -> tuple[str, ...]:
+    """The stages with maps ``[B, h, w, C]``, h * w > 1 and h, w >= ``least``, for images of this shape, in order."""
+
+    def run(variables: Mapping[str, Any], images: jax.Array) -> Any:
+        return model.apply(variables, images, train=False, method="stages")
+
+    found = jax.eval_shape(run, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
+    shapes = {name: maps.shape for name, maps in found.items()}  # sorted by name, as jax leaves any dictionary
+    in_order = [name for name in model.stage_names if name in shapes]
+    sides = {name: shapes[name][1:3] for name in in_order if len(shapes[name]) == 4}
+    return tuple(name for name, (height, width) in sides.items() if height * width > 1 and min(height, width) >= least)

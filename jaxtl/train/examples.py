@@ -55,8 +55,6 @@ def batches(
     key: tuple[int, ...] | None,
     mesh: Mesh,
     first: int = 0,
-    *,
-    mirrored: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """What the steps of an epoch are given, one after another.
 
@@ -66,12 +64,11 @@ def batches(
       key: seed of the shuffle, see ``epoch_order``; ``None`` keeps the order.
       mesh: the devices.
       first: the step to begin with, in an epoch that was broken off.
-      mirrored: see ``epoch_order``.
 
     Yields:
       ``(inputs, labels, order, row)``; the shapes are the same at every step.
     """
-    order = epoch_order(examples.total, batch_size, key, views=examples.views, mirrored=mirrored)
+    order = epoch_order(examples.total, batch_size, key, views=examples.views)
     rows = range(first, len(order.indices))
     if isinstance(examples.inputs, jax.Array):
         on_device, labels = put_order(order, mesh), jnp.asarray(examples.labels)
@@ -86,7 +83,7 @@ def batches(
         if row == first:
             wait_for_all()  # the readers of one may start long after those of another
         batch = put_rows((gathered, all_labels[order.indices[row, own]]), batch_size, mesh)
-        this = Order(in_turn, order.mask[row][None], None if order.mirrored is None else order.mirrored[row][None])
+        this = Order(in_turn, order.mask[row][None])
         ahead.append((*batch, put_order(this, mesh), 0))
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes
             yield ahead.pop(0)

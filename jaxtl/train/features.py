@@ -18,7 +18,6 @@ from jaxtl.data.augment import Border, Transform, compose, random_augmentation
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import HEAD, Classifier
-from jaxtl.runtime.compiler_options import compiler_options
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.runtime.memory import fits, largest_batch
 from jaxtl.runtime.mesh import put, replicated, split
@@ -180,7 +179,7 @@ class FeatureCache:
             def arguments(size: int) -> tuple[Any, ...]:
                 return variables, jax.ShapeDtypeStruct((size, *shape), jnp.uint8, sharding=split(self._mesh)), key
 
-            step = jax.jit(backbone, out_shardings=replicated(self._mesh), compiler_options=compiler_options())
+            step = jax.jit(backbone, out_shardings=replicated(self._mesh))
             count = 0 if views or isinstance(images.inputs, StoredImages) else images.total
             self._programs[name] = largest_batch(step, arguments, self._batch_size, count, self._mesh)
             wait_for_all()

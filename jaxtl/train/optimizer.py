@@ -1,7 +1,6 @@
 """From the recipe of a phase to an optax chain."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +41,10 @@ def make_schedule(phase: Phase, steps_per_epoch: int) -> optax.Schedule:
         raise UserError(f"There is no schedule {phase.schedule!r}; there are: {', '.join(SCHEDULES)}.")
     if not warmup:
         return main
-    return optax.join_schedules([optax.linear_schedule(phase.warmup_factor * rate, rate, warmup), main], [warmup])
+    return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), main], [warmup])
 
 
-def make_optimizer(phase: Phase, schedule: optax.Schedule, total_steps: int = 0) -> optax.GradientTransformation:
+def make_optimizer(phase: Phase, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The optimiser of a phase: adam, adamax (Kingma & Ba 2015), adamw (Loshchilov & Hutter 2019) or sgd.
 
     Betas and epsilon are PyTorch's defaults (0.9, 0.999, 1e-8). Clipping comes first, as there. Weight decay is
@@ -56,7 +55,6 @@ def make_optimizer(phase: Phase, schedule: optax.Schedule, total_steps: int = 0)
     Args:
       phase: the recipe.
       schedule: learning rate by step; it takes the place of the recipe's own.
-      total_steps: steps in all, which ``lookahead`` needs: at least as many as its own.
 
     Raises:
       UserError: for an unknown optimizer.
@@ -78,15 +76,6 @@ def make_optimizer(phase: Phase, schedule: optax.Schedule, total_steps: int = 0)
     parts.append(optimizers[phase.optimizer]())
     if phase.multipliers:
         parts.append(_scale_stages(phase.multipliers))
-    if phase.bias_multiplier != 1:
-        parts.append(_scale_biases(phase.bias_multiplier))
-    if phase.lookahead:
-        if total_steps < phase.lookahead:
-            raise UserError(
-                f"lookahead={phase.lookahead} takes the mean of the weights every {phase.lookahead} steps, but there "
-                f"are {total_steps} steps in all, so that nothing would be learned; choose fewer."
-            )
-        parts.append(_lookahead(phase.lookahead, total_steps))
     return optax.chain(*parts)
 
 
@@ -100,45 +89,6 @@ def _scale_stages(multipliers: Mapping[str, float]) -> optax.GradientTransformat
         }
 
     return optax.stateless(scale)
-
-
-def _scale_biases(factor: float) -> optax.GradientTransformation:
-    def scale(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
-        del params
-        return jax.tree.map(lambda leaf: leaf * factor if jnp.ndim(leaf) == 1 else leaf, updates)
-
-    return optax.stateless(scale)
-
-
-class _Slow(NamedTuple):
-    step: jax.Array
-    params: optax.Params
-
-
-def _lookahead(every: int, total: int) -> optax.GradientTransformation:
-    """Every so many steps the parameters become their slow mean, ``slow = decay * slow + (1 - decay) * parameters``.
-
-    Zhang et al. 2019, https://arxiv.org/abs/1907.08610, with the decay of cifar10-airbench, which rises as the cube of
-    the steps done to 0.95 ** 5 at the end: at first next to nothing is held back. Steps after the last full period are
-    dropped: the end is the slow mean.
-    """
-
-    def init(params: optax.Params) -> _Slow:
-        return _Slow(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params))
-
-    def update(updates: optax.Updates, state: _Slow, params: optax.Params | None) -> tuple[optax.Updates, _Slow]:
-        step = state.step + 1
-        full = step % every == 0
-        due = full | (step == total)
-        decay = jnp.where(full, 0.95**5 * (step / total) ** 3, 1.0)
-        moved = optax.apply_updates(params, updates)
-        slow = jax.tree.map(
-            lambda mean, new: jnp.where(due, decay * mean + (1 - decay) * new, mean), state.params, moved
-        )
-        back = jax.tree.map(lambda change, mean, old: jnp.where(due, mean - old, change), updates, slow, params)
-        return back, _Slow(step, slow)
-
-    return optax.GradientTransformation(init, update)
 
 
 def _kernels(params: optax.Params) -> optax.Params:

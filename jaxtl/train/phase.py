@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxtl.data.feed import alternate_mirrors
 from jaxtl.errors import UserError
 from jaxtl.runtime.interrupts import Interrupted
 from jaxtl.runtime.mesh import put, replicated
@@ -64,7 +63,6 @@ class PhaseTrainer:
             variables,
             phase,
             self.schedule,
-            total_steps=phase.epochs * self.steps_per_epoch,
             num_classes=task.train.num_classes,
             mesh=task.mesh,
         )
@@ -111,11 +109,8 @@ class PhaseTrainer:
         task, progress, observer = self.task, self.progress, self.session.observer
         done_epochs, number, images = len(progress.lines()), len(progress.history) + 1, len(task.train)
         row = progress.step - done_epochs * self.steps_per_epoch
-        mirrored = None
-        if self.phase.alternate_flip:
-            mirrored = alternate_mirrors(images, (task.seed, progress.phase, 0, 1), done_epochs)
         seeds = (task.seed, progress.phase, done_epochs)
-        feed = batches(self.inputs.examples, task.batch_size, seeds, task.mesh, row, mirrored=mirrored)
+        feed = batches(self.inputs.examples, task.batch_size, seeds, task.mesh, row)
         batch = next(feed, None)
         if batch is not None:
             self._compile(batch)

@@ -80,7 +80,6 @@ def range_test(
         {"batch_stats": {}, **variables},
         phase,
         lambda step: table[jnp.minimum(step, len(rates) - 1)],
-        total_steps=len(rates),
         num_classes=num_classes,
         mesh=task.mesh,
     )

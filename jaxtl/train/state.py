@@ -71,7 +71,6 @@ def start_phase(
     phase: Phase,
     schedule: optax.Schedule,
     *,
-    total_steps: int,
     num_classes: int,
     mesh: Mesh,
 ) -> PhaseStart:
@@ -82,11 +81,10 @@ def start_phase(
       variables: ``params`` and ``batch_stats``; the state holds copies, which a step may donate.
       phase: the recipe.
       schedule: learning rate by step.
-      total_steps: steps of the phase.
       num_classes: K, of the metrics.
       mesh: devices that hold the state.
     """
-    optimizer = make_optimizer(phase, schedule, total_steps)
+    optimizer = make_optimizer(phase, schedule)
     in_training = stages_in_training_mode(phase, model.stage_names, variables["batch_stats"])
     trained = trained_stages(phase, model.stage_names)
     moving, frozen = split_variables(variables, trained=trained, in_training=in_training)

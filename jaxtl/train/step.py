@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from jaxtl.data.augment import Transform, mirror
+from jaxtl.data.augment import Transform
 from jaxtl.data.feed import Order
 from jaxtl.models.classifier import Classifier
-from jaxtl.runtime.compiler_options import compiler_options
 from jaxtl.runtime.mesh import replicated
 from jaxtl.train.metrics import Metrics
 from jaxtl.train.state import TrainState
@@ -74,12 +73,10 @@ def make_train_step(
       mesh: devices to run on.
 
     The step takes the batch ``order[state.step % steps]`` of inputs that lie on the device, images as uint8
-    ``[N, H, W, C]`` or features ``[N, F]``, and mirrors the images that the order names. Gradients are taken for
-    ``state.trained`` alone; ``frozen`` holds the ``params`` and ``batch_stats`` that the step leaves as they are. All
-    it draws comes from ``key`` and ``state.step``, so that a step can be repeated bit by bit.
+    ``[N, H, W, C]`` or features ``[N, F]``. Gradients are taken for ``state.trained`` alone; ``frozen`` holds the
+    ``params`` and ``batch_stats`` that the step leaves as they are. All it draws comes from ``key`` and ``state.step``,
+    so that a step can be repeated bit by bit.
     """
-
-    one_view = model.clone(test_views="")  # also where no stage is in training mode
 
     def train_step(
         state: TrainState, frozen: Variables, inputs: jax.Array, labels: jax.Array, order: Order, key: jax.Array
@@ -88,11 +85,10 @@ def make_train_step(
         indices, mask = order.indices[row], order.mask[row]
         targets = labels[indices]
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        images = inputs[indices]
-        batch = transform(augment_key, images if order.mirrored is None else mirror(images, order.mirrored[row]))
+        batch = transform(augment_key, inputs[indices])
 
         def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, dict[str, Any]]]:
-            logits, updates = one_view.apply(
+            logits, updates = model.apply(
                 merge_variables({"params": trained, "batch_stats": state.batch_stats}, frozen),
                 batch,
                 train=train,
@@ -118,7 +114,7 @@ def make_train_step(
             metrics=state.metrics.merge(measured),
         )
 
-    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh), compiler_options=compiler_options())
+    return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
 
 
 def make_eval_step(
@@ -154,4 +150,4 @@ def make_eval_step(
         predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1), losses, rank)
         return metrics.merge(measured), predictions
 
-    return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh), compiler_options=compiler_options())
+    return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh))

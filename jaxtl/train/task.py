@@ -125,5 +125,4 @@ def feature_inputs(task: Task, phase: Phase, variables: Variables, features: Fea
 
 def augmentation(phase: Phase, preprocess: Transform) -> Transform:
     """Augmentation and preprocessing of the training images of a phase."""
-    flip = phase.flip and not phase.alternate_flip  # which the order says
-    return compose(random_augmentation(flip=flip, crop=phase.crop, border=phase.crop_border), preprocess)
+    return compose(random_augmentation(flip=phase.flip, crop=phase.crop, border=phase.crop_border), preprocess)

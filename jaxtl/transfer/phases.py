@@ -37,10 +37,8 @@ class Phase:
     multipliers: Mapping[str, float] = field(
         {}, "by stage, what its learning rate is multiplied by (Howard & Ruder 2018): multipliers.stem=0.1"
     )
-    bias_multiplier: float = field(1.0, "likewise for biases and scales of batch norm", within(0, open_low=True))
     schedule: str = field("constant", "course of the learning rate", one_of("constant", "step", "cosine", "linear"))
     warmup_epochs: float = field(0.0, "linear rise of the learning rate; may be a fraction", within(0))
-    warmup_factor: float = field(0.0, "share of the learning rate that the rise begins with", within(0, 1))
     step_epochs: int = field(5, "schedule 'step': epochs between steps", count(1))
     step_factor: float = field(0.1, "schedule 'step': factor at each step", within(0, 1, open_low=True))
     final_factor: float = field(0.0, "schedules 'cosine', 'linear': share of the rate at the end", within(0, 1))
@@ -49,7 +47,6 @@ class Phase:
     weight_decay: float = field(0.0, "decay of kernels: decoupled for adamw, else L2 added to the gradient", within(0))
     clip_norm: float = field(0.0, "largest global norm of the gradient", within(0))
     label_smoothing: float = field(0.0, "share of the target spread over all classes", within(0, 1, open_high=True))
-    lookahead: int = field(0, "steps between returns of the weights to their slow mean", count(0))
     batch_norm: str = field(
         "train",
         "trained stages are in training mode; 'frozen' puts those with batch norm in inference mode",
@@ -62,7 +59,6 @@ class Phase:
         one_of("frozen", "train"),
     )
     flip: bool = field(False, "mirror a random half of the images")
-    alternate_flip: bool = field(False, "with flip: mirror in turn one half of the images and the other")
     crop: int = field(0, "pixels of padding before a random crop back to size", count(0, 4096))
     crop_border: Border = field("black", "what a crop sees outside of the image", one_of(*BORDERS))
     cache_features: bool = field(True, "when the head alone trains: run the backbone once per image, keep its features")
@@ -175,16 +171,6 @@ def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
             faults.append(f"multipliers names {stage!r}, but the model's stages are: {', '.join(stage_names)}.")
         elif stage not in trained:
             faults.append(f"multipliers names {stage!r}, which the phase does not train; add it to train, or drop it.")
-    if phase.alternate_flip and (not phase.flip or phase.cached_views):
-        faults.append(
-            "alternate_flip says which images flip mirrors in an epoch, so that it needs flip=True, and images drawn "
-            "anew in every epoch: cached_views=0."
-        )
-    if phase.lookahead and phase.needs_validation:
-        faults.append(
-            f"lookahead is {phase.lookahead}, but an epoch may end with weights ahead of their mean, so that "
-            "validation would choose by chance; set keep='last' and patience=0, or lookahead=0."
-        )
     if phase.cached_views and not phase.augments:
         faults.append(
             f"cached_views is {phase.cached_views}, but without flip or crop every view is the same; "

@@ -12,6 +12,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import list_models
 from jaxtl.models.registry import known
 from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import user_path
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
@@ -162,6 +163,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return 0 if all went well, 1 if a check failed, 2 for a user error."""
     arguments = parser().parse_args(argv)
+    use_fast_cpu_lowerings()
     return exit_status(lambda: _run(arguments))
 
 

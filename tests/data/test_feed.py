@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxtl.data.feed import alternate_mirrors, epoch_order
+from jaxtl.data.feed import epoch_order
 
 
 @pytest.mark.parametrize("key", [None, (0, 1, 2)])
@@ -56,17 +56,3 @@ def test_views_are_drawn_anew_and_leave_the_order_of_images_alone():
     other = epoch_order(100, 8, (1, 0, 4), views=5)
     assert not np.array_equal(drawn, other.indices[other.mask] // 100)
     assert np.array_equal(many.indices, epoch_order(100, 8, (1, 0, 3), views=5).indices)
-
-
-def test_mirrors_alternate_between_two_halves():
-    first, second, third = (alternate_mirrors(1000, (3, 0), epoch) for epoch in range(3))
-    assert 0.45 < first.mean() < 0.55
-    assert np.array_equal(second, ~first)
-    assert np.array_equal(third, first)
-    assert not np.array_equal(first, alternate_mirrors(1000, (4, 0), 0))
-
-
-def test_an_order_names_the_images_to_mirror_wherever_they_come():
-    mirrored = alternate_mirrors(50, (0,), 0)
-    order = epoch_order(50, 8, (1,), mirrored=mirrored)
-    assert np.array_equal(order.mirrored, mirrored[order.indices])

@@ -6,7 +6,7 @@ import pytest
 
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
-from jaxtl.models.layers import flatten
+from jaxtl.models.heads import flatten
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 8, 8, 1)), jnp.float32)
 STAGES = ("stem", "stage1", "hidden", "head")

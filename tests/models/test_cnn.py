@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,8 +7,8 @@ import pytest
 from jaxtl.create import create_model
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
-from jaxtl.models.layers import conv3x3, linear
-from jaxtl.models.max_pool import max_pool_2x2
+from jaxtl.models.cnn import conv3x3
+from jaxtl.models.layers import linear
 
 
 def init_shapes(model, size=32, channels=3):
@@ -86,7 +87,7 @@ def test_the_forward_pass_is_the_one_written_out(norm, random_variables):
         x = conv3x3(width, before, dtype=jnp.float32).apply({"params": stem[f"conv{i}"]}, x)
         x = normed(x, f"norm{i}") if norm == "after_conv" else x
         x = np.maximum(x, 0)
-    x = max_pool_2x2(x)
+    x = nn.max_pool(x, (2, 2), (2, 2))
     x = normed(x, "norm") if norm == "after_pool" else x
     x = x.reshape(4, -1)
     x = np.maximum(linear(6, x.shape[-1], dtype=jnp.float32).apply({"params": params["hidden"]["linear1"]}, x), 0)

@@ -6,8 +6,7 @@ import pytest
 
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, fold_batch_norm
-from jaxtl.models.batch_norm import BatchNorm
-from jaxtl.models.layers import global_avg_pool
+from jaxtl.models.layers import BatchNorm, global_avg_pool
 
 # Per network: options that make it small, norms that go, norms that stay.
 NETS = {
@@ -18,7 +17,6 @@ NETS = {
     "vgg11_bn": ({"depths": (1, 2), "width": 8, "hidden": ()}, 3, 0),
     "cnn": ({"blocks": ((4, 5), (6,)), "norm": "after_conv"}, 3, 0),
     "bn_cnn": ({"blocks": ((4, 5), (6,))}, 0, 2),
-    "whitened_cnn": ({"widths": (8, 8)}, 2, 2),
 }
 
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxtl.models.layers import adaptive_avg_pool, avg_pool_2x2, conv, he_fan_in_init, he_fan_out_init
-from jaxtl.models.max_pool import max_pool_3x3
+from jaxtl.models.heads import adaptive_avg_pool
+from jaxtl.models.layers import conv, he_fan_in_init, he_fan_out_init
 
 
 def maps(*shape):
@@ -29,27 +29,6 @@ def test_adaptive_pool_averages_torchs_bins(size, bins):
 def test_adaptive_pool_repeats_a_single_pixel_exactly():
     x = maps(1, 1, 1, 4)
     np.testing.assert_array_equal(adaptive_avg_pool(jnp.asarray(x), 7), np.broadcast_to(x, (1, 7, 7, 4)))
-
-
-@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 6)])
-def test_max_pool_sees_one_pixel_of_border_and_never_takes_it(size):
-    x = maps(2, *size, 3) - 10  # a border of zeros would win
-    H, W = size
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
-    expected = np.stack(
-        [
-            np.stack([padded[:, i : i + 3, j : j + 3].max((1, 2)) for j in range(0, W, 2)], axis=1)
-            for i in range(0, H, 2)
-        ],
-        axis=1,
-    )
-    np.testing.assert_array_equal(max_pool_3x3(jnp.asarray(x)), expected)
-
-
-def test_mean_pool_drops_an_odd_row():
-    x = maps(1, 5, 4, 2)
-    expected = x[:, :4].reshape(1, 2, 2, 2, 2, 2).mean((2, 4))
-    np.testing.assert_allclose(avg_pool_2x2(jnp.asarray(x)), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "stride"), [(1, 1), (1, 2), (3, 2), (7, 2)])

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxtl.models.grad_cam import ClassMaps
 from jaxtl.report import figures as captions
 from jaxtl.report import pictures
 from jaxtl.report.figures import Findings, draw
+from jaxtl.train.class_maps import ClassMaps
 
 HISTORY = [{"phase": "all", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}]
 

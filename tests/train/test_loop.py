@@ -24,7 +24,7 @@ from jaxtl.transfer import Phase
 SGD = Phase(optimizer="sgd", momentum=0.0, learning_rate=0.05, epochs=2)
 # The rate is multiplied by 100 every epoch. Logistic regression survives that, but its validation gets worse.
 WORSE_AND_WORSE = dataclasses.replace(SGD, schedule="step", step_epochs=1, step_factor=100.0, epochs=9, patience=2)
-# Everything that a resumed run must carry over: moments, slow weights, statistics, dropout, augmentation, a schedule,
+# Everything that a resumed run must carry over: moments, statistics, dropout, augmentation, a schedule,
 # a best epoch.
 PLAN = (
     Phase(train=("head",), epochs=2, learning_rate=0.02, flip=True),
@@ -34,10 +34,8 @@ PLAN = (
         schedule="cosine",
         warmup_epochs=0.5,
         flip=True,
-        alternate_flip=True,
         crop=1,
         clip_norm=1.0,
-        lookahead=2,
     ),
 )
 

@@ -17,8 +17,8 @@ PARAMS = {"kernel": RNG.normal(size=(3, 2)), "bias": RNG.normal(size=2)}
 GRADS = [{name: scale * RNG.normal(size=leaf.shape) for name, leaf in PARAMS.items()} for scale in (1, 2, 0.5, 0.01)]
 
 
-def optimizer_of(name, schedule, *, total_steps=0, **recipe):
-    return make_optimizer(Phase(optimizer=name, **recipe), schedule, total_steps)
+def optimizer_of(name, schedule, **recipe):
+    return make_optimizer(Phase(optimizer=name, **recipe), schedule)
 
 
 def schedule_of(name, learning_rate, *, steps_per_epoch, **recipe):
@@ -202,52 +202,14 @@ def test_a_multiplier_is_a_rate_of_its_own(name, options):
         assert not np.allclose(found["stem"][leaf], plain["stem"][leaf], rtol=1e-3)
 
 
-def test_biases_may_have_a_rate_of_their_own():
-    """Arrays of one axis move as at 64 times the rate, the others as they would."""
-    params, grads = jax.tree.map(jnp.float32, PARAMS), jax.tree.map(jnp.float32, GRADS[0])
-
-    def moved(**options):
-        optimizer = optimizer_of("sgd", optax.constant_schedule(RATE), nesterov=True, **options)
-        return optimizer.update(grads, optimizer.init(params), params)[0]
-
-    plain, found = moved(), moved(bias_multiplier=64.0)
-    np.testing.assert_array_equal(found["kernel"], plain["kernel"])
-    np.testing.assert_array_equal(found["bias"], 64 * plain["bias"])
-
-
-def test_lookahead_returns_to_a_slow_mean():
-    """cifar10-airbench's rule, written out: every second of five steps; the last goes back to the mean."""
-    every, total = 2, 5
-    optimizer = optimizer_of("sgd", optax.constant_schedule(RATE), momentum=0.0, lookahead=every, total_steps=total)
-    params = jax.tree.map(jnp.float32, PARAMS)
-    state = optimizer.init(params)
-    fast = slow = PARAMS["kernel"]
-    for step in range(1, total + 1):
-        gradient = GRADS[step % 4]
-        updates, state = optimizer.update(jax.tree.map(jnp.float32, gradient), state, params)
-        params = optax.apply_updates(params, updates)
-        fast = fast - RATE * gradient["kernel"]
-        if step in (2, 4, 5):
-            decay = 0.95**5 * (step / total) ** 3 if step < total else 1
-            fast = slow = decay * slow + (1 - decay) * fast
-        np.testing.assert_allclose(params["kernel"], fast, rtol=1e-5, atol=1e-7)
-
-
 def test_linear_is_a_triangle_with_its_warm_up():
-    schedule = schedule_of(
-        "linear", 2.0, epochs=10, steps_per_epoch=10, warmup_epochs=2.5, warmup_factor=0.2, final_factor=0.1
-    )
+    schedule = schedule_of("linear", 2.0, epochs=10, steps_per_epoch=10, warmup_epochs=2.5, final_factor=0.1)
     steps = np.arange(101)
     np.testing.assert_allclose(
-        [schedule(step) for step in steps], np.interp(steps, [0, 25, 100], [0.4, 2.0, 0.2]), rtol=1e-5
+        [schedule(step) for step in steps], np.interp(steps, [0, 25, 100], [0.0, 2.0, 0.2]), rtol=1e-5
     )
 
 
 def test_cosine_may_end_above_zero():
     schedule = schedule_of("cosine", 0.3, epochs=4, steps_per_epoch=25, final_factor=0.5)
     assert float(schedule(100)) == pytest.approx(0.15)
-
-
-def test_a_lookahead_that_never_comes_is_refused():
-    with pytest.raises(UserError, match=r"lookahead=5 .* there are 4 steps in all"):
-        optimizer_of("sgd", optax.constant_schedule(RATE), lookahead=5, total_steps=4)

@@ -1,4 +1,3 @@
-import dataclasses
 import functools
 
 import chex
@@ -123,29 +122,6 @@ def test_a_step_follows_the_gradient_of_the_real_images_alone(plain, row, real):
     measured = state.metrics.compute()
     assert float(measured["loss"]) == pytest.approx(float(loss), rel=1e-5)
     assert int(measured["confusion"].sum()) == real
-
-
-def test_a_step_mirrors_the_images_that_the_order_names(plain, monkeypatch):
-    named = np.random.default_rng(0).random(len(plain.data)) < 0.5
-    found = plain.run(epoch_order(len(plain.data), BATCH, (1,), mirrored=named), steps=2)
-    images = np.where(named[:, None, None, None], plain.data.images[:, :, ::-1], plain.data.images)
-    unmirrored = plain.run(epoch_order(len(plain.data), BATCH, (1,)), steps=2)
-    monkeypatch.setattr(plain, "data", dataclasses.replace(plain.data, images=images))
-    expected = plain.run(epoch_order(len(plain.data), BATCH, (1,)), steps=2)
-    chex.assert_trees_all_close(found.trained, expected.trained, atol=1e-6)
-    assert not np.allclose(found.trained["stem"]["conv1"]["kernel"], unmirrored.trained["stem"]["conv1"]["kernel"])
-
-
-def test_a_step_sees_one_view_though_no_stage_is_in_training_mode(plain):
-    order = put_order(epoch_order(len(plain.data), BATCH, (1,)), plain.mesh)
-
-    def trained(views):
-        model = plain.model.clone(test_views=views)
-        step = make_train_step(model, plain.optimizer, plain.preprocess, train=(), mesh=plain.mesh)
-        state = init_state(copied(plain.params), {}, plain.optimizer, 3)
-        return step(state, NOTHING, plain.data.images, plain.data.labels, order, jax.random.key(0)).trained
-
-    assert_same(trained("mirror"), trained(""))
 
 
 def test_a_batch_larger_than_the_data_set_is_one_step(plain):

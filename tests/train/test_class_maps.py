@@ -8,8 +8,8 @@ import pytest
 
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
-from jaxtl.models.grad_cam import grad_cam, last_spatial_stage, spatial_stages
 from jaxtl.models.layers import global_avg_pool
+from jaxtl.train.class_maps import grad_cam, last_spatial_stage, spatial_stages
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(5, 6, 4, 2)), jnp.float32)
 CLASSES = jnp.array([0, 1, 2, 2, 0], jnp.int32)
