@@ -95,7 +95,6 @@ def step_of(
         {"batch_stats": {}, **variables},
         Phase(optimizer="sgd", momentum=MOMENTUM),
         optax.constant_schedule(learning_rate),
-        total_steps=1,
         num_classes=task.classes,
         mesh=mesh,
     )
