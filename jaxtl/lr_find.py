@@ -23,6 +23,7 @@ from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.experiment import start_weights
 from jaxtl.report import plots
+from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.command import exit_status
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device
@@ -80,7 +81,7 @@ def find(config: Tree, arguments: argparse.Namespace) -> tuple[RangeTest, Sugges
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     weights = start_weights(config, arguments.workdir)
-    if config["model"]["weights"] == SOURCE and not (arguments.workdir / SOURCE / "summary.json").is_file():
+    if config["model"]["weights"] == SOURCE and RunFiles(arguments.workdir / SOURCE).unfinished():
         raise UserError(
             f"The run starts from the config's source, which is not trained in {weights}; run python -m jaxtl.main "
             "first, or give the folder of its run with --workdir."

@@ -54,7 +54,7 @@ class RunFiles:
         if not (self.path / self.CONFIG).is_file():
             return f"it is not a run folder (it has no {self.CONFIG})"
         if not (self.path / self.SUMMARY).is_file():
-            return f"its run is not finished (it has no {self.SUMMARY})"
+            return f"its run is not finished (it has no {self.SUMMARY}); the same command goes on with it"
         return ""
 
     def explained(self, name: str) -> contextlib.AbstractContextManager[None]:
@@ -82,16 +82,13 @@ class RunFiles:
             return read_object(self.path / self.SUMMARY)
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``, none where the file is missing.
+        """The lines of ``metrics.jsonl``.
 
         Raises:
-          UserError: it is damaged.
+          UserError: it is missing or damaged.
         """
         with self.explained(self.HISTORY):
-            try:
-                content = (self.path / self.HISTORY).read_text(encoding="utf-8")
-            except FileNotFoundError:
-                return []
+            content = (self.path / self.HISTORY).read_text(encoding="utf-8")
             lines = [json.loads(line) for line in content.splitlines()]
             if not all(isinstance(line, dict) and isinstance(line["epoch"], int) for line in lines):
                 raise ValueError("a line is not one of an epoch")

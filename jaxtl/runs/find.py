@@ -6,7 +6,8 @@ from pathlib import Path
 
 from jaxtl.errors import UserError
 from jaxtl.report.comparison import FinishedRun
-from jaxtl.runs.read import CONFIG, SUMMARY, read_run
+from jaxtl.runs.files import RunFiles
+from jaxtl.runs.read import read_run
 
 
 def find_runs(
@@ -31,15 +32,15 @@ def find_runs(
         place = folder.resolve()
         if place in found:
             say(f"{folder} is named more than once: it is compared once.")
-        elif reason := _no_finished_run(folder):
+        elif reason := RunFiles(folder).unfinished():
             if place != ignored.resolve():
                 say(f"Skipped {folder}: {reason}.")
         else:
             found[place] = folder
     if not found:
         raise UserError(
-            f"No finished run is among the folders named; give work folders that hold {SUMMARY}, the last file that "
-            "python -m jaxtl.main writes."
+            f"No finished run is among the folders named; give work folders that hold {RunFiles.SUMMARY}, the last file "
+            "that python -m jaxtl.main writes."
         )
     runs = [read_run(folder) for folder in found.values()]
     names = distinct_names([run.name for run in runs], [*found])
@@ -53,17 +54,6 @@ def _expand(folders: Sequence[Path], with_baselines: bool) -> Iterator[Path]:
         yield folder
         if with_baselines:
             yield from sorted(path for path in (folder / "baselines").glob("*") if path.is_dir())
-
-
-def _no_finished_run(folder: Path) -> str:
-    """Why the folder does not hold a finished run; empty if it does."""
-    if not folder.is_dir():
-        return "it is a file"
-    if not (folder / CONFIG).exists():
-        return f"it is not a run folder (it has no {CONFIG})"
-    if not (folder / SUMMARY).exists():
-        return f"its run is not finished (it has no {SUMMARY}); the same command goes on with it"
-    return ""
 
 
 def distinct_names(names: Sequence[str], folders: Sequence[Path]) -> list[str]:

@@ -1,7 +1,5 @@
 """A finished run, read back from its folder."""
 
-import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,8 @@ import numpy as np
 from jaxtl.config import SOURCE
 from jaxtl.config.tree import leaves, plain
 from jaxtl.report.comparison import FinishedRun
-from jaxtl.runtime.files import damage_explained, read_object
-
-CONFIG, SUMMARY, HISTORY, PREDICTIONS = "config.json", "summary.json", "metrics.jsonl", "predictions.csv"
+from jaxtl.runs.files import RunFiles
+from jaxtl.runtime.files import read_object
 
 
 def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> FinishedRun:
@@ -26,8 +23,9 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
     Raises:
       UserError: a file is missing, damaged, or does not agree with another.
     """
-    with damage_explained(folder / CONFIG):
-        config = read_object(folder / CONFIG)
+    files = RunFiles(folder)
+    config, history, predictions = files.config(), files.history(), files.predictions()
+    with files.explained(files.CONFIG):
         settings, environment = config["config"], config.get("environment", {})
         of_config: dict[str, Any] = {
             "description": _in_words(settings),
@@ -37,8 +35,8 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
             "settings": dict(leaves(plain(settings))),
             "per_class": int(settings.get("data", {}).get("per_class", 0)),
         }
-    with damage_explained(folder / SUMMARY):
-        summary = summary or read_object(folder / SUMMARY)
+    with files.explained(files.SUMMARY):
+        summary = summary or read_object(folder / files.SUMMARY)
         test, times, params = summary["test"], summary["time"], summary["params"]
         scores: dict[str, Any] = {score: _share(test[score]) for score in ("accuracy", "precision", "recall", "f1")}
         seconds: dict[str, Any] = {what: _amount(times[what]) for what in ("train_s", "inference_s")}
@@ -50,17 +48,11 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
             raise ValueError("confusion_matrix does not fit per_class and n")
         if round(scores["accuracy"] * n) != correct:
             raise ValueError(f"accuracy is {scores['accuracy']}, but confusion_matrix has {correct} of {n} right")
-    with damage_explained(folder / HISTORY):
-        history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
-        if not all(isinstance(line, dict) and isinstance(line["epoch"], int) for line in history):
-            raise ValueError("a line is not one of an epoch")
-    with damage_explained(folder / PREDICTIONS), (folder / PREDICTIONS).open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        name_of = (table.fieldnames or ["index"])[0]  # index or path
-        lines = [(line[name_of], line["true"], line["predicted"]) for line in table]
+    with files.explained(files.PREDICTIONS):
+        lines = [(next(iter(line.values())), line["true"], line["predicted"]) for line in predictions]  # index or path
         right = np.array([true == predicted for _, true, predicted in lines], bool)
         if (len(lines), right.sum()) != (n, correct):
-            raise ValueError(f"{right.sum()} of {len(lines)} are right, but {SUMMARY} counts {correct} of {n}")
+            raise ValueError(f"{right.sum()} of {len(lines)} are right, but {files.SUMMARY} counts {correct} of {n}")
     return FinishedRun(
         name=str(summary.get("name") or folder.name),
         folder=str(folder),

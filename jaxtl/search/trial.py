@@ -125,7 +125,7 @@ def prune(trial: optuna.Trial, reason: str) -> optuna.TrialPruned:
 
 
 def _history(folder: RunFolder) -> list[dict[str, Any]]:
-    return folder.history() if (folder.path / "metrics.jsonl").exists() else []
+    return folder.history() if (folder.path / folder.HISTORY).exists() else []
 
 
 def _note_cost(trial: optuna.Trial, history: list[dict[str, Any]], features_s: float = 0.0) -> None:
