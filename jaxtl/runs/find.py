@@ -39,8 +39,8 @@ def find_runs(
             found[place] = folder
     if not found:
         raise UserError(
-            f"No finished run is among the folders named; give work folders that hold {RunFiles.SUMMARY}, the last file "
-            "that python -m jaxtl.main writes."
+            f"No finished run is among the folders named; give work folders that hold {RunFiles.SUMMARY}, which "
+            "python -m jaxtl.main writes last."
         )
     runs = [read_run(folder) for folder in found.values()]
     names = distinct_names([run.name for run in runs], [*found])
