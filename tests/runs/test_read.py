@@ -67,7 +67,7 @@ def write(text):
     [
         ("summary.json", cut, "Expecting|Unterminated"),
         ("summary.json", write(""), "Expecting value"),
-        ("summary.json", write("[]"), "it is no JSON object"),
+        ("summary.json", write("[]"), "it is not a JSON object"),
         ("summary.json", change(test=None), "it has no 'test'"),
         ("summary.json", change(params__trainable=None), "it has no 'trainable'"),
         ("summary.json", change(test__f1="good"), "not supported"),
