@@ -25,6 +25,7 @@ from jaxtl.report.comparison import Comparison, compare_with_baselines
 from jaxtl.report.console import RunConsole
 from jaxtl.report.remarks import majority, remarks
 from jaxtl.report.statistics import calibration, classification_scores
+from jaxtl.report.text import counted, duration, percent
 from jaxtl.runs.folder import RunFolder, open_folder
 from jaxtl.runs.read import read_run
 from jaxtl.runtime.compile_cache import keep_compiled
@@ -48,8 +49,18 @@ from jaxtl.train.task import Session, Task
 from jaxtl.transfer.phases import Phase, caches_features, trained_stages
 
 Config = Mapping[str, Any]
-Summary = dict[str, Any]
 Weights = str | pathlib.Path | None  # a tag, a file or a run folder; None: random variables
+
+
+class Summary(dict[str, Any]):
+    """The content of ``summary.json``; a notebook shows a line of it, not every cell of the confusion matrix."""
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        test = self["test"]
+        line = f"test accuracy {percent(test['accuracy'])} on {counted(test['n'], 'image')}"
+        printer.text(f"Summary of {self['name']!r}: {line}; keys {', '.join(self)}")
+
+
 Baseline = tuple[str, Summary, RunFolder]  # name, summary and folder
 
 
@@ -83,7 +94,7 @@ def run(config: Config, workdir: str | pathlib.Path, *, console: RunConsole | No
         if finished := broadcast(folder.summary()):
             console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
             console.summary(main["name"], finished, str(folder.report))
-            return dict(finished)
+            return Summary(finished)
         if (source or runs) and is_main_process():
             validate_weights([tree for tree in (source, *runs.values(), main) if tree], workdir)
         if source:
@@ -107,7 +118,7 @@ def _run_one(
 ) -> Summary:
     """Train, test and report one run; only its summary, where the folder holds it already."""
     if finished := broadcast(folder.summary()):
-        return dict(finished)
+        return Summary(finished)
     start = time.perf_counter()
     with train(config, folder, weights, console) as trained:
         found = test(trained)
@@ -124,7 +135,7 @@ def _run_one(
         write_report(config, folder, trained, found, summary, baselines)
         folder.write_summary(summary)  # last of all: this file says that the run is finished
         console.summary(config["name"], summary, str(folder.report))
-    return dict(broadcast(summary))  # once the main process has reported
+    return Summary(broadcast(summary))  # once the main process has reported
 
 
 class Trained(NamedTuple):
@@ -255,7 +266,7 @@ def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
     params = fitted.variables["params"]
     stages = {stage for phase in plan for stage in trained_stages(phase, trained.task.model.stage_names)}
     sizes = {stage: sum(leaf.size for leaf in jax.tree.leaves(tree)) for stage, tree in params.items()}
-    return {
+    content = {
         "name": name,
         "data": trained.data,
         "test": {
@@ -283,6 +294,7 @@ def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
         "best_epoch": fitted.best_epoch,
         "epochs_run": len(fitted.history),
     }
+    return Summary(content)
 
 
 def write_report(
@@ -298,7 +310,6 @@ def write_report(
     from jaxtl.report import html
     from jaxtl.report.figures import draw
     from jaxtl.report.tensorboard import write_events
-    from jaxtl.report.text import duration
     from jaxtl.train.class_maps import ClassMaps, class_maps
 
     task, history, images = trained.task, trained.fitted.history, trained.test
@@ -320,6 +331,7 @@ def write_report(
         comparison=comparison,
         explain=explain,
     )
+    took = duration(summary["time"]["total_s"])
     html.write_report(
         folder.report,
         title=config["name"],
@@ -329,12 +341,7 @@ def write_report(
         class_names=images.class_names,
         figures=figures,
         comparison=comparison,
-        environment={
-            **invocation(),
-            **describe(),
-            "seed": config["seed"],
-            "wall time": duration(summary["time"]["total_s"]),
-        },
+        environment={**invocation(), **describe(), "seed": config["seed"], "wall time": took},
     )
     scores = {f"test/{score}": summary["test"][score] for score in ("accuracy", "loss", "precision", "recall", "f1")}
     write_events(folder.tensorboard, history, figures, scores)

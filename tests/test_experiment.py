@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import types
 
 import jax
 import numpy as np
@@ -61,6 +62,13 @@ def test_metrics_jsonl(finished):
         assert line["train_loss"] > 0 and line["val_loss"] > 0
         assert line["learning_rate"] == pytest.approx(0.01)
         assert line["images_per_s"] > 0 and line["seconds"] > 0
+
+
+def test_a_notebook_shows_a_line_of_the_summary(finished):
+    printed = []
+    finished[1]._repr_pretty_(types.SimpleNamespace(text=printed.append), cycle=False)
+    (line,) = printed
+    assert line.startswith("Summary of 'tiny': test accuracy ") and "on 100 images; keys name, data, test" in line
 
 
 def test_summary_json(finished):

@@ -25,7 +25,7 @@ class Remark(NamedTuple):
     consequence: str
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Images with their labels.
 
@@ -76,6 +76,10 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:  # one line: a notebook prints it
+        size = " x ".join(str(side) for side in self.images.shape[1:])
+        return f"Dataset({len(self):,} images of {size}, {self.num_classes} classes)"
 
     @property
     def num_classes(self) -> int:

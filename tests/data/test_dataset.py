@@ -28,6 +28,10 @@ def test_a_dataset_knows_its_sizes(dataset):
     assert dataset.image_shape == (4, 5, 3)
 
 
+def test_a_dataset_is_shown_in_a_line(dataset):
+    assert repr(dataset) == "Dataset(6 images of 4 x 5 x 3, 3 classes)"
+
+
 def test_a_dataset_is_a_value(dataset):
     with pytest.raises(dataclasses.FrozenInstanceError):
         dataset.labels = np.zeros(6, np.int32)
