@@ -193,18 +193,10 @@ def _described(ctx: Any, params: dict[str, Any]) -> _Convolution | None:
         or not all(isinstance(size, int) for size in sizes)
     ):
         return None
+    steps = zip(*(params[name] for name in ("window_strides", "padding", "lhs_dilation", "rhs_dilation")), strict=True)
     rows, columns = (
-        _Axis(
-            size=images.shape[lhs[2 + i]],
-            taps=kernel.shape[rhs[2 + i]],
-            out=output.shape[out[2 + i]],
-            stride=params["window_strides"][i],
-            low=params["padding"][i][0],
-            high=params["padding"][i][1],
-            image_dilation=params["lhs_dilation"][i],
-            kernel_dilation=params["rhs_dilation"][i],
-        )
-        for i in range(2)
+        _Axis(images.shape[lhs[i]], kernel.shape[rhs[i]], output.shape[out[i]], stride, low, high, gap, spread)
+        for i, (stride, (low, high), gap, spread) in enumerate(steps, start=2)
     )
     return _Convolution(rows, columns, lhs, rhs, out, params["precision"])
 
