@@ -1,8 +1,3 @@
-import os
-import pathlib
-import runpy
-import subprocess
-import sys
 import types
 
 import jax
@@ -12,30 +7,6 @@ import pytest
 from jaxtl.data.feed import epoch_order
 from jaxtl.errors import UserError
 from jaxtl.runtime.mesh import data_mesh, own_rows, put_order
-
-SCRIPT = pathlib.Path(__file__).with_name("mesh_script.py")
-ROOT = pathlib.Path(__file__).parents[2]
-
-
-def test_eight_devices_compute_what_one_computes(tmp_path, mesh):
-    path = tmp_path / "eight.npz"
-    environment = {  # a process of its own, as the number of devices is fixed when jax starts
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": str(ROOT),
-    }
-    subprocess.run([sys.executable, SCRIPT, path], check=True, env=environment)
-    one = runpy.run_path(str(SCRIPT))["compute"](mesh)
-    with np.load(path) as arrays:
-        eight = dict(arrays)
-    assert (one.pop("devices"), eight.pop("devices")) == (1, 8)
-    assert one.keys() == eight.keys()
-    for name, expected in one.items():
-        # Sums in another order, so not bit by bit; counts are exact.
-        tolerance = 0 if np.issubdtype(eight[name].dtype, np.integer) else 1e-5
-        np.testing.assert_allclose(eight[name], expected, rtol=tolerance, atol=tolerance, err_msg=name)
-    assert one["train_confusion"].sum() == one["confusion"].sum() == len(one["predicted"]) == 37
 
 
 def test_a_batch_that_devices_cannot_share_is_one_sentence():
@@ -63,10 +34,10 @@ def test_devices_that_cannot_share_a_batch_evenly_stay_idle(monkeypatch):
 def test_devices_of_several_processes_must_share_a_batch_evenly(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 8)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
-    monkeypatch.setattr("jaxtl.runtime.mesh.alone", lambda: False)
+    monkeypatch.setattr("jaxtl.runtime.mesh.is_single_process", lambda: False)
     with pytest.raises(UserError, match="batch_size is 20, which the 8 devices of 2 processes cannot share evenly"):
         data_mesh(20)
 
 
-def test_the_rows_of_a_process_that_is_alone_are_all(mesh):
-    np.testing.assert_array_equal(own_rows(6, mesh), np.arange(6))
+def test_a_single_process_has_all_rows():
+    np.testing.assert_array_equal(own_rows(6, data_mesh(1)), np.arange(6))
