@@ -56,11 +56,22 @@ def test_help_fields_lists_them(command):
     assert "phases.0.keep = 'best'  (one of best, last)\n" in outcome.out
 
 
-@pytest.mark.parametrize("flag", ["--confg.seed=3", "--conf=x.py", "seed=3", "--config.seed=1 2"])
-def test_a_flag_that_does_not_exist_is_refused(command, tiny_config, no_data, flag):
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--confg.seed=3", "; did you mean --config.seed?"),
+        ("--conf=x.py", ""),
+        ("seed=3", "; did you mean --config.seed?"),
+        ("--config.seed=1 2", ""),
+        ("--epochs=3", "; did you mean --config.phases.0.epochs?"),
+        ("--lr 0.1", "; did you mean --config.phases.0.learning_rate?"),
+        ("--batch-size 8", "; did you mean --config.batch_size?"),
+    ],
+)
+def test_a_flag_that_does_not_exist_is_refused(command, tiny_config, no_data, flag, hint):
     outcome = command("--config", tiny_config, *flag.split())
     assert outcome.status == 2
-    assert "unrecognized arguments" in outcome.err
+    assert f"unrecognized arguments: {flag.split()[-1] if flag[-2:] == ' 2' else flag}{hint}" in outcome.err
 
 
 # --- bad configs -----------------------------------------------------------------------------------------------------

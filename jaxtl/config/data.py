@@ -1,5 +1,6 @@
 """What the data fields of a config mean: the data set, its three parts, and the preprocessing of its images."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,32 +34,15 @@ def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], Non
     Raises:
       UserError: see ``jaxtl.data.prepare.prepare``.
     """
-    return prepare(
-        data["name"],
-        data["dir"] or None,
-        download=data["download"],
-        options=image_options(data),
-        classes=data["classes"],
-        subset=data["subset"],
-        test_subset=data["test_subset"],
-        per_class=data["per_class"],
-        validation=data["validation"],
-        split_seed=data["split_seed"],
-        progress=progress,
-    )
+    names = ("download", "classes", "subset", "test_subset", "per_class", "validation", "split_seed")
+    chosen = {name: data[name] for name in names}
+    return prepare(data["name"], data["dir"] or None, options=image_options(data), progress=progress, **chosen)
 
 
 def image_options(data: Mapping[str, Any]) -> ImageOptions:
     """How images of any size are read."""
-    return ImageOptions(
-        size=data["size"],
-        fit=data["fit"],
-        test=data["test"],
-        split_seed=data["split_seed"],
-        undecodable=data["undecodable"],
-        stream=data["stream"],
-        workers=data["workers"],
-    )
+    names = {field.name for field in dataclasses.fields(ImageOptions)}
+    return ImageOptions(**{name: value for name, value in data.items() if name in names})
 
 
 def preprocessing(data: Mapping[str, Any]) -> Transform:

@@ -4,7 +4,7 @@ import ast
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from jaxtl.data import tfds
@@ -126,25 +126,26 @@ def no_field(path: str) -> str:
     inside = [name for name in [*known, f"{OPTIONS}.dropout"] if name.startswith(f"{path}.")]
     if inside:
         return f"{path} is a group of fields and has no value of its own; set its fields, for example {inside[0]}."
-    return (
-        f"{path or '(no field)'} does not exist; {next(_suggestions(path, known), '--help-fields lists the fields.')}"
-    )
+    near = nearest_field(path)
+    way_out = f"did you mean {near}?" if near else "--help-fields lists the fields."
+    return f"{path or '(no field)'} does not exist; {way_out}"
 
 
-def _suggestions(path: str, known: list[str]) -> Iterator[str]:
-    """Ways out for an unknown path, the likeliest first: a forgotten group, then a wrong name."""
+def nearest_field(path: str) -> str | None:
+    """The field that an unknown path was meant to be: its group is missing or wrong, or its name."""
+    known = list(_all_fields())
     group, _, leaf = path.rpartition(".")
-    numbered = find_field(f"{group}.epochs") is not None  # phases.3 has the fields of phases.0
+    of_a_phase = find_field(f"{group}.epochs") is not None  # phases.3 has the fields of phases.0
     leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
-    siblings = (
-        list(PHASE_FIELDS) if numbered else [name for name in leaves if find_field(f"{group}.{name}".lstrip("."))]
+    siblings = PHASE_FIELDS if of_a_phase else [name for name in leaves if find_field(f"{group}.{name}".lstrip("."))]
+    sibling = closest(leaf, siblings)
+    near = (
+        leaves.get(leaf),
+        sibling and f"{group}.{sibling}".lstrip("."),
+        closest(path, known),
+        leaves.get(closest(leaf, leaves) or ""),
     )
-    near = [leaves.get(leaf)]
-    if sibling := closest(leaf, siblings):
-        near.append(f"{group}.{sibling}".lstrip("."))
-    near.append(closest(path, known))
-    near.append(leaves.get(closest(leaf, leaves) or ""))
-    yield from (f"did you mean {name}?" for name in near if name)
+    return next(filter(None, near), None)
 
 
 def _all_fields() -> dict[str, Field]:

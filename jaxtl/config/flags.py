@@ -28,6 +28,7 @@ from jaxtl.config.fields import (
     SOURCE,
     find_field,
     in_run,
+    nearest_field,
     no_field,
     read_literal,
     read_text,
@@ -62,7 +63,11 @@ def parse_config(
     parser.add_argument("--config", required=True, help="FILE or FILE:RECIPE; the name of one of jaxtl's own is enough")
     parser.add_argument("--workdir", type=user_path, help="folder of the results; default: runs/NAME OF THE CONFIG")
     assignments, others = split_flags(argv, own)
-    arguments = parser.parse_args(others)
+    arguments, unknown = parser.parse_known_args(others)
+    if unknown:
+        near = nearest_field(unknown[0].strip("-").partition("=")[0].replace("-", "_"))
+        hint = f"; did you mean --config.{near}?" if near else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     config = load_config(arguments.config)
     raise_problems(override(config, assignments) + check(config), arguments.config)
     path, recipe = split_recipe(arguments.config)
@@ -247,7 +252,7 @@ def _drop_options(part: Tree, network: str) -> None:
     model = part.get("model", {})
     if network != model.get("name", network) and (options := model.pop("options", {})):
         told = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        tell(f"The options of {model['name']} do not count for {network} and are left out: {told}.")
+        tell(f"The options of {model['name']} do not apply to {network} and are left out: {told}.")
 
 
 def _split_run(path: str) -> tuple[str, str]:

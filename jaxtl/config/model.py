@@ -18,7 +18,7 @@ def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Class
 
     Args:
       config: of one run.
-      weights: see ``create_model``; they may come from elsewhere than the config says, a source say.
+      weights: see ``create_model``; they may come from elsewhere than the config says, for example from its source.
 
     Raises:
       UserError: see ``create_model``.

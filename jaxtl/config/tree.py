@@ -19,7 +19,7 @@ def plain(config: Any) -> Any:
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         config = dataclasses.asdict(config)
     if hasattr(config, "keys"):
-        return {str(key): plain(config[key]) for key in config.keys()}  # noqa: SIM118 - a ConfigDict is no Mapping
+        return {str(key): plain(config[key]) for key in config.keys()}  # noqa: SIM118 - a ConfigDict is not a Mapping
     if isinstance(config, list | tuple):
         return tuple(plain(value) for value in config)
     return config

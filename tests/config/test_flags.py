@@ -295,7 +295,7 @@ def test_another_network_starts_without_the_options_of_the_old_one(capsys):
     assert tree["model"]["options"] == {"depths": (1, 1, 1, 1)}
     assert check(tree) == []
     assert capsys.readouterr().err == (
-        "The options of cnn do not count for resnet18_cifar and are left out: blocks=((4,),), hidden=(8,).\n"
+        "The options of cnn do not apply to resnet18_cifar and are left out: blocks=((4,),), hidden=(8,).\n"
     )
     tree = plain(config)
     assert override(tree, [("model.name", "cnn")]) == []
