@@ -24,13 +24,14 @@
 - Where the study is silent and Keras has a default, it is that: learning rate 0.01 without momentum, batches of 32, an
   end after the first epoch that is no better. Ours are the two and three epochs, the dropout, a tenth of the images
   to validate, and no augmentation.
-- The weights are torchvision's, not those of Keras, and their mean and standard deviation with them.
+- Network and weights are those of Keras's applications, with their mean and standard deviation.
 """
 
 from ml_collections import ConfigDict
 
 from jaxtl.config import choose, default_config
 from jaxtl.transfer.plans import gradual, lp_ft
+from jaxtl.weights import card_for
 
 
 def get_config(recipe: str = "replica") -> ConfigDict:
@@ -38,11 +39,11 @@ def get_config(recipe: str = "replica") -> ConfigDict:
     config = default_config()
     config.name = f"resnet50_gradual on CIFAR-10 (study C, {recipe})"
     config.reported = "94 %, 50 s of training"
-    config.model.name = "resnet50"
-    config.model.weights = "imagenet1k_v1"
+    config.model.name = "resnet50_v1"
+    config.model.weights = "imagenet1k_keras"
     config.data.size = 224
-    config.data.mean = (0.485, 0.456, 0.406)
-    config.data.std = (0.229, 0.224, 0.225)
+    card = card_for(config.model.name, config.model.weights)
+    config.data.mean, config.data.std = card.mean, card.std
     config.data.validation = 0.1
     choose(recipe, {"replica": replica, "best": best})(config)
     return config

@@ -25,7 +25,7 @@ STUDIES = [path for path in CONFIGS if path.stem not in ("quickstart", "half_to_
 # epochs and stages of each phase, size of the images (0: 32), training images (0: all), batch, head, figure reported).
 # ``None``: the study is silent.
 ALL, HEAD, LATE = ("all",), ("head",), ("head", "stage3", "stage4")
-IMAGENET, ZOO = "imagenet1k_v1", "cifar10_zoo"
+IMAGENET, ZOO, KERAS = "imagenet1k_v1", "cifar10_zoo", "imagenet1k_keras"
 MLP = {"hidden": (128,), "dropout": 0.2, "final_activation": "sigmoid"}
 REPLICAS = {
     "resnet18": ("resnet18", IMAGENET, "adam", 1e-3, {ALL: 5}, 0, 0, 128, {}, "79 %"),
@@ -34,7 +34,7 @@ REPLICAS = {
     "densenet161_steplr": ("densenet161_cifar", ZOO, "adamax", 1e-3, {HEAD: 15}, 0, 0, 128, {}, "~93 %"),
     "resnet18_lightning": ("resnet18", IMAGENET, "adam", 1e-3, {ALL: 10}, None, 0, None, {}, "78 %"),
     "resnet18_random": ("resnet18", "", "adam", 1e-3, {ALL: 10}, None, 0, None, {}, "no figure"),
-    "resnet50_gradual": ("resnet50", IMAGENET, "sgd", None, {HEAD: 2, LATE: 3}, 224, 0, None, None, "94 %, 50 s"),
+    "resnet50_gradual": ("resnet50_v1", KERAS, "sgd", None, {HEAD: 2, LATE: 3}, 224, 0, None, None, "94 %, 50 s"),
     "vgg16": ("vgg16", IMAGENET, "adam", 1e-3, {HEAD: 5}, 224, 24_000, 64, MLP, "81.87 %; 12 min 47 s"),
     "vgg19": ("vgg19", IMAGENET, "adam", 1e-3, {HEAD: 5}, 224, 24_000, 64, MLP, "81.64 %; 20 min 1 s"),
     "resnet50": ("resnet50", IMAGENET, "adam", 1e-3, {HEAD: 5}, 224, 24_000, 64, MLP, "80.66 %; 12 min 23 s"),

@@ -47,17 +47,17 @@ def fold_batch_norm(
     """
     backbone = tuple((name, _folded(factory)) for name, factory in model.backbone)
     folded_model = model.clone(backbone=backbone)
-    source_of, wanted = _trace(model, channels)
-    gone = source_of.keys() - _trace(folded_model, channels)[0].keys()
-    layers = {*gone, *(source_of[norm] for norm in gone)}
+    norms, wanted = _trace(model, channels)
+    gone = norms.keys() - _trace(folded_model, channels)[0].keys()
+    layers = {*gone, *(norms[norm][0] for norm in gone)}
     _check(variables, {"/".join(path): shape for path, shape in wanted.items() if path[1:-1] in layers})
     params = traverse_util.flatten_dict(dict(variables["params"]))
     stats = traverse_util.flatten_dict(dict(variables.get("batch_stats", {})))
     for norm in gone:
-        conv = source_of[norm]
+        conv, epsilon = norms[norm]
         scale, bias = _taken(params, norm, "scale"), _taken(params, norm, "bias")
         mean, var = _taken(stats, norm, "mean"), _taken(stats, norm, "var")
-        factor = scale / np.sqrt(var + BatchNorm.epsilon)
+        factor = scale / np.sqrt(var + epsilon)
         kernel = params[(*conv, "kernel")]
         shift = np.asarray(params.get((*conv, "bias"), 0), np.float64) - mean
         params[(*conv, "kernel")] = jnp.asarray(np.asarray(kernel, np.float64) * factor, kernel.dtype)
@@ -78,18 +78,18 @@ def _folded(factory: StageFactory) -> StageFactory:
     return (lambda: factory().clone(folded=True)) if hasattr(factory(), "folded") else factory
 
 
-def _trace(model: Classifier, channels: int) -> tuple[dict[Path, Path], dict[Path, Shape]]:
+def _trace(model: Classifier, channels: int) -> tuple[dict[Path, tuple[Path, float]], dict[Path, Shape]]:
     """The path of every batch norm, with that of the convolution whose output it takes as it is (``()`` if it does
-    not), and the shapes of all leaves.
+    not) and its epsilon, and the shapes of all leaves.
 
     Found by following the data through the initialisation, where any size of image will do; nothing is computed.
     """
     made: dict[int, tuple[jax.Array, Path]] = {}  # the array is kept, so that no other can take its id
-    source_of: dict[Path, Path] = {}
+    norms: dict[Path, tuple[Path, float]] = {}
 
     def watch(call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if isinstance(context.module, BatchNorm) and context.method_name == "__call__":
-            source_of[context.module.path] = made.get(id(args[0]), (args[0], ()))[1]
+            norms[context.module.path] = made.get(id(args[0]), (args[0], ()))[1], context.module.epsilon
         out = call(*args, **kwargs)
         if isinstance(context.module, nn.Conv) and context.method_name == "__call__":
             made[id(out)] = out, context.module.path
@@ -98,7 +98,7 @@ def _trace(model: Classifier, channels: int) -> tuple[dict[Path, Path], dict[Pat
     size = max(model.least_size, 32)
     with nn.intercept_methods(watch):
         tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, channels)))
-    return source_of, {path: leaf.shape for path, leaf in traverse_util.flatten_dict(dict(tree)).items()}
+    return norms, {path: leaf.shape for path, leaf in traverse_util.flatten_dict(dict(tree)).items()}
 
 
 def _taken(leaves: dict[Path, Any], norm: Path, leaf: str) -> np.ndarray:

@@ -141,14 +141,18 @@ class ConvModule(nn.Module, kw_only=True):
     Attributes:
       dtype: dtype of the computation; parameters are float32.
       folded: norms that can be folded into the convolutions before them are left away, see ``jaxtl.models.fold``.
+      epsilon: of the norms.
+      biases: convolutions before a norm have biases.
     """
 
     dtype: DTypeLike = jnp.float32
     folded: bool = False
+    epsilon: float = BatchNorm.epsilon
+    biases: bool = False
 
     def normalise(self, x: jax.Array, name: str, train: bool) -> jax.Array:
         """Batch norm of this name, which uses and updates the statistics of the batch in training."""
-        return BatchNorm(use_running_average=not train, dtype=self.dtype, name=name)(x)
+        return BatchNorm(use_running_average=not train, epsilon=self.epsilon, dtype=self.dtype, name=name)(x)
 
     def conv_norm(
         self,
@@ -166,7 +170,7 @@ class ConvModule(nn.Module, kw_only=True):
 
         The arguments are those of ``conv`` and ``normalise``. A folded convolution has a bias in any case.
         """
-        bias = use_bias or self.folded
+        bias = use_bias or self.biases or self.folded
         x = conv(features, size, stride, kernel_init=kernel_init, use_bias=bias, dtype=self.dtype, name=names[0])(x)
         return x if self.folded else self.normalise(x, names[1], train)
 

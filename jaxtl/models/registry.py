@@ -14,7 +14,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import cnn, densenet, resnet, vgg
 from jaxtl.models.classifier import Classifier
 
-_FOR_224 = {**resnet.VARIANTS, **densenet.VARIANTS, **vgg.VARIANTS}
+_FOR_224 = {**resnet.VARIANTS, **resnet.V1_VARIANTS, **densenet.VARIANTS, **vgg.VARIANTS}
 _FOR_32 = {**cnn.VARIANTS, **resnet.CIFAR_VARIANTS, **densenet.CIFAR_VARIANTS, **vgg.CIFAR_VARIANTS}
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
 

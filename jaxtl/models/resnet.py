@@ -1,7 +1,8 @@
 """ResNet, as torchvision builds it, and the smaller ResNets of the paper for CIFAR-10.
 
 He et al. 2015, "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385. Like torchvision's,
-these are "V1.5": a bottleneck strides at its 3x3 convolution, where the paper strides at the first 1x1.
+these are "V1.5": a bottleneck strides at its 3x3 convolution, where the paper strides at the first 1x1. The ``_v1``
+variants are those of Keras's applications, which stride as the paper does.
 
 Names of parameters and statistics, and of torchvision's:
 
@@ -12,7 +13,7 @@ Names of parameters and statistics, and of torchvision's:
 """
 
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -36,19 +37,22 @@ class Block(ConvModule):
       bottleneck: f is 1x1, 3x3 and 1x1 to ``4 * width`` channels; else it is two 3x3.
       shortcut: how x meets an f of other shape: through a 1x1 convolution with batch norm (the paper's option B), or
         subsampled and with channels of zeros on both sides (option A, without parameters).
+      v1: a bottleneck strides at its first convolution.
     """
 
     width: int
     stride: int = 1
     bottleneck: bool = False
     shortcut: Shortcut = "projection"
+    v1: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), width or 4 * width]``."""
         # (channels, kernel size, stride) of each convolution.
         if self.bottleneck:
-            chain = [(self.width, 1, 1), (self.width, 3, self.stride), (4 * self.width, 1, 1)]
+            first, second = (self.stride, 1) if self.v1 else (1, self.stride)
+            chain = [(self.width, 1, first), (self.width, 3, second), (4 * self.width, 1, 1)]
         else:
             chain = [(self.width, 3, self.stride), (self.width, 3, 1)]
         norm_after = functools.partial(self.conv_norm, kernel_init=he_fan_out_init, train=train)
@@ -71,7 +75,7 @@ class Stage(ConvModule):
 
     Attributes:
       depth: number of blocks.
-      width, stride, bottleneck, shortcut: the blocks', see ``Block``.
+      width, stride, bottleneck, shortcut, v1: the blocks', see ``Block``.
     """
 
     depth: int
@@ -79,14 +83,21 @@ class Stage(ConvModule):
     stride: int
     bottleneck: bool = False
     shortcut: Shortcut = "projection"
+    v1: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """As ``Block``, once with the stride."""
         for i in range(1, self.depth + 1):
             stride = self.stride if i == 1 else 1
-            block = functools.partial(Block, self.width, stride, self.bottleneck, self.shortcut, name=f"block{i}")
-            x = block(dtype=self.dtype, folded=self.folded)(x, train)
+            block = functools.partial(Block, self.width, stride, self.bottleneck, self.shortcut, self.v1)
+            shared: dict[str, Any] = {
+                "dtype": self.dtype,
+                "folded": self.folded,
+                "epsilon": self.epsilon,
+                "biases": self.biases,
+            }
+            x = block(**shared, name=f"block{i}")(x, train)
         return x
 
 
@@ -98,6 +109,7 @@ def resnet(
     bottleneck: bool,
     width: int = 64,
     small_images: bool = False,
+    v1: bool = False,
     head: HeadOptions = "linear",
 ) -> Classifier:
     """A network of the family; it takes images of any size.
@@ -108,16 +120,19 @@ def resnet(
       bottleneck: blocks of three convolutions, with four times as many channels at the end; else of two.
       width: channels of the stem and of the first stage; each stage doubles them.
       small_images: a stem of 3x3, stride 1 in place of 7x7, stride 2; the max-pool stays.
+      v1: as Keras's applications have it (keras 3.15, ``src/applications/resnet.py``): a bottleneck strides at its
+        first convolution, convolutions have biases, and the epsilon of batch norm is 1.001e-5.
       head: see ``jaxtl.models.heads.make_head``.
 
     Raises:
       UserError: for a mistake in the head's fields.
     """
     size, stride = (3, 1) if small_images else (7, 2)
-    stem = functools.partial(Stem, width, size, stride, he_fan_out_init, dtype=dtype)
+    shared: dict[str, Any] = {"dtype": dtype, **({"epsilon": 1.001e-5, "biases": True} if v1 else {})}
+    stem = functools.partial(Stem, width, size, stride, he_fan_out_init, **shared)
     stages: list[tuple[str, StageFactory]] = [("stem", stem)]
     for i, depth in enumerate(depths):
-        stage = functools.partial(Stage, depth, width * 2**i, stride=min(i + 1, 2), bottleneck=bottleneck, dtype=dtype)
+        stage = functools.partial(Stage, depth, width * 2**i, min(i + 1, 2), bottleneck, v1=v1, **shared)
         stages.append((f"stage{i + 1}", stage))
     return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
 
@@ -161,6 +176,9 @@ VARIANTS = {
     "resnet101": functools.partial(resnet, depths=(3, 4, 23, 3), bottleneck=True),
     "resnet152": functools.partial(resnet, depths=(3, 8, 36, 3), bottleneck=True),
 }
+
+# Those of Keras's applications.
+V1_VARIANTS = {f"resnet{depth}_v1": functools.partial(VARIANTS[f"resnet{depth}"], v1=True) for depth in (50, 101, 152)}
 
 # For 32-pixel images: torchvision's with a small stem, as in https://github.com/huyvnphan/PyTorch_CIFAR10, and the
 # paper's for CIFAR-10.

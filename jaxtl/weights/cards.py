@@ -195,6 +195,9 @@ CARDS: tuple[WeightCard, ...] = (
     _akamaster(110, "1d1ed7c2", 6.32),
     *_keras("vgg16", "CC-BY-4.0", 71.3, "64373286793e3c8b2b4e3219cbf3544b", "6d6bbae143d832006294945121d1f1fc"),
     *_keras("vgg19", "CC-BY-4.0", 71.3, "cbe5617147190e668d6c5d5026f83318", "253f8cb515780f3b799900260a226db6"),
+    *_keras("resnet50_v1", "MIT", 74.9, "2cb95161c43110f7111970584f804107", "4d473c1dd8becc155b73f8504c6f6626"),
+    *_keras("resnet101_v1", "MIT", 76.4, "f1aeb4b969a6efcfb50fad2f0c20cfc5", "88cf7a10940856eca736dc7b7e228a21"),
+    *_keras("resnet152_v1", "MIT", 76.6, "100835be76be38e30d865e96f2aaae62", "ee4c566cf9a93f14d82f913c2dc6dd0c"),
     *_keras(
         "densenet121", "BSD-3-Clause", 75.0, "9d60b8095a5708f2dcce2bca79d332c7", "30ee3e1110167f948a6b9946edeeb738"
     ),

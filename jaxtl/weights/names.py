@@ -81,9 +81,9 @@ def torch_names(name: str, **options: Any) -> Names:
     Raises:
       UserError: for a model that PyTorch's libraries do not have, such as the small networks of the studies.
     """
-    if not name.startswith(("resnet", "cifar_resnet", "densenet", "vgg")) or name.endswith("_v1"):
-        raise UserError(f"{name} has no counterpart in PyTorch: ResNets, VGGs and DenseNets are converted.")
     options = {**model_options(known(name)), **options}
+    if not name.startswith(("resnet", "cifar_resnet", "densenet", "vgg")) or options.get("v1"):
+        raise UserError(f"{name} has no counterpart in PyTorch: ResNets (not V1), VGGs and DenseNets are converted.")
     if name.startswith("vgg"):
         return Names(layers=dict(_torch_vgg(options["depths"], options["batch_norm"])), head="classifier.6", **_TORCH)
     if name.startswith("densenet"):
@@ -140,7 +140,9 @@ _KERAS: dict[str, Any] = {
     "separator": "/",
     "old_names": (("fc1000/(.*)", r"predictions/\1"),),
 }
-KERAS_MODELS = ("vgg16", "vgg19", "densenet121", "densenet169", "densenet201")
+KERAS_MODELS = (
+    "vgg16", "vgg19", "resnet50_v1", "resnet101_v1", "resnet152_v1", "densenet121", "densenet169", "densenet201",
+)  # fmt: skip
 
 
 def keras_names(name: str, **options: Any) -> Names:

@@ -12,6 +12,7 @@ from jaxtl.models.layers import BatchNorm, global_avg_pool
 NETS = {
     "resnet18": ({"depths": (1, 1), "width": 8}, 1 + 2 * 2 + 1, 0),
     "resnet50": ({"depths": (1, 1), "width": 8}, 1 + 3 * 2 + 2, 0),
+    "resnet50_v1": ({"depths": (1, 1), "width": 8}, 1 + 3 * 2 + 2, 0),
     "cifar_resnet20": ({"depth": 8, "width": 8}, 1 + 2 * 3, 0),
     "densenet121": ({"depths": (1, 2), "growth": 4, "width": 8}, 1 + 3, 3 + 1 + 1),
     "vgg11_bn": ({"depths": (1, 2), "width": 8, "hidden": ()}, 3, 0),

@@ -19,6 +19,7 @@ def test_every_network_of_torchvision_has_its_cards():
         assert tags(name) == ["imagenet1k_v1", "imagenet1k_keras", "imagenet1k_keras_notop"]
     for name in ("resnet50", "resnet101", "resnet152"):
         assert tags(name) == ["imagenet1k_v1", "imagenet1k_v2"]
+        assert tags(f"{name}_v1") == ["imagenet1k_keras", "imagenet1k_keras_notop"]
     assert tags("densenet161_cifar") == ["cifar10_zoo"]
     assert tags("cifar_resnet20") == ["cifar10"]
     assert tags("bn_cnn") == []

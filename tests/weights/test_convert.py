@@ -288,6 +288,7 @@ def test_heads_and_models_without_counterpart_are_refused():
         from_torch, "resnet18", to_torch("resnet18", random_variables("resnet18", width=2), width=2), **head
     )
     assert refusal(torch_names, "bn_cnn").startswith("bn_cnn has no counterpart in PyTorch")
+    assert refusal(torch_names, "resnet50_v1").startswith("resnet50_v1 has no counterpart in PyTorch")
     assert "did you mean 'resnet18'?" in refusal(from_torch, "resnet19", {})
 
 
