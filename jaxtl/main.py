@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxtl.config.fields import field_help
 from jaxtl.config.flags import parse_config
 from jaxtl.experiment import run
-from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.command import exit_status, put
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
 
@@ -29,7 +29,10 @@ def _run(argv: Sequence[str]) -> int:
         allow_abbrev=False,
     )
     fields = "list every field with its default, allowed values and meaning"
-    parser.add_argument("--help-fields", action="version", version=field_help(), help=fields)
+    parser.add_argument("--help-fields", action="store_true", help=fields)
+    if "--help-fields" in argv:  # by ourselves: argparse hides that nobody reads, or that the disk is full
+        put(field_help() + "\n")
+        return 0
     config, arguments = parse_config(parser, argv) if is_main_process() else ({}, argparse.Namespace(workdir=""))
     # Where there are several processes, the first one tells the others: a user error in the flags is then told once.
     config, workdir = broadcast((config, str(arguments.workdir)))

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 from jax import export
-from read_image import Undecodable, read_image  # type: ignore[import-not-found]  # it lies beside this file
 
 FOLDER = Path(__file__).parent
 
 
 if __name__ == "__main__":
+    from read_image import Undecodable, read_image  # type: ignore[import-not-found]  # it lies beside this file
+
     about = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
     height, width, channels = about["input"]["image_shape"]
     program = export.deserialize(bytearray((FOLDER / "model.stablehlo").read_bytes()))
