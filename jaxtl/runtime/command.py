@@ -38,20 +38,25 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
     if resumes:
         threading.excepthook = lambda error: None
     keep_interrupts(quiet=resumes)
-    with _safe_streams():
+    with _safe_streams() as stdout:
         try:
-            status = work()
-            sys.stdout.flush()  # here, where its errors are still caught
+            try:
+                status = work()
+            finally:
+                stdout.flush()  # here, where its errors are still caught
+            if stdout.reader_gone:
+                raise BrokenPipeError
         except BaseException as error:
-            known = _known(error, resumes)
+            # argparse and rich make something else of a pipe that nobody reads
+            known = _known(BrokenPipeError() if stdout.reader_gone else error, resumes)
             if known is None:
                 raise
             status, text = known
             tell(text)
             try:
-                sys.stdout.flush()
+                stdout.flush()
             except (OSError, UserError):  # Python flushes once more when it ends, and would complain
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
     return status
 
 
@@ -67,8 +72,6 @@ def outcome_of(error: BaseException, *, resumes: bool = False) -> tuple[int, str
 def _known(error: BaseException, resumes: bool) -> tuple[int, str] | None:
     match error:
         case BrokenPipeError():
-            return _NO_READER, ""
-        case SystemExit() if isinstance(error.__context__, BrokenPipeError):  # what rich makes of it
             return _NO_READER, ""
         case Interrupted():
             return _AFTER_SIGNAL + (error.stop.signal or 0), str(error)
@@ -110,34 +113,44 @@ def escape_unencodable() -> None:
 
 
 @contextlib.contextmanager
-def _safe_streams() -> Iterator[None]:
+def _safe_streams() -> Iterator["_Stdout"]:
     """Standard streams that are there, write every character, and name themselves where they fail."""
     escape_unencodable()
     before = sys.stdout, sys.stderr
     with Path(os.devnull).open("w") as nowhere:  # of a stream that is closed
-        sys.stdout, sys.stderr = _Stdout(before[0] or nowhere), before[1] or nowhere
+        sys.stdout, sys.stderr = stdout, _ = _Stdout(before[0] or nowhere), before[1] or nowhere
         try:
-            yield
+            yield stdout
         finally:
             sys.stdout, sys.stderr = before
 
 
 class _Stdout:
-    """Standard output; a full disk behind it is told as such, whatever file is being written around it."""
+    """Standard output; a full disk behind it is told as such, whatever file is being written around it.
+
+    Attributes:
+      reader_gone: whether something was written to a pipe that nobody reads.
+    """
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream, self.reader_gone = stream, False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with write_errors_explained("Standard output"):
-            return self._stream.write(text)
+        return self._try(lambda: self._stream.write(text))
 
     def flush(self) -> None:
-        with write_errors_explained("Standard output"):
-            self._stream.flush()
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[[], Any]) -> Any:
+        try:
+            with write_errors_explained("Standard output"):
+                return act()
+        except BrokenPipeError:
+            self.reader_gone = True
+            raise
 
 
 def write_result(path: Path, text: str) -> None:

@@ -1,6 +1,5 @@
 """Stopping in good order: SIGTERM and Ctrl-C ask the loop to save and leave, a second Ctrl-C leaves at once."""
 
-import _thread
 import contextlib
 import signal
 import sys
@@ -80,11 +79,15 @@ def keep_interrupts(*, quiet: bool = False) -> None:
 
     def hook(unraisable: Any) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            threading.Timer(0.05, _thread.interrupt_main).start()  # once the callback is over
+            threading.Timer(0.05, _interrupt_main_thread).start()  # once the callback is over
         elif not quiet:
             sys.__unraisablehook__(unraisable)
 
     sys.unraisablehook = hook
+
+
+def _interrupt_main_thread() -> None:
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # also where it waits for something
 
 
 def quiet_imports() -> None:

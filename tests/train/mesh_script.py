@@ -1,4 +1,4 @@
-"""Three train steps and an evaluation over a mesh; `test_several_devices.py` runs it on one device and, as a script, on eight."""
+"""Three train steps and an evaluation over a mesh; `test_several_devices.py` runs it on one device and on eight."""
 
 import sys
 from typing import Any
