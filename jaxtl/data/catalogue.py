@@ -128,7 +128,7 @@ def load_dataset(
       data_dir: where the files lie or shall be downloaded to; default ``$JAXTL_DATA``, else ``data`` in the cache
         folder. See ``dataset_info`` for ``"folder"`` and ``"tfds:NAME"``.
       download: whether to download what ``data_dir`` lacks.
-      options: how images of any size are read: ``ImageOptions(size=224)``, say.
+      options: how images of any size are read: for example ``ImageOptions(size=224)``.
       progress: is told (images done, images in all) while files are decoded.
 
     Returns:

@@ -37,7 +37,7 @@ class DecodeCache:
         self._changed = True
 
     def save(self) -> None:
-        """Write the cache; a full disk is no reason to stop."""
+        """Write the cache; a full disk does not stop the run."""
         if self._changed:
             with contextlib.suppress(OSError):
                 write_whole(self._path, json.dumps(self._entries).encode())

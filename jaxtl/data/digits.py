@@ -25,4 +25,4 @@ def load_digits(split: str) -> Dataset:
     everything = Dataset(images, digits.target.astype(np.int32), CLASS_NAMES)
     train, test = stratified_split(everything.labels, 0.5, seed=0)
     half = take(everything, {"train": train, "test": test}[split])
-    return Dataset(half.images, half.labels, CLASS_NAMES)  # numbered anew: the half is the split
+    return Dataset(half.images, half.labels, CLASS_NAMES)  # numbered from 0 again: the half is the split

@@ -96,7 +96,7 @@ def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: b
       download: whether to prepare it where it is not.
 
     Raises:
-      UserError: there is no such data set, it is not prepared and cannot be, or it is none of image classification.
+      UserError: there is no such data set, it is not prepared and cannot be, or it is not one of image classification.
     """
     if fault := name_fault(name):
         raise UserError(f"The name of the data set {fault}")

@@ -38,7 +38,7 @@ def export_program(
       preprocess: uint8 images to what the model takes; it must draw nothing at random.
       image_shape: (H, W, C).
       fold: fold batch norm into the convolutions where that is exact, see ``jaxtl.models.fold``. Below float32 the
-        folded kernels are rounded anew, so that the answers move by about that much.
+        folded kernels are rounded again, so that the answers move by about that much.
 
     Returns:
       What ``jax.export.deserialize`` takes. JAX promises to read it for six months of its later versions, and for three

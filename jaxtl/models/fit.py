@@ -14,7 +14,7 @@ def leaves(variables: Any) -> dict[str, Any]:
     """The leaves of variables by name, ``params/stem/conv/kernel``, parameters first.
 
     Raises:
-      UserError: if they are no nested dictionary.
+      UserError: if they are not a nested dictionary.
     """
     if not isinstance(variables, Mapping):
         raise UserError(

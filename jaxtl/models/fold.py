@@ -34,7 +34,7 @@ def fold_batch_norm(
 
     Returns:
       The folded model and its variables, without ``batch_stats`` where no norm is left. Training it further is
-      possible and is another thing than training the model: there are no batch statistics.
+      possible, but differs from training the model: there are no batch statistics.
 
     Raises:
       UserError: if the variables lack a norm or convolution of the model, or have one of another shape.

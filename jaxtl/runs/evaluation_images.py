@@ -104,7 +104,7 @@ def choose_images(
 
 
 def _refuse_trained_on(run: LoadedRun, test: Dataset) -> None:
-    """A folder that has gained files since is split anew: images that trained the run may test it now."""
+    """A folder that has gained files since is split again: images that trained the run may test it now."""
     kept = RunFiles(run.folder).split()
     seen = np.isin(test.ids, np.concatenate([kept["train"], kept["validation"]]))
     if seen.any():

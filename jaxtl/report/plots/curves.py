@@ -116,7 +116,7 @@ def overlaid_curves(histories: Mapping[str, History]) -> Figure:
 def accuracy_metrics(histories: Mapping[str, History]) -> list[str]:
     """The fields that ``overlaid_curves`` draws: ``val_accuracy``, ``train_accuracy``, or both; none if none is there.
 
-    A run that measured neither has no say.
+    A run that measured neither is left out.
     """
     trained = {name for name, history in histories.items() if _series(history, "train_accuracy")[0]}
     validated = {name for name, history in histories.items() if _series(history, "val_accuracy")[0]}
