@@ -60,7 +60,7 @@ class Classifier(nn.Module):
           Logits ``[B, num_classes]``, float32; features ``[B, F]`` where the model has no head.
 
         Raises:
-          UserError: if the images are smaller than the network can take, or ``train`` names something that is not a stage.
+          UserError: if the images are smaller than the network can take, or ``train`` names what is not a stage.
         """
         return self.classify(self.features(images, train=train), train=train)
 
@@ -95,7 +95,7 @@ class Classifier(nn.Module):
         """Class scores from the output of a backbone stage, as ``stages`` returns it; ``train`` as in ``__call__``.
 
         Raises:
-          UserError: the backbone has no such stage, or ``train`` names something that is not a stage.
+          UserError: the backbone has no such stage, or ``train`` names what is not a stage.
         """
         names = [name for name, _ in self.backbone]
         if stage not in names:
