@@ -89,9 +89,11 @@ def test_every_name_is_there():
     vggs = [f"vgg{depth}{norm}" for depth in (11, 13, 16, 19) for norm in ("", "_bn")]
     densenets = [f"densenet{depth}" for depth in (121, 161, 169, 201)]
     large = resnets + vggs + densenets
+    of_keras = [f"resnet{depth}_v1" for depth in (50, 101, 152)]
     option_a = [f"cifar_resnet{depth}" for depth in (20, 32, 44, 56, 110)]
-    assert sorted(ZOO) == sorted([*large, *(f"{name}_cifar" for name in large), *option_a])
-    assert {name for name in list_models() if native_size(name) == 224} == set(large) == set(IMAGENET)
+    assert sorted(ZOO) == sorted([*large, *of_keras, *(f"{name}_cifar" for name in large), *option_a])
+    assert {name for name in list_models() if native_size(name) == 224} == {*large, *of_keras}
+    assert set(large) == set(IMAGENET)
     assert {native_size(name) for name in list_models()} == {32, 224}
     assert list_models("densenet???") == ["densenet121", "densenet161", "densenet169", "densenet201"]
 
