@@ -8,12 +8,12 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
 from jaxtl.data.catalogue import list_datasets
-from jaxtl.data.dataset import first
+from jaxtl.data.dataset import Dataset, first
 from jaxtl.data.decode_all import SKIPPED
 from jaxtl.data.match_classes import match_classes
 from jaxtl.errors import UserError
@@ -21,7 +21,7 @@ from jaxtl.report.console import RunConsole
 from jaxtl.report.evaluation import scores, show
 from jaxtl.runs.evaluation import make_evaluation
 from jaxtl.runs.evaluation_images import ALL, SPLITS, choose_images
-from jaxtl.runs.finished import load_run
+from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import describe
@@ -67,6 +67,65 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     split = arguments.split
     size = (arguments.size, arguments.size) if arguments.size else run.input_shape[:2]
     evaluate = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
+    images = _choose(arguments, run, size)
+    dataset = images.dataset
+    for remark in dataset.remarks:
+        tell(f"{remark.place}: {remark.problem} ({remark.consequence})")
+    if skipped := sum(remark.consequence == SKIPPED for remark in dataset.remarks):
+        tell(f"{skipped} of {skipped + images.read} images could not be read.")
+    found = evaluate(dataset)
+    test = scores(found.confusion, found.loss, run.class_names, images.present)
+    times = {
+        "load_s": load_s,
+        "compile_s": found.compile_s,
+        "inference_s": found.seconds,
+        "total_s": time.perf_counter() - start,
+    }
+    title = f"{run.name}, on {'all' if split == ALL else f'the {split} split'} of {images.source}"
+    _print(title, test, times, images.remarks)
+    if arguments.out:
+        tree = {
+            "name": run.name,
+            "run": str(run.folder),
+            "data": {
+                "name": arguments.data or run.config["data"]["name"],
+                "source": images.source,
+                "split": split,
+                "image_shape": list(dataset.image_shape),
+                "image_size": list(size),
+                "classes": list(_players(arguments)),
+            },
+            "test": test,
+            "remarks": images.remarks,
+            "images": [remark._asdict() for remark in dataset.remarks],
+            "time": times,
+            "environment": describe(),
+        }
+        write_result(arguments.out, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+        tell(f"All figures: {arguments.out}")
+    return 0
+
+
+class _Images(NamedTuple):
+    """The images to test on, with the run's labels.
+
+    Attributes:
+      dataset: the images.
+      source: what their data set is called.
+      present: which of the run's classes have images.
+      read: how many images there were before any was left out.
+      remarks: what a person should know of the choice, a sentence each.
+    """
+
+    dataset: Dataset
+    source: str
+    present: tuple[int, ...]
+    read: int
+    remarks: list[str]
+
+
+def _choose(arguments: argparse.Namespace, run: LoadedRun, size: tuple[int, int]) -> _Images:
+    split = arguments.split
     with contextlib.closing(RunConsole(Console(stderr=True))) as bar:
         chosen = choose_images(
             run,
@@ -76,8 +135,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             image_size=size if arguments.size else run.image_shape[:2],
             progress=lambda done, images: bar.on_decoded(split, done, images),
         )
-    played_by = [each.strip() for each in arguments.classes.split(",")] if arguments.classes else ()
-    matched = match_classes(chosen.dataset, run.class_names, played_by)
+    matched = match_classes(chosen.dataset, run.class_names, _players(arguments))
     remarks = [*chosen.remarks, *matched.remarks]
     dataset, subset = matched.dataset, arguments.subset
     if subset is None and chosen.is_own_test and (subset := run.config["data"]["test_subset"]):
@@ -93,41 +151,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         remarks.append(f"The images are {H} x {W} pixels and were resized to {size[0]} x {size[1]} on the device.")
     if dataset.image_shape[2] != run.image_shape[2]:
         remarks.append(f"The images were turned from {_kind(dataset.image_shape)} to {_kind(run.image_shape)}.")
-    for remark in dataset.remarks:
-        tell(f"{remark.place}: {remark.problem} ({remark.consequence})")
-    if skipped := sum(remark.consequence == SKIPPED for remark in dataset.remarks):
-        tell(f"{skipped} of {skipped + len(chosen.dataset)} images could not be read.")
-    found = evaluate(dataset)
-    test = scores(found.confusion, found.loss, run.class_names, matched.present)
-    times = {
-        "load_s": load_s,
-        "compile_s": found.compile_s,
-        "inference_s": found.seconds,
-        "total_s": time.perf_counter() - start,
-    }
-    title = f"{run.name}, on {'all' if split == ALL else f'the {split} split'} of {chosen.source}"
-    _print(title, test, times, remarks)
-    if arguments.out:
-        tree = {
-            "name": run.name,
-            "run": str(run.folder),
-            "data": {
-                "name": arguments.data or run.config["data"]["name"],
-                "source": chosen.source,
-                "split": split,
-                "image_shape": list(dataset.image_shape),
-                "image_size": list(size),
-                "classes": list(played_by),
-            },
-            "test": test,
-            "remarks": remarks,
-            "images": [remark._asdict() for remark in dataset.remarks],
-            "time": times,
-            "environment": describe(),
-        }
-        write_result(arguments.out, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
-        tell(f"All figures: {arguments.out}")
-    return 0
+    return _Images(dataset, chosen.source, matched.present, len(chosen.dataset), remarks)
+
+
+def _players(arguments: argparse.Namespace) -> Sequence[str]:
+    """Which class of the images plays each class of the run, as ``--classes`` says."""
+    return [each.strip() for each in arguments.classes.split(",")] if arguments.classes else ()
 
 
 def _print(title: str, test: dict[str, Any], times: dict[str, float], remarks: Sequence[str]) -> None:
