@@ -64,15 +64,20 @@ def few_images(name: str, split: str, *_: object, **__: object) -> Dataset:
 
 @functools.lru_cache(maxsize=1)  # the tests of a network follow each other, and it has up to 140 million parameters
 def stand_in(name: str, tag: str, depths: tuple[int, ...]) -> dict:
-    """Variables like those of the card: He's variance in convolutions, norms that change nothing, dense layers of 0."""
-    rng = np.random.default_rng(0)
+    """Variables like those of the card: He's variance in convolutions, norms that change nothing, dense layers of 0.
+
+    The first convolution expects what the card's normalisation gives: Keras's divides by no deviation.
+    """
+    rng, card = np.random.default_rng(0), card_for(name, tag)
+    of_images = min(1.0, 4 * float(np.mean(card.std)))
 
     def leaf(path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
         if len(shape) == 4:
-            return rng.standard_normal(shape, np.float32) * np.float32((2 / np.prod(shape[:3])) ** 0.5)
+            scale = of_images if shape[2] == 3 else 1.0
+            return rng.standard_normal(shape, np.float32) * np.float32(scale * (2 / np.prod(shape[:3])) ** 0.5)
         return np.ones(shape, np.float32) if path[-1] in ("scale", "var") else np.zeros(shape, np.float32)
 
-    shapes = skeleton(name, card_for(name, tag).classes, depths=depths)
+    shapes = skeleton(name, card.classes, depths=depths)
     return traverse_util.unflatten_dict({path: leaf(path, shape) for path, shape in shapes.items()})
 
 
