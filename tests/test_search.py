@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from sqlalchemy.pool import NullPool
 
 import jaxtl.experiment
 import jaxtl.search.search
@@ -383,11 +384,12 @@ def test_two_processes_that_queue_and_take_at_the_same_moment(tmp_path):
     found.queue(2)
     again = Study.__new__(Study)
     again.__dict__.update(found.__dict__)
-    optuna.load_study(study_name="s", storage=found.url).enqueue_trial({}, user_attrs={"place": 1})
+    storage = optuna.storages.RDBStorage(found.url, engine_kwargs={"poolclass": NullPool})
+    optuna.load_study(study_name="s", storage=storage).enqueue_trial({}, user_attrs={"place": 1})
     ran = []
     while found.run_next(lambda trial, params: ran.append(trial.user_attrs["place"]) or 0.5):
         pass
-    optuna.load_study(study_name="s", storage=found.url).ask()
+    optuna.load_study(study_name="s", storage=storage).ask()
     assert sorted(ran) == [0, 1] and [line.number for line in found.lines()] == [0, 1]
 
 

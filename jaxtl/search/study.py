@@ -14,6 +14,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from jaxtl.errors import UserError
 from jaxtl.report.search import COMPLETE, PRUNED, RUNNING, TrialLine
@@ -59,7 +60,9 @@ class Study:
     ) -> None:
         self.url, self.space, self.sampler, self.seed = url, space, sampler, seed
         with self._explained():
-            storage = RDBStorage(url, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
+            # No pool: a connection is closed once it is used, so that none is left open where a search ends.
+            unpooled = {"poolclass": NullPool}
+            storage = RDBStorage(url, engine_kwargs=unpooled, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
             self._study = optuna.create_study(
                 storage=storage,
                 study_name=name,
