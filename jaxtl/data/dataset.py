@@ -35,6 +35,7 @@ class Dataset:
       class_names: the K names; label ``k`` means ``class_names[k]``.
       ids: [N], what each image is called: its place in the official split, int64, or its file, str; the places by
         default.
+      original_sizes: int32 [N, 2], (height, width) of each image before it was resized; ``None``: not known.
       remarks: what was noticed while the images were read.
 
     Raises:
@@ -46,6 +47,7 @@ class Dataset:
     class_names: tuple[str, ...]
     ids: np.ndarray = None  # type: ignore[assignment]
     remarks: tuple[Remark, ...] = ()
+    original_sizes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.ids is None:
@@ -93,10 +95,14 @@ class Dataset:
         return height, width, channels
 
 
-def take(dataset: Dataset, indices: np.ndarray) -> Dataset:
+def take(dataset: Dataset, indices: np.ndarray | slice) -> Dataset:
     """The images at ``indices`` (integers [M], in that order), as a data set of M images with the same classes."""
     return dataclasses.replace(
-        dataset, images=dataset.images[indices], labels=dataset.labels[indices], ids=dataset.ids[indices]
+        dataset,
+        images=dataset.images[indices],
+        labels=dataset.labels[indices],
+        ids=dataset.ids[indices],
+        original_sizes=None if dataset.original_sizes is None else dataset.original_sizes[indices],
     )
 
 
@@ -108,7 +114,7 @@ def first(dataset: Dataset, n: int) -> Dataset:
     """
     if not 0 <= n <= len(dataset):
         raise UserError(f"cannot take the first {n} of {len(dataset)} images: choose a number from 0 to {len(dataset)}")
-    return dataclasses.replace(dataset, images=dataset.images[:n], labels=dataset.labels[:n], ids=dataset.ids[:n])
+    return take(dataset, slice(n))
 
 
 def select_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
@@ -124,11 +130,8 @@ def select_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
             raise unknown_name("class", name, dataset.class_names)
     new_label = np.full(dataset.num_classes, -1, np.int32)
     new_label[[dataset.class_names.index(name) for name in names]] = np.arange(len(names))
-    labels = new_label[dataset.labels]
-    kept = labels >= 0
-    return dataclasses.replace(
-        dataset, images=dataset.images[kept], labels=labels[kept], class_names=tuple(names), ids=dataset.ids[kept]
-    )
+    chosen = take(dataset, np.flatnonzero(new_label[dataset.labels] >= 0))
+    return dataclasses.replace(chosen, labels=new_label[chosen.labels], class_names=tuple(names))
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> UserError:

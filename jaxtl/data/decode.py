@@ -67,6 +67,17 @@ def read_image(
     Raises:
       Undecodable: the file cannot be read or decoded, or is beyond a limit of this module.
     """
+    return read_sized(source, size, fit=fit, channels=channels)[0]
+
+
+def read_sized(
+    source: str | os.PathLike[str] | bytes | np.ndarray,
+    size: tuple[int, int] | None = None,
+    *,
+    fit: Fit = "crop",
+    channels: int = 3,
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """What ``read_image`` returns, and the (height, width) that the upright image had before it was resized."""
     if isinstance(source, np.ndarray):
         return _framed(_of_pixels(source), size, fit, channels)
     content = source if isinstance(source, bytes) else read_content(source)
@@ -132,11 +143,14 @@ def _of_pixels(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(grey))
 
 
-def _framed(image: Image.Image, size: tuple[int, int] | None, fit: Fit, channels: int) -> np.ndarray:
+def _framed(
+    image: Image.Image, size: tuple[int, int] | None, fit: Fit, channels: int
+) -> tuple[np.ndarray, tuple[int, int]]:
+    is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # height and width will be exchanged
+    original = image.size if is_turned else image.size[::-1]
     if size is not None:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size for a fraction of the time. What is left
         # to the filter below is still a reduction by two or more, which hides the difference.
-        is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # height and width will be exchanged
         wanted = size[::-1] if is_turned else size
         least = max(wanted[0] / image.height, wanted[1] / image.width)
         image.draft(None, (math.ceil(2 * least * image.width), math.ceil(2 * least * image.height)))
@@ -147,7 +161,7 @@ def _framed(image: Image.Image, size: tuple[int, int] | None, fit: Fit, channels
     if size is not None and size != (upright.height, upright.width):
         upright = upright.resize(size[::-1], Image.Resampling.BILINEAR, box=_box(upright, size, fit))
     pixels = np.asarray(upright, np.uint8)
-    return pixels[..., np.newaxis] if channels == 1 else pixels
+    return pixels[..., np.newaxis] if channels == 1 else pixels, original
 
 
 def _box(image: Image.Image, size: tuple[int, int], fit: Fit) -> tuple[float, float, float, float]:

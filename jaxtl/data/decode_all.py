@@ -4,7 +4,7 @@ import concurrent.futures
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,11 +31,13 @@ class Decoded(NamedTuple):
     Attributes:
       images: uint8 [N, H, W, C], in memory or stored.
       kept: int64 [N], their positions in the collection.
+      sizes: int32 [N, 2], (height, width) of each before it was resized.
       remarks: one for every image that was skipped.
     """
 
     images: np.ndarray | StoredImages
     kept: np.ndarray
+    sizes: np.ndarray
     remarks: tuple[Remark, ...]
 
 
@@ -66,18 +68,18 @@ def decode_all(
     """
     too_large = in_all * np.prod(reader.shape, dtype=np.int64) > _SHARE * memory()
     streamed = options.stream == "always" or (options.stream == "auto" and too_large)
-    images = None if streamed else np.empty((N, *reader.shape), np.uint8)
-    faults, digests = [""] * N, np.zeros(N, "S16")
+    images: Any = None if streamed else np.empty((N, *reader.shape), np.uint8)
+    faults, digests, sizes = [""] * N, np.zeros(N, "S16"), np.zeros((N, 2), np.int32)
     cache = DecodeCache(folder, f"{reader.shape} {reader.fit}") if streamed else None
     source = reader.source
 
     def decode_one(i: int) -> None:
         if cache and (before := cache.get(source.name(i), source.file(i))):
-            digests[i], faults[i] = before
+            digests[i], faults[i], *sizes[i] = before
             return
         try:
             encoded = source.content(i)
-            image = reader.decode(encoded, i)
+            image, sizes[i] = reader.decode(encoded, i)
         except Undecodable as error:
             faults[i] = str(error)
         else:
@@ -85,7 +87,7 @@ def decode_all(
             if images is not None:
                 images[i] = image
         if cache:
-            cache.put(source.name(i), source.file(i), digests[i], faults[i])
+            cache.put(source.name(i), source.file(i), digests[i], faults[i], sizes[i].tolist())
 
     # Threads suffice: Pillow lets go of the interpreter while it decodes.
     with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
@@ -99,10 +101,11 @@ def decode_all(
         raise _too_many(bad, what, in_all, options)
     kept = np.flatnonzero([not fault for fault in faults])
     if images is None:
-        return Decoded(StoredImages(reader, kept, reader.shape, digests[kept], options.workers), kept, tuple(bad))
+        images = StoredImages(reader, kept, reader.shape, digests[kept], options.workers)
+        return Decoded(images, kept, sizes[kept], tuple(bad))
     for at, i in enumerate(kept if bad else ()):  # in place: there may be no room for a copy
         images[at] = images[i]
-    return Decoded(images[: len(kept)], kept, tuple(bad))
+    return Decoded(images[: len(kept)], kept, sizes[kept], tuple(bad))
 
 
 def _too_many(bad: Sequence[Remark], what: str, in_all: int, options: ImageOptions) -> UserError:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxtl.runtime.files import cache_dir, write_whole
@@ -24,16 +25,17 @@ class DecodeCache:
         known = found.items() if isinstance(found, dict) else ()
         self._entries = {name: entry for name, entry in known if _is_entry(entry)}
 
-    def get(self, name: str, file: str) -> tuple[bytes, str] | None:
-        """(digest, fault) of the image ``name`` in ``file``, or ``None`` where it must be decoded."""
+    def get(self, name: str, file: str) -> tuple[bytes, str, int, int] | None:
+        """(digest, fault, height, width) of the image ``name`` in ``file``, or ``None`` where it must be decoded."""
         entry = self._entries.get(name)
         if entry is None or entry[0] != self._stamp(file):
             return None
-        return bytes.fromhex(entry[1]), entry[2]
+        _, digest, fault, height, width = entry
+        return bytes.fromhex(digest), fault, height, width
 
-    def put(self, name: str, file: str, digest: bytes, fault: str) -> None:
-        """Remember an image."""
-        self._entries[name] = [self._stamp(file), digest.hex(), fault]
+    def put(self, name: str, file: str, digest: bytes, fault: str, size: Sequence[int]) -> None:
+        """Remember an image, ``size`` of which is its (height, width) before it was resized."""
+        self._entries[name] = [self._stamp(file), digest.hex(), fault, *size]
         self._changed = True
 
     def save(self) -> None:
@@ -52,7 +54,7 @@ class DecodeCache:
 
 
 def _is_entry(value: object) -> bool:
-    if not (isinstance(value, list) and len(value) == 3 and all(isinstance(part, str) for part in value)):
+    if not (isinstance(value, list) and [type(part) for part in value] == [str, str, str, int, int]):
         return False
     try:
         bytes.fromhex(value[1])

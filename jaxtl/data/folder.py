@@ -180,7 +180,7 @@ def load(folder: ImageFolder, split: str, options: ImageOptions, progress: Progr
     files, shape = folder.splits[split], image_shape(folder, options)
     source = FileSource(str(folder.root), files.paths)
     reader = ImageReader(source, shape, options.fit, "any" if options.size else "same", str(folder.root))
-    images, kept, skipped = decode_all(
+    images, kept, sizes, skipped = decode_all(
         reader,
         len(files.paths),
         folder.root,
@@ -200,6 +200,7 @@ def load(folder: ImageFolder, split: str, options: ImageOptions, progress: Progr
         folder.class_names,
         ids=np.array([source.name(i) for i in kept]),
         remarks=(*(folder.remarks if split == "train" else ()), *skipped),
+        original_sizes=sizes,
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,16 +10,16 @@ import numpy as np
 from jaxtl.data.dataset import Dataset, Remark
 from jaxtl.data.stored import StoredImages
 
-# Groups of equal images, each as (part, image, class).
-Groups = Sequence[Sequence[tuple[str, str, str]]]
+# Groups of equal images, each as {"part": …, "index": its place in that part, "image": what it is called, "class": …}.
+Groups = Sequence[Sequence[Mapping[str, Any]]]
 
 IMBALANCE = 3  # the largest class has so many times the training images of the smallest: worth a warning
-_MOST_REPEATED = 100  # groups of equal images that are listed
+_MOST_REPEATED, _MOST_OF_GROUP = 100, 20  # groups of equal images that are listed, and images of each
 _TABLE_CLASSES = 20  # more are summed up
 
 
-def repeated(parts: Mapping[str, Dataset]) -> list[list[tuple[str, str, str]]]:
-    """Groups of equal images that stand in more than one part or class, as (part, image, class).
+def repeated(parts: Mapping[str, Dataset]) -> list[list[dict[str, Any]]]:
+    """Groups of equal images that stand in more than one part or class.
 
     Images are equal whose pixels are, or whose files are where they are stored.
 
@@ -28,24 +28,26 @@ def repeated(parts: Mapping[str, Dataset]) -> list[list[tuple[str, str, str]]]:
 
     >>> images = np.zeros((1, 2, 2, 3), np.uint8)
     >>> train = test = Dataset(images, np.zeros(1, np.int32), ("a", "b"))
-    >>> repeated({"training": train, "test": test})
-    [[('training', '0', 'a'), ('test', '0', 'a')]]
+    >>> [[(each["part"], each["index"]) for each in group] for group in repeated({"training": train, "test": test})]
+    [[('training', 0), ('test', 0)]]
     """
-    groups: dict[bytes, list[tuple[str, str, str]]] = {}
+    groups: dict[bytes, list[dict[str, Any]]] = {}
     for part, dataset in parts.items():
-        for digest, name, label in zip(_digests(dataset), dataset.ids, dataset.labels, strict=True):
-            groups.setdefault(digest, []).append((part, str(name), dataset.class_names[label]))
-    return [group for group in groups.values() if len({(part, of) for part, _, of in group}) > 1]
+        for index, digest in enumerate(_digests(dataset)):
+            name, of = str(dataset.ids[index]), dataset.class_names[dataset.labels[index]]
+            groups.setdefault(digest, []).append({"part": part, "index": index, "image": name, "class": of})
+    return [group for group in groups.values() if len({(each["part"], each["class"]) for each in group}) > 1]
 
 
 def remarks_on(groups: Groups) -> list[Remark]:
     """A remark for every image of a group but the first."""
     remarks = []
-    for (part, name, of), *others in groups:
-        for other_part, other_name, other_of in others:
-            another = f", which is {of} there and {other_of} here" if of != other_of else ""
-            place = f"{other_part} image {other_name}"
-            remarks.append(Remark(place, f"the same image is {part} image {name}{another}", "kept"))
+    for first, *others in groups:
+        for each in others:
+            differs = each["class"] != first["class"]
+            another = f", which is {first['class']} there and {each['class']} here" if differs else ""
+            problem = f"the same image is {first['part']} image {first['image']}{another}"
+            remarks.append(Remark(f"{each['part']} image {each['image']}", problem, "kept"))
     return remarks
 
 
@@ -58,9 +60,12 @@ def overview(parts: Mapping[str, Dataset], remarks: Sequence[Remark], groups: Gr
       groups: see ``repeated``.
 
     Returns:
-      ``class_names``; ``image_shape`` (H, W, C); ``parts``, for each the number of images of every class;
-      ``passed_over``, for each reason how many files and one of them; ``repeated``, groups of equal images in two parts
-      or classes, each a list of {part, image, class}; ``warnings``, a sentence each.
+      ``class_names``; ``image_shape`` (H, W, C); ``original_sizes``, (height, width) of the ``smallest``, the
+      ``median`` and the ``largest`` image by its number of pixels before it was resized, or ``None`` where that is not
+      known; ``parts``, for each the number of images of every class; ``passed_over``, for each reason how many files
+      and one of them; ``repeated``, the first groups of equal images in two parts or classes, each a list of {part,
+      index, image, class}: ``parts[part].images[index]`` is the picture, ``image`` its name; ``warnings``, a sentence
+      each.
     """
     class_names = parts["training"].class_names
     counts = {part: np.bincount(of.labels, minlength=len(class_names)).tolist() for part, of in parts.items()}
@@ -70,17 +75,25 @@ def overview(parts: Mapping[str, Dataset], remarks: Sequence[Remark], groups: Gr
     return {
         "class_names": list(class_names),
         "image_shape": list(parts["training"].image_shape),
+        "original_sizes": _original_sizes(parts.values()),
         "parts": counts,
         "passed_over": [
             {"problem": problem, "consequence": consequence, "n": n, "example": examples[problem, consequence]}
             for (problem, consequence), n in reasons.most_common()
         ],
-        "repeated": [
-            [{"part": part, "image": name, "class": of} for part, name, of in group]
-            for group in groups[:_MOST_REPEATED]
-        ],
+        "repeated": [list(group[:_MOST_OF_GROUP]) for group in groups[:_MOST_REPEATED]],
         "warnings": _warnings(class_names, counts, groups),
     }
+
+
+def _original_sizes(parts: Iterable[Dataset]) -> dict[str, list[int]] | None:
+    known = [part.original_sizes for part in parts if part.original_sizes is not None and len(part)]
+    if not known:
+        return None
+    sizes = np.concatenate(known)
+    by_pixels = sizes[np.argsort(sizes.prod(1, dtype=np.int64), kind="stable")]
+    places = {"smallest": 0, "median": len(sizes) // 2, "largest": -1}
+    return {name: by_pixels[place].tolist() for name, place in places.items()}
 
 
 def _warnings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], groups: Groups) -> list[str]:
@@ -96,8 +109,8 @@ def _warnings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], g
         if lacking := [name for name, n in zip(class_names, of_class, strict=True) if not n]:
             more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
             warnings.append(f"No {part} images: {', '.join(lacking[:5])}{more}.")
-    across = sum(len({part for part, _, _ in group}) > 1 for group in groups)
-    twice = sum(len({of for _, _, of in group}) > 1 for group in groups)
+    across = sum(len({each["part"] for each in group}) > 1 for group in groups)
+    twice = sum(len({each["class"] for each in group}) > 1 for group in groups)
     if across:
         warnings.append(
             f"{across:,} image{'s stand' if across > 1 else ' stands'} in more than one part: figures on images that "
@@ -114,6 +127,9 @@ def lines(data: Mapping[str, Any]) -> list[str]:
     sizes = ", ".join(f"{sum(counts):,} {part}" for part, counts in parts.items())
     kind = "grey" if C == 1 else "RGB"
     told = [f"Images: {sizes}; {len(names)} classes; read as {H} x {W} pixels, {kind}."]
+    if data["original_sizes"]:
+        originals = (f"{H} x {W} ({name})" for name, (H, W) in data["original_sizes"].items())
+        told.append(f"Original sizes in pixels: {', '.join(originals)}.")
     if len(names) <= _TABLE_CLASSES:
         width = max(len(name) for name in ("class", *names))
         told.append(f"  {'class':<{width}}" + "".join(f"  {part:>10}" for part in parts))

@@ -5,7 +5,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from jaxtl.data.decode import Fit, Undecodable, read_image
+from jaxtl.data.decode import Fit, Undecodable, read_sized
 from jaxtl.errors import UserError
 
 
@@ -41,15 +41,15 @@ class ImageReader:
     sizes: Literal["any", "same", "fixed"]
     place: str
 
-    def decode(self, content: bytes, position: int) -> np.ndarray:
-        """The image of a content, uint8 ``shape``.
+    def decode(self, content: bytes, position: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """The image of a content, uint8 ``shape``, and its (height, width) before it was resized.
 
         Raises:
           Undecodable: it is not an image, or its size is not the one promised.
           UserError: no size was asked for, and it has another than the first image.
         """
         H, W, C = self.shape
-        image = read_image(content, (H, W) if self.sizes == "any" else None, fit=self.fit, channels=C)
+        image, original = read_sized(content, (H, W) if self.sizes == "any" else None, fit=self.fit, channels=C)
         height, width, _ = image.shape
         if (height, width) != (H, W) and self.sizes == "same":
             raise UserError(
@@ -58,7 +58,7 @@ class ImageReader:
             )
         if (height, width) != (H, W):
             raise Undecodable(f"it has {width} x {height} pixels instead of {W} x {H}")
-        return image
+        return image, original
 
     def __call__(self, position: int) -> np.ndarray:
         """The image at a position.
@@ -67,7 +67,7 @@ class ImageReader:
           UserError: it cannot be decoded any more.
         """
         try:
-            return self.decode(self.source.content(position), position)
+            return self.decode(self.source.content(position), position)[0]
         except Undecodable as error:
             raise UserError(
                 f"{self.source.name(position)} of {self.place} could be decoded when the run began, but no more: "

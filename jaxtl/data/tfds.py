@@ -152,7 +152,7 @@ def load(prepared: Prepared, split: str, options: ImageOptions, progress: Progre
     part, source, shape = prepared.parts[split], _source(prepared, split), image_shape(prepared, options)
     labels = _labels(prepared.builder, part.split, prepared.label)[part.positions]
     sizes: Literal["any", "same", "fixed"] = "fixed" if prepared.image_shape[0] else "any" if options.size else "same"
-    images, kept, skipped = decode_all(
+    images, kept, original, skipped = decode_all(
         ImageReader(source, shape, options.fit, sizes, prepared.name),
         len(part.positions),
         prepared.folder,
@@ -167,7 +167,7 @@ def load(prepared: Prepared, split: str, options: ImageOptions, progress: Progre
             f"decoded; prepare it again in {prepared.folder}."
         )
     remarks = (*(prepared.remarks if split == "train" else ()), *skipped)
-    return Dataset(images, labels[kept], prepared.class_names, ids=part.positions[kept], remarks=remarks)
+    return Dataset(images, labels[kept], prepared.class_names, part.positions[kept], remarks, original)
 
 
 def _prepared(name: str, data_dir: Path | None) -> Any:

@@ -2,8 +2,10 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxtl.data.dataset import Dataset
+from jaxtl.data.options import ImageOptions
 from jaxtl.data.overview import lines, overview, remarks_on, repeated
 from jaxtl.data.prepare import prepare
 
@@ -25,9 +27,9 @@ def parts():
 
 def test_images_in_two_parts_or_two_classes(parts):
     groups = repeated(parts)
-    assert groups == [
-        [("training", "1", "cat"), ("training", "6", "dog")],
-        [("training", "5", "dog"), ("test", "1", "dog")],
+    assert [[tuple(each.values()) for each in group] for group in groups] == [
+        [("training", 1, "1", "cat"), ("training", 6, "6", "dog")],
+        [("training", 5, "5", "dog"), ("test", 1, "1", "dog")],
     ]
     assert [remark.place for remark in remarks_on(groups)] == ["training image 6", "test image 1"]
     assert remarks_on(groups)[0].problem == "the same image is training image 1, which is cat there and dog here"
@@ -38,7 +40,11 @@ def test_what_was_read(parts):
     found = overview(parts, remarks_on(groups), groups)
     assert json.loads(json.dumps(found)) == found
     assert found["parts"] == {"training": [5, 2], "validation": [1, 1], "test": [1, 2]}
-    assert found["image_shape"] == [2, 2, 3] and found["passed_over"] == [] and len(found["repeated"]) == 2
+    assert found["image_shape"] == [2, 2, 3] and found["passed_over"] == [] and found["original_sizes"] is None
+    assert found["repeated"][1] == [
+        {"part": "training", "index": 5, "image": "5", "class": "dog"},
+        {"part": "test", "index": 1, "image": "1", "class": "dog"},
+    ]
     assert found["warnings"] == [
         "1 image stands in more than one part: figures on images that were trained on are too good.",
         "1 image stands in more than one class.",
@@ -73,3 +79,20 @@ def test_many_classes_are_summed_up():
 def test_prepare_gives_it():
     found = prepare("digits", None, subset=100, validation=0.1).overview
     assert sum(found["parts"]["training"]) + sum(found["parts"]["validation"]) == 100
+
+
+def test_sizes_of_files_as_they_are_looked_at(tmp_path):
+    """The smallest, the median and the largest, turned upright, in whatever parts they are."""
+    sizes = [(30, 20), (200, 100), (10, 10), (60, 50), (40, 40), (70, 80)]  # width and height
+    for i, (size, folder) in enumerate(zip(sizes, ("train/a", "train/b") * 2 + ("test/a", "test/b"), strict=True)):
+        path = tmp_path / folder / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        turned = Image.Exif()
+        turned[0x0112] = 6 if i == 1 else 1
+        Image.new("RGB", size, (40 * i, 0, 0)).save(path, exif=turned)
+    for stream in ("never", "always", "always"):  # the second time from the cache
+        found = prepare("folder", tmp_path, options=ImageOptions(size=8, stream=stream), validation=0).overview
+        assert found["original_sizes"] == {"smallest": [10, 10], "median": [50, 60], "largest": [200, 100]}
+        assert lines(found)[1] == (
+            "Original sizes in pixels: 10 x 10 (smallest), 50 x 60 (median), 200 x 100 (largest)."
+        )
