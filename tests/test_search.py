@@ -13,14 +13,11 @@ import time
 
 import jax
 import numpy as np
-import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from sqlalchemy.pool import NullPool
 
 import jaxtl.experiment
 import jaxtl.search.search
-import jaxtl.search.trial
 from jaxtl.data.dataset import take
 from jaxtl.report import plots
 from jaxtl.report import search as report
@@ -28,7 +25,6 @@ from jaxtl.report.search import COMPLETE, PRUNED, Outcome, TrialLine
 from jaxtl.search import Space
 from jaxtl.search import study as study_module
 from jaxtl.search.__main__ import main
-from jaxtl.search.space import configure, draw
 from jaxtl.search.study import Study
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly", "compiled_once", "no_pictures")
@@ -148,7 +144,6 @@ def test_from_the_space_to_the_tested_best(call, configs, tmp_path, monkeypatch)
         (tmp_path / "s").glob("trials/*/report")
     )
 
-    monkeypatch.setattr(jaxtl.search.search, "run_trial", None)
     monkeypatch.setattr(jaxtl.experiment, "train", None)
     assert call(*arguments)[0] == 0, "the same command again trains nothing"
     status, _, complained = call(*arguments[:-1], 5)
@@ -162,7 +157,7 @@ def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch)
     """With test images that are noise, and a test that fails, trials come out the same."""
     arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir")
     assert call(*arguments, tmp_path / "honest")[0] == 0
-    load, seen = jaxtl.search.trial.load_splits, []
+    load, seen = jaxtl.search.search.load_splits, []
 
     def with_noise(data):
         splits = load(data)
@@ -170,15 +165,15 @@ def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch)
         test.images[:] = np.random.default_rng(0).integers(0, 256, test.images.shape)
         return splits._replace(test=test)
 
-    def watched(*args):
-        seen.append(args[-1](args[0]["data"]))
-        return train(*args)
+    def watched(config, *args):
+        seen.append(args[-1](config["data"]))
+        return train(config, *args)
 
-    train = jaxtl.search.trial.train
-    monkeypatch.setattr(jaxtl.search.trial, "load_splits", with_noise)
+    train = jaxtl.experiment.train
+    monkeypatch.setattr(jaxtl.search.search, "load_splits", with_noise)
     monkeypatch.setattr(jaxtl.experiment, "load_splits", None)
     monkeypatch.setattr(jaxtl.experiment, "test", None)
-    monkeypatch.setattr(jaxtl.search.trial, "train", lambda config, *args: watched(config, *args))
+    monkeypatch.setattr(jaxtl.experiment, "train", watched)
     assert call(*arguments, tmp_path / "noise")[0] == 0
     assert table(tmp_path / "noise") == table(tmp_path / "honest")
     assert len(seen) == 2 and all(len(splits.test) == 0 < len(splits.validation) for splits in seen)
@@ -194,7 +189,7 @@ def test_a_trial_whose_loss_is_no_number_is_pruned(call, configs, tmp_path):
     assert {(t["params"]["phases.0.learning_rate"], t["state"]) for t in table(tmp_path)} == {
         *((1e-2, "complete"), (1e38, "pruned"))
     }
-    assert "The loss was not a number any more in epoch 1" in printed
+    assert "The loss became NaN or infinite" in printed
 
 
 def test_a_search_in_which_no_trial_comes_to_its_end(call, configs, tmp_path):
@@ -202,14 +197,15 @@ def test_a_search_in_which_no_trial_comes_to_its_end(call, configs, tmp_path):
         *("--config", configs[1], "--space", "phases.0.learning_rate=1e37,1e38", "--trials", 2, "--workdir", tmp_path),
     )
     assert status == 2 and "No trial of the search" in complained and complained.count("\n") == 1
-    assert printed.count("was pruned: The loss was not a number") == 4, "as it happens, and below the table"
+    assert printed.count("pruned. The loss became NaN or infinite.") == 2, "as it happens"
+    assert (tmp_path / "search.html").read_text().count("The loss became NaN or infinite.") == 2
     assert [trial["state"] for trial in table(tmp_path)] == ["pruned", "pruned"]
     assert "The space" not in (tmp_path / "search.html").read_text() and not (tmp_path / "best").exists()
 
 
 @pytest.mark.parametrize("measure", ["val_loss", "val_accuracy"])
 def test_charts(measure):
-    params = draw(KINDS, 0, 7)
+    params = KINDS.draw(0, 7)
     lines = [
         TrialLine(
             number=number,
@@ -222,7 +218,7 @@ def test_charts(measure):
         for number in range(7)
     ]
     method = {"sampler": "random", "pruner": "none", "seed": 0}
-    outcome = Outcome("n", "f", measure, lines, KINDS.parameters, method, {}, None, "", {})
+    outcome = Outcome("n", measure, lines, KINDS.parameters, method, {}, None, "", {})
     assert outcome.best.number == (3 if measure == "val_loss" else 6)
     charts = report.draw(outcome)
     (history,), panels = charts["history"].axes, charts["parameters"].axes
@@ -247,7 +243,7 @@ import jaxtl.train.phase
 import jaxtl.search.study
 from jaxtl.search.__main__ import main
 jaxtl.search.study.HEARTBEAT_S, jaxtl.search.study.GRACE_S = 1, 3
-from jaxtl.search.trial import TrialConsole
+from jaxtl.search.search import TrialConsole
 jaxtl.train.phase.SYNC_S = 0.0
 on_line = TrialConsole.on_epoch_end
 TrialConsole.on_epoch_end = lambda self, line: (on_line(self, line), time.sleep(2))
@@ -302,14 +298,14 @@ def test_two_processes_one_killed_give_the_table_of_an_unbroken_search(call, con
 def test_a_signal_in_the_middle_of_a_trial(call, configs, tmp_path, monkeypatch):
     arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir")
     assert call(*arguments, tmp_path / "straight")[0] == 0
-    on_line = jaxtl.search.trial.TrialConsole.on_epoch_end
+    on_line = jaxtl.search.search.TrialConsole.on_epoch_end
 
     def then_signal(self, line):
         on_line(self, line)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(jaxtl.search.trial.TrialConsole, "on_epoch_end", then_signal)
+        patch.setattr(jaxtl.search.search.TrialConsole, "on_epoch_end", then_signal)
         status, _, complained = call(*arguments, tmp_path / "broken")
     assert status == 128 + signal.SIGTERM and "all is saved" in complained
     assert len((tmp_path / "broken/trials/0000/metrics.jsonl").read_text().splitlines()) == 1
@@ -331,16 +327,15 @@ KINDS = Space(
 
 
 def open_study(folder, *, sampler="random", pruner="none", seed=0, space=KINDS):
-    return Study(
-        f"sqlite:///{folder / 'search.db'}", "s", space, maximise=False, sampler=sampler, pruner=pruner, seed=seed
-    )
+    url = f"sqlite:///{folder / 'search.db'}"
+    return Study(url, folder, space, maximise=False, sampler=sampler, pruner=pruner, seed=seed)
 
 
 def test_parameters_depend_on_seed_and_place_alone(tmp_path):
     processes, given = [open_study(tmp_path) for _ in range(2)], {}
 
-    def note(trial, params):
-        given[trial.user_attrs["place"]] = params
+    def note(trial, place, params):
+        given[place] = params
         return 0.5
 
     processes[0].queue(4)
@@ -348,8 +343,8 @@ def test_parameters_depend_on_seed_and_place_alone(tmp_path):
     for number in range(6):
         assert processes[number % 2].run_next(note)
     assert not processes[0].run_next(note) and not processes[1].run_next(note)
-    assert [given[place] for place in range(6)] == draw(KINDS, 0, 6)
-    assert draw(KINDS, 0, 1) != draw(KINDS, 1, 1)
+    assert [given[place] for place in range(6)] == KINDS.draw(0, 6)
+    assert KINDS.draw(0, 1) != KINDS.draw(1, 1)
     assert [(line.number, line.value) for line in open_study(tmp_path).lines()] == [(place, 0.5) for place in range(6)]
 
 
@@ -357,12 +352,12 @@ def test_an_attempt_that_fails_is_made_again_with_the_same_parameters(tmp_path):
     found, seen = open_study(tmp_path, sampler="tpe"), []
     found.queue(2)
 
-    def fail(trial, params):
+    def fail(trial, place, params):
         seen.append(params)
         trial.report(0.25, 1)
         raise RuntimeError("the disk is full")
 
-    def succeed(trial, params):
+    def succeed(trial, place, params):
         seen.append(params)
         return 0.5
 
@@ -378,23 +373,27 @@ def test_an_attempt_that_fails_is_made_again_with_the_same_parameters(tmp_path):
     ]
 
 
-def test_two_processes_that_queue_and_take_at_the_same_moment(tmp_path):
-    """A place that is queued twice runs once, and a trial beyond the queue is none."""
-    found = open_study(tmp_path)
-    found.queue(2)
-    again = Study.__new__(Study)
-    again.__dict__.update(found.__dict__)
-    storage = optuna.storages.RDBStorage(found.url, engine_kwargs={"poolclass": NullPool})
-    optuna.load_study(study_name="s", storage=storage).enqueue_trial({}, user_attrs={"place": 1})
-    ran = []
-    while found.run_next(lambda trial, params: ran.append(trial.user_attrs["place"]) or 0.5):
-        pass
-    optuna.load_study(study_name="s", storage=storage).ask()
-    assert sorted(ran) == [0, 1] and [line.number for line in found.lines()] == [0, 1]
+def test_processes_that_queue_and_take_at_the_same_moment(tmp_path):
+    """Every place is queued and run once."""
+    ran, meet = [], threading.Barrier(4)
+
+    def work():
+        study = open_study(tmp_path)
+        meet.wait()
+        study.queue(6)
+        while study.run_next(lambda trial, place, params: ran.append(place) or 0.5):
+            pass
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(ran) == [*range(6)] and [line.number for line in open_study(tmp_path).lines()] == [*range(6)]
 
 
 def test_draws_stay_within_their_distributions():
-    drawn = draw(KINDS, 7, 300)
+    drawn = KINDS.draw(7, 300)
     assert {line["size"] for line in drawn} == {16, 32, 48, 64}
     assert {repr(line["shape"]) for line in drawn} == {"'()'", "'(8,)'", "'(8, 8)'", "None", "1", "'name'"}
     assert all(1e-4 <= line["rate"] <= 1e-1 and 0 <= line["share"] <= 0.5 for line in drawn)
@@ -405,7 +404,7 @@ def test_texts_become_what_the_field_takes():
         {"data.mean": "(0.5,),(0.4,0.4,0.4)", "phases.0.optimizer": "adam,sgd", "model.options.hidden": "(8,),()"}
     )
     params = {"data.mean": "(0.4, 0.4, 0.4)", "phases.0.optimizer": "sgd", "model.options.hidden": "()"}
-    tree = configure({"model": {"name": "cnn"}, "phases": ({},)}, space, params)
+    tree = space.configure({"model": {"name": "cnn"}, "phases": ({},)}, params)
     assert tree["data"]["mean"] == (0.4, 0.4, 0.4) and tree["phases"] == ({"optimizer": "sgd"},)
     assert tree["model"]["options"]["hidden"] == ()
 
@@ -413,7 +412,7 @@ def test_texts_become_what_the_field_takes():
 def test_tpe_learns_from_what_was_found(tmp_path):
     found = open_study(tmp_path, sampler="tpe", space=Space({"x": "0.0..1.0"}))
     found.queue(30)
-    while found.run_next(lambda trial, params: (params["x"] - 0.8) ** 2):
+    while found.run_next(lambda trial, place, params: (params["x"] - 0.8) ** 2):
         pass
     drawn = [line.params["x"] for line in found.lines()]
     assert np.abs(np.array(drawn[20:]) - 0.8).mean() < 0.5 * np.abs(np.array(drawn[:10]) - 0.8).mean()
@@ -424,8 +423,7 @@ def test_a_bad_trial_is_to_be_pruned_and_a_good_one_is_not(tmp_path, pruner):
     found, pruned = open_study(tmp_path, pruner=pruner), []
     found.queue(8)
 
-    def train(trial, params):
-        number = trial.user_attrs["place"]
+    def train(trial, number, params):
         for epoch in range(1, 5):
             trial.report(9.0 if number == 7 else 0.1 * (8 - number), epoch)
         pruned.extend([number] * bool(trial.should_prune()))
@@ -441,7 +439,7 @@ def test_pruning_ends_a_trial_in_the_middle(call, configs, tmp_path, monkeypatch
     status, printed, _ = call(
         *("--config", configs[1], *SPACE, "--trials", 2, "--pruner", "median", "--no-final", "--workdir", tmp_path),
     )
-    assert status == 0 and "Trial 1 was pruned: It was behind other trials after epoch 1." in printed
+    assert status == 0 and "Trial 1: pruned. It was behind other trials after epoch 1." in printed
     complete, pruned = table(tmp_path)
     line = json.loads((tmp_path / "trials/0001/metrics.jsonl").read_text())
     assert (pruned["state"], pruned["epochs"], pruned["value"]) == ("pruned", 1, line["val_loss"])
@@ -506,7 +504,7 @@ def test_folders_that_hold_something_else(call, configs, tmp_path):
     (tmp_path / "torn/trials").mkdir(parents=True)
     arguments = ("--config", configs[1], *SPACE, "--no-final", "--trials", 1, "--workdir")
     assert "holds a run" in call(*arguments, tmp_path / "run")[2]
-    assert "cannot be made" in call(*arguments, tmp_path / "file")[2]
+    assert "cannot be created" in call(*arguments, tmp_path / "file")[2]
     assert call(*arguments, tmp_path / "torn")[0] == 0
     content = (tmp_path / "torn/search.db").read_bytes()
     for damage in (content[: len(content) // 2 + 13], b"{" * 5000):

@@ -36,12 +36,7 @@ class RunFolder(RunFiles):
     def __init__(self, path: pathlib.Path, config: Mapping[str, Any]) -> None:
         super().__init__(path)
         self._config = config
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"The work folder {path} cannot be made ({error.strerror}); choose another with --workdir."
-            ) from error
+        make_work_folder(path)
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(file_lock(path / ".lock", wait=False))
@@ -202,6 +197,20 @@ def open_folder(path: pathlib.Path, config: Mapping[str, Any]) -> RunFolder:
       UserError: see `RunFolder`.
     """
     return RunFolder(path, config) if is_main_process() else NullRunFolder(path)
+
+
+def make_work_folder(path: pathlib.Path) -> None:
+    """Create a work folder; one that is there stays as it is.
+
+    Raises:
+      UserError: it cannot be created.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The work folder {path} cannot be created ({error.strerror}); choose another with --workdir."
+        ) from error
 
 
 def identity(config: Mapping[str, Any]) -> Any:

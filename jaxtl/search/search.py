@@ -1,253 +1,224 @@
 """The story of a search: space -> trials -> the best one trained again, tested, and reported."""
 
-import dataclasses
+import functools
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import optuna
 import rich
-import rich.console
-from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
 
-from jaxtl.config import check, raise_problems, variants
-from jaxtl.config.tree import Tree, differences, plain
+from jaxtl.config import variants
+from jaxtl.config.data import load_splits
+from jaxtl.config.tree import Tree, differences
+from jaxtl.data.dataset import first
+from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
-from jaxtl.experiment import disk_errors_explained, run
-from jaxtl.report.search import COMPLETE, PAGE, Outcome, TrialLine, short_names, show, shown, write
+from jaxtl.report.console import RunConsole
+from jaxtl.report.search import COMPLETE, CSV, ENDED, PAGE, Outcome, short_names, shown, trials_table, write
+from jaxtl.report.tables import print_table
 from jaxtl.report.text import number
-from jaxtl.runs.folder import identity
+from jaxtl.runs.files import RunFiles
+from jaxtl.runs.folder import RunFolder, identity, make_work_folder
 from jaxtl.runtime.environment import describe
-from jaxtl.runtime.files import damage_explained, read_object, user_path
-from jaxtl.search.check import examples, monitor_of, space_faults, trial_faults
-from jaxtl.search.space import Space, configure, finish
+from jaxtl.runtime.files import file_lock
+from jaxtl.search.check import monitor_of, trial_faults
+from jaxtl.search.space import Space
 from jaxtl.search.study import Study
-from jaxtl.search.trial import SplitsWithoutTest, prune, run_trial
+from jaxtl.train.phase import DivergedError
 
-BEST, TRIALS, STORAGE, LOCK = "best", "trials", "search.db", "search.lock"
+BEST, TRIALS, STORAGE = "best", "trials", "search.db"
+SHOWN = 15  # trials that a screen has room for
 POLL_S = 1.0  # how often a process that waits for others looks after them
 
 
-def search(
-    config: Mapping[str, Any],
-    space: Space,
-    workdir: str | Path,
-    *,
-    trials: int = 20,
-    sampler: str = "random",
-    pruner: str = "none",
-    seed: int = 0,
-    storage: str = "",
-    final: bool = True,
-    keep_checkpoints: bool = False,
-    console: rich.console.Console | None = None,
-) -> Outcome:
-    """Search, or go on with a search where its folder was left; several processes may do so at the same time.
+class Search:
+    """A search in its folder, begun or to be resumed; several processes may work on one at the same time.
 
     Args:
-      config: as ``jaxtl.run`` takes it; what the space does not vary.
-      space: what is varied.
-      workdir: the folder of the search. Trials have folders ``trials/NNNN`` inside, the final training ``best``.
+      config: a valid one; what the space does not vary.
+      space: what is varied, without faults.
+      folder: of the search. Trials have folders ``trials/NNNN`` inside, the final training ``best``.
       trials: how many there are in the end, 1 or more, those of all processes together.
-      sampler: how parameters are chosen; trial k of a random search depends on ``seed`` and k alone.
-      pruner: how trials that do badly are ended early.
-      seed: of the sampler.
+      method: ``sampler``, ``pruner`` and ``seed``, see ``jaxtl.search.study``.
       storage: SQLAlchemy's address of a database that several machines share; empty: ``search.db`` in the folder.
-      final: train the best trial's config again, with the space's final changes, and test it once.
-      keep_checkpoints: keep those of finished trials too.
-      console: where to print.
-
-    Returns:
-      The trials, and the summary of the final training.
-
-    Raises:
-      UserError: for what is wrong with the config or the space, all at once; if the folder holds another search; if no
-        trial came to its end.
-      jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
-    """
-    tree, folder = plain(config), user_path(workdir)
-    raise_problems(check(tree), "The config")
-    raise_problems(space_faults(tree, space), "The space")
-    method = {"sampler": sampler, "pruner": pruner, "seed": seed}
-    with disk_errors_explained(folder):
-        study, begun = open_study(tree, space, folder, method, trials, storage)
-        found = Search(tree, space, folder, method, study, console or rich.get_console())
-        if 0 < begun < trials:
-            found.say(f"Going on with the search in {folder}: {begun} of {trials} trials were begun before.")
-        found.run_trials(keep_checkpoints)
-        return found.conclude(final)
-
-
-def open_study(
-    config: Tree, space: Space, folder: Path, method: Mapping[str, Any], trials: int, storage: str
-) -> tuple[Study, int]:
-    """Make the folder this search's, or see that it is, and queue the trials.
-
-    Returns:
-      The study, and how many trials were begun before.
 
     Raises:
       UserError: the folder holds another search, or something else; or the search in it is over, and more is asked for.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"The work folder {folder} cannot be made ({error.strerror}); choose another with --workdir."
-        ) from error
-    if strange := [name for name in ("config.json", "summary.json") if (folder / name).exists()]:
-        raise UserError(
-            f"The work folder {folder} holds a run ({', '.join(strange)}), not a search; choose another with --workdir."
-        )
-    description = {
-        "config": identity(config),
-        "space": {name: distribution_to_json(d) for name, d in space.parameters.items()},  # type: ignore[arg-type]
-        "apply": {str(i): tree for i, tree in enumerate(examples(config, space))},
-        "final": dict(space.final),
-        **method,
-    }
-    with FileLock(folder / LOCK):
-        url, name = storage or f"sqlite:///{folder.absolute() / STORAGE}", folder.absolute().name
-        study = Study(url, name, space, maximise=monitor_of(config) == "val_accuracy", **method)
-        plain_description = json.loads(json.dumps(description))
-        if changed := differences(study.describe(plain_description), plain_description):
+
+    def __init__(
+        self, config: Tree, space: Space, folder: Path, trials: int, method: Mapping[str, Any], storage: str
+    ) -> None:
+        self.config, self.space, self.folder, self.method = config, space, folder, method
+        self.console, self.monitor = rich.get_console(), monitor_of(config)
+        self._kept: tuple[Mapping[str, Any], Splits] | None = None
+        make_work_folder(folder)
+        if strange := [name for name in (RunFiles.CONFIG, RunFiles.SUMMARY) if (folder / name).exists()]:
+            raise UserError(
+                f"The work folder {folder} holds a run ({', '.join(strange)}), not a search; choose another with "
+                "--workdir."
+            )
+        url = storage or f"sqlite:///{folder.absolute() / STORAGE}"
+        self.study = Study(url, folder.absolute(), space, maximise=self.monitor == "val_accuracy", **method)
+        drawn = space.draw(0, 4) if space.apply else []
+        asked = {
+            "config": identity(config),
+            "space": {name: distribution_to_json(of) for name, of in space.parameters.items()},  # type: ignore[arg-type]
+            "apply": {str(i): space.configure(config, params) for i, params in enumerate(drawn)},
+            "final": dict(space.final),
+            **method,
+        }
+        asked = json.loads(json.dumps(asked))  # as the database keeps it
+        if changed := differences(self.study.describe(asked), asked):
             raise UserError(
                 f"The work folder {folder} holds another search, which differs in {'; '.join(changed)}: choose another "
                 "with --workdir, or remove it to start over."
             )
-        begun = len(study.lines())
-        if begun < trials and (folder / BEST / "config.json").exists():
+        ended = sum(line.state in ENDED for line in self.study.lines())
+        if ended < trials and (folder / BEST / RunFiles.CONFIG).exists():
             raise UserError(
-                f"The search in {folder} ended with {begun} trials and its best one was handed on to be tested, so "
+                f"The search in {folder} ended with {ended} trials and its best one was handed on to be tested, so "
                 f"{trials} trials would choose again after the test; start a new search in another folder."
             )
-        study.queue(trials)
-    return study, begun
-
-
-@dataclasses.dataclass(frozen=True)
-class Search:
-    """A search in its folder."""
-
-    config: Tree
-    space: Space
-    folder: Path
-    method: Mapping[str, Any]
-    study: Study
-    console: rich.console.Console
-
-    @property
-    def monitor(self) -> str:
-        """What trials are judged by."""
-        return monitor_of(self.config)
+        self.study.queue(trials)
+        if 0 < ended < trials:
+            self.say(f"Resuming the search in {folder}: {ended} of {trials} trials have ended.")
 
     def say(self, line: str) -> None:
         """Print a line."""
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def run_trials(self, keep_checkpoints: bool) -> None:
-        """Run trials until none waits and none runs, those of other processes included."""
-        load, waited = SplitsWithoutTest(), False
+    def run_trials(self, train: Callable[..., Any]) -> None:
+        """Run trials until none waits and none runs, those of other processes included.
 
-        def objective(trial: optuna.Trial, params: dict[str, Any]) -> float:
-            return self._run(trial, params, load, keep_checkpoints)
-
+        Args:
+          train: ``jaxtl.experiment.train``, whose errors end the search, but for those that are a trial's own.
+        """
+        waited = False
         while True:
-            if self.study.run_next(objective):
-                continue
-            others = self.study.running()
-            if not others:
+            if line := self.study.run_next(functools.partial(self._run, train)):
+                # The best config is trained again.
+                shutil.rmtree(RunFiles(self._folder_of(line.number)).checkpoints, ignore_errors=True)
+                value, best = f"{self.monitor} {number(line.value)}.", self.outcome().best
+                ended_with = value if line.state == COMPLETE else f"pruned. {line.reason}"
+                so_far = f" Best so far: {number(best.value)} in trial {best.number}." if best else ""
+                self.say(f"Trial {line.number}: {ended_with}{so_far}")
+            elif others := [str(line.number) for line in self.study.lines() if line.state not in ENDED]:
+                if not waited:
+                    self.say(
+                        f"Waiting for trial {', '.join(others)}, which another process is running; if that process "
+                        "dies, this one takes over."
+                    )
+                waited = True
+                time.sleep(POLL_S)
+            else:
                 return
-            if not waited:
-                waited, names = True, ", ".join(map(str, others))
-                self.say(f"Waiting for another process, which runs trial {names}; if it dies, this one goes on.")
-            time.sleep(POLL_S)
 
-    def _run(
-        self, trial: optuna.Trial, params: dict[str, Any], load: SplitsWithoutTest, keep_checkpoints: bool
-    ) -> float:
-        place, short = trial.user_attrs["place"], short_names(list(params))
-        folder = self.folder / TRIALS / f"{place:04d}"
+    def _folder_of(self, place: int) -> Path:
+        return self.folder / TRIALS / f"{place:04d}"
+
+    def _run(self, train: Callable[..., Any], trial: optuna.Trial, place: int, params: dict[str, Any]) -> float:
+        """Run a trial, or the rest of it where its folder was left; its value is that of the epoch that is kept."""
+        short = short_names(list(params))
         self.say(f"Trial {place}: " + ", ".join(f"{short[name]} {shown(value)}" for name, value in params.items()))
         try:
-            tree = configure(self.config, self.space, params)
+            tree = self.space.configure(self.config, params)
         except Exception as error:  # of a user's own function, in a draw that the check did not see
             faults = [f"apply fails ({' '.join(f'{type(error).__name__}: {error}'.split())})."]
         else:
             faults = trial_faults(tree, self.monitor)
-        try:
-            if faults:
-                trial.set_user_attr("epochs", 0)
-                raise prune(trial, " ".join(faults))
-            value = run_trial(trial, tree, folder, monitor=self.monitor, load=load, console=self.console)
-        except optuna.TrialPruned as pruned:
-            self._tidy(folder, keep_checkpoints)
-            self.say(f"Trial {place} was pruned: {str(pruned).rstrip('.')}.{self._best_so_far()}")
-            raise
-        self._tidy(folder, keep_checkpoints)
-        self.say(f"Trial {place}: {self.monitor} {number(value)}.{self._best_so_far(place, value)}")
-        return value
+        reason = " ".join(faults)
+        if not faults:
+            main, console = variants(tree)[""], TrialConsole(trial, self.monitor)
+            with RunFolder(self._folder_of(place), main) as folder:
+                try:
+                    with train(main, folder, main["model"]["weights"] or None, console, self._load) as trained:
+                        fitted = trained.fitted
+                    return float(fitted.history[fitted.best_epoch - 1][self.monitor])
+                except DivergedError:
+                    reason = "The loss became NaN or infinite."
+                except jax.errors.JaxRuntimeError as error:
+                    if "RESOURCE_EXHAUSTED" not in str(error):
+                        raise
+                    reason = "The network needs more memory than the device has."
+                except optuna.TrialPruned as pruned:
+                    reason = str(pruned)
+                finally:
+                    console.close()
+        trial.set_user_attr("reason", reason)
+        raise optuna.TrialPruned
 
-    def _tidy(self, folder: Path, keep_checkpoints: bool) -> None:
-        """Remove the checkpoints of a trial that is over: the best config is trained again."""
-        if not keep_checkpoints:
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    def _load(self, data: Mapping[str, Any]) -> Splits:
+        """The images of a trial, none of them of the test split; kept for the next trial with the same data."""
+        if self._kept is None or self._kept[0] != data:
+            self._kept = None  # before the next is loaded: there may be room for one alone
+            splits = load_splits(data)
+            if splits.validation is None:
+                raise UserError(
+                    f"data.validation={data['validation']} holds out none of the {len(splits.train)} training images, "
+                    "but trials are judged by such images; hold out a larger share, or take more images."
+                )
+            self._kept = data, splits._replace(test=first(splits.test, 0))
+        return self._kept[1]
 
-    def _best_so_far(self, place: int = -1, value: float | None = None) -> str:
-        outcome = self.outcome()
-        if value is not None:  # which the storage does not have yet
-            line = TrialLine(place, COMPLETE, value, {}, None, None)
-            outcome = outcome._replace(lines=[line, *(line for line in outcome.lines if line.number != place)])
-        best = outcome.best
-        return f" Best so far: {number(best.value)} in trial {best.number}." if best else ""
+    def conclude(self, run: Callable[..., Any] | None) -> Outcome:
+        """Write table, charts and page; train the best trial's config again and test it.
 
-    def conclude(self, final: bool) -> Outcome:
-        """Write table, charts and page; train the best trial's config again and test it, if that is wanted."""
-        lock = FileLock(self.folder / f"{BEST}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self.say("Waiting for another process, which writes the report or trains the best config again.")
-            lock.acquire()
-        with lock:
+        Args:
+          run: ``jaxtl.experiment.run``; ``None``: nothing is trained or tested.
+
+        Raises:
+          UserError: no trial was completed.
+        """
+        with file_lock(self.folder / f"{BEST}.lock"):
             outcome = self.outcome()
             write(outcome, self.folder)  # before the final training, which may take long
-            if outcome.best is None:
-                show(outcome, self.console)
-                raise UserError(
-                    f"No trial of the search in {self.folder} came to its end, so there is none to choose; the table "
-                    "says why: change the space, and search in another folder."
-                )
-            if final and outcome.summary is None:
-                self.say(f"\nThe best trial is {outcome.best.number}: its config is trained again and tested once.")
-                run(finish(configure(self.config, self.space, outcome.best.params), self.space), self.folder / BEST)
+            best = outcome.best
+            if best and run and outcome.summary is None:
+                self.say(f"\nTrial {best.number} is the best: its config is trained again and tested once.")
+                run(self.space.configure(self.config, best.params, final=True), self.folder / BEST)
                 outcome = self.outcome()
                 write(outcome, self.folder)
-            lock.release()
-        show(outcome, self.console)
+        print_table(trials_table(outcome, outcome.ranked[:SHOWN]), self.console)
+        if (more := len(outcome.lines) - SHOWN) > 0:
+            self.say(f"… and {more} more in {CSV}.")
+        if not best:
+            raise UserError(
+                f"No trial of the search in {self.folder} was completed, so there is none to choose; {PAGE} in that "
+                "folder says why: change the space, and search in another folder."
+            )
         self.say(f"The page with the table and all charts: {self.folder / PAGE}")
         return outcome
 
     def outcome(self) -> Outcome:
         """The search as it stands."""
-        main, best = variants(self.config)[""], self.folder / BEST / "summary.json"
-        summary = None
-        if best.exists():
-            with damage_explained(best):
-                summary = read_object(best)
-        return Outcome(
-            name=main["name"],
-            folder=str(self.folder),
-            measure=self.monitor,
-            lines=self.study.lines(),
-            space=self.space.parameters,
-            method=self.method,
-            final=dict(self.space.final),
-            summary=summary,
-            reported=main["reported"],
-            environment=describe(),
-        )
+        main, summary = variants(self.config)[""], RunFiles(self.folder / BEST).summary()
+        asked = self.monitor, self.study.lines(), self.space.parameters, self.method, dict(self.space.final)
+        return Outcome(main["name"], *asked, summary, main["reported"], describe())
+
+
+class TrialConsole(RunConsole):
+    """Shows the bar of an epoch and nothing else, since one line a trial is enough; reports every epoch to Optuna."""
+
+    def __init__(self, trial: optuna.Trial, monitor: str) -> None:
+        super().__init__()
+        self._trial, self._monitor = trial, monitor
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def parameters(self, params: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+    def on_epoch_end(self, line: Mapping[str, Any]) -> None:
+        """Keep the line and report it; raises ``optuna.TrialPruned`` where the pruner ends the trial."""
+        super().on_epoch_end(line)
+        self._trial.report(line[self._monitor], line["epoch"])
+        if self._trial.should_prune():
+            raise optuna.TrialPruned(f"It was behind other trials after epoch {line['epoch']}.")

@@ -1,42 +1,36 @@
 """The trials of a search in Optuna's storage, which several processes may share.
 
-Every trial has a *place*, counted from 0: its folder, and in a random search its parameters, depend on the seed and
-the place alone. All places wait in Optuna's queue from the start, and each process takes the next one. A trial whose
-process died has no heartbeat and fails; a new attempt at the same place, with the same parameters, joins the queue.
+Every trial has a *place*, counted from 0. Its folder, and in a random search its parameters, depend on the seed and the
+place alone. All places wait in Optuna's queue from the start, and each process takes the next one. A trial whose
+process died sends no heartbeat any more and fails; a new attempt at its place, with its parameters, joins the queue.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from jaxtl.errors import UserError
-from jaxtl.report.search import COMPLETE, PRUNED, RUNNING, TrialLine
-from jaxtl.search.space import Space, draw, quiet
+from jaxtl.report.search import TrialLine
+from jaxtl.runtime.files import file_lock
+from jaxtl.search.space import Space, quiet
 
+LOCK = "search.lock"
 HEARTBEAT_S, GRACE_S = 5, 20  # a process that is silent for the grace period counts as dead
-PLACE, DESCRIPTION = "place", "description"
-
-Objective = Callable[[optuna.Trial, dict[str, Any]], float]
-
-
 SAMPLERS = ("random", "tpe")
 PRUNERS: dict[str, Callable[[], optuna.pruners.BasePruner]] = {
     "none": optuna.pruners.NopPruner,
     "median": optuna.pruners.MedianPruner,
     "halving": optuna.pruners.SuccessiveHalvingPruner,
 }
-_STATES = {TrialState.COMPLETE: COMPLETE, TrialState.PRUNED: PRUNED}
-
-
-class _SurplusError(Exception):
-    """A trial that nobody asked for: another process took the last place at the same moment."""
 
 
 class Study:
@@ -44,7 +38,7 @@ class Study:
 
     Args:
       url: SQLAlchemy's address of the database: ``sqlite:///FILE``, ``postgresql://…``.
-      name: of the search in the database.
+      folder: of the search; its name is the study's, and it holds the lock.
       space: what is varied.
       maximise: whether a larger value is better.
       sampler: how parameters are chosen, one of ``SAMPLERS``.
@@ -52,140 +46,100 @@ class Study:
       seed: of the sampler.
 
     Raises:
-      UserError: the database cannot be used.
+      UserError: the database cannot be used; also in the methods.
     """
 
     def __init__(
-        self, url: str, name: str, space: Space, *, maximise: bool, sampler: str, pruner: str, seed: int
+        self, url: str, folder: Path, space: Space, *, maximise: bool, sampler: str, pruner: str, seed: int
     ) -> None:
-        self.url, self.space, self.sampler, self.seed = url, space, sampler, seed
-        with self._explained():
+        self._url, self._lock, self._space, self._sampler, self._seed = url, folder / LOCK, space, sampler, seed
+        with self._explained(), file_lock(self._lock):
             # No pool: a connection is closed once it is used, so that none is left open where a search ends.
             unpooled = {"poolclass": NullPool}
             storage = RDBStorage(url, engine_kwargs=unpooled, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
             self._study = optuna.create_study(
                 storage=storage,
-                study_name=name,
+                study_name=folder.name,
                 direction="maximize" if maximise else "minimize",
                 pruner=PRUNERS[pruner](),
                 load_if_exists=True,
             )
 
     def describe(self, description: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The description of the search as the database has it; ``description`` where it has none yet."""
-        with self._explained():
-            if DESCRIPTION not in self._study.user_attrs:
-                self._study.set_user_attr(DESCRIPTION, description)
-            found: Mapping[str, Any] = self._study.user_attrs[DESCRIPTION]
-            return found
+        """The description of the search in the database; ``description`` is stored where there is none yet."""
+        with self._explained(), file_lock(self._lock):
+            if not self._study.user_attrs:
+                self._study.set_user_attr("description", description)
+            return dict(self._study.user_attrs["description"])
 
     def queue(self, total: int) -> None:
-        """See that places 0 to ``total - 1`` are in the queue, or beyond it."""
-        with self._explained():
-            drawn = draw(self.space, self.seed, total) if self.sampler == "random" else [{}] * total
-            known = self._attempts()
-            for place in range(total):
-                if place not in known:
-                    self._study.enqueue_trial(drawn[place], user_attrs={PLACE: place})
+        """Queue the places 0 to ``total - 1`` that are not in the study yet."""
+        with self._explained(), file_lock(self._lock):
+            drawn = self._space.draw(self._seed, total) if self._sampler == "random" else [{}] * total
+            for place in range(len(self._attempts()), total):
+                self._study.enqueue_trial(drawn[place], user_attrs={"place": place})
 
-    def run_next(self, objective: Objective) -> bool:
-        """Run the next trial of the queue, one whose process died included; ``False`` where none waits.
+    def run_next(self, objective: Callable[[optuna.Trial, int, dict[str, Any]], float]) -> TrialLine | None:
+        """Run the next trial of the queue, one whose process died included; ``None`` where none waits.
 
         Args:
-          objective: gives the value of a trial; it gets the trial and its parameters. It may raise
+          objective: gives the value of a trial; it gets the trial, its place and its parameters. It may raise
             ``optuna.TrialPruned``. Any other exception ends the attempt, and is raised here.
         """
-        with self._explained():
+        taken: list[int] = []
+        with self._explained(), contextlib.ExitStack() as lock:
+
+            def run(trial: optuna.Trial) -> float:
+                lock.close()  # the trial is this process's: another one may take the next
+                taken.append(trial.user_attrs["place"])
+                if self._sampler == "tpe":
+                    # Trials that others run count as bad ones meanwhile, so that processes explore different places.
+                    seed = (self._seed * 1_000_003 + taken[0]) % 2**32
+                    self._study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+                params = {name: _suggest(trial, name, of) for name, of in self._space.parameters.items()}
+                return objective(trial, taken[0], params)
+
+            lock.enter_context(file_lock(self._lock))
             fail_stale_trials(self._study)
-            for attempts in self._attempts().values():
-                if attempts[-1].state == TrialState.FAIL:
-                    RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(self._study, attempts[-1])
+            for attempt in self._attempts().values():
+                if attempt.state == TrialState.FAIL:
+                    RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(self._study, attempt)
             if not self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-                return False
-
-        def run(trial: optuna.Trial) -> float:
-            self._refuse_surplus(trial)
-            self._study.sampler = self._sampler_of(trial.user_attrs[PLACE])
-            return objective(trial, {name: _suggest(trial, name, d) for name, d in self.space.parameters.items()})
-
-        with self._explained():
-            self._study.optimize(run, n_trials=1, catch=(_SurplusError,))
-        return True
-
-    def running(self) -> list[int]:
-        """Places whose trial runs, here or elsewhere."""
-        return [line.number for line in self.lines() if line.state == RUNNING]
+                return None
+            self._study.optimize(run, n_trials=1)
+        return self.lines()[taken[0]]
 
     def lines(self) -> list[TrialLine]:
-        """The trials that were begun, by place."""
+        """The last attempt at each place, by place."""
         with self._explained():
-            attempts = self._attempts()
-        last = {place: tries[-1] for place, tries in sorted(attempts.items())}
-        return [
-            _line(place, trial)
-            for place, trial in last.items()
-            if trial.state != TrialState.WAITING or len(attempts[place]) > 1
-        ]
+            return [_line(place, trial) for place, trial in sorted(self._attempts().items())]
 
-    def _attempts(self) -> dict[int, list[FrozenTrial]]:
-        """The attempts at each place, the earliest first; surplus ones have none."""
-        found: dict[int, list[FrozenTrial]] = {}
-        for trial in self._study.get_trials(deepcopy=False):
-            if PLACE in trial.user_attrs:
-                found.setdefault(trial.user_attrs[PLACE], []).append(trial)
-        # Two processes may have queued one place at the same moment: the earlier attempt counts.
-        for place, tries in found.items():
-            alive = next((i for i, trial in enumerate(tries) if trial.state != TrialState.FAIL), len(tries))
-            found[place] = tries[: alive + 1]
-        return found
-
-    def _refuse_surplus(self, trial: optuna.Trial) -> None:
-        place = trial.user_attrs.get(PLACE)
-        if place is None or self._attempts()[place][-1].number != trial.number:
-            raise _SurplusError
-
-    def _sampler_of(self, place: int) -> optuna.samplers.BaseSampler:
-        if self.sampler == "random":  # whose parameters were drawn for the queue
-            return optuna.samplers.RandomSampler(self.seed)
-        # Trials that others run count as bad ones meanwhile, so that processes do not crowd at one place.
-        return optuna.samplers.TPESampler(seed=(self.seed * 1_000_003 + place) % 2**32, constant_liar=True)
+    def _attempts(self) -> dict[int, FrozenTrial]:
+        return {trial.user_attrs["place"]: trial for trial in self._study.get_trials(deepcopy=False)}
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Keep Optuna quiet, and turn a database that cannot be used into a sentence."""
+        """Turn a database that cannot be used into a sentence."""
+        quiet()
         try:
-            with quiet():
-                yield
+            yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
             reason = " ".join(str(error.__cause__ or error).split("\n")[0].split())
             raise UserError(
-                f"The trials in {self.url} cannot be used ({reason}): restore the database, give another --storage, or "
-                "search in another folder with --workdir."
+                f"The trials in {self._url} cannot be used ({reason}): restore the database, give another --storage, "
+                "or search in another folder with --workdir."
             ) from error
 
 
 def _line(place: int, trial: FrozenTrial) -> TrialLine:
-    facts = trial.user_attrs
-    return TrialLine(
-        number=place,
-        state=_STATES.get(trial.state, RUNNING),
-        value=trial.value if trial.state.is_finished() else None,
-        params=trial.params,
-        epochs=facts.get("epochs"),
-        seconds=facts.get("seconds"),
-        reason=facts.get("reason", ""),
-    )
+    value, epochs = trial.value if trial.state.is_finished() else None, max(trial.intermediate_values, default=0)
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    reason = trial.user_attrs.get("reason", "")
+    return TrialLine(place, trial.state.name.lower(), value, trial.params, epochs, seconds, reason)
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: Any) -> Any:
     """The value that the attempt before had, or the queue holds, or else that the sampler chooses."""
-    if isinstance(distribution, FloatDistribution):
-        return trial.suggest_float(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(
-            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
-        )
-    choices: Sequence[Any] = distribution.choices
-    return trial.suggest_categorical(name, choices)
+    content = json.loads(distribution_to_json(distribution))
+    kind = {"FloatDistribution": "float", "IntDistribution": "int"}.get(content["name"], "categorical")
+    return getattr(trial, f"suggest_{kind}")(name, **content["attributes"])

@@ -83,7 +83,7 @@ def test_a_damaged_summary_is_named(tmp_path, garbage):
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/jaxtl"])
 def test_a_folder_that_cannot_be_made(tmp_path, place):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot be made \(.+\); choose another with --workdir\."):
+    with pytest.raises(UserError, match=r"cannot be created \(.+\); choose another with --workdir\."):
         RunFolder(tmp_path / place, CONFIG)
 
 
