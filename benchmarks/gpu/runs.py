@@ -25,7 +25,14 @@ CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 STUDY_E_S = 30  # a study's network is to be trained and tested within
 LOOP_SHARE = 0.01  # of an epoch, what the loop may take beside its steps
 # Networks, images and numbers of a tiny run; the last layer of a config stays.
-TINY = ("model.name=resnet18", "model.options.depths=(1,1,1,1)", "data.size=32", "batch_size=16", "data.subset=64")
+TINY = (
+    "model.name=resnet18",
+    "model.options.depths=(1,1)",
+    "model.options.width=8",
+    "data.size=32",
+    "batch_size=16",
+    "data.subset=64",
+)
 
 
 def run(config: str, *fields: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
