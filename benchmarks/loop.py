@@ -29,6 +29,7 @@ from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device
 from jaxtl.train.phase import PhaseTrainer
+from jaxtl.train.stepper import Stepper
 from jaxtl.transfer.plans import from_scratch
 
 W = TypeVar("W", bound=Callable[..., Any])
@@ -75,20 +76,21 @@ class Waited:
 @contextlib.contextmanager
 def wrapped_steps(wrapper: Callable[[Callable[..., Any]], W]) -> Iterator[list[W]]:
     """The steps that runs compile in this context, each in a wrapper through which all of its calls go."""
-    compile_step = PhaseTrainer._compile
+    compile_step = Stepper.compile
     wrappers: list[W] = []
 
-    def wrapped(self: PhaseTrainer, batch: Any) -> None:
-        compile_step(self, batch)
-        if not any(self.step is each for each in wrappers):
-            wrappers.append(wrapper(self.step))
-            self.step = wrappers[-1]
+    def wrapped(self: Stepper, *arguments: Any) -> float:
+        seconds = compile_step(self, *arguments)
+        assert self.program is not None
+        wrappers.append(wrapper(self.program))
+        self.program = wrappers[-1]
+        return seconds
 
-    PhaseTrainer._compile = wrapped  # type: ignore[method-assign]
+    Stepper.compile = wrapped  # type: ignore[method-assign]
     try:
         yield wrappers
     finally:
-        PhaseTrainer._compile = compile_step  # type: ignore[method-assign]
+        Stepper.compile = compile_step  # type: ignore[method-assign]
 
 
 def epochs(model: str, data: str, size: int, batch: int, count: int) -> tuple[list[float], int]:

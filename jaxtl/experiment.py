@@ -30,7 +30,7 @@ from jaxtl.runs.folder import RunFolder, open_folder
 from jaxtl.runs.read import read_run
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import describe, device, invocation
-from jaxtl.runtime.files import user_path
+from jaxtl.runtime.files import cache_dir, user_path
 from jaxtl.runtime.interrupts import stop_on_signals
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.runtime.processes import (
@@ -43,6 +43,7 @@ from jaxtl.runtime.processes import (
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, folded, make_evaluator
 from jaxtl.train.examples import place
+from jaxtl.train.feature_store import FeatureStore
 from jaxtl.train.loop import Fitted, fit
 from jaxtl.train.progress import Progress
 from jaxtl.train.task import Session, Task
@@ -210,7 +211,9 @@ def train(
         console.keep_line = folder.append_line
         # Elsewhere the signals keep their usual effect: whatever else is written appears whole or not at all.
         with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
-            session = Session(checkpoints, config["checkpoint_every_s"], console, stop)
+            bound = config["keep_features_gb"] * 1e9
+            store = FeatureStore(cache_dir() / "features", bound) if bound else None
+            session = Session(checkpoints, config["checkpoint_every_s"], console, stop, store)
             fitted = fit(task, variables, session)
             yield Trained(task, splits.test, splits.overview, fitted, saved.spent_s())
 

@@ -75,6 +75,11 @@ FIELDS: dict[str, Field] = {
     "model.new_head": Field(True, "with weights: train a new head; False keeps theirs"),
     "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),
     "batch_size": Field(128, "images a step, a multiple of the number of devices", within(1)),
+    "keep_features_gb": Field(
+        0.0,
+        "gigabytes of features of frozen backbones kept on disk, for all runs that share them; 0: none",
+        within(0),
+    ),
     "checkpoint_every_s": Field(30.0, "least time between two saves, in seconds", within(0)),
 }
 PHASE_FIELDS = fields_of(Phase)

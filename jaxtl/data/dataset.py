@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import functools
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -93,6 +95,15 @@ class Dataset:
         """(H, W, C) of every image."""
         height, width, channels = self.images.shape[1:]
         return height, width, channels
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of shape and images, as hexadecimal digits; of stored ones, of the files and how they are read."""
+        images = self.images
+        content, how = (images.digests, images.fit) if isinstance(images, StoredImages) else (images, "")
+        found = hashlib.sha256(f"{images.shape} {how}".encode())
+        found.update(np.ascontiguousarray(content).reshape(-1).view(np.uint8))
+        return found.hexdigest()
 
 
 def take(dataset: Dataset, indices: np.ndarray | slice) -> Dataset:

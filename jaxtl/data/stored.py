@@ -106,6 +106,11 @@ class StoredImages:
         self.shape = (len(positions), *image_shape)
 
     @property
+    def fit(self) -> str:
+        """How images of other proportions are brought to the shape."""
+        return str(getattr(self._read, "fit", ""))
+
+    @property
     def nbytes(self) -> int:  # noqa: D102
         return int(np.prod(self.shape, dtype=np.int64))
 

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from jaxtl.errors import UserError
 
@@ -60,7 +61,8 @@ class Classifier(nn.Module):
           Logits ``[B, num_classes]``, float32; features ``[B, F]`` where the model has no head.
 
         Raises:
-          UserError: if the images are smaller than the network can take, or ``train`` names what is not a stage.
+          UserError: if the images are not a batch of the network's channels, or smaller than it can take; or ``train``
+            names what is not a stage.
         """
         return self.classify(self.features(images, train=train), train=train)
 
@@ -79,17 +81,32 @@ class Classifier(nn.Module):
     def stages(self, images: jax.Array, *, train: Train = False) -> dict[str, jax.Array]:
         """The output of every backbone stage, by name: maps ``[B, H, W, C]``, or ``[B, F]`` of a dense stage."""
         in_training = training_stages(train, self.stage_names)
-        height, width = images.shape[1:3]
-        if min(height, width) < self.least_size:
-            raise UserError(
-                f"The images are {height} x {width} pixels, but this network needs at least {self.least_size} x "
-                f"{self.least_size}; resize them first."
-            )
+        self._check(images.shape)
         maps: dict[str, jax.Array] = {}
         x = images
         for name, _ in self.backbone:
             x = maps[name] = getattr(self, name)(x, name in in_training)
         return maps
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        """Refuse images of a shape that the network cannot take."""
+        if len(shape) != 4:
+            way_out = "add the batch axis with images[None]" if len(shape) == 3 else "give it that shape"
+            raise UserError(f"The images have shape {shape}, but a network takes a batch [B, H, W, C]; {way_out}.")
+        first = self.variables.get("params", {}).get(self.backbone[0][0], {}) if self.backbone else {}
+        kernels = [leaf for _, leaf in sorted(traverse_util.flatten_dict(first).items()) if leaf.ndim == 4]
+        C = kernels[0].shape[2] if kernels else shape[3]
+        if shape[3] != C:
+            is_nchw = shape[1] == C
+            way_out = "move them there with images.transpose(0, 2, 3, 1)" if is_nchw else f"give images of {C} channels"
+            raise UserError(
+                f"The images have shape {shape}, but this network takes {C} channels in the last axis; {way_out}."
+            )
+        if min(shape[1:3]) < self.least_size:
+            raise UserError(
+                f"The images are {shape[1]} x {shape[2]} pixels, but this network needs at least {self.least_size} x "
+                f"{self.least_size}; resize them first."
+            )
 
     def from_stage(self, maps: jax.Array, stage: str, *, train: Train = False) -> jax.Array:
         """Class scores from the output of a backbone stage, as ``stages`` returns it; ``train`` as in ``__call__``.

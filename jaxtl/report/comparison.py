@@ -88,7 +88,10 @@ class FinishedRun:
 
 
 # Fields that no figure depends on, and those of other runs in the same folder.
-INCIDENTAL = ("name", "arm", "reported", "data.dir", "data.download", "data.workers", "checkpoint_every_s")
+INCIDENTAL = (
+    *("name", "arm", "reported", "data.dir", "data.download", "data.workers"),
+    *("checkpoint_every_s", "keep_features_gb"),
+)
 BESIDE = ("source.", "baselines.")
 OF_A_PHASE = (".train", ".epochs", ".learning_rate")
 

@@ -172,6 +172,10 @@ class RunConsole(LiveConsole):
         of_views = f", {views} views of each," if views > 1 else ""
         self.say(f"Computed the features of the {counted(images, f'{what} image')}{of_views} in {duration(seconds)}.")
 
+    def on_pass_skipped(self, what: str, images: int) -> None:
+        """Say that an earlier run did the work."""
+        self.say(f"The features of the {counted(images, f'{what} image')} are those that an earlier run kept.")
+
     def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
         """Say what the kept features were good for, or that they were not."""
         if seconds > 0:

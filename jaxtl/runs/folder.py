@@ -17,7 +17,10 @@ from jaxtl.runtime.files import file_lock, read_object, write_whole
 from jaxtl.runtime.processes import is_main_process
 
 # Fields that no figure depends on. Which images a folder holds is seen by their names, in split.npz.
-_INCIDENTAL = ("data.dir", "data.download", "data.stream", "data.workers", "checkpoint_every_s", "reported")
+_INCIDENTAL = (
+    *("data.dir", "data.download", "data.stream", "data.workers"),
+    *("checkpoint_every_s", "keep_features_gb", "reported"),
+)
 
 
 class RunFolder(RunFiles):

@@ -1,63 +1,31 @@
 """The feature cache: where the head alone trains, the backbone runs once per image and its features are kept.
 
 A frozen backbone in inference mode is a pure function of the image: running it again in every epoch gives the same
-numbers. With ``cached_views=K`` it does so for K augmented views of each image, and every epoch draws one of them.
+numbers. With ``cached_views=K`` it does so for K augmented views of each image, and every epoch draws one of them. A
+``FeatureStore`` hands them on to other runs.
 """
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxtl.data.augment import Border, Transform, compose, random_augmentation
+from jaxtl.data.augment import Transform
 from jaxtl.data.dataset import Dataset
-from jaxtl.data.stored import StoredImages
-from jaxtl.models.classifier import HEAD, Classifier
-from jaxtl.runtime.interrupts import Interrupted, StopFlag
-from jaxtl.runtime.memory import fits, largest_batch
-from jaxtl.runtime.mesh import put, replicated, split
-from jaxtl.runtime.processes import wait_for_all
-from jaxtl.train.evaluate import folded
-from jaxtl.train.examples import Examples, batches, place
-from jaxtl.train.observer import SYNC_S, Observer
-from jaxtl.train.sync import SyncSchedule
-
-
-@dataclasses.dataclass(frozen=True)
-class Views:
-    """Augmented views of each image; the fields are those of `jaxtl.transfer.Phase`.
-
-    Attributes:
-      count: views of each image, at least 1.
-      seed: of the augmentation.
-    """
-
-    count: int
-    seed: int
-    flip: bool = False
-    crop: int = 0
-    crop_border: Border = "black"
-
-
-class Kept(NamedTuple):
-    """Features of a data set.
-
-    Attributes:
-      examples: the features in the place of images.
-      pass_s: wall time of one pass of the backbone over the data set, compilation not counted.
-      seconds: wall time spent on it in this call: 0 if the features were there already.
-      compile_s: wall time of the compilation in this call.
-    """
-
-    examples: Examples
-    pass_s: float
-    seconds: float
-    compile_s: float
+from jaxtl.models.classifier import Classifier
+from jaxtl.runtime.interrupts import StopFlag
+from jaxtl.runtime.memory import fits
+from jaxtl.runtime.mesh import put, replicated
+from jaxtl.runtime.processes import is_single_process
+from jaxtl.train.checkpoint import digest, flatten
+from jaxtl.train.extract import Extractor, Kept, Views, backbone_of
+from jaxtl.train.feature_store import FeatureStore
+from jaxtl.train.observer import Observer
 
 
 class FeatureCache:
@@ -70,6 +38,7 @@ class FeatureCache:
       mesh: devices to run on.
       observer: is told of passes.
       stop: once raised, ``Interrupted`` ends a pass.
+      store: features that runs share on disk; several processes of one run make no use of it.
     """
 
     def __init__(
@@ -81,20 +50,17 @@ class FeatureCache:
         mesh: Mesh,
         observer: Observer,
         stop: StopFlag,
+        store: FeatureStore | None = None,
     ) -> None:
-        self._model, self._preprocess, self._batch_size, self._mesh = model, preprocess, batch_size, mesh
-        self._observer, self._stop = observer, stop
+        self._model, self._batch_size, self._mesh, self._observer, self._stop = model, batch_size, mesh, observer, stop
+        self._extractor = Extractor(model, preprocess, batch_size, mesh, observer, stop)
+        self._store = store if is_single_process() else None
         self._kept: dict[tuple[str, Views | None], Kept] = {}
-        self._folded: tuple[Classifier, dict[str, Any]] | None = None
-        self._programs: dict[Any, tuple[int, Callable[..., jax.Array]]] = {}
-        # Apart from the backbone, whose program then serves data sets of any length.
-        self._gather = jax.jit(lambda images, order, row: images[order.indices[row]], out_shardings=split(mesh))
-        self._write = jax.jit(_write, donate_argnums=0, out_shardings=replicated(mesh))
 
     def forget(self) -> None:
         """Drop all features: the backbone is about to change."""
         self._kept.clear()
-        self._folded = None
+        self._extractor.forget()
 
     def of(self, variables: Mapping[str, Any], what: str, dataset: Dataset, views: Views | None = None) -> Kept:
         """The features of a data set, computed now or before.
@@ -109,94 +75,52 @@ class FeatureCache:
           Interrupted: if a stop was asked for.
         """
         if (what, views) in self._kept:
-            return self._kept[what, views]._replace(seconds=0.0, compile_s=0.0)
-        count = views.count if views else 1
-        self._observer.on_pass_start(f"Features of {what} images", count * len(dataset))
-        if self._folded is None:
-            channels = dataset.image_shape[-1]
-            self._folded = folded(self._model, variables, channels=channels, mesh=self._mesh)
-        kept = self._extract(*self._folded, dataset, views)
-        self._observer.on_pass_end(what, count, len(dataset), kept.seconds)
+            return self._kept[what, views]._replace(passes=0, seconds=0.0, compile_s=0.0)
+        if self._store is None:
+            kept = self._compute(variables, what, dataset, views)
+        else:
+            kept = self._shared(self._store, variables, what, dataset, views)
         self._kept[what, views] = kept
         return kept
 
-    def _extract(self, model: Classifier, variables: dict[str, Any], dataset: Dataset, views: Views | None) -> Kept:
-        variables = _backbone(variables)
-        images, key = place(dataset, self._mesh), jax.random.key(views.seed if views else 0)
-        batch_size, program, compile_s = self._program(model, variables, images, key, views)
-        start, N, count = time.perf_counter(), len(dataset), views.count if views else 1
-        # The last batch is filled up, so that it reaches beyond the last image: the next view writes over that.
-        rows = (count - 1) * N + -(-N // batch_size) * batch_size
-        kept: Any = None
-        schedule = SyncSchedule(self._stop, SYNC_S)
-        for view in range(count):
-            view_key = jax.random.fold_in(key, view)
-            for i, (inputs, _, order, row) in enumerate(batches(images, batch_size, None, self._mesh)):
-                features = program(
-                    variables, self._gather(inputs, order, np.int32(row)), jax.random.fold_in(view_key, i)
-                )
-                if kept is None:  # the first batch shows how wide the features are
-                    kept = self._room_for(rows, features)
-                at = view * N + i * batch_size
-                if isinstance(kept, np.ndarray):
-                    kept[at : at + batch_size] = features
-                else:
-                    kept = self._write(kept, features, at)
-                if schedule.due():
-                    jax.block_until_ready(features)
-                    self._observer.on_images(min(view * N + (i + 1) * batch_size, count * N))
-                    stop, _ = schedule.sync()
-                    if stop:
-                        raise Interrupted(self._stop, "while features were computed, which will be done again")
-        jax.block_until_ready(kept)
-        seconds = time.perf_counter() - start
-        labels: Any = np.tile(dataset.labels, count)
-        if isinstance(kept, jax.Array):
-            labels = put(labels, replicated(self._mesh))
-        return Kept(Examples(kept, labels, dataset.num_classes, N, count), seconds / count, seconds, compile_s)
+    def _compute(self, variables: Mapping[str, Any], what: str, dataset: Dataset, views: Views | None) -> Kept:
+        count = views.count if views else 1
+        self._observer.on_pass_start(f"Features of {what} images", count * len(dataset))
+        kept = self._extractor.extract(variables, dataset, views)
+        self._observer.on_pass_end(what, count, len(dataset), kept.seconds)
+        return kept
 
-    def _program(
-        self, model: Classifier, variables: Any, images: Examples, key: jax.Array, views: Views | None
-    ) -> tuple[int, Callable[..., jax.Array], float]:
-        """The batch size, the compiled backbone and the seconds that compiling it took.
+    def _shared(
+        self, store: FeatureStore, variables: Mapping[str, Any], what: str, dataset: Dataset, views: Views | None
+    ) -> Kept:
+        """The features as another run kept them, else computed, and kept for others."""
+        start = time.perf_counter()
+        key = self._key(variables, dataset, views)
+        with store.lock(key, self._stop):
+            found = store.load(key)
+            if found is None:
+                kept = self._compute(variables, what, dataset, views)
+                store.save(key, np.asarray(kept.examples.inputs), kept.pass_s)
+                return kept
+        features, pass_s = found
+        self._observer.on_pass_skipped(what, len(dataset))
+        inputs = put(features, replicated(self._mesh)) if fits(features.nbytes, self._mesh) else features
+        examples = self._extractor.examples(inputs, dataset, views.count if views else 1)
+        return Kept(examples, pass_s, 0, time.perf_counter() - start, 0.0)
 
-        One for all data sets whose images are alike and treated alike. Augmented views depend on the batch size, and
-        streamed images on their decoding, so these take no larger batches.
+    def _key(self, variables: Mapping[str, Any], dataset: Dataset, views: Views | None) -> str:
+        """A digest of all that features depend on: backbone, preprocessing and images; of views, how they are drawn.
+
+        The program says what the network computes, and how images are prepared. It is that of one image: the batch size
+        matters where views are drawn alone.
         """
-        shape = images.inputs.shape[1:]
-        name = (views and dataclasses.replace(views, count=1, seed=0), shape)
-        start, is_new = time.perf_counter(), name not in self._programs
-        if is_new:
-            augment = (
-                random_augmentation(flip=views.flip, crop=views.crop, border=views.crop_border) if views else compose()
-            )
-            transform = compose(augment, self._preprocess)
-
-            def backbone(variables: dict[str, Any], images: jax.Array, key: jax.Array) -> jax.Array:
-                features = model.apply(variables, transform(key, images), train=False, method="features")
-                return jnp.asarray(features, jnp.float32)
-
-            def arguments(size: int) -> tuple[Any, ...]:
-                return variables, jax.ShapeDtypeStruct((size, *shape), jnp.uint8, sharding=split(self._mesh)), key
-
-            step = jax.jit(backbone, out_shardings=replicated(self._mesh))
-            count = 0 if views or isinstance(images.inputs, StoredImages) else images.total
-            self._programs[name] = largest_batch(step, arguments, self._batch_size, count, self._mesh)
-            wait_for_all()
-            self._observer.on_compile("feature extraction", time.perf_counter() - start)
-        return *self._programs[name], (time.perf_counter() - start) * is_new
-
-    def _room_for(self, rows: int, features: jax.Array) -> jax.Array | np.ndarray:
-        """Zeros float32 ``[rows, F]``, on the devices if they fit, else in host memory."""
-        shape = (rows, features.shape[1])
-        if fits(rows * features.shape[1] * features.itemsize, self._mesh):
-            return jnp.zeros(shape, device=replicated(self._mesh))
-        return np.zeros(shape, np.float32)
-
-
-def _backbone(variables: Mapping[str, Any]) -> dict[str, Any]:
-    return {kind: {stage: tree for stage, tree in trees.items() if stage != HEAD} for kind, trees in variables.items()}
-
-
-def _write(kept: jax.Array, features: jax.Array, at: jax.Array) -> jax.Array:
-    return jax.lax.dynamic_update_slice(kept, features, (at, 0))
+        image, backbone = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.uint8), backbone_of(variables)
+        program = jax.jit(self._extractor.function(self._model, views)).lower(backbone, image, jax.random.key(0))
+        content = {
+            **jax.tree.map(np.asarray, flatten(backbone)),
+            "program": program.as_text(),
+            "images": dataset.digest,
+            "views": views and [*dataclasses.astuple(views), self._batch_size],
+            "computed by": [jax.__version__, self._mesh.devices.flat[0].device_kind],
+        }
+        return digest(content)

@@ -56,6 +56,7 @@ def fit(task: Task, variables: Mapping[str, Any], session: Session) -> Fitted:
         mesh=task.mesh,
         observer=session.observer,
         stop=session.stop,
+        store=session.store,
     )
     kept_variables = put({"batch_stats": {}, **variables}, replicated(task.mesh))
     kept_epoch = 0

@@ -27,6 +27,9 @@ class Observer(Protocol):
     def on_pass_end(self, what: str, views: int, images: int, seconds: float) -> None:
         """The features of so many images are kept, of so many views each."""
 
+    def on_pass_skipped(self, what: str, images: int) -> None:
+        """The features of so many images were kept on disk by an earlier run."""
+
     def on_epoch_end(self, line: Line) -> None:
         """An epoch is over, and this is its line."""
 

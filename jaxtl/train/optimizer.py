@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxtl.errors import UserError
@@ -42,6 +43,17 @@ def make_schedule(phase: Phase, steps_per_epoch: int) -> optax.Schedule:
     if not warmup:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), main], [warmup])
+
+
+def learning_rates(phase: Phase, steps_per_epoch: int) -> np.ndarray:
+    """The learning rate of every step of a phase, for a chart: float32 ``[epochs * steps_per_epoch]``.
+
+    >>> learning_rates(Phase(epochs=2, schedule="linear", learning_rate=1.0), 2).tolist()
+    [1.0, 0.75, 0.5, 0.25]
+    """
+    schedule = make_schedule(phase, steps_per_epoch)
+    steps = jnp.arange(phase.epochs * steps_per_epoch)
+    return np.asarray(jax.vmap(lambda step: jnp.asarray(schedule(step), jnp.float32))(steps))
 
 
 def make_optimizer(phase: Phase, schedule: optax.Schedule) -> optax.GradientTransformation:

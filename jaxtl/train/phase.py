@@ -1,36 +1,81 @@
-"""The training of one phase: its compiled step, its epochs, early stopping and checkpoints."""
+"""The training of one phase: its epochs, early stopping and checkpoints."""
 
-import dataclasses
 import functools
 import time
-from collections.abc import Callable
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.runtime.interrupts import Interrupted
-from jaxtl.runtime.mesh import put, replicated
-from jaxtl.runtime.processes import broadcast, wait_for_all
+from jaxtl.runtime.processes import broadcast
+from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation
-from jaxtl.train.examples import Batch, batches
+from jaxtl.train.examples import batches
 from jaxtl.train.features import FeatureCache
-from jaxtl.train.metrics import accuracy_of, empty_metrics
+from jaxtl.train.metrics import accuracy_of
 from jaxtl.train.observer import SYNC_S
 from jaxtl.train.optimizer import make_schedule
 from jaxtl.train.progress import Line, Progress, best_epoch, out_of_patience
-from jaxtl.train.state import TrainState, start_phase
-from jaxtl.train.step import make_train_step
+from jaxtl.train.stepper import Stepper
 from jaxtl.train.sync import SyncSchedule
 from jaxtl.train.task import Inputs, Session, Task, feature_inputs, image_inputs
-from jaxtl.transfer.partition import Variables, merge_variables
-from jaxtl.transfer.phases import caches_features
+from jaxtl.transfer.partition import Variables
+from jaxtl.transfer.phases import Phase, caches_features
 
 
 class DivergedError(UserError):
     """The loss is not a number any more; the last good checkpoint is kept."""
+
+    def __init__(self, phase: Phase, epoch: int, checkpoints: Checkpoints) -> None:
+        saved = checkpoints.last_progress() is not None
+        kept = f"the last good checkpoint in {checkpoints.folder} stays" if saved else "nothing had been saved yet"
+        super().__init__(
+            f"The loss is not a number any more in epoch {epoch} (phase {phase.name!r}, learning rate "
+            f"{phase.learning_rate:g}), so training stopped and {kept}; "
+            "lower the learning rate or set clip_norm, and start in a new work folder."
+        )
+
+
+class PhaseSaver:
+    """The checkpoints of one phase: its state, what it leaves as it is, and the best variables so far.
+
+    Args:
+      session: checkpoints, and the least time between two saves.
+      stepper: state and frozen variables.
+      progress: where the run stands.
+
+    Attributes:
+      best: the epoch whose variables the phase keeps, as far as is known, and these variables.
+    """
+
+    def __init__(self, session: Session, stepper: Stepper, progress: Progress) -> None:
+        self._session, self._stepper, self._progress = session, stepper, progress
+        self._saved_at = time.monotonic()
+        self._best_on_disk: int | None = None
+        self.best: tuple[int, Variables] | None = None
+
+    def restore(self, best_epoch: int | None, variables: Variables) -> None:
+        """Go on from what was saved; ``variables`` show the form of the best ones."""
+        checkpoints, stepper = self._session.checkpoints, self._stepper
+        stepper.state = checkpoints.restore_last(stepper.state)
+        stepper.frozen = checkpoints.restore_frozen(self._progress.phase, stepper.frozen)
+        self._best_on_disk = best_epoch
+        if best_epoch is not None:
+            self.best = best_epoch, checkpoints.restore_best(best_epoch, variables)
+
+    def is_due(self) -> bool:
+        """Whether the last save is long enough ago."""
+        return time.monotonic() - self._saved_at >= self._session.checkpoint_every_s
+
+    def save(self) -> None:
+        """Save what stays, once; the best variables, if they are new; and then the state that refers to both."""
+        checkpoints, progress = self._session.checkpoints, self._progress
+        checkpoints.save_frozen(progress.phase, self._stepper.frozen)
+        if self.best is not None and self.best[0] != self._best_on_disk:
+            checkpoints.save_best(*self.best)
+            self._best_on_disk = self.best[0]
+        checkpoints.save_last(progress.total_step, self._stepper.state, progress)
+        self._saved_at = time.monotonic()
 
 
 class PhaseTrainer:
@@ -55,24 +100,14 @@ class PhaseTrainer:
         resume: bool,
     ) -> None:
         self.task, self.session, self.features, self.progress = task, session, features, progress
-        self.phase = phase = task.plan[progress.phase]
+        self.phase = task.plan[progress.phase]
         self.steps_per_epoch = -(-len(task.train) // task.batch_size)
-        self.schedule = make_schedule(phase, self.steps_per_epoch)
-        self.optimizer, self.in_training, self.state, self.frozen = start_phase(
-            task.model,
-            variables,
-            phase,
-            self.schedule,
-            num_classes=task.train.num_classes,
-            mesh=task.mesh,
-        )
-        self.cached = caches_features(phase, task.model.stage_names, variables["batch_stats"])
-        self.key = jax.random.fold_in(jax.random.key(task.seed), progress.phase)
-        self.best: tuple[int, Variables] | None = None
-        self.best_on_disk: int | None = None
+        self.schedule = make_schedule(self.phase, self.steps_per_epoch)
+        self.stepper = Stepper(task, progress.phase, variables, self.schedule)
+        self.cached = caches_features(self.phase, task.model.stage_names, variables["batch_stats"])
+        self.saver = PhaseSaver(session, self.stepper, progress)
         if resume:
-            self._restore(variables)
-        self.saved_at = time.monotonic()
+            self.saver.restore(self._best_epoch(), variables)
         self.syncs = SyncSchedule(session.stop, SYNC_S)
         if not self.cached:
             features.forget()  # of no use here, and room on the device
@@ -85,13 +120,16 @@ class PhaseTrainer:
             progress.lines(), phase.monitor, phase.patience
         ):
             self._end_epoch(self._train_epoch())
-            self._sync(len(progress.history))
-        if self.best is None:
-            self.best = len(progress.history), self._variables()
+            self._sync()
+        if self.saver.best is None:
+            self.saver.best = self.epoch, self.stepper.variables()
         self._save()
         if self.cached and (epochs := len(progress.lines()) - epochs_before):
-            self._tell_time_saved(epochs)
-        epoch, variables = self.best
+            # What the passes over images would have cost beyond those that were made: each costs the same.
+            kept = self.inputs.kept
+            saved = sum(epochs * features.pass_s - features.seconds for features in kept)
+            self.session.observer.on_time_saved(epochs, kept[0].passes, saved)
+        epoch, variables = self.saver.best
         return variables, epoch
 
     @functools.cached_property
@@ -99,7 +137,7 @@ class PhaseTrainer:
         """What the phase trains and validates on; features are computed here."""
         if not self.cached:
             return image_inputs(self.task, self.phase)
-        inputs = feature_inputs(self.task, self.phase, self._variables(), self.features)
+        inputs = feature_inputs(self.task, self.phase, self.stepper.variables(), self.features)
         self.progress.features_s += sum(kept.seconds for kept in inputs.kept)
         self.progress.compile_s += sum(kept.compile_s for kept in inputs.kept)
         return inputs
@@ -107,164 +145,89 @@ class PhaseTrainer:
     def _train_epoch(self) -> float:
         """Train the rest of the epoch that ``progress`` stands in; its training time in seconds."""
         task, progress, observer = self.task, self.progress, self.session.observer
-        done_epochs, number, images = len(progress.lines()), len(progress.history) + 1, len(task.train)
+        done_epochs, images = len(progress.lines()), len(task.train)
         row = progress.step - done_epochs * self.steps_per_epoch
         seeds = (task.seed, progress.phase, done_epochs)
         feed = batches(self.inputs.examples, task.batch_size, seeds, task.mesh, row)
         batch = next(feed, None)
-        if batch is not None:
-            self._compile(batch)
-        observer.on_epoch_start(self.phase.name, number, sum(phase.epochs for phase in task.plan), images)
+        if batch is not None and self.stepper.program is None:
+            self._tell_compiled("train step", self.stepper.compile(self.inputs, batch))
+        epochs = sum(phase.epochs for phase in task.plan)
+        observer.on_epoch_start(self.phase.name, len(progress.history) + 1, epochs, images)
 
         before, start = progress.seconds, time.perf_counter()
         self.syncs.start()
         while batch is not None:
-            inputs, labels, order, _ = batch
-            self.state = self.step(self.state, self._frozen_in_step, inputs, labels, order, self.key)
+            self.stepper.step(batch)
             row += 1
             progress.step += 1
             progress.total_step += 1
             if self.syncs.due():
-                self._check_loss(number)
+                self._check(self.stepper.loss_is_finite())
                 progress.seconds = before + time.perf_counter() - start
                 observer.on_images(min(row * task.batch_size, images))
-                self._sync(number)
+                self._sync()
             batch = next(feed, None)
-        self._check_loss(number)
+        self._check(self.stepper.loss_is_finite())
         return before + time.perf_counter() - start
 
     def _end_epoch(self, train_s: float) -> None:
         """Validate, write the line of the epoch, and keep its variables if they are the best."""
-        task, progress, number = self.task, self.progress, len(self.progress.history) + 1
-        measured = self.state.metrics.compute()
-        validation = self._validate(number)
+        progress = self.progress
+        measured, validation = self.stepper.take_metrics(), self._validate()
         line: Line = {
             "phase": self.phase.name,
             "phase_index": progress.phase,
-            "epoch": number,
+            "epoch": self.epoch,
             "train_loss": float(measured["loss"]),
             "train_accuracy": accuracy_of(np.asarray(measured["confusion"])),
             "val_loss": validation.loss if validation else None,
             "val_accuracy": validation.accuracy if validation else None,
             "learning_rate": float(self.schedule(progress.step - 1)),
-            "images_per_s": len(task.train) / train_s,
+            "images_per_s": len(self.task.train) / train_s,
             "seconds": train_s + (validation.seconds if validation else 0.0),
         }
         line = broadcast(line)  # its times, and what is decided by it, are the same in all processes
         progress.history.append(line)
         progress.seconds = 0.0
-        no_sums = put(empty_metrics(task.train.num_classes), replicated(task.mesh))
-        self.state = dataclasses.replace(self.state, metrics=no_sums)
-        if self._best_epoch() == number:
-            self.best = (number, merge_variables(jax.tree.map(jnp.copy, self._moving()), self.frozen))
+        if self._best_epoch() == self.epoch:
+            self.saver.best = self.epoch, self.stepper.snapshot()
         self.session.observer.on_epoch_end(line)
 
-    def _validate(self, epoch: int) -> Evaluation | None:
+    def _validate(self) -> Evaluation | None:
         if self.inputs.evaluate is None:
             return None
-        validation = self.inputs.evaluate(self._variables())
+        validation = self.inputs.evaluate(self.stepper.variables())
         if validation.compile_s:
             self._tell_compiled("validation step", validation.compile_s)
-        if not np.isfinite(validation.loss):
-            raise self._diverged(epoch)
+        self._check(bool(np.isfinite(validation.loss)))
         return validation
-
-    def _compile(self, batch: Batch) -> None:
-        """Compile the step ahead of time at its first use, so that its compilation is timed by itself."""
-        if "step" in self.__dict__:
-            return
-        start = time.perf_counter()
-        jitted = make_train_step(
-            self.task.model,
-            self.optimizer,
-            self.inputs.transform,
-            train=self.in_training,
-            label_smoothing=self.phase.label_smoothing,
-            method=self.inputs.method,
-            mesh=self.task.mesh,
-        )
-        inputs, labels, order, _ = batch
-        lowered = jitted.lower(self.state, self._frozen_in_step, inputs, labels, order, self.key)
-        self.step: Callable[..., TrainState] = lowered.compile()
-        seconds = time.perf_counter() - start
-        wait_for_all()
-        self._tell_compiled("train step", seconds)
 
     def _tell_compiled(self, what: str, seconds: float) -> None:
         self.progress.compile_s += seconds
         self.session.observer.on_compile(what, seconds)
 
-    def _tell_time_saved(self, epochs: int) -> None:
-        """What the passes over images would have cost beyond those that were made: each costs the same."""
-        kept = self.inputs.kept
-        passes = kept[0].examples.views if kept[0].seconds else 0  # an earlier phase may have kept them
-        saved = sum(epochs * features.pass_s - features.seconds for features in kept)
-        self.session.observer.on_time_saved(epochs, passes, saved)
-
-    # --- variables ---
-
     @property
-    def _frozen_in_step(self) -> Variables:
-        """The frozen variables that the step reads: none where it gets features."""
-        return {"params": {}, "batch_stats": {}} if self.cached else self.frozen
-
-    def _moving(self) -> Variables:
-        return {"params": self.state.trained, "batch_stats": self.state.batch_stats}
-
-    def _variables(self) -> Variables:
-        return merge_variables(self._moving(), self.frozen)
+    def epoch(self) -> int:
+        """The epoch of the last step, counted over all phases from 1."""
+        return -(-self.progress.total_step // self.steps_per_epoch)
 
     def _best_epoch(self) -> int | None:
         return best_epoch(self.progress.lines(), self.phase.monitor) if self.phase.keep == "best" else None
 
-    def _check_loss(self, epoch: int) -> None:
-        """Wait for the device; refuse to go on, and to save, once the loss is not a number."""
-        if not np.isfinite(float(self.state.metrics.loss.total)):
-            raise self._diverged(epoch)
+    def _check(self, finite: bool) -> None:
+        """Refuse to go on, and to save, once the loss is not a number."""
+        if not finite:
+            raise DivergedError(self.phase, self.epoch, self.session.checkpoints)
 
-    def _diverged(self, epoch: int) -> DivergedError:
-        checkpoints = self.session.checkpoints
-        saved = checkpoints.last_progress() is not None
-        kept = f"the last good checkpoint in {checkpoints.folder} stays" if saved else "nothing had been saved yet"
-        return DivergedError(
-            f"The loss is not a number any more in epoch {epoch} (phase {self.phase.name!r}, learning rate "
-            f"{self.phase.learning_rate:g}), so training stopped and {kept}; "
-            "lower the learning rate or set clip_norm, and start in a new work folder."
-        )
-
-    # --- checkpoints ---
-
-    def _restore(self, variables: Variables) -> None:
-        checkpoints = self.session.checkpoints
-        self.state = checkpoints.restore_last(self.state)
-        self.frozen = checkpoints.restore_frozen(self.progress.phase, self.frozen)
-        self.best_on_disk = self._best_epoch()
-        if self.best_on_disk is not None:
-            self.best = self.best_on_disk, checkpoints.restore_best(self.best_on_disk, variables)
-
-    def _sync(self, epoch: int) -> None:
+    def _sync(self) -> None:
         """Save if it is time to; save and raise ``Interrupted`` if a stop was asked for."""
-        due = time.monotonic() - self.saved_at >= self.session.checkpoint_every_s
-        stop, save = self.syncs.sync(due)
+        stop, save = self.syncs.sync(self.saver.is_due())
         if stop or save:
             self._save()
         if stop:
-            raise Interrupted(self.session.stop, f"in epoch {epoch}")
+            raise Interrupted(self.session.stop, f"in epoch {self.epoch}")
 
     def _save(self) -> None:
-        """Save what stays, once; the best variables, if they are new; and then the state that refers to both."""
-        checkpoints, progress = self.session.checkpoints, self.progress
-        # The sums saw the weights before the last update; only the weights themselves show what that one did.
-        if not _all_finite(self.state.trained):
-            raise self._diverged(-(-progress.total_step // self.steps_per_epoch))
-        checkpoints.save_frozen(progress.phase, self.frozen)
-        if self.best is not None and self.best[0] != self.best_on_disk:
-            checkpoints.save_best(*self.best)
-            self.best_on_disk = self.best[0]
-        checkpoints.save_last(progress.total_step, self.state, progress)
-        self.saved_at = time.monotonic()
-
-
-@jax.jit
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.array([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)], bool).all()
+        self._check(self.stepper.weights_are_finite())
+        self.saver.save()

@@ -4,22 +4,18 @@ Smith 2017, "Cyclical Learning Rates for Training Neural Networks", https://arxi
 suggestions as in fastai's ``lr_find``, https://docs.fast.ai/callback.schedule.html.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
-from jaxtl.runtime.mesh import replicated
+from jaxtl.runtime.mesh import put, replicated
 from jaxtl.train.examples import Batch, batches
-from jaxtl.train.metrics import empty_metrics
-from jaxtl.train.state import start_phase
-from jaxtl.train.step import make_train_step
-from jaxtl.train.task import Task, augmentation
+from jaxtl.train.stepper import Stepper
+from jaxtl.train.task import Task, image_inputs
 
 BETA = 0.98  # of the smoothing
 DIVERGED = 4.0  # times the best smoothed loss, and the test is over
@@ -73,33 +69,15 @@ def range_test(
     Raises:
       UserError: the loss is not a number before the first update.
     """
-    phase, num_classes, everywhere = task.plan[index], task.train.num_classes, replicated(task.mesh)
-    table = jnp.asarray(rates, jnp.float32)
-    optimizer, in_training, state, frozen = start_phase(
-        task.model,
-        {"batch_stats": {}, **variables},
-        phase,
-        lambda step: table[jnp.minimum(step, len(rates) - 1)],
-        num_classes=num_classes,
-        mesh=task.mesh,
-    )
-    step = make_train_step(
-        task.model,
-        optimizer,
-        augmentation(phase, task.preprocess),
-        train=in_training,
-        label_smoothing=phase.label_smoothing,
-        mesh=task.mesh,
-    )
-    frozen = jax.device_put(frozen, everywhere)
-    key = jax.random.fold_in(jax.random.key(task.seed), index)
-    no_sums = empty_metrics(num_classes)
+    phase, table = task.plan[index], jnp.asarray(rates, jnp.float32)
+    start = put({"batch_stats": {}, **variables}, replicated(task.mesh))
+    stepper = Stepper(task, index, start, lambda step: table[jnp.minimum(step, len(rates) - 1)])
     losses: list[float] = []
-    for inputs, labels, order, _ in itertools.islice(_endless(task, index), len(rates)):
-        sums = jax.device_put(jax.tree.map(jnp.copy, no_sums), everywhere)
-        state = dataclasses.replace(state, metrics=sums)
-        state = step(state, frozen, inputs, labels, order, key)
-        loss = float(state.metrics.compute()["loss"])
+    for batch in itertools.islice(_endless(task, index), len(rates)):
+        if stepper.program is None:
+            stepper.compile(image_inputs(task, phase), batch)
+        stepper.step(batch)
+        loss = float(stepper.take_metrics()["loss"])
         if not np.isfinite(loss):
             break
         losses.append(loss)

@@ -14,7 +14,9 @@ from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluate, make_evaluator
 from jaxtl.train.examples import Examples, place
-from jaxtl.train.features import FeatureCache, Kept, Views
+from jaxtl.train.extract import Kept, Views
+from jaxtl.train.feature_store import FeatureStore
+from jaxtl.train.features import FeatureCache
 from jaxtl.train.observer import Observer
 from jaxtl.transfer.partition import Variables
 from jaxtl.transfer.phases import Phase
@@ -75,12 +77,14 @@ class Session:
       checkpoint_every_s: least time between two saves, in seconds; the end of a phase is saved in any case.
       observer: is told of epochs and progress.
       stop: once raised, the state is saved and ``Interrupted`` ends the training.
+      store: features that runs share, or ``None``.
     """
 
     checkpoints: Checkpoints
     checkpoint_every_s: float
     observer: Observer
     stop: StopFlag
+    store: FeatureStore | None = None
 
 
 class Inputs(NamedTuple):

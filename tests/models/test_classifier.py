@@ -128,6 +128,25 @@ def test_too_small_images_are_refused_with_the_least_size(net, size):
         model.apply(variables, jnp.zeros((1, *size, 1)), train=False)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "vgg11", "cnn", "cifar_resnet20"])
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ((32, 32, 3), r"shape \(32, 32, 3\).*add the batch axis with images\[None\]\."),
+        ((2, 3, 32, 32), r"shape \(2, 3, 32, 32\).*3 channels in the last axis; .*images\.transpose\(0, 2, 3, 1\)\."),
+        ((2, 32, 32, 1), r"takes 3 channels in the last axis; give images of 3 channels\."),
+        ((32, 32), r"takes a batch \[B, H, W, C\]; give it that shape\."),
+    ],
+    ids=["no batch axis", "channels first", "grey", "one image of grey"],
+)
+def test_images_of_another_shape_are_refused_with_the_way_out(name, shape, told):
+    model = build_model(name, 2)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+    for method in (None, "features", "stages"):
+        with pytest.raises(UserError, match=told):
+            jax.eval_shape(lambda v, x: model.apply(v, x, method=method), variables, jnp.zeros(shape))  # noqa: B023
+
+
 def test_the_least_size_is_enough():
     model = build_model("cnn", 2, blocks=((2,), (2,)), hidden=())
     logits, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), jnp.zeros((1, 4, 5, 1)))

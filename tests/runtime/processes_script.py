@@ -20,7 +20,7 @@ import jaxtl.runs.folder
 import jaxtl.runtime.processes
 import jaxtl.train.checkpoint
 import jaxtl.train.examples
-import jaxtl.train.features
+import jaxtl.train.extract
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 
@@ -70,7 +70,7 @@ def change(number, *, stop=(), kill=(), fault=None, on_device=True):
             None  # not theirs to touch
         )
     if not on_device:
-        jaxtl.train.examples.fits = jaxtl.train.features.fits = lambda nbytes, mesh: False
+        jaxtl.train.examples.fits = jaxtl.train.extract.fits = lambda nbytes, mesh: False
     if number in stop:
         on_epoch_start = RunConsole.on_epoch_start
 

@@ -18,7 +18,8 @@ from jaxtl.runtime.mesh import data_mesh, put_order, replicated
 from jaxtl.train.checkpoint import flatten
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
-from jaxtl.train.features import FeatureCache, Views
+from jaxtl.train.extract import Views
+from jaxtl.train.features import FeatureCache
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step

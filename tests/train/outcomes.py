@@ -29,6 +29,9 @@ class Recorder:
     def on_pass_end(self, what, views, images, seconds):
         self._note("pass end", what, views, images, seconds)
 
+    def on_pass_skipped(self, what, images):
+        self._note("pass skipped", what, images)
+
     def on_time_saved(self, epochs, passes, seconds):
         self._note("saved", epochs, passes, seconds)
 

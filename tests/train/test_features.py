@@ -15,9 +15,10 @@ from outcomes import Recorder, assert_same_outcome
 from jaxtl.data.augment import compose, horizontal_flip, pad_and_crop
 from jaxtl.models import build_model
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
-from jaxtl.train import examples, features
+from jaxtl.train import examples, extract
 from jaxtl.train.checkpoint import Checkpoints, flatten
-from jaxtl.train.features import FeatureCache, Views
+from jaxtl.train.extract import Views
+from jaxtl.train.features import FeatureCache
 from jaxtl.train.loop import fit
 from jaxtl.train.task import Session, Task
 from jaxtl.transfer import Phase
@@ -35,17 +36,18 @@ def world(compiled_once, train_set, validation_set, preprocess, mesh):
     # Statistics as after training, so that inference mode is not the identity.
     variables = {**variables, "batch_stats": jax.tree.map(lambda leaf: leaf + 0.1, variables["batch_stats"])}
 
-    def cache(observer=None, stop=None):
+    def cache(observer=None, stop=None, store=None, preprocess=preprocess, batch_size=8):
+        observer, stop = observer or Recorder(), stop or StopFlag()
         return FeatureCache(
-            model, preprocess, batch_size=8, mesh=mesh, observer=observer or Recorder(), stop=stop or StopFlag()
+            model, preprocess, batch_size=batch_size, mesh=mesh, observer=observer, stop=stop, store=store
         )
 
-    def run(folder, plan, observer=None, stop=None):
+    def run(folder, plan, observer=None, stop=None, store=None):
         observer = observer or Recorder()
         stop = StopFlag() if stop is None else stop  # a flag that nobody has raised is false
         with contextlib.closing(Checkpoints(folder)) as checkpoints:
             task = Task(model, plan, train_set, validation_set, preprocess, 8, 0, mesh)
-            return fit(task, variables, Session(checkpoints, math.inf, observer, stop))
+            return fit(task, variables, Session(checkpoints, math.inf, observer, stop, store))
 
     return types.SimpleNamespace(model=model, variables=variables, cache=cache, run=run, mesh=mesh)
 
@@ -100,7 +102,7 @@ def test_a_phase_that_moves_the_backbone_forgets_its_features(world, tmp_path):
 
 @pytest.mark.parametrize("device_memory", [math.inf, 0], ids=["on the device", "in host memory"])
 def test_features_are_those_of_the_model(world, train_set, preprocess, monkeypatch, device_memory):
-    monkeypatch.setattr(features, "fits", lambda nbytes, mesh: nbytes < device_memory)
+    monkeypatch.setattr(extract, "fits", lambda nbytes, mesh: nbytes < device_memory)
     kept = world.cache().of(world.variables, "training", train_set).examples
     assert isinstance(kept.inputs, np.ndarray) is (device_memory == 0)
     expected = of_backbone(world, train_set.images, preprocess)
@@ -137,7 +139,7 @@ def test_training_draws_among_the_views(world, tmp_path):
 def test_training_from_host_memory_gives_the_same_bits(world, tmp_path, monkeypatch, views):
     plan = [dataclasses.replace(PROBE, flip=views > 0, cached_views=views), Phase(epochs=1)]
     on_device = world.run(tmp_path / "device", plan)
-    for module in (features, examples):  # the images of the second phase stay there too
+    for module in (extract, examples):  # the images of the second phase stay there too
         monkeypatch.setattr(module, "fits", lambda nbytes, mesh: False)
     assert_same_outcome(world.run(tmp_path / "host", plan), on_device)
 

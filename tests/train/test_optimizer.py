@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.train.optimizer import make_optimizer, make_schedule
+from jaxtl.train.optimizer import SCHEDULES, learning_rates, make_optimizer, make_schedule
 from jaxtl.transfer import Phase
 
 RATE, B1, B2, EPS = 0.1, 0.9, 0.999, 1e-8
@@ -200,6 +200,15 @@ def test_a_multiplier_is_a_rate_of_its_own(name, options):
         # The decay of the second step sees the same slowly moving weights in both.
         np.testing.assert_allclose(found["stem"][leaf], slow["stem"][leaf], rtol=1e-5)
         assert not np.allclose(found["stem"][leaf], plain["stem"][leaf], rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_rates_of_a_chart_are_those_of_the_steps(name):
+    phase = Phase(schedule=name, learning_rate=0.3, epochs=3, step_epochs=1, warmup_epochs=0.5)
+    schedule = make_schedule(phase, 4)
+    rates = learning_rates(phase, 4)
+    assert (rates.shape, rates.dtype) == ((12,), np.float32)
+    np.testing.assert_allclose(rates, [float(schedule(step)) for step in range(12)], rtol=1e-6)
 
 
 def test_linear_is_a_triangle_with_its_warm_up():

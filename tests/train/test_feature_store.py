@@ -1,0 +1,176 @@
+"""Features on disk: one pass of the backbone for all runs that share it, and never features of something else."""
+
+import dataclasses
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from outcomes import Recorder, assert_same_bits
+
+from jaxtl.data.augment import normalise
+from jaxtl.data.dataset import Dataset, take
+from jaxtl.models import build_model
+from jaxtl.runtime.files import file_lock
+from jaxtl.runtime.interrupts import Interrupted, StopFlag
+from jaxtl.train.checkpoint import Checkpoints
+from jaxtl.train.extract import Views
+from jaxtl.train.feature_store import FeatureStore
+from jaxtl.train.features import FeatureCache
+from jaxtl.train.loop import fit
+from jaxtl.train.task import Session, Task
+from jaxtl.transfer import Phase
+
+VIEWS = Views(2, 0, flip=True)
+
+
+@pytest.fixture(scope="module")
+def world(compiled_once, mesh, preprocess):
+    model = build_model("cifar_resnet20", 3, depth=8, width=4)
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+
+    def cache(folder, *, model=model, preprocess=preprocess, batch_size=8, most_bytes=1e9, stop=None):
+        recorder = Recorder()
+        store, stop = FeatureStore(folder, most_bytes), StopFlag() if stop is None else stop
+        cache = FeatureCache(
+            model, preprocess, batch_size=batch_size, mesh=mesh, observer=recorder, stop=stop, store=store
+        )
+        return cache, recorder
+
+    return types.SimpleNamespace(model=model, variables=variables, cache=cache)
+
+
+def passes(world, folder, dataset, views=None, variables=None, **options):
+    """How many passes of the backbone it takes to get the features."""
+    cache, recorder = world.cache(folder, **options)
+    kept = cache.of(variables or world.variables, "training", dataset, views)
+    assert kept.passes == sum(count for _, count, *_ in recorder.of("pass end"))
+    return kept.passes
+
+
+@pytest.mark.parametrize("views", [None, VIEWS], ids=["images as they are", "augmented views"])
+def test_another_run_reads_what_the_first_one_computed(world, tmp_path, train_set, views):
+    caches = [world.cache(tmp_path) for _ in range(2)]
+    first, second = (cache.of(world.variables, "training", train_set, views) for cache, _ in caches)
+    assert_same_bits(second.examples._asdict(), first.examples._asdict())
+    assert (first.passes, second.passes) == (views.count if views else 1, 0)
+    assert second.pass_s == first.pass_s
+    assert caches[1][1].events == [("pass skipped", "training", 37)]
+
+
+def test_a_run_on_kept_features_ends_in_the_same_bits(world, tmp_path, train_set, validation_set, preprocess, mesh):
+    def run(name, seed):
+        checkpoints, recorder = Checkpoints(tmp_path / name), Recorder()
+        plan = [Phase(train=("head",), epochs=2)]
+        task = Task(world.model, plan, train_set, validation_set, preprocess, 8, seed, mesh)
+        session = Session(checkpoints, math.inf, recorder, StopFlag(), FeatureStore(tmp_path / "kept", 1e9))
+        fitted = fit(task, world.variables, session)
+        checkpoints.close()
+        return fitted, [what for what, *_ in recorder.of("pass end")]
+
+    first, computed = run("first", seed=0)
+    second, computed_again = run("second", seed=0)
+    assert (computed, computed_again) == (["training", "validation"], [])
+    assert_same_bits(second.variables, first.variables)
+    assert run("another seed of the head", seed=1)[1] == []
+
+
+def test_features_of_something_else_are_never_taken(world, tmp_path, train_set):
+    assert passes(world, tmp_path, train_set) == 1
+    images = np.array(train_set.images)
+    images[5, 2, 3] ^= 1  # one bit of one image
+    statistics = jax.tree.map(lambda leaf: leaf + 1e-3, world.variables["batch_stats"])
+    others = {
+        "images": {"dataset": dataclasses.replace(train_set, images=images)},
+        "order": {"dataset": take(train_set, np.arange(37)[::-1])},
+        "statistics": {"variables": {**world.variables, "batch_stats": statistics}},
+        "normalisation": {"preprocess": normalise([0.5], [0.51])},
+        "structure": {"model": build_model("cifar_resnet20", 3, depth=8, width=4, dtype=jnp.bfloat16)},
+        "views": {"views": VIEWS},
+        "more views": {"views": dataclasses.replace(VIEWS, count=3)},
+        "views of another seed": {"views": dataclasses.replace(VIEWS, seed=1)},
+        "views of another batch size, which draws others": {"views": VIEWS, "batch_size": 4},
+    }
+    for what, options in others.items():
+        for expected in (True, False):  # its own features are found the second time
+            assert bool(passes(world, tmp_path, **{"dataset": train_set, **options})) is expected, what
+
+
+def test_head_labels_and_batch_size_do_not_matter(world, tmp_path, train_set):
+    assert passes(world, tmp_path, train_set) == 1
+    another_head = build_model("cifar_resnet20", 7, depth=8, width=4, head={"hidden": (5,)})
+    variables = another_head.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    relabelled = Dataset(train_set.images, np.zeros(37, np.int32), ("one",))
+    assert passes(world, tmp_path, relabelled, model=another_head, variables=variables, batch_size=4) == 0
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@pytest.mark.parametrize("damage", ["flipped bit", "half", "empty", "gone"])
+def test_a_damaged_file_costs_a_pass_and_nothing_else(world, tmp_path, train_set, suffix, damage):
+    passes(world, tmp_path, train_set)
+    (path,) = tmp_path.glob(f"*{suffix}")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged = {"flipped bit": bytes(content), "half": bytes(content[: len(content) // 2]), "empty": b""}
+    path.unlink()  # features may still be mapped
+    if damage in damaged:
+        path.write_bytes(damaged[damage])
+    if suffix == ".json" and damage == "flipped bit":
+        path.write_text('{"digest": "0"}')
+    assert passes(world, tmp_path, train_set) == 1
+    assert passes(world, tmp_path, train_set) == 0
+
+
+def test_the_folder_stays_within_its_bound(world, tmp_path, train_set):
+    sets = [take(train_set, np.arange(i, i + 30)) for i in range(3)]
+    passes(world, tmp_path / "size", sets[0])
+    (size,) = (path.stat().st_size for path in (tmp_path / "size").glob("*.npy"))
+    folder, most_bytes = tmp_path / "kept", 2.5 * size
+    for i, dataset in enumerate(sets[:2]):
+        passes(world, folder, dataset, most_bytes=most_bytes)
+        for path in folder.glob("*.npy"):
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 100 + i))
+    assert passes(world, folder, sets[0], most_bytes=most_bytes) == 0  # used again: the other is the oldest now
+    assert passes(world, folder, sets[2], most_bytes=most_bytes) == 1
+    assert len(list(folder.glob("*.npy"))) == len(list(folder.glob("*.json"))) == 2
+    assert [passes(world, folder, dataset, most_bytes=most_bytes) for dataset in (sets[0], sets[2])] == [0, 0]
+    assert passes(world, tmp_path / "none", sets[0], most_bytes=10) == 1
+    assert list((tmp_path / "none").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_costs_nothing(world, tmp_path, train_set):
+    (tmp_path / "file").touch()
+    assert passes(world, tmp_path / "file" / "folder", train_set) == 1
+
+
+def _hold(path, held, release):
+    with file_lock(path):
+        held.set()
+        release.wait(60)
+
+
+def test_only_one_process_computes(world, tmp_path, train_set):
+    """While another process holds the lock, a run waits, and hears a signal; what that process kept is then read."""
+    passes(world, tmp_path, train_set)
+    (path,) = tmp_path.glob("*.npy")
+    spawn = multiprocessing.get_context("spawn")
+    held, release = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=_hold, args=(path.with_suffix(".lock"), held, release))
+    other.start()
+    try:
+        assert held.wait(60)
+        stop = StopFlag()
+        stop.signal = signal.SIGTERM
+        with pytest.raises(Interrupted, match="Stopped by SIGTERM while another process computed the same features"):
+            passes(world, tmp_path, train_set, stop=stop)
+        threading.Timer(0.3, release.set).start()
+        assert passes(world, tmp_path, train_set) == 0
+    finally:
+        release.set()
+        other.join()
