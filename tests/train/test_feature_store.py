@@ -105,7 +105,7 @@ def test_features_of_something_else_are_never_taken(world, tmp_path, train_set):
 def test_head_labels_and_batch_size_do_not_matter(world, tmp_path, train_set):
     assert passes(world, tmp_path, train_set) == 1
     another_head = build_model("cifar_resnet20", 7, depth=8, width=4, head={"hidden": (5,)})
-    variables = another_head.init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    variables = jax.jit(another_head.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     relabelled = Dataset(train_set.images, np.zeros(37, np.int32), ("one",))
     assert passes(world, tmp_path, relabelled, model=another_head, variables=variables, batch_size=4) == 0
 
