@@ -79,8 +79,8 @@ def wrapped_steps(wrapper: Callable[[Callable[..., Any]], W]) -> Iterator[list[W
     compile_step = Stepper.compile
     wrappers: list[W] = []
 
-    def wrapped(self: Stepper, *arguments: Any) -> float:
-        seconds = compile_step(self, *arguments)
+    def wrapped(self: Stepper, inputs: Any, batch: Any) -> float:
+        seconds = compile_step(self, inputs, batch)
         assert self.program is not None
         wrappers.append(wrapper(self.program))
         self.program = wrappers[-1]

@@ -102,7 +102,7 @@ class Dataset:
         images = self.images
         content, how = (images.digests, images.fit) if isinstance(images, StoredImages) else (images, "")
         found = hashlib.sha256(f"{images.shape} {how}".encode())
-        found.update(np.ascontiguousarray(content).reshape(-1).view(np.uint8))
+        found.update(np.ascontiguousarray(content).reshape(-1).view(np.uint8).data)
         return found.hexdigest()
 
 

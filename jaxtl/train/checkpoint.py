@@ -174,7 +174,7 @@ def digest(content: Mapping[str, Any]) -> str:
     for name, value in sorted(content.items()):
         if isinstance(value, np.ndarray):
             found.update(f"{name} {value.dtype} {value.shape}".encode())
-            found.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
+            found.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
         else:
             found.update(f"{name} {json.dumps(value, sort_keys=True)}".encode())
     return found.hexdigest()
