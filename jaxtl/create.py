@@ -1,6 +1,7 @@
 """An architecture and its variables in one call."""
 
 import pathlib
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -12,15 +13,20 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
+from jaxtl.models.fit import leaves
 from jaxtl.runtime.files import user_path
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.partition import transplant
+from jaxtl.weights.convert import classes_of
+from jaxtl.weights.hub import is_hub
 from jaxtl.weights.store import is_tag, load, read_weights
+
+HIDDEN = "hidden"  # the stage of dense layers before the head, of VGG and the small networks
 
 
 def create_model(
     name: str,
-    num_classes: int,
+    num_classes: int | None = None,
     *,
     weights: str | pathlib.Path | None = None,
     key: jax.Array,
@@ -38,13 +44,16 @@ def create_model(
     - ``None``: kept if it has the shape of the model's, which needs the same number of classes; else the model's stays
       as initialised.
     - ``False``: kept; another number of classes is an error.
-    - ``True``: ignored, even if it would fit.
+    - ``True``: ignored, even if it would fit. Where the weights end at the convolutions of a VGG, its dense layers are
+      new too, and a warning says so.
 
     Args:
       name: one of ``list_models()``.
-      num_classes: number of logits; with 0 the model has no head and returns features.
-      weights: tag of a card (``weights_for(name)``), a file of PyTorch or safetensors, the folder of a finished run of
-        the same architecture, or ``None`` for random variables.
+      num_classes: number of logits; with 0 the model has no head and returns features. ``None``: as many as the weights
+        have.
+      weights: tag of a card (``weights_for(name)``); a file of PyTorch, Keras or safetensors; ``hf:OWNER/NAME`` or
+        ``hf:OWNER/NAME@REVISION``, a repository of timm's kind on the Hugging Face hub; the folder of a finished run of
+        the same architecture; or ``None`` for random variables.
       key: PRNG key of the initialisation, ``jax.random.key(0)``.
       image_shape: (H, W, C) that the dense layers are sized for; a network without flattened maps takes any size later.
       new_head: see above.
@@ -66,21 +75,48 @@ def create_model(
     (2, 10)
     """
     _check_arguments(name, weights, key, options)
-    model = build_model(name, num_classes, dtype, **options)
+    model = build_model(name, num_classes or 0, dtype, **options)
     example = np.zeros((1, *_checked_shape(image_shape)), np.float32)
     if weights is None:
+        if num_classes is None:
+            raise UserError("num_classes is missing; give the number of classes, or 0 for features alone.")
         return model, jax.jit(model.init)(key, example)
+    given = _read(name, weights, weights_dir, options)
+    if num_classes is None:
+        if not (num_classes := classes_of(leaves(given))):
+            raise UserError(f"{weights} has no head to take num_classes from; give it, or 0 for features alone.")
+        model = build_model(name, num_classes, dtype, **options)
     removed = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
-    source = {
-        kind: _stages(tree, tree.keys() - removed) for kind, tree in _read(name, weights, weights_dir, options).items()
-    }
+    source = {kind: _stages(tree, tree.keys() - removed) for kind, tree in given.items()}
     target = jax.eval_shape(model.init, key, example)
-    if fresh := _starts_fresh(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head):
+    fresh = _starts_fresh(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head)
+    new = [HEAD] * fresh + _missing_dense_layers(model, source, str(weights), new_head)
+    if new:
         # Nothing else is asked of the compiled function, so nothing else is drawn.
-        head = jax.jit(lambda key: {kind: _stages(tree, (HEAD,)) for kind, tree in model.init(key, example).items()})
-        drawn = head(key)
+        draw = jax.jit(lambda key: {kind: _stages(tree, new) for kind, tree in model.init(key, example).items()})
+        drawn = draw(key)
         target = {kind: {**tree, **drawn[kind]} for kind, tree in target.items()}
+        source = {kind: {**tree, **_stages(drawn.get(kind, {}), new)} for kind, tree in source.items()}
     return model, transplant(target, source, new_head=fresh)
+
+
+def _missing_dense_layers(
+    model: Classifier, source: Mapping[str, Any], weights: str, new_head: bool | None
+) -> list[str]:
+    """The stage of dense layers before the head, if the weights have none and it may start from random values."""
+    if HIDDEN not in model.stage_names or HIDDEN in source.get("params", {}) or not source.get("params"):
+        return []
+    if not new_head:
+        raise UserError(
+            f"{weights} lacks the dense layers before the head; pass new_head=True to start them from random values "
+            "too, or the option hidden=() to put the head right on the convolutions."
+        )
+    warnings.warn(
+        f"{weights} lacks the dense layers before the head: they start from random values, and a plan that trains the "
+        "head alone leaves them so. The option hidden=() puts the head right on the convolutions instead.",
+        stacklevel=3,
+    )
+    return [HIDDEN]
 
 
 def _check_arguments(name: str, weights: Any, key: Any, options: Mapping[str, Any]) -> None:
@@ -118,7 +154,7 @@ def _read(
     """The variables that a card, a file or the folder of a run holds."""
     if is_tag(name, weights):
         return load(name, weights, weights_dir=weights_dir)
-    if str(weights) and (folder := user_path(weights)).is_dir():
+    if str(weights) and not is_hub(weights) and (folder := user_path(weights)).is_dir():
         return read_best(folder / "checkpoints")
     return read_weights(name, weights, **options)
 

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 import jaxtl
 from jaxtl.errors import UserError
-from jaxtl.weights import from_torch, save, to_torch
+from jaxtl.weights import from_torch, save, to_keras, to_torch
 from jaxtl.weights.convert import skeleton
 
 NAME = "cifar_resnet20"
@@ -143,6 +143,41 @@ def test_a_torch_file_with_options_comes_back(tmp_path, hidden):
             jaxtl.create_model(
                 "vgg11", 0, weights=tmp_path / "theirs.safetensors", key=jax.random.key(0), width=2, hidden=()
             )
+
+
+def test_the_number_of_classes_may_be_left_to_the_weights(trained, tmp_path):
+    variables, path = trained
+    model, found = jaxtl.create_model(NAME, weights=path, key=jax.random.key(0))
+    assert same(found, variables)
+    assert model.apply(found, np.zeros((1, 32, 32, 3), np.float32)).shape == (1, 10)
+    save(backbone(variables), tmp_path / "headless.safetensors")
+    assert "has no head to take num_classes from" in refusal(tmp_path / "headless.safetensors", None)
+    with pytest.raises(UserError, match="num_classes is missing"):
+        jaxtl.create_model(NAME, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("naming", ["torch", "keras", "npz"])
+def test_the_convolutions_of_a_vgg_alone_are_enough_for_a_new_head(tmp_path, naming):
+    """A file without any dense layer, by the names of torchvision or Keras; narrow, as above."""
+    convolutions = random_variables("vgg16", 0, width=2, hidden=())
+    path = tmp_path / ("features.npz" if naming == "npz" else "features.safetensors")
+    arrays = (to_torch if naming == "torch" else to_keras)("vgg16", convolutions, width=2, hidden=())
+    np.savez(path, **arrays) if naming == "npz" else save_file(arrays, path)
+
+    def create(num_classes=10, **options):
+        return jaxtl.create_model("vgg16", num_classes, weights=path, key=jax.random.key(7), width=2, **options)
+
+    model, found = create(0, hidden=(), bins=1)  # without a warning
+    assert model.stage_names[-1] == "stage4"
+    assert same(found, convolutions)
+    if naming == "torch":
+        with pytest.warns(UserWarning, match="lacks the dense layers before the head: they start from random values"):
+            _, found = create(new_head=True, hidden=(5, 6))
+        assert same({stage: found["params"][stage] for stage in convolutions["params"]}, convolutions["params"])
+        assert found["params"]["hidden"]["linear2"]["kernel"].std() > 0
+        assert found["params"]["head"]["linear"]["kernel"].shape == (6, 10)
+        with pytest.raises(UserError, match="lacks the dense layers before the head; pass new_head=True"):
+            create(hidden=(5, 6))
 
 
 def test_features_alone_have_no_head_to_keep(trained):

@@ -23,6 +23,7 @@ from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import ALL, Phase, phase_faults, settle, trained_stages
 from jaxtl.weights import weights_for
 from jaxtl.weights.cards import card_for
+from jaxtl.weights.hub import is_hub
 from jaxtl.weights.store import is_tag
 
 # Larger numbers in the options of a network are slips: no layer has so many units, and no network so many layers.
@@ -250,6 +251,8 @@ def _source_faults(runs: Mapping[str, Tree]) -> Iterator[str]:
 def _weights_faults(run: Tree, start: str) -> Iterator[str]:
     """What is wrong with a tag, a file or a run folder to start from, as far as a look at its description tells."""
     name, path = run["model"]["name"], user_path(start)
+    if is_hub(start):
+        return  # what it holds is known once it is read
     if is_tag(name, start):
         card = card_for(name, start)
         yield from _head_faults(run, card.classes, f"the weights {start!r}")

@@ -1,16 +1,19 @@
 """What the model fields and the phases of a config mean: a classifier with its variables, and a plan for its stages."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxtl.config.data import data_info
 from jaxtl.create import create_model
 from jaxtl.models import Classifier
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import Phase, settle
+from jaxtl.weights.hub import hub_card, is_hub
 
 
 def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Classifier, dict[str, Any]]:
@@ -25,6 +28,8 @@ def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Class
     """
     settings, size = config["model"], config["data"]["size"]
     info = data_info(config["data"])
+    if is_hub(weights):
+        check_normalisation(str(weights), config["data"])
     height, width, channels = info.image_shape
     return create_model(
         settings["name"],
@@ -36,6 +41,18 @@ def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Class
         dtype=settings["dtype"],
         **settings.get("options", {}),
     )
+
+
+def check_normalisation(weights: str, data: Mapping[str, Any]) -> None:
+    """Warn of images that are normalised otherwise than the repository of the weights says."""
+    card = hub_card(weights)
+    for field, theirs in (("mean", card.mean), ("std", card.std)):
+        if not np.allclose(np.broadcast_to(data[field], 3), theirs, atol=0.005):
+            warnings.warn(
+                f"data.{field} is {data[field]}, but the weights {weights} expect {theirs}; set it to that, or they "
+                "see other numbers than in their training.",
+                stacklevel=3,
+            )
 
 
 def settled_plan(

@@ -17,10 +17,11 @@ from jaxtl.runtime.files import user_path
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
 from jaxtl.weights.convert import check_fit, to_torch
+from jaxtl.weights.hub import hub_card, hub_tags, is_hub, write_timm_folder
 from jaxtl.weights.table import HEADINGS, cells, markdown
 from jaxtl.weights.variables_file import save, save_arrays
 
-OURS, TORCH = ".jaxtl.safetensors", ".torch.safetensors"
+OURS, TORCH, TIMM = ".jaxtl.safetensors", ".torch.safetensors", ".timm"  # the last is a folder
 _SHORT = ("model", "tag", "top-1 %", "input", "licence", "file")  # columns of the table on a terminal
 
 
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="the table of cards")
     listing.add_argument("pattern", nargs="?", default="*", help="shell pattern of the model's name")
     listing.add_argument("--markdown", action="store_true", help="as in weights/README.md")
+    listing.add_argument("--hub", action="store_true", help="the repositories on the Hugging Face hub that timm names")
     listing.set_defaults(run=_list)
 
     fetching = commands.add_parser("fetch", help="download, check, convert and keep")
@@ -41,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     converting = commands.add_parser("convert", help="a file of PyTorch to safetensors of ours, or back")
     converting.add_argument("--output", type=user_path, help=f"file to write; default: FILE with the ending {OURS}")
     converting.add_argument("--force", action="store_true", help="replace the file to write, even if it is FILE")
-    converting.add_argument("--to-torch", action="store_true", help=f"write PyTorch's names and shapes, as {TORCH}")
+    target = converting.add_mutually_exclusive_group()
+    target.add_argument("--to-torch", action="store_true", help=f"write PyTorch's names and shapes, as {TORCH}")
+    target.add_argument("--to-timm", action="store_true", help=f"write a folder for timm, *{TIMM}")
     converting.set_defaults(run=_convert)
 
     verifying = commands.add_parser("verify", help="compare with stored logits and published accuracy")
@@ -64,16 +68,28 @@ def parser() -> argparse.ArgumentParser:
 
 def _list(arguments: argparse.Namespace) -> None:
     names = list_models(arguments.pattern)
+    if arguments.hub:
+        shown = [tag for tag in hub_tags() if tag.model in names]
+        if not shown:
+            raise UserError(
+                f"timm has no weights of a model that matches {arguments.pattern!r}; leave the pattern out."
+            )
+        _print_table(("weights", "top-1 %", "at pixels", "licence"), [(tag[0], *tag[2:]) for tag in shown])
+        return
     cards = [card for card in CARDS if card.model in names]
     if not cards:
         raise UserError(f"No card is of a model that matches {arguments.pattern!r}; list without a pattern shows all.")
     if arguments.markdown:
         print(markdown(cards), end="")
         return
-    table = Table(*_SHORT, box=None)
-    for card in cards:
-        row = dict(zip(HEADINGS, cells(card), strict=True))
-        table.add_row(*(row[heading] for heading in _SHORT))
+    rows = [dict(zip(HEADINGS, cells(card), strict=True)) for card in cards]
+    _print_table(_SHORT, [[row[heading] for heading in _SHORT] for row in rows])
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(*headings, box=None)
+    for row in rows:
+        table.add_row(*row)
     # A file or a program gets whole lines; only a terminal has a width.
     Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
 
@@ -92,24 +108,29 @@ def _convert(arguments: argparse.Namespace) -> None:
     if not file.is_file():
         raise UserError(f"{file} is a folder; name the file in it." if file.is_dir() else f"There is no file {file}.")
     stem = next((file.name.removesuffix(end) for end in (OURS, TORCH) if file.name.endswith(end)), file.stem)
-    output = arguments.output or file.with_name(stem + (TORCH if arguments.to_torch else OURS))
+    ending = TORCH if arguments.to_torch else TIMM if arguments.to_timm else OURS
+    output = arguments.output or file.with_name(stem + ending)
     if output.exists() and not arguments.force:
-        raise UserError(f"There is a file {output} already; name another by --output, or replace it by --force.")
+        raise UserError(f"There is {output} already; name another by --output, or replace it by --force.")
     variables = store.read_weights(name, file)
     check_fit(name, variables, str(file))
     metadata = {"model": name, "source": file.name}
     if arguments.to_torch:
         save_arrays(to_torch(name, variables), output, metadata)
+    elif arguments.to_timm:
+        write_timm_folder(name, variables, output)
     else:
         save(variables, output, metadata)
     print(output)
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    cards = _cards(arguments.name)
-    chosen = arguments.weights or cards[0].tag
-    tag = arguments.card or (chosen if store.is_tag(arguments.name, chosen) else cards[0].tag)
-    card = card_for(arguments.name, tag)
+    chosen = arguments.weights or _cards(arguments.name)[0].tag
+    if is_hub(chosen) and not arguments.card:
+        card = hub_card(chosen)
+    else:
+        known_tag = store.is_tag(arguments.name, chosen)
+        card = card_for(arguments.name, arguments.card or (chosen if known_tag else _cards(arguments.name)[0].tag))
     checks = _checks(arguments, card)
     variables = store.load(arguments.name, chosen, weights_dir=arguments.weights_dir)
     predict = verify.predictor(card, variables, chosen)

@@ -38,6 +38,7 @@ class WeightCard:
       options: of the architecture that the weights are for, beyond its name.
       archive: address of a zip file that holds it; ``None`` if it stands alone.
       note: what else there is to know.
+      labels: names of the classes, where the publisher's file states them.
     """
 
     model: str
@@ -48,8 +49,8 @@ class WeightCard:
     licence: str
     data: str
     classes: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     input_size: int
     resize: int | None
     interpolation: str | None
@@ -59,6 +60,7 @@ class WeightCard:
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
     archive: str | None = None
     note: str = ""
+    labels: tuple[str, ...] = ()
 
     @property
     def digest(self) -> tuple[str, str] | None:

@@ -35,8 +35,8 @@ def from_torch(name: str, state_dict: Mapping[str, Any], **options: Any) -> Vari
 
     Args:
       name: one of ``list_models()`` with a counterpart in PyTorch.
-      state_dict: arrays by key with PyTorch's names and shapes, as ``read_torch_file`` returns them; anything that
-        numpy makes an array of will do, such as PyTorch's own tensors in main memory.
+      state_dict: arrays by key with the names and shapes of torchvision or timm, as ``read_torch_file`` returns them;
+        or anything that numpy makes an array of, such as PyTorch's own tensors in main memory.
       **options: options of the architecture, as for ``build_model``.
 
     Returns:
@@ -152,7 +152,7 @@ def skeleton(name: str, num_classes: int, **options: Any) -> dict[Path, Shape]:
 
 def _to_variables(name: str, names: Names, arrays: Mapping[str, Any], options: Mapping[str, Any]) -> Variables:
     given = _arrays(arrays, names.library)
-    count, given = len(given), {names.current(key): array for key, array in given.items()}
+    count, given = len(given), dict(_current(names, key, array) for key, array in given.items())
     if len(given) < count:
         raise UserError(f"The state dict for {name} has a layer under an old and a new name; keep one of the two.")
     if _compare(name, names, given, options)[0]:
@@ -161,6 +161,12 @@ def _to_variables(name: str, names: Names, arrays: Mapping[str, Any], options: M
     return traverse_util.unflatten_dict(
         {path: _to_ours(names, path, given[key], shapes) for path in shapes if (key := names.key(path))}
     )
+
+
+def _current(names: Names, key: str, array: np.ndarray) -> tuple[str, np.ndarray]:
+    """A key by the names of the table, and its array; timm's VGGs keep dense layers as convolutions of whole maps."""
+    key = names.current(key)
+    return key, array.reshape(len(array), -1) if array.ndim == 4 and key.startswith("classifier.") else array
 
 
 def _to_arrays(name: str, names: Names, variables: Mapping[str, Any], options: Mapping[str, Any]) -> StateDict:

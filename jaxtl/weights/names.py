@@ -25,7 +25,7 @@ class Names:
       leaves: its names of kernel and bias.
       norm_leaves: its names of a norm's scale, bias, mean and var.
       separator: between layer and leaf.
-      old_names: pairs (pattern, replacement) that bring the keys of old files up to date.
+      old_names: pairs (pattern, replacement) from the keys of old files, or of a library with others, to these.
       bgr: its images have blue first, so that the first kernel is turned round.
     """
 
@@ -57,7 +57,7 @@ class Names:
         return sorted((path for path in paths if self.key(path)), key=place)
 
     def current(self, key: str) -> str:
-        """A key as files of today have it."""
+        """A key by the names of this table."""
         for pattern, replacement in self.old_names:
             key = re.sub(f"^{pattern}$", replacement, key)
         return key
@@ -85,7 +85,9 @@ def torch_names(name: str, **options: Any) -> Names:
     if not name.startswith(("resnet", "cifar_resnet", "densenet", "vgg")) or options.get("v1"):
         raise UserError(f"{name} has no counterpart in PyTorch: ResNets (not V1), VGGs and DenseNets are converted.")
     if name.startswith("vgg"):
-        return Names(layers=dict(_torch_vgg(options["depths"], options["batch_norm"])), head="classifier.6", **_TORCH)
+        layers = dict(_torch_vgg(options["depths"], options["batch_norm"]))
+        of_timm = tuple((rf"{re.escape(theirs)}\.(.*)", rf"{ours}.\1") for ours, theirs in TIMM_VGG.items())
+        return Names(layers=layers, head="classifier.6", old_names=of_timm, **_TORCH)
     if name.startswith("densenet"):
         # Files from before PyTorch 0.4 have a dot that later versions do not allow: "denselayer1.norm.1".
         old_names = ((r"(.*\.denselayer\d+\.(?:norm|conv))\.(\d\..*)", r"\1\2"),)
@@ -93,6 +95,16 @@ def torch_names(name: str, **options: Any) -> Names:
     if name.startswith("cifar"):
         return Names(layers=dict(_torch_resnet(((options["depth"] - 2) // 6,) * 3)), head="linear", **_TORCH)
     return Names(layers=dict(_torch_resnet(options["depths"])), head="fc", **_TORCH)
+
+
+# torchvision's names of VGG's dense layers, and timm's, where the first two are convolutions.
+TIMM_VGG = {"classifier.0": "pre_logits.fc1", "classifier.3": "pre_logits.fc2", "classifier.6": "head.fc"}
+
+
+def timm_key(key: str) -> str:
+    """timm's name of an array that torchvision calls ``key``."""
+    layer, _, leaf = key.rpartition(".")
+    return f"{TIMM_VGG.get(layer, layer)}.{leaf}"
 
 
 def _torch_resnet(depths: tuple[int, ...]) -> Iterator[tuple[str, str]]:

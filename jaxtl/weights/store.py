@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from jaxtl.errors import UserError
-from jaxtl.models import build_model
+from jaxtl.models import model_options
 from jaxtl.runtime.fetch import fetch, file_hash
 from jaxtl.runtime.files import cache_dir, user_path
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import Variables, check_fit, from_keras, from_torch
 from jaxtl.weights.formats.keras_file import SIGNATURE, read_keras_file
 from jaxtl.weights.formats.torch_file import read_with_metadata
+from jaxtl.weights.hub import hub_file, is_hub
 from jaxtl.weights.variables_file import is_ours, save, unflattened
 
 FOLDER_VARIABLE = "JAXTL_WEIGHTS"
@@ -39,7 +40,9 @@ def load(
 
     Args:
       name: one of ``list_models()``.
-      weights: tag of one of the model's cards, or path of a file of the model without options.
+      weights: tag of one of the model's cards; ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION`` for a repository on the
+        Hugging Face hub, ``local-dir:FOLDER`` for a folder in timm's layout; or path of a file of the model without
+        options.
       weights_dir: folder with files that are on this machine already; default ``$JAXTL_WEIGHTS``.
       progress: draw a progress bar while downloading.
       timeout_s: how long a server may stay silent, in seconds.
@@ -59,20 +62,22 @@ def load(
 
 
 def read_weights(name: str, path: str | Path, **options: Any) -> Variables:
-    """The variables in a file on this machine, of PyTorch, Keras or ``save``.
+    """The variables in a file on this machine, of PyTorch, Keras or ``save``, or in a repository on the hub.
 
     Args:
       name: one of ``list_models()``.
-      path: the file. One that ``save`` wrote is not compared with the model.
-      **options: options of the architecture; a stage that they leave away may be in the file.
+      path: the file, or the repository as ``load`` takes it. What ``save`` wrote is not compared with the model.
+      **options: options of the architecture; a stage that they leave away may be in the file. VGG's dense layers may be
+        missing.
 
     Raises:
       UserError: if the file cannot be read, or is of another model.
     """
-    path = _existing(name, path)
+    path = hub_file(name, str(path)) if is_hub(path) else _existing(name, path)
     with path.open("rb") as file:
-        is_keras = file.read(len(SIGNATURE)) == SIGNATURE
-    arrays, metadata = (read_keras_file(path), {}) if is_keras else read_with_metadata(path)
+        is_hdf5 = file.read(len(SIGNATURE)) == SIGNATURE
+    arrays, metadata = (read_keras_file(path), {}) if is_hdf5 else read_with_metadata(path)
+    is_keras = is_hdf5 or any("/" in key for key in arrays)
     if is_ours(arrays):
         return unflattened(arrays, metadata, str(path))
     try:
@@ -117,14 +122,15 @@ def _existing(name: str, path: str | Path) -> Path:
 def _converted(
     convert: Callable[..., Variables], name: str, arrays: Mapping[str, Any], options: Mapping[str, Any]
 ) -> Variables:
-    """``from_torch`` or ``from_keras``, also of a whole network where the options leave stages away."""
+    """``from_torch`` or ``from_keras``, also of a whole network where the options leave stages away, and of a VGG
+    without dense layers."""
     options = {option: value for option, value in options.items() if option != "head"}  # theirs is linear
     try:
         return convert(name, arrays, **options)
     except UserError:
-        if set(build_model(name, 0, **options).stage_names) < set(build_model(name, 0).stage_names):
+        for others in [{}, {**options, "hidden": ()}] if "hidden" in model_options(name) else []:
             with contextlib.suppress(UserError):
-                return convert(name, arrays)
+                return convert(name, arrays, **others)
         raise
 
 

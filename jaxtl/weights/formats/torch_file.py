@@ -11,6 +11,7 @@ import numpy as np
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
 from jaxtl.weights.formats import torch_legacy, torch_zip
+from jaxtl.weights.formats.npz_file import read_npz
 from jaxtl.weights.formats.safetensors_file import is_safetensors, read_safetensors
 from jaxtl.weights.formats.torch_pickle import Content, Tensor
 from jaxtl.weights.problems import damaged
@@ -62,6 +63,8 @@ def _read(path: Path) -> tuple[StateDict, dict[str, str]]:
         head = file.read(512)
     if is_safetensors(head):
         return read_safetensors(path)
+    if head.startswith(torch_zip.SIGNATURE) and (arrays := read_npz(path)):
+        return arrays, {}
     if head.startswith(torch_zip.SIGNATURE):
         opened = torch_zip.open_zip(path)
     elif head.startswith(b"\x80"):
