@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxtl.data.augment import Transform
-from jaxtl.data.dataset import Dataset
+from jaxtl.data.dataset import Dataset, take
 from jaxtl.models.classifier import Classifier
 from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.runtime.memory import fits
@@ -26,6 +26,8 @@ from jaxtl.train.checkpoint import digest, flatten
 from jaxtl.train.extract import Extractor, Kept, Views, backbone_of
 from jaxtl.train.feature_store import FeatureStore
 from jaxtl.train.observer import Observer
+
+PART = 4096  # images whose features are kept on disk together
 
 
 class FeatureCache:
@@ -93,20 +95,38 @@ class FeatureCache:
     def _shared(
         self, store: FeatureStore, variables: Mapping[str, Any], what: str, dataset: Dataset, views: Views | None
     ) -> Kept:
-        """The features as another run kept them, else computed, and kept for others."""
-        start = time.perf_counter()
-        key = self._key(variables, dataset, views)
-        with store.lock(key, self._stop):
-            found = store.load(key)
-            if found is None:
-                kept = self._compute(variables, what, dataset, views)
-                store.save(key, np.asarray(kept.examples.inputs), kept.pass_s)
-                return kept
-        features, pass_s = found
-        self._observer.on_pass_skipped(what, len(dataset))
+        """The features as other runs kept them, else computed and kept for others.
+
+        That is done part by part, so that a run that is killed loses one part. Views are drawn for all images at once.
+        """
+        start, step = time.perf_counter(), len(dataset) if views else PART
+        parts = [take(dataset, slice(at, at + step)) for at in range(0, len(dataset), step)]
+        found = [self._part(store, variables, what, part, views) for part in parts]
+        skipped = sum(len(part) for part, (_, _, computed) in zip(parts, found, strict=True) if computed is None)
+        if skipped:
+            self._observer.on_pass_skipped(what, skipped)
+        features = found[0][0] if len(found) == 1 else np.concatenate([part for part, *_ in found])
         inputs = put(features, replicated(self._mesh)) if fits(features.nbytes, self._mesh) else features
         examples = self._extractor.examples(inputs, dataset, views.count if views else 1)
-        return Kept(examples, pass_s, 0, time.perf_counter() - start, 0.0)
+        computed = [kept for *_, kept in found if kept is not None]
+        passes = max((kept.passes for kept in computed), default=0)
+        compile_s = sum(kept.compile_s for kept in computed)
+        seconds = time.perf_counter() - start - compile_s
+        return Kept(examples, sum(pass_s for _, pass_s, _ in found), passes, seconds, compile_s)
+
+    def _part(
+        self, store: FeatureStore, variables: Mapping[str, Any], what: str, part: Dataset, views: Views | None
+    ) -> tuple[np.ndarray, float, Kept | None]:
+        """Features of a part, the seconds of a pass over it, and what was computed for it; ``None`` if nothing was."""
+        key = self._key(variables, part, views)
+        with store.lock(key, self._stop):
+            found = store.load(key)
+            if found is not None:
+                return *found, None
+            kept = self._compute(variables, what, part, views)
+            features = np.asarray(kept.examples.inputs)[: kept.examples.total * kept.examples.views]
+            store.save(key, features, kept.pass_s)
+            return features, kept.pass_s, kept
 
     def _key(self, variables: Mapping[str, Any], dataset: Dataset, views: Views | None) -> str:
         """A digest of all that features depend on: backbone, preprocessing and images; of views, how they are drawn.

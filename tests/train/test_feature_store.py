@@ -50,7 +50,7 @@ def passes(world, folder, dataset, views=None, variables=None, **options):
     """How many passes of the backbone it takes to get the features."""
     cache, recorder = world.cache(folder, **options)
     kept = cache.of(variables or world.variables, "training", dataset, views)
-    assert kept.passes == sum(count for _, count, *_ in recorder.of("pass end"))
+    assert kept.passes == max((count for _, count, *_ in recorder.of("pass end")), default=0)
     return kept.passes
 
 
@@ -108,6 +108,20 @@ def test_head_labels_and_batch_size_do_not_matter(world, tmp_path, train_set):
     variables = jax.jit(another_head.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     relabelled = Dataset(train_set.images, np.zeros(37, np.int32), ("one",))
     assert passes(world, tmp_path, relabelled, model=another_head, variables=variables, batch_size=4) == 0
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(world, tmp_path, train_set, monkeypatch):
+    """37 images in parts of 16: what is computed is kept part by part, and shared by runs on fewer images."""
+    monkeypatch.setattr("jaxtl.train.features.PART", 16)
+    assert passes(world, tmp_path, take(train_set, np.arange(32))) == 1
+    cache, recorder = world.cache(tmp_path)
+    kept = cache.of(world.variables, "training", train_set)
+    assert [len_of_part for *_, len_of_part, _ in recorder.of("pass end")] == [5]
+    assert recorder.of("pass skipped") == [["training", 32]]
+    whole = world.cache(tmp_path / "whole")[0].of(world.variables, "training", train_set)
+    np.testing.assert_array_equal(kept.examples.inputs, whole.examples.inputs)
+    assert kept.pass_s > 0
+    assert passes(world, tmp_path, take(train_set, np.arange(16))) == 0
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
