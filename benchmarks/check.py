@@ -30,8 +30,9 @@ from benchmarks.data import timed_epoch, write_folder
 from benchmarks.measure import load_average
 from benchmarks.side_by_side import Benchmark, measure
 from jaxtl.config import default_config
+from jaxtl.data.collection import load
 from jaxtl.data.dataset import Dataset
-from jaxtl.data.folder import load, scan
+from jaxtl.data.folder import scan
 from jaxtl.data.options import ImageOptions
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole

@@ -25,8 +25,9 @@ from PIL import Image
 import jaxtl
 from benchmarks.measure import write_json
 from jaxtl.data.augment import compose, horizontal_flip, normalise
+from jaxtl.data.collection import load
 from jaxtl.data.dataset import Dataset, take
-from jaxtl.data.folder import load, scan
+from jaxtl.data.folder import scan
 from jaxtl.data.options import ImageOptions
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device

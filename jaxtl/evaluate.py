@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from jaxtl.data.catalogue import list_datasets
+from jaxtl.data.collection import SKIPPED
 from jaxtl.data.dataset import Dataset, first
-from jaxtl.data.decode_all import SKIPPED
 from jaxtl.data.match_classes import match_classes
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from jaxtl.data import cifar, digits, folder, stl10, tfds
+from jaxtl.data import cifar, collection, digits, folder, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
 from jaxtl.data.official_files import load_official
 from jaxtl.data.options import ImageOptions
@@ -140,35 +140,37 @@ def load_dataset(
     info = dataset_info(name, data_dir, options, download=download)
     if split not in info.sizes:
         raise unknown_name(f"split of {name}", split, tuple(info.sizes))
-    if data_dir is None:
-        data_dir = os.environ.get("JAXTL_DATA") or cache_dir() / "data"
-    return info.load(split, user_path(data_dir), download=download, progress=progress)
+    return info.load(split, data_folder(data_dir), download=download, progress=progress)
+
+
+def data_folder(data_dir: str | Path | None) -> Path:
+    """Where the files of data sets lie or shall be downloaded to, see ``load_dataset``."""
+    return user_path(data_dir or os.environ.get("JAXTL_DATA") or cache_dir() / "data")
 
 
 def _folder_info(data_dir: str | Path | None, options: ImageOptions) -> DatasetInfo:
     if not data_dir:
         raise UserError("data.dir is empty, but data.name='folder' needs it: name the folder that holds your images.")
     found = folder.scan(user_path(data_dir), options)
-    return DatasetInfo(
-        description=f"the images in {found.root}",
-        url="",
-        licence="the owner's",
-        image_shape=folder.image_shape(found, options),
-        class_names=found.class_names,
-        sizes={split: len(files.paths) for split, files in found.splits.items()},
-        load=lambda split, data_dir, download, progress: folder.load(found, split, options, progress),
-    )
+    return _collection_info(found, options, f"the images in {found.folder}", "", "the owner's")
 
 
 def _tfds_info(name: str, data_dir: str | Path | None, options: ImageOptions, download: bool) -> DatasetInfo:
-    found = tfds.find(name, user_path(data_dir) if data_dir else None, options, download=download)
-    about = found.builder.info
+    found, about = tfds.find(name, user_path(data_dir) if data_dir else None, options, download=download)
+    description = next(iter(about.description.strip().splitlines()), found.name)
+    licence = about.redistribution_info.license or "see its home page"
+    return _collection_info(found, options, description, about.homepage, licence)
+
+
+def _collection_info(
+    found: collection.Collection, options: ImageOptions, description: str, url: str, licence: str
+) -> DatasetInfo:
     return DatasetInfo(
-        description=next(iter(about.description.strip().splitlines()), found.name),
-        url=about.homepage,
-        licence=about.redistribution_info.license or "see its home page",
-        image_shape=tfds.image_shape(found, options),
+        description=description,
+        url=url,
+        licence=licence,
+        image_shape=collection.image_shape(found, options),
         class_names=found.class_names,
-        sizes={split: len(part.positions) for split, part in found.parts.items()},
-        load=lambda split, data_dir, download, progress: tfds.load(found, split, options, progress),
+        sizes={split: len(source) for split, source in found.splits.items()},
+        load=lambda split, data_dir, download, progress: collection.load(found, split, options, progress),
     )

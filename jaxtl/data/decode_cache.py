@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxtl.runtime.files import cache_dir, write_whole
 
@@ -19,19 +20,19 @@ class DecodeCache:
         """The cache for the folder ``root``, whose images are decoded as ``how`` says."""
         name = hashlib.sha256(f"{root.resolve()}\n{how}".encode(errors="surrogateescape")).hexdigest()[:32]
         self._root, self._path, self._changed = root, cache_dir() / "folders" / f"{name}.json", False
-        found = {}
+        found: Any = {}
         with contextlib.suppress(OSError, ValueError, RecursionError):
             found = json.loads(self._path.read_text())
-        known = found.items() if isinstance(found, dict) else ()
-        self._entries = {name: entry for name, entry in known if _is_entry(entry)}
+        self._entries: dict[str, Any] = found if isinstance(found, dict) else {}
 
     def get(self, name: str, file: str) -> tuple[bytes, str, int, int] | None:
         """(digest, fault, height, width) of the image ``name`` in ``file``, or ``None`` where it must be decoded."""
-        entry = self._entries.get(name)
-        if entry is None or entry[0] != self._stamp(file):
+        try:
+            stamp, digest, fault, height, width = self._entries[name]
+            found = bytes.fromhex(digest), str(fault), int(height), int(width)
+        except (KeyError, ValueError, TypeError):
             return None
-        _, digest, fault, height, width = entry
-        return bytes.fromhex(digest), fault, height, width
+        return found if stamp == self._stamp(file) else None
 
     def put(self, name: str, file: str, digest: bytes, fault: str, size: Sequence[int]) -> None:
         """Remember an image, ``size`` of which is its (height, width) before it was resized."""
@@ -51,13 +52,3 @@ class DecodeCache:
         except OSError:
             return ""
         return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _is_entry(value: object) -> bool:
-    if not (isinstance(value, list) and [type(part) for part in value] == [str, str, str, int, int]):
-        return False
-    try:
-        bytes.fromhex(value[1])
-    except ValueError:
-        return False
-    return True

@@ -4,155 +4,57 @@ Nothing is passed over silently: what is left out or looks wrong becomes a `Rema
 mean two things is refused, with what was understood.
 """
 
-import contextlib
+import dataclasses
 import os
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from jaxtl.data.dataset import Dataset, Remark
-from jaxtl.data.decode import Undecodable, read_content, read_image
-from jaxtl.data.decode_all import Progress, decode_all
+from jaxtl.data.collection import PASSED_OVER, Collection, hold_out_test
+from jaxtl.data.dataset import Remark
+from jaxtl.data.decode import read_content
 from jaxtl.data.image_files import HIDDEN, composed, entries, images_below, is_image, shown
 from jaxtl.data.options import ImageOptions
-from jaxtl.data.split import stratified_split
-from jaxtl.data.stored import ImageReader
+from jaxtl.data.stored import Source
 from jaxtl.errors import UserError
 
 NAME = "folder"
 
-# What the folders of the splits are called.
+# What the folders of the splits are called, in lower case.
 _SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+_SPLIT_NAMES = sum(_SPLITS.values(), ())
 # Names that people give to splits, and hardly to classes: test1, seg_train, val_images.
 _LIKE_A_SPLIT = re.compile(r"(.*[_\- ])?(train(ing)?|val(id(ation)?)?|test(ing)?)\d*([_\- ].*)?", re.IGNORECASE)
-
-_PASSED_OVER = "passed over"
-
-
-class Files(NamedTuple):
-    """The image files of one split, sorted by name, the classes in turns.
-
-    Attributes:
-      paths: relative to the root.
-      labels: int32, one a path.
-    """
-
-    paths: tuple[str, ...]
-    labels: np.ndarray
-
-    def chosen(self, indices: np.ndarray) -> "Files":
-        """Those at some indices."""
-        return Files(tuple(self.paths[i] for i in indices), self.labels[indices])
+_DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d)*")
 
 
-class ImageFolder(NamedTuple):
-    """What a folder holds, by its names alone.
+@dataclasses.dataclass(frozen=True, eq=False)
+class FileSource:
+    """The image files of one split, sorted by name, the classes in turns, as a ``jaxtl.data.stored.Source``.
 
     Attributes:
-      root: the folder.
-      class_names: K names, sorted, in Unicode's composed form.
-      splits: by the name of the split, ``train``, ``test`` and sometimes ``val``.
-      remarks: what was passed over.
+      root: the folder of the data set.
+      paths: N paths below it.
+      labels: int32 [N].
     """
 
     root: Path
-    class_names: tuple[str, ...]
-    splits: dict[str, Files]
-    remarks: tuple[Remark, ...]
-
-
-def scan(root: Path, options: ImageOptions) -> ImageFolder:
-    """Find classes, splits and files; nothing is opened.
-
-    A folder without splits is split here, stratified by class. What was found is remembered as long as no folder below
-    has changed: a start asks several times.
-
-    Raises:
-      UserError: there is no such folder, it cannot be read, it has fewer than two classes with images, a split has no
-        image, or it cannot be told what its folders mean.
-    """
-    asked = (str(root.absolute()), options.test, options.split_seed)
-    if asked in _SCANNED and all(_stamp(folder) == stamp for folder, stamp in _SCANNED[asked][1].items()):
-        return _SCANNED[asked][0]
-    walk = _Walk(root)
-    found = _scan(walk, options)
-    stamps = {folder: _stamp(folder) for folder in walk.seen}
-    _SCANNED.clear()
-    if max(stamps.values()) < time.time_ns() - _SETTLED_NS:
-        _SCANNED[asked] = found, stamps
-    return found
-
-
-# The last scan, and when each folder below had changed last; a folder that has just changed may change within the same
-# tick of the file system's clock.
-_SCANNED: dict[tuple[str, float, int], tuple[ImageFolder, dict[str, int]]] = {}
-_SETTLED_NS = 1_000_000_000
-
-
-def _stamp(folder: str) -> int:
-    try:
-        return os.stat(folder).st_mtime_ns  # noqa: PTH116 - of thousands of folders
-    except OSError:
-        return 0
-
-
-def _scan(walk: "_Walk", options: ImageOptions) -> ImageFolder:
-    root = walk.root
-    found = {split: walk.classes(folder) for split, folder in walk.splits().items()}
-    walk.refuse_folder_above()
-    remarks = walk.remarks
-    if "test" not in found and "val" in found:
-        found["test"] = found.pop("val")
-        remarks.append(Remark("val", "there is no test folder", "used as the test; validation is taken from train"))
-    class_names = tuple(sorted({name for classes in found.values() for name, paths in classes.items() if paths}))
-    for split, classes in found.items():
-        empty = [name for name, paths in classes.items() if not paths]
-        remarks += [Remark(name, f"the class folder holds no image ({split})", "left out") for name in empty]
-    if len(class_names) < 2:
-        loose = " (images lie in the folder itself)" if not class_names and walk.has_images(root) else ""
-        only = f" ({class_names[0]})" if class_names else ""
-        raise UserError(
-            f"{root} has {len(class_names)} folder(s) of images{only}{loose}, but a classifier needs two classes or "
-            "more: put the images of each class into a folder named after it, and name the folder that holds these."
-        )
-    splits = {split: _files(classes, class_names) for split, classes in found.items()}
-    for name, count in zip(class_names, np.bincount(splits["train"].labels, minlength=len(class_names)), strict=True):
-        if not count:
-            raise UserError(f"The class {name!r} of {root} has no image to train on; add some, or remove the class.")
-    if "test" not in splits:
-        everything = splits["train"]
-        rest, held = stratified_split(everything.labels, options.test, options.split_seed)
-        if not held.size:
-            raise UserError(
-                f"data.test={options.test} holds out none of the {len(everything.paths)} images of {root}; hold out "
-                "more, or take a folder with a test folder of its own."
-            )
-        splits["train"], splits["test"] = everything.chosen(rest), everything.chosen(held)
-    if not splits["test"].paths:
-        raise UserError(f"The test folder of {root} holds no image; fill it, or remove it and one will be split off.")
-    return ImageFolder(root, class_names, splits, tuple(remarks))
-
-
-def image_shape(folder: ImageFolder, options: ImageOptions) -> tuple[int, int, int]:
-    """(H, W, C) of every image once it is read: ``options.size``, or the size of the first one that can be decoded."""
-    if options.size:
-        return options.size, options.size, options.channels
-    for path in folder.splits["train"].paths:
-        with contextlib.suppress(Undecodable):
-            height, width, _ = read_image(folder.root / path).shape
-            return height, width, options.channels
-    raise UserError(f"None of the image files under {folder.root} can be opened; put images there.")
-
-
-class FileSource(NamedTuple):
-    """The files below a root, as a ``jaxtl.data.stored.Source``."""
-
-    root: str
     paths: tuple[str, ...]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Their names, str [N]."""
+        return np.array([self.name(i) for i in range(len(self.paths))])
+
+    def chosen(self, indices: np.ndarray) -> "FileSource":
+        """Those at some positions."""
+        return FileSource(self.root, tuple(self.paths[i] for i in indices), self.labels[indices])
 
     def name(self, position: int) -> str:
         """The path below the root, as it is shown."""
@@ -164,44 +66,54 @@ class FileSource(NamedTuple):
 
     def content(self, position: int) -> bytes:
         """What the file holds."""
-        return read_content(Path(self.root, self.paths[position]))
+        return read_content(self.root / self.paths[position])
 
 
-def load(folder: ImageFolder, split: str, options: ImageOptions, progress: Progress | None = None) -> Dataset:
-    """Decode a split, into memory or, where that is too small, just to see that every file can be decoded.
+def scan(root: Path, options: ImageOptions) -> Collection:
+    """Find classes, splits and files by their names alone; no file is opened.
 
-    Returns:
-      The images, ids their paths relative to the root; what was skipped among the remarks.
+    Class names are sorted, in Unicode's composed form. A folder without splits is split here, stratified by class.
 
     Raises:
-      UserError: too many files are undecodable, a class has no image left to train on, or no size is given and the
-        images have different ones.
+      UserError: there is no such folder, it cannot be read, it has fewer than two classes with images, a split has no
+        image, or it cannot be told what its folders mean.
     """
-    files, shape = folder.splits[split], image_shape(folder, options)
-    source = FileSource(str(folder.root), files.paths)
-    reader = ImageReader(source, shape, options.fit, "any" if options.size else "same", str(folder.root))
-    images, kept, sizes, skipped = decode_all(
-        reader,
-        len(files.paths),
-        folder.root,
-        options,
-        what=f"image files under {folder.root}",
-        in_all=sum(len(each.paths) for each in folder.splits.values()),
-        progress=progress,
-    )
-    if split == "train" and (lost := sorted({*files.labels} - {*files.labels[kept]})):
-        raise UserError(
-            f"None of the training images of the class {folder.class_names[lost[0]]!r} in {folder.root} can be "
-            "decoded; add some, or remove the class."
-        )
-    return Dataset(
-        images,
-        files.labels[kept],
-        folder.class_names,
-        ids=np.array([source.name(i) for i in kept]),
-        remarks=(*(folder.remarks if split == "train" else ()), *skipped),
-        original_sizes=sizes,
-    )
+    root = root.absolute()
+    walk = _Walk(root)
+    found = {split: walk.classes(folder) for split, folder in walk.splits().items()}
+    walk.refuse_folder_above()
+    remarks = walk.remarks
+    if "val" in found and not any(found["val"].values()):
+        del found["val"]
+        remarks.append(Remark("val", "the folder holds no image", "left out"))
+    if "test" not in found and "val" in found:
+        found["test"] = found.pop("val")
+        remarks.append(Remark("val", "there is no test folder", "used as the test; validation is taken from train"))
+    class_names = tuple(sorted({name for classes in found.values() for name, paths in classes.items() if paths}))
+    for split, classes in found.items():
+        empty = [name for name, paths in classes.items() if not paths]
+        remarks += [Remark(name, f"the class folder holds no image ({split})", "left out") for name in empty]
+    if len(class_names) < 2:
+        raise walk.too_few_classes(class_names)
+    splits: dict[str, Source] = {split: _files(root, classes, class_names) for split, classes in found.items()}
+    _check_names(root, class_names, np.bincount(splits["train"].labels, minlength=len(class_names)).tolist(), remarks)
+    if "test" not in splits:
+        splits |= hold_out_test(splits["train"], str(root), options)
+    if not len(splits["test"]):
+        raise UserError(f"The test folder of {root} holds no image; fill it, or remove it and one will be split off.")
+    return Collection(str(root), root, class_names, splits, tuple(remarks), options.channels)
+
+
+def _check_names(root: Path, class_names: Sequence[str], counts: Sequence[int], remarks: list[Remark]) -> None:
+    """Refuse classes without training images; remark on names that differ only in upper and lower case."""
+    for name, count in zip(class_names, counts, strict=True):
+        alike = [other for other in class_names if other != name and other.casefold() == name.casefold()]
+        if not count:
+            hint = f"rename it to {alike[0]!r} if it is the same class" if alike else "add some, or remove the class"
+            raise UserError(f"The class {name!r} of {root} has no image to train on; {hint}.")
+        if alike:
+            problem = f"the name differs from {alike[0]} only in upper and lower case"
+            remarks.append(Remark(name, problem, "kept as a class of its own"))
 
 
 class _Walk:
@@ -210,20 +122,19 @@ class _Walk:
     Attributes:
       root: where it begins.
       remarks: what was passed over so far.
-      seen: the folders that were listed.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.remarks: list[Remark] = []
-        self.seen: set[str] = set()
         self._inside: dict[str, set[tuple[str, ...]]] = {}  # by class, where in its folder images lie; () is the folder
         try:
-            exists = root.is_dir()
+            is_folder, exists = root.is_dir(), root.exists()
         except OSError as error:
             raise _unreadable(root, error) from error
-        if not exists:
-            raise UserError(f"The folder of images {root} does not exist; correct data.dir.")
+        if not is_folder:
+            what = "is a file; unpack it if it is an archive, and" if exists else "does not exist;"
+            raise UserError(f"The folder of images {root} {what} correct data.dir.")
 
     def splits(self) -> dict[str, Path]:
         """The folders of the splits; the root as ``train`` where it has none.
@@ -236,58 +147,74 @@ class _Walk:
         folders, _, _ = self._list(self.root)
         named: dict[str, Path] = {}
         for split, names in _SPLITS.items():
-            alike = [folder for folder in folders if folder.name.lower() in names]
+            alike = [folder for folder in folders if folder.name.strip().lower() in names]
             if len(alike) > 1:
                 raise UserError(
                     f"{self.root} has the folders {' and '.join(shown(each.name) for each in alike)}, and either could "
                     f"be the {split} split; rename one of them."
                 )
             named |= dict(zip((split,), alike, strict=False))
-        others = [folder for folder in folders if folder not in named.values()]
-        with_classes = [split for split, folder in named.items() if self._list(folder)[0]]
-        if "train" not in with_classes:
-            self._refuse_loose_splits(named, folders)
+        if "train" not in named or not self._list(named["train"])[0]:
+            self._refuse_unnamed_splits(named, folders)
             return {"train": self.root}
-        if len(named) == 1 and any(self._list(folder)[0] or self.has_images(folder) for folder in others):
-            raise UserError(
-                f"{named['train']} may be a split or a class, because it holds folders, and beside it lies "
-                f"{shown(others[0].name)}; rename it, or move the images of each class together."
-            )
-        for split, folder in named.items():
-            if split not in with_classes and (images := self._images_in(folder)):
+        others = [folder for folder in folders if folder not in named.values()]
+        for folder in (*named.values(), *others):
+            is_split = folder in named.values() or _LIKE_A_SPLIT.fullmatch(folder.name)
+            if is_split and (images := self._images_in(folder)) and not self._list(folder)[0]:
                 raise UserError(
-                    f"{folder} holds {images} images and no class folders, so that nothing says what they show: put "
-                    "them into class folders, or move them out of the folder of images (python -m jaxtl.predict "
-                    "classifies them later)."
+                    f"{folder} holds {images} images and no class folders, so nothing says what they show; put them "
+                    "into class folders, or move them out of the folder of images (python -m jaxtl.predict classifies "
+                    "them later)."
                 )
+        if len(named) == 1 and (filled := [folder for folder in others if self._is_filled(folder)]):
+            raise UserError(
+                f"{named['train']} may be a split or a class, because it holds folders, and {shown(filled[0].name)} "
+                "lies beside it; rename it, or move the images of each class together."
+            )
         for place in others:
             self._pass_over(place, "it is none of train, val and test")
         self._pass_over_loose(self.root)
         return named
 
-    def _refuse_loose_splits(self, named: dict[str, Path], folders: Sequence[Path]) -> None:
-        """Refuse folders named as splits that hold pictures and no classes, unless one may be a class named train."""
+    def _refuse_unnamed_splits(self, named: dict[str, Path], folders: Sequence[Path]) -> None:
+        """Refuse a root without a train folder of classes whose folders are splits all the same."""
         like_splits = [folder for folder in folders if _LIKE_A_SPLIT.fullmatch(folder.name)]
         loose = [folder for folder in like_splits if self._images_in(folder)]
-        held_out = any(named.get(split) in loose for split in ("val", "test"))
-        if loose and (held_out or not any(map(self._is_filled, set(folders) - set(like_splits)))):
+        held_out = [named[split] for split in ("test", "val") if split in named]
+        # One may be a class named train.
+        if loose and ({*held_out} & {*loose} or not any(map(self._is_filled, {*folders} - {*like_splits}))):
             what = " and ".join(f"{shown(each.name)} ({self._images_in(each)} images)" for each in loose)
             raise UserError(
                 f"{self.root} was understood as splits without classes: {what}. What the images show must be the name "
                 "of a folder: put them into one folder a class, inside train and test or without these."
             )
+        for folder in held_out:
+            if self._list(folder)[0]:
+                raise UserError(
+                    f"{folder} holds folders, as a split does, but there is no folder train of classes beside it; put "
+                    f"the class folders of the training images into {self.root / 'train'}, or rename {folder.name}."
+                )
+        by_rest: dict[str, list[str]] = {}  # seg_train and seg_test are alike but for the name of the split
+        for folder in filter(lambda folder: self._list(folder)[0], like_splits):
+            rest = re.sub(r"(train(ing)?|val(id(ation)?)?|test(ing)?)", "*", folder.name.lower())
+            by_rest.setdefault(rest, []).append(shown(folder.name))
+        if alike := [names for names in by_rest.values() if len(names) > 1]:
+            raise UserError(
+                f"{self.root} has the folders {' and '.join(alike[0])}, which seem to be splits; rename them to train, "
+                "val and test, so that each holds the folders of the classes."
+            )
 
     def classes(self, split: Path) -> dict[str, list[str]]:
         """For each class folder the image files below it, relative to the root."""
         self._pass_over_loose(split)
+        prefix = len(str(self.root / "x")) - 1
         classes: dict[str, list[str]] = {}
         for folder in self._list(split)[0]:
             name = composed(folder.name)
-            images = list(images_below(folder, self._pass_over, self.root, self.seen))
-            classes.setdefault(name, []).extend(os.path.relpath(path, self.root) for path in images)
-            self._inside.setdefault(name, set()).update(
-                each.relative_to(folder).parts for each in {path.parent for path in images}
-            )
+            images = list(images_below(folder, self._pass_over, self.root))
+            classes.setdefault(name, []).extend(str(path)[prefix:] for path in images)
+            places = {path.parent for path in images}
+            self._inside.setdefault(name, set()).update(place.relative_to(folder).parts for place in places)
         return classes
 
     def refuse_folder_above(self) -> None:
@@ -296,46 +223,55 @@ class _Walk:
         Raises:
           UserError: a class folder holds folders named as splits, or all hold no images but folders of the same names.
         """
-        for name, folders in self._inside.items():
-            splits = sorted({each for path in folders for each in path if each.lower() in sum(_SPLITS.values(), ())})
+        for name, places in self._inside.items():
+            splits = sorted({each for path in places for each in path if each.lower() in _SPLIT_NAMES})
             if len(splits) > 1:
                 raise UserError(
                     f"{self.root} was understood as a folder of classes, but {name} holds the folders "
-                    f"{' and '.join(splits)}: if that is the data set, name {self.root / name}."
+                    f"{' and '.join(splits)}; name {self.root / name} if that is the data set, or put the classes into "
+                    f"the splits, as {splits[0]}/{name}."
                 )
-        below = {name: {path[-1] for path in folders if path} for name, folders in self._inside.items()}
-        if len(below) < 2 or any(() in folders for folders in self._inside.values()):
-            return
-        shared = {each for each in set.intersection(*below.values()) if not any(letter.isdigit() for letter in each)}
-        if len(shared) > 1:
-            raise UserError(
-                f"{self.root} was understood as a folder of the classes {_some(sorted(below))}, but each of them holds "
-                f"no image, only folders, and {_some(sorted(shared))} are in all of them: if these are the classes, "
-                "name the folder that holds them."
-            )
+        below = {
+            name: {path[-1] for path in places} for name, places in self._inside.items() if places and () not in places
+        }
+        if len(below) == len(self._inside) > 1:
+            shared = {each for each in set.intersection(*below.values()) if not _DATE.fullmatch(each)}
+            if len(shared) > 1:
+                raise UserError(
+                    f"{self.root} was understood as a folder of the classes {_some(sorted(below))}, but each of them "
+                    f"holds no image, only folders, and {_some(sorted(shared))} are in all of them; if these are the "
+                    "classes, name the folder that holds them, else move the images of each class together."
+                )
         self.remarks += [
-            Remark(name, f"the class has no image of its own, only the folders {_some(sorted(inside))}", "one class")
+            Remark(name, f"it has no image of its own, only the folders {_some(sorted(inside))}", "kept as one class")
             for name, inside in below.items()
             if len(inside) > 1
         ]
 
-    def has_images(self, folder: Path) -> bool:
-        """Whether image files lie in a folder itself."""
-        return self._images_in(folder) > 0
+    def too_few_classes(self, class_names: Sequence[str]) -> UserError:
+        """The error for a root with less than two classes."""
+        found = "holds no folder of images"
+        way_out = "put the images of each class into a folder named after it, and name the folder that holds these"
+        if class_names:
+            found = f"holds the images of one class only ({class_names[0]})"
+            if () not in self._inside[class_names[0]]:
+                way_out = f"if the folders in {class_names[0]} are the classes, name that folder; else {way_out}"
+        elif self._images_in(self.root):
+            found += ", but images that lie in the folder itself"
+        return UserError(f"{self.root} {found}; a classifier needs two classes or more: {way_out}.")
 
     def _is_filled(self, folder: Path) -> bool:
-        with contextlib.suppress(UserError):  # it cannot be read, which is told later
-            return bool(self._images_in(folder) or self._list(folder)[0])
-        return False
+        return bool(self._images_in(folder) or self._list(folder, told_later=True)[0])
 
     def _images_in(self, folder: Path) -> int:
-        return sum(map(is_image, self._list(folder)[1]))
+        return sum(map(is_image, self._list(folder, told_later=True)[1]))
 
-    def _list(self, folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
-        self.seen.add(str(folder))
+    def _list(self, folder: Path, *, told_later: bool = False) -> tuple[list[Path], list[Path], list[Path]]:
         try:
             return entries(folder)
         except OSError as error:
+            if told_later:
+                return [], [], []
             raise _unreadable(folder, error) from error
 
     def _pass_over_loose(self, folder: Path) -> None:
@@ -347,7 +283,7 @@ class _Walk:
             self._pass_over(path, "it lies in no class folder")
 
     def _pass_over(self, path: Path, why: str) -> None:
-        self.remarks.append(Remark(_relative(os.path.relpath(path, self.root)), why, _PASSED_OVER))
+        self.remarks.append(Remark(_relative(os.path.relpath(path, self.root)), why, PASSED_OVER))
 
 
 def _unreadable(folder: Path, error: OSError) -> UserError:
@@ -359,13 +295,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _files(classes: dict[str, list[str]], class_names: Sequence[str]) -> Files:
+def _files(root: Path, classes: dict[str, list[str]], class_names: Sequence[str]) -> FileSource:
     """The files in turns, one of each class: the first N of them are then some of every class."""
     paths = [path for name in class_names for path in classes.get(name, [])]
     counts = [len(classes.get(name, [])) for name in class_names]
     labels = np.repeat(np.arange(len(class_names)), counts)
     turns = np.concatenate([np.arange(count) for count in counts])
-    return Files(tuple(paths), labels.astype(np.int32)).chosen(np.lexsort((labels, turns)))
+    return FileSource(root, tuple(paths), labels.astype(np.int32)).chosen(np.lexsort((labels, turns)))
 
 
 def _relative(path: str) -> str:

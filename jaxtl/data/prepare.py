@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxtl.data.catalogue import dataset_info, load_dataset
+from jaxtl.data.catalogue import data_folder, dataset_info
 from jaxtl.data.dataset import Dataset, Remark, first, select_classes, take
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.overview import overview, remarks_on, repeated
@@ -66,9 +66,11 @@ def prepare(
       UserError: as ``load_dataset``, and where more images are asked for than there are.
     """
 
+    info = dataset_info(name, data_dir, options, download=download)
+
     def part(split: str, count: int) -> Dataset:
         tell = functools.partial(progress, split) if progress else None
-        dataset = load_dataset(name, split, data_dir, download=download, options=options, progress=tell)
+        dataset = info.load(split, data_folder(data_dir), download=download, progress=tell)
         dataset = select_classes(dataset, tuple(classes) or dataset.class_names)
         return first(dataset, count) if count else dataset
 
@@ -76,7 +78,7 @@ def prepare(
     if per_class:
         train = take(train, choose_per_class(train.labels, per_class, split_seed, train.class_names))
     held: Dataset | None
-    if "val" in dataset_info(name, data_dir, options).sizes:
+    if "val" in info.sizes:
         held = part("val", 0)
     else:
         rest, indices = stratified_split(train.labels, validation, split_seed)

@@ -1,6 +1,7 @@
 """Images that lie encoded in files: what reads one of them, and what stands for an array of them."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -8,9 +9,25 @@ import numpy as np
 from jaxtl.data.decode import Fit, Undecodable, read_sized
 from jaxtl.errors import UserError
 
+Sizes = Literal["any", "same", "fixed"]
+
 
 class Source(Protocol):
-    """Encoded images by their position; it pickles, so that other processes can read them."""
+    """Encoded images and their labels, by position; it pickles, so that other processes can read them."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    @property
+    def ids(self) -> np.ndarray:
+        """What each image is called, see ``jaxtl.data.Dataset``: int64 or str ``[N]``."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of each image, int32 ``[N]``."""
+
+    def chosen(self, indices: np.ndarray) -> "Source":
+        """Those at some positions."""
 
     def name(self, position: int) -> str:
         """What the image is called, as text that can be printed."""
@@ -30,7 +47,7 @@ class ImageReader:
       source: the encoded images.
       shape: (H, W, C) of every image once it is read.
       fit: see ``jaxtl.data.decode.read_image``.
-      sizes: ``"any"``: images are brought to that size; ``"same"``: they must have it, because no size was asked for;
+      sizes: ``"any"``: images are resized to that size; ``"same"``: they must have it, because no size was asked for;
         ``"fixed"``: the data set promises it, and another size is a fault of that image.
       place: the data set, for error messages.
     """
@@ -38,7 +55,7 @@ class ImageReader:
     source: Source
     shape: tuple[int, int, int]
     fit: Fit
-    sizes: Literal["any", "same", "fixed"]
+    sizes: Sizes
     place: str
 
     def decode(self, content: bytes, position: int) -> tuple[np.ndarray, tuple[int, int]]:
@@ -54,7 +71,7 @@ class ImageReader:
         if (height, width) != (H, W) and self.sizes == "same":
             raise UserError(
                 f"The images of {self.place} have different sizes ({self.source.name(position)} has {width} x {height} "
-                f"pixels, the first one {W} x {H}); set data.size to bring them to one."
+                f"pixels, the first one {W} x {H}); set data.size to resize them to one."
             )
         if (height, width) != (H, W):
             raise Undecodable(f"it has {width} x {height} pixels instead of {W} x {H}")
@@ -70,7 +87,7 @@ class ImageReader:
             return self.decode(self.source.content(position), position)[0]
         except Undecodable as error:
             raise UserError(
-                f"{self.source.name(position)} of {self.place} could be decoded when the run began, but no more: "
+                f"{self.source.name(position)} of {self.place} could be decoded when the run began, but cannot be now: "
                 f"{error}; restore it and run the same command again."
             ) from error
 
@@ -85,7 +102,6 @@ class StoredImages:
       shape: (N, H, W, C).
       dtype: uint8.
       ndim: 4.
-      nbytes: what the decoded images would take.
       digests: bytes ``[N]``, equal where two images have the same content.
       workers: how many processes decode a stream of them; 0: one a core.
     """
@@ -95,7 +111,7 @@ class StoredImages:
 
     def __init__(
         self,
-        read: Any,
+        read: Callable[[int], np.ndarray],
         positions: np.ndarray,
         image_shape: tuple[int, int, int],
         digests: np.ndarray,
@@ -107,11 +123,12 @@ class StoredImages:
 
     @property
     def fit(self) -> str:
-        """How images of other proportions are brought to the shape."""
+        """How non-square images are resized, see ``jaxtl.data.decode.read_image``; "" where nobody says."""
         return str(getattr(self._read, "fit", ""))
 
     @property
-    def nbytes(self) -> int:  # noqa: D102
+    def nbytes(self) -> int:
+        """What the decoded images would take."""
         return int(np.prod(self.shape, dtype=np.int64))
 
     def __len__(self) -> int:

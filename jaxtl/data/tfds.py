@@ -5,27 +5,26 @@ prepare one takes TensorFlow. The library itself is imported where it is needed 
 """
 
 import contextlib
+import dataclasses
 import difflib
 import functools
 import importlib.util
 import io
+import itertools
 import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxtl.data.dataset import Dataset, Remark
-from jaxtl.data.decode import Undecodable, read_image
-from jaxtl.data.decode_all import Progress, decode_all
+from jaxtl.data.collection import PASSED_OVER, Collection, hold_out_test
+from jaxtl.data.dataset import Remark
 from jaxtl.data.options import ImageOptions
-from jaxtl.data.records import Records, RecordSource, Shard
-from jaxtl.data.split import stratified_split
-from jaxtl.data.stored import ImageReader
+from jaxtl.data.stored import Source
 from jaxtl.errors import UserError
 from jaxtl.runtime.files import user_path
 
@@ -35,45 +34,6 @@ FORM = "tfds:NAME"
 _NAME = re.compile(r"tfds:(?P<name>[A-Za-z]\w*)(/[\w.+-]+)?(:[\w.*]+)?")
 _ARRAY_RECORD = "array_record"
 _VALIDATION = ("validation", "val", "valid")
-_PASSED_OVER = "passed over"
-
-
-class Part(NamedTuple):
-    """A split of ours: some of the records of a split of theirs.
-
-    Attributes:
-      split: the name of theirs.
-      positions: int64 [N], which of its records.
-    """
-
-    split: str
-    positions: np.ndarray
-
-
-class Prepared(NamedTuple):
-    """A data set as it lies on the disk.
-
-    Attributes:
-      name: its full name, with configuration and version.
-      folder: where it lies.
-      builder: the object of tensorflow-datasets that describes it.
-      image: the name of the feature that is the image.
-      label: the name of the feature that is its class.
-      image_shape: (H, W, C) of an image as the features tell it; H and W are 0 where they do not.
-      class_names: K names.
-      parts: by the name of our split, ``train``, ``test`` and sometimes ``val``.
-      remarks: what was passed over.
-    """
-
-    name: str
-    folder: Path
-    builder: Any
-    image: str
-    label: str
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    parts: dict[str, Part]
-    remarks: tuple[Remark, ...]
 
 
 def name_fault(name: str) -> str | None:
@@ -81,12 +41,74 @@ def name_fault(name: str) -> str | None:
     if _NAME.fullmatch(name):
         return None
     return (
-        f"is {name!r}, which names no data set of tensorflow-datasets; write tfds:NAME, tfds:NAME:VERSION or "
-        "tfds:NAME/CONFIG:VERSION."
+        f"is {name!r}, which is not the name of a data set of tensorflow-datasets; write tfds:NAME, tfds:NAME:VERSION "
+        "or tfds:NAME/CONFIG:VERSION."
     )
 
 
-def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: bool) -> Prepared:
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordSource:
+    """Some examples of a split, as a ``jaxtl.data.stored.Source``.
+
+    Attributes:
+      examples: all of the split, as mappings by the name of the feature, images still encoded.
+      split: its name.
+      ids: int64 [N], which of the examples.
+      image: the name of the feature that is the image.
+      label: the name of the feature that is its class.
+      files: the files that hold the examples.
+      ends: for each file, the number of examples up to its end.
+      place: the folder of the data set, for error messages.
+    """
+
+    examples: Sequence[Any]
+    split: str
+    ids: np.ndarray
+    image: str
+    label: str
+    files: tuple[str, ...]
+    ends: tuple[int, ...]
+    place: str
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """int32 [N]; all examples are read for them, which takes its time."""
+        return np.fromiter((self._example(i)[self.label] for i in self.ids), np.int32, len(self.ids))
+
+    def first_label(self) -> int:
+        """The label of the first one, at the cost of one."""
+        return int(self._example(self.ids[0])[self.label])
+
+    def chosen(self, indices: np.ndarray) -> "RecordSource":
+        """Those at some positions."""
+        part = dataclasses.replace(self, ids=self.ids[indices])
+        part.__dict__["labels"] = self.labels[indices]
+        return part
+
+    def name(self, position: int) -> str:
+        """The split and the place in it: ``train[17]``."""
+        return f"{self.split}[{self.ids[position]}]"
+
+    def file(self, position: int) -> str:
+        """The file that holds the example, relative to the folder of the data set."""
+        return self.files[int(np.searchsorted(self.ends, self.ids[position], "right"))]
+
+    def content(self, position: int) -> bytes:
+        """The encoded image."""
+        content: bytes = self._example(self.ids[position])[self.image]
+        return content
+
+    def _example(self, index: int) -> Any:
+        try:
+            return self.examples[index]
+        except Exception as error:  # the reader promises no narrower type
+            raise _damaged(self.place, error) from error
+
+
+def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: bool) -> tuple[Collection, Any]:
     """Find a prepared data set, or prepare it.
 
     Args:
@@ -95,6 +117,9 @@ def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: b
       options: how a test is split off where the data set has none.
       download: whether to prepare it where it is not.
 
+    Returns:
+      The data set, and what tensorflow-datasets knows about it (its ``DatasetInfo``).
+
     Raises:
       UserError: there is no such data set, it is not prepared and cannot be, or it is not one of image classification.
     """
@@ -102,72 +127,19 @@ def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: b
         raise UserError(f"The name of the data set {fault}")
     with _quiet():
         builder = _prepared(name, data_dir) or _prepare(name, data_dir, download)
-        info = builder.info
+        info, folder = builder.info, Path(str(builder.data_dir))
         image, label = _features(name, info)
-        folder = Path(str(builder.data_dir))
-        parts, remarks = _parts(name, builder, label, options)
-        shape, names = info.features[image].shape, tuple(info.features[label].names)
-    H, W, C = shape
-    fixed = (H or 0, W or 0) if H and W else (0, 0)
-    full_name = f"{PREFIX}{info.full_name}"
-    return Prepared(
-        full_name, folder, builder, image, label, (*fixed, 1 if C == 1 else 3), names, parts, tuple(remarks)
-    )
-
-
-def image_shape(prepared: Prepared, options: ImageOptions) -> tuple[int, int, int]:
-    """(H, W, C) of every image once it is read.
-
-    Images that all have one size keep it. Others come to ``options.size``; without one, the size of the first image
-    that can be decoded must be that of all.
-    """
-    H, W, C = prepared.image_shape
-    if H:
-        return H, W, C
-    if options.size:
-        return options.size, options.size, C
-    source = _source(prepared, "train")
-    for i in range(len(source.positions)):
-        with contextlib.suppress(Undecodable):
-            height, width, _ = read_image(source.content(i), channels=C).shape
-            return height, width, C
-    raise UserError(f"None of the images of {prepared.name} in {prepared.folder} can be decoded; prepare it again.")
-
-
-def load(prepared: Prepared, split: str, options: ImageOptions, progress: Progress | None = None) -> Dataset:
-    """Decode a split, into memory or, where that is too small, just to see that every image can be decoded.
-
-    Args:
-      prepared: the data set.
-      split: one of its parts.
-      options: how images of any size are read.
-      progress: is told how far it is.
-
-    Returns:
-      The images, ids their positions in the split of tensorflow-datasets, int64; what was skipped among the remarks.
-
-    Raises:
-      UserError: a file is missing or damaged, too many images are undecodable, or a class has none left to train on.
-    """
-    part, source, shape = prepared.parts[split], _source(prepared, split), image_shape(prepared, options)
-    labels = _labels(prepared.builder, part.split, prepared.label)[part.positions]
-    sizes: Literal["any", "same", "fixed"] = "fixed" if prepared.image_shape[0] else "any" if options.size else "same"
-    images, kept, original, skipped = decode_all(
-        ImageReader(source, shape, options.fit, sizes, prepared.name),
-        len(part.positions),
-        prepared.folder,
-        options,
-        what=f"images of {prepared.name} in {prepared.folder}",
-        in_all=sum(len(each.positions) for each in prepared.parts.values()),
-        progress=progress,
-    )
-    if split == "train" and (lost := sorted({*labels.tolist()} - {*labels[kept].tolist()})):
-        raise UserError(
-            f"None of the training images of the class {prepared.class_names[lost[0]]!r} of {prepared.name} can be "
-            f"decoded; prepare it again in {prepared.folder}."
-        )
-    remarks = (*(prepared.remarks if split == "train" else ()), *skipped)
-    return Dataset(images, labels[kept], prepared.class_names, part.positions[kept], remarks, original)
+        place = f"{PREFIX}{info.full_name} in {folder}"
+        sources = {
+            str(split): _source(builder, str(split), image, label)
+            for split, about in info.splits.items()
+            if about.num_examples
+        }
+        splits, remarks = _splits(place, sources, options)
+    height, width, channels = info.features[image].shape
+    size = (height, width) if height and width else None
+    names = tuple(info.features[label].names)
+    return Collection(place, folder, names, splits, tuple(remarks), 1 if channels == 1 else 3, size), info
 
 
 def _prepared(name: str, data_dir: Path | None) -> Any:
@@ -178,11 +150,7 @@ def _prepared(name: str, data_dir: Path | None) -> Any:
     where = {"data_dir": str(data_dir)} if data_dir else {}
     try:
         builder = builder_from_files(name.removeprefix(PREFIX), **where)
-        info = builder.info
-        formats = [info.file_format, *(info.alternative_file_formats or ())]
-        formats = [getattr(each, "value", each) for each in formats]
-        if formats[0] != _ARRAY_RECORD and _ARRAY_RECORD in formats:
-            return builder_from_files(name.removeprefix(PREFIX), file_format=_ARRAY_RECORD, **where)
+        formats = sorted(each.value for each in builder.info.available_file_formats())
     except DatasetNotFoundError:
         return None
     except Exception as error:  # damaged descriptions raise all kinds
@@ -192,9 +160,9 @@ def _prepared(name: str, data_dir: Path | None) -> Any:
         ) from error
     if _ARRAY_RECORD not in formats:
         raise UserError(
-            f"{name} in {builder.data_dir} was prepared as {formats[0]}, but only array_record can be read without "
-            f"TensorFlow; prepare it into another folder by tfds.builder({name.removeprefix(PREFIX)!r}, data_dir=DIR, "
-            "file_format='array_record').download_and_prepare() and set data.dir to that."
+            f"{name} in {builder.data_dir} was prepared as {', '.join(formats)}, but only array_record can be read "
+            f"without TensorFlow; prepare it into another folder by tfds.builder({name.removeprefix(PREFIX)!r}, "
+            "data_dir=DIR, file_format='array_record').download_and_prepare() and set data.dir to that."
         )
     return builder
 
@@ -240,12 +208,8 @@ def _features(name: str, info: Any) -> tuple[str, str]:
 
     features = info.features
     by_name = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    images = [
-        key
-        for key, feature in by_name.items()
-        if isinstance(feature, tfds.features.Image) and not isinstance(feature, tfds.features.LabeledImage)
-    ]
-    labels = [key for key, feature in by_name.items() if isinstance(feature, tfds.features.ClassLabel)]
+    images = [key for key, each in by_name.items() if _is_image(each)]
+    labels = [key for key, each in by_name.items() if isinstance(each, tfds.features.ClassLabel)]
     keys = list(info.supervised_keys or ())
     if len(keys) >= 2 and keys[0] in images and keys[1] in labels:
         images, labels = [keys[0]], [keys[1]]
@@ -253,8 +217,8 @@ def _features(name: str, info: Any) -> tuple[str, str]:
         kinds = sorted(f"{key} ({type(feature).__name__})" for key, feature in by_name.items())
         found = ", ".join(kinds) or str(features)
         raise UserError(
-            f"{name} is no data set of image classification, which has one Image and one ClassLabel; it has {found}: "
-            "choose another one."
+            f"{name} is not a data set of image classification, which has one Image and one ClassLabel; it has "
+            f"{found}: choose another one."
         )
     image = features[images[0]]
     if len(image.shape) != 3 or np.dtype(image.np_dtype) not in (np.uint8, np.uint16):
@@ -265,72 +229,63 @@ def _features(name: str, info: Any) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _parts(name: str, builder: Any, label: str, options: ImageOptions) -> tuple[dict[str, Part], list[Remark]]:
+def _is_image(feature: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    return isinstance(feature, tfds.features.Image) and not isinstance(feature, tfds.features.LabeledImage)
+
+
+def _source(builder: Any, split: str, image: str, label: str) -> RecordSource:
+    """All examples of a split of theirs; nothing is decoded but labels."""
+    import tensorflow_datasets as tfds
+
+    skip = tfds.decode.SkipDecoding()
+    decoders = {key: skip for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Image)}
+    about, place = builder.info.splits[split], str(builder.data_dir)
+    try:
+        examples = builder.as_data_source(split, decoders=decoders, file_format=_ARRAY_RECORD)
+    except Exception as error:  # the reader promises no narrower type
+        raise _damaged(place, error) from error
+    files = tuple(Path(str(path)).name for path in about.filepaths)
+    ends = tuple(itertools.accumulate(about.shard_lengths))
+    return RecordSource(examples, split, np.arange(about.num_examples), image, label, files, ends, place)
+
+
+def _splits(
+    name: str, sources: dict[str, RecordSource], options: ImageOptions
+) -> tuple[dict[str, Source], list[Remark]]:
     """Our splits, and what was noticed about theirs."""
-    remarks: list[Remark] = []
-    sizes = {str(split): info.num_examples for split, info in builder.info.splits.items() if info.num_examples}
-    if "train" not in sizes:
+    if "train" not in sources:
         raise UserError(
-            f"{name} has no split 'train' to train on, but only {', '.join(sizes) or 'empty ones'}; choose another one."
+            f"{name} has no split 'train' to train on, but only {', '.join(sources) or 'empty ones'}; choose another "
+            "one."
         )
+    remarks: list[Remark] = []
     # Competitions publish their test images with the label -1.
-    for split in [split for split in sizes if next(_records(builder, split).labels(label, 1)) < 0]:
+    for split in [split for split, source in sources.items() if source.first_label() < 0]:
         if split == "train":
             raise UserError(f"The training images of {name} have no labels; choose another data set.")
-        remarks.append(Remark(split, "the images of this split have no labels", _PASSED_OVER))
-        del sizes[split]
-    whole = {split: Part(split, np.arange(size, dtype=np.int64)) for split, size in sizes.items()}
-    val = next((split for split in _VALIDATION if split in whole), None)
-    parts = {"train": whole["train"]}
-    if "test" in whole:
-        parts |= {"test": whole["test"], **({"val": whole[val]} if val else {})}
+        remarks.append(Remark(split, "the images of this split have no labels", PASSED_OVER))
+        del sources[split]
+    val = next((split for split in _VALIDATION if split in sources), None)
+    splits: dict[str, Source] = {"train": sources["train"]}
+    if "test" in sources:
+        splits |= {"test": sources["test"], **({"val": sources[val]} if val else {})}
     elif val:
-        parts["test"] = whole[val]
+        splits["test"] = sources[val]
         remarks.append(Remark(val, "there is no labelled split 'test'", "used as the test"))
     else:
-        rest, held = stratified_split(_labels(builder, "train", label), options.test, options.split_seed)
-        if not held.size:
-            raise UserError(
-                f"data.test={options.test} holds out none of the {sizes['train']} images of {name}; hold out more."
-            )
-        parts |= {"train": Part("train", rest), "test": Part("train", held)}
-    used = {part.split for part in parts.values()}
-    remarks += [
-        Remark(split, "the split is none of train, validation and test", _PASSED_OVER)
-        for split in whole
-        if split not in used
-    ]
-    return parts, remarks
+        splits = hold_out_test(sources["train"], name, options)
+    others = set(sources) - {"train", "test", val}
+    problem = "the split is none of train, validation and test"
+    return splits, remarks + [Remark(split, problem, PASSED_OVER) for split in sources if split in others]
 
 
-def _source(prepared: Prepared, split: str) -> RecordSource:
-    part = prepared.parts[split]
-    return RecordSource(_records(prepared.builder, part.split), part.split, part.positions, prepared.image)
-
-
-def _records(builder: Any, split: str) -> Records:
-    files = builder.info.splits[split].file_instructions
-    shards = [Shard(str(each.filename), each.skip, each.skip + each.take) for each in files]
-    return Records(shards, str(builder.data_dir))
-
-
-def _labels(builder: Any, split: str, feature: str) -> np.ndarray:
-    """int32 [N], the labels of a split of theirs."""
-    records = _records(builder, split)
-    try:
-        stamps = tuple(Path(shard.path).stat().st_mtime_ns for shard in records.shards)
-    except OSError:  # reading tells more of it
-        stamps = ()
-    return _read_labels(records.shards, str(builder.data_dir), feature, stamps)
-
-
-# A start asks for the labels several times, and the records around them are large.
-@functools.lru_cache(maxsize=8)
-def _read_labels(shards: tuple[Shard, ...], place: str, feature: str, stamps: tuple[int, ...]) -> np.ndarray:
-    records = Records(shards, place)
-    labels = np.fromiter(records.labels(feature, len(records)), np.int32, len(records))
-    labels.flags.writeable = False
-    return labels
+def _damaged(place: str, error: Exception) -> UserError:
+    return UserError(
+        f"The data set in {place} cannot be read ({_why(error)}): a file is missing or damaged; delete that folder and "
+        "prepare it again."
+    )
 
 
 def _why(error: Exception) -> str:

@@ -9,7 +9,8 @@ from PIL import Image
 
 from jaxtl.data import ImageOptions, load_dataset
 from jaxtl.data.catalogue import dataset_info
-from jaxtl.data.folder import load, scan
+from jaxtl.data.collection import load
+from jaxtl.data.folder import scan
 from jaxtl.data.prepare import prepare
 from jaxtl.data.stored import ImageReader, StoredImages
 from jaxtl.errors import UserError
@@ -138,7 +139,7 @@ def test_too_many_undecodable_files_are_refused_with_examples(tmp_path):
     for i in range(4):
         (root / "cat" / f"{i}.png").write_bytes(b"")
     with pytest.raises(
-        UserError, match=r"4 of the 20 image files .*data\.undecodable=0\.05: .*\(it is empty\).* and 1 more"
+        UserError, match=r"4 of the 20 images of .*data\.undecodable=0\.05: .*\(it is empty\).* and 1 more"
     ):
         [load_dataset("folder", split, root) for split in ("train", "test")]
 
@@ -156,8 +157,8 @@ def test_a_class_of_which_nothing_can_be_decoded_is_refused(tmp_path):
     ("make", "message"),
     [
         (lambda root: None, "does not exist"),
-        (lambda root: fill(root, classes=("cat",)), "two classes"),
-        (lambda root: root.mkdir(), "0 folder"),
+        (lambda root: fill(root, classes=("cat",)), r"one class only \(cat\); .*two classes"),
+        (lambda root: root.mkdir(), "holds no folder of images; a classifier needs"),
         (lambda root: fill(root / "train") and fill(root / "test", classes=("cat", "cow")), "'cow'.*no image to train"),
         (lambda root: fill(root, per_class=1), "holds out none"),
         (lambda root: fill(root / "train") and (root / "test" / "cat").mkdir(parents=True), "test folder.*no image"),
@@ -233,7 +234,7 @@ def test_a_folder_without_permission_is_told_in_a_sentence(closed):
             if was_root:  # to whom every folder is open
                 os.seteuid(65534)
             if closed == "dog":
-                with pytest.raises(UserError, match=r"1 folder\(s\)"):
+                with pytest.raises(UserError, match="one class only"):
                     load_dataset("folder", "train", root)
             else:
                 with pytest.raises(UserError, match=r"cannot be read \(Permission denied\); fix its permissions"):
@@ -259,17 +260,6 @@ def test_beside_the_splits_nothing_is_passed_over_silently(tmp_path):
     assert {"loose.png", ".hidden"} <= set(remarks_on(load_dataset("folder", "train", tmp_path)))
 
 
-def test_a_scan_is_remembered_until_a_folder_changes(tmp_path):
-    root = fill(tmp_path)
-    for folder in (root, root / "cat", root / "dog"):
-        os.utime(folder, (1, 1))  # long ago
-    first = scan(root, ImageOptions())
-    assert scan(root, ImageOptions()) is first
-    assert scan(root, ImageOptions(split_seed=1)) is not first
-    (root / "cat" / "more.png").write_bytes(picture(1))
-    assert "cat/more.png" in {path for files in scan(root, ImageOptions()).splits.values() for path in files.paths}
-
-
 @pytest.mark.parametrize("record", ["[]", '{"cat/0.png": 3}', "no json", '{"cat/0.png": ["1", 2, 3]}'])
 def test_a_damaged_record_costs_a_pass_and_nothing_else(tmp_path, cache, record):
     root = fill(tmp_path / "images")
@@ -279,40 +269,105 @@ def test_a_damaged_record_costs_a_pass_and_nothing_else(tmp_path, cache, record)
     assert len(load_dataset("folder", "train", root, options=ImageOptions(stream="always"))) == 16
 
 
+# Folders with so many images each; the classes and the training and test images that they are read as, or the error.
 LAYOUTS = {
-    "a stray picture beside the classes of a split": (
+    "stray pictures beside the classes of a split": (
         {"train/daisy": 4, "train/rose": 4, "test/daisy": 2, "test/rose": 2, "train": 1},
         (("daisy", "rose"), 8, 4),
     ),
+    "stray pictures beside the classes": ({"daisy": 5, "rose": 5, ".": 2}, (("daisy", "rose"), 8, 2)),
     "splits of loose pictures": ({"train": 4, "test1": 4}, r"splits without classes: test1 \(4 images\) and train"),
     "names of splits with something added": ({"seg_train": 4, "seg_test": 4}, "splits without classes"),
+    "splits with something added, of classes": (
+        {"seg_train/sea": 4, "seg_train/street": 4, "seg_test/sea": 2, "seg_test/street": 2, "seg_pred/seg_pred": 3},
+        "seg_test and seg_train, which seem to be splits; rename them to train",
+    ),
+    "splits with something added, each within its own name": (
+        {"seg_train/seg_train/sea": 4, "seg_train/seg_train/street": 4, "seg_test/seg_test/sea": 2},
+        "seg_test and seg_train, which seem to be splits",
+    ),
+    "an unlabelled test1 beside train with classes": (
+        {"train/cat": 4, "train/dog": 4, "test1": 3},
+        r"test1 holds 3 images and no class folders, so nothing says what they show",
+    ),
     "classes and an unlabelled test": ({"cat": 4, "dog": 4, "test": 3}, r"splits without classes: test \(3 images\)"),
     "an unlabelled test beside a train folder": (
         {"train/cat": 4, "train/dog": 4, "test": 3},
         r"test holds 3 images and no class folders",
     ),
+    "classes and a test of classes": (
+        {"cat": 4, "dog": 4, "test/cat": 2, "test/dog": 2},
+        "test holds folders, as a split does, but there is no folder train of classes beside it",
+    ),
+    "test and val without train": (
+        {"test/0": 4, "test/1": 4, "val/0": 2, "val/1": 2},
+        "test holds folders, as a split does, but there is no folder train",
+    ),
+    "train of classes beside classes": ({"train/cat": 4, "train/dog": 4, "cow": 4}, "may be a split or a class"),
     "two names for one split": ({"train/cat": 2, "train/dog": 2, "val/cat": 2, "valid/cat": 2}, "val and valid"),
+    "names of splits in capitals": (
+        {"TRAIN/cat": 2, "TRAIN/dog": 2, "Testing/cat": 1, "Testing/dog": 1},
+        (("cat", "dog"), 4, 2),
+    ),
+    "an empty val folder": ({"train/cat": 5, "train/dog": 5, "val": 0}, (("cat", "dog"), 8, 2)),
+    "an empty class": ({"cat": 5, "dog": 5, "cow": 0}, (("cat", "dog"), 8, 2)),
+    "a class without training images": (
+        {"train/cat": 2, "train/dog": 2, "test/cow": 1},
+        "'cow' .* has no image to train",
+    ),
+    "a class in other letters in the test": (
+        {"train/Cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1},
+        "'cat' .* has no image to train on; rename it to 'Cat' if it is the same class",
+    ),
+    "one class": ({"cat": 5}, r"one class only \(cat\); .* put the images of each class into a folder"),
+    "pictures alone": ({".": 5}, "holds no folder of images, but images that lie in the folder itself"),
+    "the folder above": (
+        {"flowers/daisy": 4, "flowers/rose": 4},
+        r"one class only \(flowers\); .* if the folders in flowers are the classes, name that folder",
+    ),
     "the folder above the splits": (
         {"flowers/train/a": 2, "flowers/test/a": 2, "other/train/b": 2, "other/test/b": 2},
-        r"flowers holds the folders test and train: if that is the data set, name .*flowers",
+        r"flowers holds the folders test and train; name .*flowers if that is the data set",
+    ),
+    "splits below the classes": (
+        {"cat/train": 4, "cat/test": 2, "dog/train": 4, "dog/test": 2},
+        "put the classes into the splits, as test/cat",
     ),
     "the folder above two data sets": (
         {"raw/daisy": 2, "raw/rose": 2, "small/daisy": 2, "small/rose": 2},
         "daisy, rose are in all of them",
     ),
+    "the folder above two data sets of digits": (
+        {f"{name}/{digit}": 2 for name in ("raw", "small") for digit in range(10)},
+        "0, 1, 2 and 7 more are in all of them",
+    ),
     "classes in folders of their own": (
         {"car/2019": 4, "car/2020": 4, "bus/2019": 4, "bus/2020": 4},
         (("bus", "car"), 12, 4),
     ),
+    "classes of classes": (
+        {"flower/daisy": 4, "flower/rose": 4, "tree": 4, "tree/oak": 4},
+        (("flower", "tree"), 12, 4),
+    ),
     "a class called train": ({"train": 5, "bus": 5}, (("bus", "train"), 8, 2)),
+    "odd names": (
+        {"a b": 5, "Ä花": 5, "line\nbreak": 5, "quote'\"<b>": 5},
+        (("a b", r"line\nbreak", "quote'\"<b>", "Ä花"), 16, 4),
+    ),
+    "one name in two forms of Unicode": ({"caf\u00e9": 4, "cafe\u0301": 4, "tea": 8}, (("caf\u00e9", "tea"), 12, 4)),
+    "names that differ in capitals": ({"A": 5, "a": 5}, (("A", "a"), 8, 2)),
 }
+
+
+def fill_layout(root, folders):
+    for i, (name, count) in enumerate(folders.items()):
+        fill(root, count, classes=(name,), seed=100 + i)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_folder_means_what_it_seems_or_is_refused(tmp_path, layout):
     folders, expected = LAYOUTS[layout]
-    for i, (name, count) in enumerate(folders.items()):
-        fill(tmp_path, count, classes=(name,), seed=100 + i)
+    fill_layout(tmp_path, folders)
     if isinstance(expected, str):
         with pytest.raises(UserError, match=expected):
             load_dataset("folder", "train", tmp_path)
@@ -320,6 +375,48 @@ def test_a_folder_means_what_it_seems_or_is_refused(tmp_path, layout):
     class_names, train, test = expected
     found = [load_dataset("folder", split, tmp_path) for split in ("train", "test")]
     assert (found[0].class_names, *map(len, found)) == (class_names, train, test)
+
+
+@pytest.mark.parametrize(
+    ("layout", "remark"),
+    [
+        ("stray pictures beside the classes", ("0.png", "it lies in no class folder", "passed over")),
+        ("an empty val folder", ("val", "the folder holds no image", "left out")),
+        ("an empty class", ("cow", "the class folder holds no image (train)", "left out")),
+        (
+            "classes of classes",
+            ("flower", "it has no image of its own, only the folders daisy, rose", "kept as one class"),
+        ),
+        (
+            "names that differ in capitals",
+            ("A", "the name differs from a only in upper and lower case", "kept as a class of its own"),
+        ),
+    ],
+)
+def test_what_is_odd_about_a_folder_is_told(tmp_path, layout, remark):
+    fill_layout(tmp_path, LAYOUTS[layout][0])
+    assert remark in [tuple(each) for each in load_dataset("folder", "train", tmp_path).remarks]
+
+
+def test_an_archive_is_not_a_folder(tmp_path):
+    (tmp_path / "images.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"images\.zip is a file; unpack it if it is an archive, and correct data\.dir"):
+        load_dataset("folder", "train", tmp_path / "images.zip")
+
+
+def test_linked_folders_are_classes_and_the_root_may_be_one(tmp_path):
+    elsewhere = fill(tmp_path / "elsewhere", classes=("x", "y"))
+    root = tmp_path / "images"
+    root.mkdir()
+    (root / "cat").symlink_to(elsewhere / "x")
+    (root / "dog").symlink_to(elsewhere / "y")
+    (root / "gone").symlink_to(elsewhere / "z")
+    (root / "again").symlink_to(root / "cat")
+    (tmp_path / "link").symlink_to(root)
+    train = load_dataset("folder", "train", tmp_path / "link")
+    assert train.class_names == ("again", "cat", "dog") and len(train) == 24
+    assert remarks_on(train)["gone"] == "it lies in no class folder"
+    assert prepare("folder", root).overview["warnings"][-1] == "10 images stand in more than one class."
 
 
 def test_tiffs_with_an_orientation_have_one_size(tmp_path):

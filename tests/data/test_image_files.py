@@ -1,3 +1,6 @@
+import inspect
+import sys
+
 import pytest
 
 from jaxtl.data.image_files import image_files, paths_in
@@ -40,3 +43,18 @@ def test_linked_folders_are_followed_and_circles_told(tmp_path):
     assert [(fault.path.rpartition("/")[2], fault.reason) for fault in faults] == [
         ("circle", "the link leads round in a circle")
     ]
+
+
+def test_folders_may_be_nested_more_deeply_than_python_calls(tmp_path):
+    depth = 150
+    here = tmp_path
+    for _ in range(depth):
+        here /= "d"
+    here.mkdir(parents=True)
+    (here / "x.png").touch()
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 100)
+    try:
+        assert len(image_files([str(tmp_path)])[0]) == 1
+    finally:
+        sys.setrecursionlimit(before)

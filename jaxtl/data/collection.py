@@ -1,0 +1,189 @@
+"""Collections of encoded images, in splits: they are decoded into memory, or left stored where that is too small.
+
+Every image is decoded once before the first epoch, so that what cannot be decoded is found and told.
+"""
+
+import concurrent.futures
+import contextlib
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxtl.data.dataset import Dataset, Remark
+from jaxtl.data.decode import Undecodable, read_image
+from jaxtl.data.decode_cache import DecodeCache
+from jaxtl.data.options import ImageOptions
+from jaxtl.data.split import stratified_split
+from jaxtl.data.stored import ImageReader, Sizes, Source, StoredImages
+from jaxtl.errors import UserError
+from jaxtl.runtime.environment import cores, memory
+
+# Share of the memory that the images of all splits may take: to hold some of them out makes a copy.
+_SHARE = 0.25
+
+# What happened to an image that cannot be decoded, to something that is not read.
+SKIPPED, PASSED_OVER = "skipped", "passed over"
+
+# Called with (images done, images in all) while images are decoded.
+Progress = Callable[[int, int], None]
+
+
+class Collection(NamedTuple):
+    """What is known of encoded images before one is decoded.
+
+    Attributes:
+      name: what and where they are, for error messages.
+      folder: the folder of their files.
+      class_names: K names.
+      splits: by the name of the split, ``train``, ``test`` and sometimes ``val``.
+      remarks: what was passed over.
+      channels: 3 for RGB, 1 for grey.
+      fixed_size: (height, width) of every image, where the collection promises one.
+    """
+
+    name: str
+    folder: Path
+    class_names: tuple[str, ...]
+    splits: Mapping[str, Source]
+    remarks: tuple[Remark, ...]
+    channels: int
+    fixed_size: tuple[int, int] | None = None
+
+
+def hold_out_test(images: Source, name: str, options: ImageOptions) -> dict[str, Source]:
+    """Split a test off the training images of the collection ``name``, stratified by class.
+
+    Raises:
+      UserError: there are too few images.
+    """
+    rest, held = stratified_split(images.labels, options.test, options.split_seed)
+    if not held.size:
+        raise UserError(
+            f"data.test={options.test} holds out none of the {len(images)} images of {name}; hold out more, or "
+            "choose a data set with a test split of its own."
+        )
+    return {"train": images.chosen(rest), "test": images.chosen(held)}
+
+
+def image_shape(found: Collection, options: ImageOptions) -> tuple[int, int, int]:
+    """(H, W, C) of every image once it is read.
+
+    Images that all have one size keep it. Others are resized to ``options.size``; without one, the size of the first
+    image that can be decoded must be that of all.
+    """
+    if found.fixed_size:
+        return *found.fixed_size, found.channels
+    if options.size:
+        return options.size, options.size, found.channels
+    train = found.splits["train"]
+    for position in range(len(train)):
+        with contextlib.suppress(Undecodable):
+            height, width, _ = read_image(train.content(position)).shape
+            return height, width, found.channels
+    raise UserError(f"None of the images of {found.name} can be decoded; restore them, or choose another data set.")
+
+
+def load(found: Collection, split: str, options: ImageOptions, progress: Progress | None = None) -> Dataset:
+    """Decode a split, into memory or, where that is too small, only to see that every image can be decoded.
+
+    Args:
+      found: the collection.
+      split: one of its splits.
+      options: how images of any size are read.
+      progress: is told how far it is.
+
+    Returns:
+      The images that can be decoded; a remark for each of the others, and with ``train`` those of the collection.
+
+    Raises:
+      UserError: too many images are undecodable, a class has no image left to train on, or no size is given and the
+        images have different ones.
+    """
+    source, shape = found.splits[split], image_shape(found, options)
+    sizes: Sizes = "fixed" if found.fixed_size else "any" if options.size else "same"
+    reader = ImageReader(source, shape, options.fit, sizes, found.name)
+    in_all = sum(len(each) for each in found.splits.values())
+    too_large = in_all * math.prod(shape) > _SHARE * memory()
+    streamed = options.stream == "always" or (options.stream == "auto" and too_large)
+    decoded = _decode(reader, len(source), found.folder, streamed, progress)
+    bad = [Remark(source.name(i), fault, SKIPPED) for i, fault in enumerate(decoded.faults) if fault]
+    # Of all splits, or a few could condemn a small one.
+    if len(bad) > options.undecodable * in_all or len(bad) == len(source):
+        raise _too_many(bad, found.name, in_all, options)
+    kept = np.flatnonzero([not fault for fault in decoded.faults])
+    labels = source.labels[kept]
+    if split == "train" and (lost := sorted({*source.labels.tolist()} - {*labels.tolist()})):
+        raise UserError(
+            f"None of the training images of the class {found.class_names[lost[0]]!r} in {found.name} can be decoded; "
+            "restore some, or remove the class."
+        )
+    images: Any = decoded.images
+    if streamed:
+        images = StoredImages(reader, kept, shape, decoded.digests[kept], options.workers)
+    elif bad:
+        for at, i in enumerate(kept):  # in place: there may be no room for a copy
+            images[at] = images[i]
+        images = images[: len(kept)]
+    remarks = (*(found.remarks if split == "train" else ()), *bad)
+    return Dataset(images, labels, found.class_names, source.ids[kept], remarks, decoded.sizes[kept])
+
+
+class _Decoded(NamedTuple):
+    """The first look at N images.
+
+    Attributes:
+      images: uint8 [N, H, W, C], or nothing where they are not to be kept in memory.
+      faults: N reasons why an image cannot be decoded, "" where it can.
+      digests: bytes [N], of their contents.
+      sizes: int32 [N, 2], (height, width) before they were resized.
+    """
+
+    images: np.ndarray
+    faults: list[str]
+    digests: np.ndarray
+    sizes: np.ndarray
+
+
+def _decode(reader: ImageReader, N: int, folder: Path, streamed: bool, progress: Progress | None) -> _Decoded:  # noqa: N803
+    images = np.empty((0 if streamed else N, *reader.shape), np.uint8)
+    faults, digests, sizes = [""] * N, np.zeros(N, "S16"), np.zeros((N, 2), np.int32)
+    cache = DecodeCache(folder, f"{reader.shape} {reader.fit}") if streamed else None
+    source = reader.source
+
+    def decode_one(i: int) -> None:
+        if cache and (before := cache.get(source.name(i), source.file(i))):
+            digests[i], faults[i], *sizes[i] = before
+            return
+        try:
+            encoded = source.content(i)
+            image, sizes[i] = reader.decode(encoded, i)
+        except Undecodable as error:
+            faults[i] = str(error)
+        else:
+            digests[i] = hashlib.blake2b(encoded, digest_size=16).digest()
+            if not streamed:
+                images[i] = image
+        if cache:
+            cache.put(source.name(i), source.file(i), digests[i], faults[i], sizes[i].tolist())
+
+    # Threads suffice: Pillow lets go of the interpreter while it decodes.
+    with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
+        for done, _ in enumerate(pool.map(decode_one, range(N)), start=1):
+            if progress and (done % 100 == 0 or done == N):
+                progress(done, N)
+    if cache:
+        cache.save()
+    return _Decoded(images, faults, digests, sizes)
+
+
+def _too_many(bad: Sequence[Remark], name: str, in_all: int, options: ImageOptions) -> UserError:
+    examples = ", ".join(f"{remark.place} ({remark.problem})" for remark in bad[:3])
+    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    return UserError(
+        f"{len(bad)} of the {in_all} images of {name} cannot be decoded, a larger share than "
+        f"data.undecodable={options.undecodable:g}: {examples}{more}; fix or remove them, or allow more."
+    )
