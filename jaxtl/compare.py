@@ -11,7 +11,7 @@ from jaxtl.errors import UserError
 from jaxtl.report.comparison import compare_runs, show
 from jaxtl.report.comparison_page import PAGE, write
 from jaxtl.runs.find import find_runs
-from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.command import CommandParser, exit_status
 from jaxtl.runtime.files import user_path
 
 
@@ -21,10 +21,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
       UserError: no folder was named.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m jaxtl.compare",
         description="Compare finished runs: one table, paired tests, charts and a page.",
-        allow_abbrev=False,
     )
     parser.add_argument("folders", nargs="*", type=user_path, metavar="RUN_DIR", help="work folder of a finished run")
     parser.add_argument(

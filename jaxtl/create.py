@@ -14,6 +14,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.fit import leaves
+from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.files import user_path
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.partition import transplant
@@ -155,7 +156,7 @@ def _read(
     if is_tag(name, weights):
         return load(name, weights, weights_dir=weights_dir)
     if str(weights) and not is_hub(weights) and (folder := user_path(weights)).is_dir():
-        return read_best(folder / "checkpoints")
+        return read_best(RunFiles(folder).checkpoints)
     return read_weights(name, weights, **options)
 
 

@@ -1,4 +1,4 @@
-"""``python -m jaxtl.lr_find --config configs/X.py [--config.FIELD=VALUE ...]``: which learning rate to begin with.
+"""``python -m jaxtl.lr_find --config configs/X.py [--config.FIELD=VALUE ...]``: find a learning rate to begin with.
 
 Trains a phase of the config for a few steps while the rate grows, on the training images alone, and draws the loss.
 """
@@ -18,16 +18,16 @@ from rich.progress import Progress
 from jaxtl.config import SOURCE, variants
 from jaxtl.config.data import load_splits, preprocessing
 from jaxtl.config.flags import parse_config
-from jaxtl.config.model import create, settled_plan
+from jaxtl.config.model import create, settled_plan, start_weights
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
-from jaxtl.experiment import start_weights
 from jaxtl.report import plots
 from jaxtl.runs.files import RunFiles
-from jaxtl.runtime.command import exit_status
+from jaxtl.runs.folder import make_work_folder
+from jaxtl.runtime.command import CommandParser, exit_status, put
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.files import write_errors_explained, write_whole
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.range_test import DIVERGED, RangeTest, Suggestion, range_test, suggest
 from jaxtl.train.task import Task
@@ -42,13 +42,12 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
     Raises:
       UserError: whatever is wrong with the config, all at once, or with the range.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m jaxtl.lr_find",
         usage="%(prog)s --config FILE [--workdir DIR] [--phase N] [--low RATE --high RATE --steps N] "
         "[--config.FIELD=VALUE ...]",
         description="Learning-rate range test: train a phase for a few steps while the rate grows, and draw the loss.",
         epilog="Training images alone are looked at, and a run in the work folder stays as it is.",
-        allow_abbrev=False,
     )
     parser.add_argument("--phase", type=int, default=0, help="which phase of the plan, from 0 (%(default)s)")
     parser.add_argument("--low", type=float, default=1e-7, help="first learning rate (%(default)s)")
@@ -69,47 +68,37 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
     return config, arguments
 
 
-def find(config: Tree, arguments: argparse.Namespace) -> tuple[RangeTest, Suggestion | None]:
+def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
     """Run the test that the flags ask for.
 
     Raises:
       UserError: for a mistake in the weights or the data, or a source that is not trained yet.
     """
-    console = rich.get_console()
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
     weights = start_weights(config, arguments.workdir)
-    if config["model"]["weights"] == SOURCE and RunFiles(arguments.workdir / SOURCE).unfinished():
+    if config["model"]["weights"] == SOURCE and RunFiles(RunFiles(arguments.workdir).part(SOURCE)).unfinished():
         raise UserError(
             f"The run starts from the config's source, which is not trained in {weights}; run python -m jaxtl.main "
             "first, or give the folder of its run with --workdir."
         )
     model, variables = create(config, weights)
-    plan, remarks = settled_plan([Phase(**phase) for phase in config["phases"]], model, variables["params"])
+    plan, adjusted = settled_plan([Phase(**phase) for phase in config["phases"]], model, variables["params"])
     train = load_splits(config["data"]).train
-    for remark in remarks:
-        say(remark)
-    low, high, steps = arguments.low, arguments.high, arguments.steps
-    if arguments.phase:
-        say("The phases before it are not trained: it starts from the weights that the run starts from.")
-    say(f"Learning rates {low:g} to {high:g} in {steps} steps of phase {plan[arguments.phase].name!r}, on {device()}")
+    phase, low, high, steps = arguments.phase, arguments.low, arguments.high, arguments.steps
+    if phase:
+        adjusted.append("The phases before it are not trained: it starts from the weights that the run starts from.")
+    put("".join(f"{line}\n" for line in adjusted))
+    put(f"Learning rates {low:g} to {high:g} in {steps} steps of phase {plan[phase].name!r}, on {device()}\n")
     batch_size = config["batch_size"]
     mesh = data_mesh(batch_size)
     task = Task(model, plan, train, None, preprocessing(config["data"]), batch_size, config["seed"], mesh)
+    console = rich.get_console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         shown = bar.add_task("Range test", total=steps)
-        found = range_test(
-            task,
-            variables,
-            arguments.phase,
-            np.geomspace(low, high, steps),
-            on_step=lambda done: bar.update(shown, completed=done),
-        )
+        rates = np.geomspace(low, high, steps)
+        found = range_test(task, variables, phase, rates, on_step=lambda done: bar.update(shown, completed=done))
     if len(found.rates) < steps:
-        say(f"Stopped at {found.rates[-1]:.2g}, where the loss was {DIVERGED:g} times the best, or no number any more.")
-    return found, suggest(found)
+        put(f"Stopped at {found.rates[-1]:.2g}, where the loss was {DIVERGED:g} times the best, or not a number.\n")
+    return found
 
 
 def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None:
@@ -123,14 +112,10 @@ def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(("rate", "loss", "smoothed"))
     lines.writerows(tuple(float(value) for value in line) for line in zip(*found, strict=True))
-    try:
+    make_work_folder(folder)
+    with write_errors_explained(folder / PICTURE):
         write_whole(folder / PICTURE, plots.png(plots.loss_by_rate(*found, marks)))
         write_whole(folder / TABLE, text.getvalue().encode())
-    except OSError as error:
-        raise UserError(
-            f"The result cannot be written to {folder} ({error.strerror or error}); choose another folder with "
-            "--workdir."
-        ) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,15 +125,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _find(config: Tree, arguments: argparse.Namespace) -> int:
-    found, suggestion = find(config, arguments)
+    found = find(config, arguments)
+    suggestion = suggest(found)
     write(arguments.workdir, found, suggestion)
     if suggestion:
-        print(f"Minimum / 10:     {suggestion.tenth:.2g}")
-        print(f"Steepest descent: {suggestion.steepest:.2g}, as a flag:")
-        print(f"  --config.phases.{arguments.phase}.learning_rate={suggestion.steepest:.2g}")
+        put(f"Minimum / 10:     {suggestion.tenth:.2g}\nSteepest descent: {suggestion.steepest:.2g}, as a flag:\n")
+        put(f"  --config.phases.{arguments.phase}.learning_rate={suggestion.steepest:.2g}\n")
     else:
-        print("No suggestion: the loss never fell; try a lower --low, more --steps, or look at the picture.")
-    print(f"Loss against rate: {arguments.workdir / PICTURE}, and its numbers: {arguments.workdir / TABLE}")
+        put("No suggestion: the loss never fell; try a lower --low, more --steps, or look at the picture.\n")
+    put(f"Loss against rate: {arguments.workdir / PICTURE}, and its numbers: {arguments.workdir / TABLE}\n")
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxtl.config.fields import field_help
 from jaxtl.config.flags import parse_config
 from jaxtl.experiment import run
-from jaxtl.runtime.command import exit_status, put
+from jaxtl.runtime.command import CommandParser, exit_status, put
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
 
@@ -20,13 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m jaxtl.main",
         usage="%(prog)s --config FILE [--workdir DIR] [--config.FIELD=VALUE ...], or %(prog)s --help-fields",
         description="Train, test and report what a config describes; or go on where the work folder was left.",
         epilog="Any field can be changed: --config.seed=3, --config.phases.0.epochs=1, --config.source.batch_size=64.",
         formatter_class=argparse.RawTextHelpFormatter,
-        allow_abbrev=False,
     )
     fields = "list every field with its default, allowed values and meaning"
     parser.add_argument("--help-fields", action="store_true", help=fields)

@@ -17,7 +17,7 @@ from jaxtl.report.console import RunConsole
 from jaxtl.report.sheets import write_sheets
 from jaxtl.runs.find import distinct_names
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
-from jaxtl.runtime.command import at_least_one, exit_status, put, tell, write_result
+from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, put, tell, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import user_path, write_errors_explained
 
@@ -32,11 +32,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
       UserError: no run or no image was named, or the sheet is no PNG.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m jaxtl.predict",
         description="Say what finished runs take images for. Several runs are put side by side.",
         epilog="Only results go to stdout; what could not be read, and why, goes to stderr.",
-        allow_abbrev=False,
     )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, or - for a list of paths on stdin")
     parser.add_argument("--run", action="append", default=[], metavar="DIR", help="work folder of a finished run")

@@ -221,7 +221,7 @@ def _write_run(
     }
     curve = scores["accuracy"] * (1 - 0.5 * np.exp(-np.arange(1, epochs + 1) / 3))
     with RunFolder(folder, {"name": name, "model": {"name": "cnn"}, "reported": reported}) as run:
-        run.begin({"device": device}, {})
+        run.write_config({"device": device}, {"image_shape": (8, 8, 1), "class_names": list(classes)})
         run.write_history(
             [
                 {

@@ -115,7 +115,7 @@ def test_a_folder_with_other_classes(call, run, run_dir, photographs):
     assert test["n"] == 20 and np.array(test["confusion_matrix"]).shape == (10, 10)
     assert "20 images are left out, whose classes the run does not have: seven, x." in out
     assert "lacks 8 of the run's 10 classes (0, 2, 4, 5, 6, 7, 8, 9)" in out
-    assert "turned from RGB to grey" in out
+    assert "converted from RGB to grey" in out
     assert test["recall"] == pytest.approx(np.mean([line["recall"] for line in test["per_class"]]))
 
     status, out, _, tree = call(*arguments, "--classes", ",1,,3,,,,seven,,")

@@ -254,3 +254,65 @@ def test_a_folder_of_images_gives_the_same_run_from_memory_and_streamed(tmp_path
     finished = read_run(tmp_path / "always")
     assert {path.split("/")[0] for path, _ in finished.test_images} == {"cat", "dog"}
     assert load_run(tmp_path / "always").image_shape == (8, 8, 3)
+
+
+# --- images given in Python ------------------------------------------------------------------------------------------
+
+
+def bright_and_dark(n, seed, names=("dark", "bright"), size=8):
+    """``n`` images whose class is their brightness."""
+    labels = np.arange(n, dtype=np.int32) % 2
+    noise = np.random.default_rng(seed).integers(0, 128, (n, size, size, 1))
+    return jaxtl.Dataset((noise + 127 * labels[:, None, None, None]).astype(np.uint8), labels, names)
+
+
+@pytest.fixture
+def small():
+    config = default_config()
+    config.name, config.reported = "cnn on CIFAR-10 (study Z)", "75 %"
+    config.model.options = {"blocks": ((4,),), "hidden": (8,)}
+    config.batch_size = 8
+    config.phases = (phase(epochs=2, learning_rate=0.01),)
+    return config
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_images_given_in_python(small, tmp_path):
+    train, test = bright_and_dark(80, 0), bright_and_dark(20, 1)
+    summary = jaxtl.run(small, tmp_path, train=train, test=test)
+    assert summary["test"]["n"] == 20 and summary["test"]["accuracy"] > 0.8
+    assert summary["data"]["parts"] == {"training": [36, 36], "validation": [4, 4], "test": [10, 10]}
+    assert summary["name"] == "cnn on images given in Python"
+    run = load_run(tmp_path)
+    assert run.class_names == ("dark", "bright") and len(run.predict(test.images)) == 20
+    again = jaxtl.run(small, tmp_path, train=bright_and_dark(80, 0), test=test)
+    assert again == summary, "the same images continue the run"
+    with pytest.raises(jaxtl.UserError, match=r"holds another run, which differs in data\.name"):
+        jaxtl.run(small, tmp_path, train=bright_and_dark(80, 2), test=test)
+    with pytest.raises(jaxtl.UserError, match="given in Python and kept nowhere; name another data set"):
+        jaxtl.load_dataset(run.config["data"]["name"])
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_validation_images_given_in_python(small, tmp_path):
+    small.data.validation = 0.0
+    parts = {"train": bright_and_dark(40, 0), "validation": bright_and_dark(10, 1), "test": bright_and_dark(10, 2)}
+    summary = jaxtl.run(small, tmp_path, **parts)
+    assert {part: sum(counts) for part, counts in summary["data"]["parts"].items()} == {
+        "training": 40,
+        "validation": 10,
+        "test": 10,
+    }
+
+
+def test_given_images_that_do_not_go_together(small, tmp_path):
+    train = bright_and_dark(40, 0)
+    for parts, words in (
+        ({"train": train}, "Images were given for train only; give train and test, which are both needed."),
+        ({"test": train}, "Images were given for test only"),
+        ({"train": train, "test": bright_and_dark(10, 1, ("a", "b"))}, "give all splits the same"),
+        ({"train": train, "test": bright_and_dark(10, 1, size=9)}, "give all splits the same"),
+    ):
+        with pytest.raises(jaxtl.UserError, match=words):
+            jaxtl.run(small, tmp_path / "run", **parts)
+    assert not (tmp_path / "run").exists()

@@ -172,7 +172,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing_behind(call, workdir, tmp_p
     empty.mkdir()
     before = sorted(tmp_path.rglob("*"))
     for arguments, expected in (
-        (("--run", "nowhere"), "nowhere does not exist"),
+        (("--run", "nowhere"), "nowhere cannot be used: it does not exist"),
         (("--run", empty), "it is not a run folder"),
         (("--run", workdir, "--out", "out", "--format", "torch"), "cnn has no counterpart in PyTorch"),
         (("--run", workdir, "--out", "out", "--format", "onnx"), "--format names 'onnx'"),

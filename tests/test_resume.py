@@ -250,7 +250,7 @@ def test_a_file_that_cannot_be_written(command, tiny_config, tmp_path, monkeypat
     assert stopped.status == 2
     assert stopped.err == (
         f"jaxtl: The work folder {tmp_path} cannot be written or read (No space left on device); free some space or "
-        "repair the folder and run the same command again: it goes on from the last checkpoint.\n"
+        "repair the folder and run the same command again: it continues from the last checkpoint.\n"
     )
     assert not (tmp_path / "summary.json").exists()
     assert command(*arguments).status == 0

@@ -67,7 +67,7 @@ def cifar10_or_noise() -> str:
         images = rng.integers(0, 256, (count, *info.image_shape), np.uint8)
         return jaxtl.Dataset(images, rng.integers(0, info.num_classes, count, np.int32), info.class_names)
 
-    DATASETS["cifar10"] = dataclasses.replace(info, load=noise)  # type: ignore[index]  # a dict, typed as constant
+    DATASETS["cifar10"] = dataclasses.replace(info, load=noise)
     return "noise"
 
 

@@ -1,7 +1,6 @@
 """Checks of configs: all problems come out at once, one sentence each."""
 
 import functools
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from jaxtl.config.tree import Tree, leaves, plain, without
 from jaxtl.errors import UserError, nearest
 from jaxtl.models import Classifier, build_model, model_options, option_types
 from jaxtl.models.classifier import HEAD
+from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.environment import memory
 from jaxtl.runtime.files import user_path
 from jaxtl.transfer.partition import count_layers
@@ -253,15 +253,16 @@ def _weights_faults(run: Tree, start: str) -> Iterator[str]:
     name, path = run["model"]["name"], user_path(start)
     if is_hub(start):
         return  # what it holds is known once it is read
+    files = RunFiles(path)
     if is_tag(name, start):
-        card = card_for(name, start)
-        yield from _head_faults(run, card.classes, f"the weights {start!r}")
-    elif (path / "summary.json").is_file():
+        yield from _head_faults(run, card_for(name, start).classes, f"the weights {start!r}")
+    elif not files.unfinished():
         try:
-            described = json.loads((path / "config.json").read_text())["config"]
-            yield from _start_faults(run, with_defaults(described), f"the run in {start}")
-        except (OSError, ValueError, KeyError, TypeError):
-            yield f"model.weights is {start!r}, a run folder whose config.json cannot be read; give another."
+            with files.explained(files.CONFIG):
+                found = [*_start_faults(run, with_defaults(files.config()["config"]), f"the run in {start}")]
+        except UserError as error:
+            found = [f"model.weights: {error}"]
+        yield from found
     elif not path.is_file():
         tags = ", ".join(card.tag for card in weights_for(name)) or "none"
         yield (

@@ -1,13 +1,18 @@
 """What the data fields of a config mean: the data set, its three parts, and the preprocessing of its images."""
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from jaxtl.config.title import retitle, titled_fields
+from jaxtl.config.tree import Tree, merge, plain
 from jaxtl.data.augment import Transform, compose, normalise, resize
-from jaxtl.data.catalogue import DatasetInfo, dataset_info
+from jaxtl.data.catalogue import DatasetInfo, dataset_info, given
+from jaxtl.data.dataset import Dataset
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.prepare import Splits, prepare
+from jaxtl.errors import UserError
 
 
 def data_info(data: Mapping[str, Any]) -> DatasetInfo:
@@ -17,6 +22,31 @@ def data_info(data: Mapping[str, Any]) -> DatasetInfo:
       UserError: there is no such data set, or its folder does not hold what it should.
     """
     return dataset_info(data["name"], data["dir"] or None, image_options(data), download=data["download"])
+
+
+@contextlib.contextmanager
+def with_images(
+    config: Mapping[str, Any], train: Dataset | None, validation: Dataset | None, test: Dataset | None
+) -> Iterator[Tree]:
+    """The config as a tree, with images that are at hand in place of its data set's, if there are any.
+
+    Raises:
+      UserError: images to train on come without images to test on, or the other way round; their classes differ.
+    """
+    parts = {"train": train, "val": validation, "test": test}
+    images = {split: dataset for split, dataset in parts.items() if dataset is not None}
+    if not images:
+        yield plain(config)
+        return
+    if not {"train", "test"} <= images.keys():
+        raise UserError(
+            f"Images were given for {' and '.join(images)} only; give train and test, which are both needed."
+        )
+    with given(images) as name:
+        tree = merge(plain(config), {"data": {"name": name}})
+        if tree.get("reported"):  # which is a figure of other images
+            retitle(tree, titled_fields(plain(config)))
+        yield tree
 
 
 def has_validation(data: Mapping[str, Any]) -> bool:

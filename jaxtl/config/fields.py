@@ -1,22 +1,22 @@
 """Every field of a config: its default, its type, its check, its meaning. Those of a phase are the dataclass's."""
 
 import ast
+import builtins
+import collections.abc
 import math
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from jaxtl.data import tfds
 from jaxtl.data.catalogue import list_datasets
 from jaxtl.data.decode import Fit
 from jaxtl.data.options import Stream
-from jaxtl.errors import closest, nearest
+from jaxtl.errors import closest
 from jaxtl.models import list_models, model_options
 from jaxtl.transfer.fields import ANY, Check, Field, fields_of, one_of, within
 from jaxtl.transfer.phases import Phase
-
-__all__ = ["BASELINES", "FIELDS", "OPTIONS", "PHASE_FIELDS", "SOURCE", "Field", "nearest"]
 
 
 def a_dataset() -> Check:
@@ -96,15 +96,10 @@ SOURCE = "source"
 BASELINES = "baselines"
 
 
-def field_table() -> list[tuple[str, Any, str]]:
-    """(path, default, meaning) of every field."""
-    return [(path, field.default, field.doc) for path, field in _all_fields().items()]
-
-
 def field_help() -> str:
     """Every field with its default, its type or its allowed values, and its meaning, for a person to read."""
     lines = []
-    for path, field in _all_fields().items():
+    for path, field in all_fields().items():
         kinds = [] if field.check.allowed.startswith("one of") else [in_words(field.type)]
         allowed = ", ".join([*kinds, *filter(None, [field.check.allowed])])
         lines.append(f"{path} = {field.default!r}  ({allowed})\n    {field.doc}\n")
@@ -127,18 +122,18 @@ def find_field(path: str) -> Field | None:
 
 def no_field(path: str) -> str:
     """The sentence about a path that is not a field."""
-    known = list(_all_fields())
+    known = list(all_fields())
     inside = [name for name in [*known, f"{OPTIONS}.dropout"] if name.startswith(f"{path}.")]
     if inside:
         return f"{path} is a group of fields and has no value of its own; set its fields, for example {inside[0]}."
     near = nearest_field(path)
-    way_out = f"did you mean {near}?" if near else "--help-fields lists the fields."
+    way_out = f"did you mean {near}?" if near else "jaxtl fields lists all fields."
     return f"{path or '(no field)'} does not exist; {way_out}"
 
 
 def nearest_field(path: str) -> str | None:
     """The field that an unknown path was meant to be: its group is missing or wrong, or its name."""
-    known = list(_all_fields())
+    known = list(all_fields())
     group, _, leaf = path.rpartition(".")
     of_a_phase = find_field(f"{group}.epochs") is not None  # phases.3 has the fields of phases.0
     leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
@@ -153,7 +148,8 @@ def nearest_field(path: str) -> str | None:
     return next(filter(None, near), None)
 
 
-def _all_fields() -> dict[str, Field]:
+def all_fields() -> dict[str, Field]:
+    """Every field by its path, those of a phase as of the first one."""
     return FIELDS | {f"phases.0.{name}": field for name, field in PHASE_FIELDS.items()}
 
 
@@ -163,6 +159,10 @@ def in_run(where: str, fault: str) -> str:
 
 
 # --- types -----------------------------------------------------------------------------------------------------------
+
+_GREATEST = 3.4e38  # of float32
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_WORDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a string"}
 
 
 def wrong_type(path: str, value: Any, type_: Any, default: Any) -> str | None:
@@ -175,64 +175,56 @@ def wrong_type(path: str, value: Any, type_: Any, default: Any) -> str | None:
 
 
 def read_text(text: str, type_: Any) -> Any:
-    """A value of the type from a command line's text; the text itself where it means none of that type.
+    """A value of the type from a command line's text; the text itself where it does not mean one.
 
     >>> read_text("0.5,0.25", tuple[float, ...]), read_text("yes", bool), read_text("many", int)
     ((0.5, 0.25), True, 'many')
     """
-    if type_ is bool:
-        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}.get(text.lower(), text)
     if get_origin(type_) is tuple:
         items = (item.strip(" '\"") for item in text.strip(" ()[]").split(","))
         return tuple(read_text(item, get_args(type_)[0]) for item in items if item)
-    if _alternatives(type_) or get_origin(type_) in (Literal, Mapping):
+    if get_origin(type_):  # several types, a choice or a mapping
         return read_literal(text)
     try:
-        return type_(text)
+        return _BOOLEANS.get(text.lower(), text) if type_ is bool else type_(text)
     except ValueError:
         return text
 
 
 def read_literal(text: str) -> Any:
-    """A Python literal, or the text itself where it is none."""
+    """A Python literal, or the text itself where it is not one."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: too many brackets
         return text
 
 
-def _alternatives(type_: Any) -> tuple[Any, ...]:
-    """The types of a union; none of anything else."""
-    return get_args(type_) if get_origin(type_) in (typing.Union, types.UnionType) else ()
-
-
 def _fits(value: Any, type_: Any) -> bool:
-    if alternatives := _alternatives(type_):
-        return any(_fits(value, alternative) for alternative in alternatives)
-    if get_origin(type_) is Mapping:
-        return isinstance(value, Mapping)  # its fields are the architecture's to check
-    if get_origin(type_) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, get_args(type_)[0]) for item in value)
-    if get_origin(type_) is Literal:
-        return value in get_args(type_)
-    if isinstance(value, bool):  # which Python takes for a number
-        return type_ is bool
-    if type_ is float:
+    inner = get_args(type_)
+    match get_origin(type_):
+        case typing.Union | types.UnionType:
+            return any(_fits(value, alternative) for alternative in inner)
+        case typing.Literal:
+            return value in inner
+        case builtins.tuple:
+            return isinstance(value, tuple) and all(_fits(item, inner[0]) for item in value)
+        case collections.abc.Mapping:
+            return isinstance(value, Mapping)  # its fields are the architecture's to check
+    if type_ is float and not isinstance(value, bool):
         return isinstance(value, float | int) and abs(value) <= _GREATEST and not math.isnan(value)
-    return isinstance(value, type_)
-
-
-_GREATEST = 3.4e38  # of float32
+    return isinstance(value, type_) and isinstance(value, bool) == (type_ is bool)
 
 
 def in_words(type_: Any) -> str:
     """A type, an annotation, as a person says it."""
-    if alternatives := _alternatives(type_):
-        return " or ".join(map(in_words, alternatives))
-    if get_origin(type_) is Mapping:
-        return "a mapping"
-    if get_origin(type_) is tuple:
-        return f"a tuple, each element {in_words(get_args(type_)[0])}"
-    if get_origin(type_) is Literal:
-        return f"one of {', '.join(map(repr, get_args(type_)))}"
-    return {bool: "True or False", int: "a whole number", float: "a finite number", str: "a string"}[type_]
+    inner = get_args(type_)
+    match get_origin(type_):
+        case typing.Union | types.UnionType:
+            return " or ".join(map(in_words, inner))
+        case typing.Literal:
+            return f"one of {', '.join(map(repr, inner))}"
+        case builtins.tuple:
+            return f"a tuple, each element {in_words(inner[0])}"
+        case collections.abc.Mapping:
+            return "a mapping"
+    return _WORDS[type_]

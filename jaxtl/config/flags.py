@@ -1,7 +1,7 @@
-"""Configs as a command gets them: a file, and flags that change its fields.
+"""Configs from a file and flags that change its fields.
 
-`ml_collections.config_flags` reads the same spelling, but stops at the first problem, and knows no field inside a tuple
-(``phases.0.epochs``), in a mapping that is empty (``model.options.dropout``), or in a source that inherits its phases.
+The spelling is that of ``ml_collections.config_flags``, which stops at the first problem and knows no field inside a
+tuple (``phases.0.epochs``), in an empty mapping (``model.options.dropout``) or in a source that inherits its phases.
 """
 
 import argparse
@@ -13,13 +13,11 @@ import itertools
 import pathlib
 import re
 import sys
-import textwrap
 import traceback
 import types
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
-from jaxtl.config.build import with_defaults
 from jaxtl.config.checks import check, raise_problems
 from jaxtl.config.fields import (
     BASELINES,
@@ -34,7 +32,8 @@ from jaxtl.config.fields import (
     read_text,
     wrong_type,
 )
-from jaxtl.config.tree import Tree, assign, leaves, plain
+from jaxtl.config.title import retitle, titled_fields
+from jaxtl.config.tree import Tree, assign, plain
 from jaxtl.errors import UserError, nearest
 from jaxtl.runtime.command import tell
 from jaxtl.runtime.files import user_path
@@ -50,10 +49,10 @@ _number = itertools.count()
 def parse_config(
     parser: argparse.ArgumentParser, argv: Sequence[str], own: Container[str] = ()
 ) -> tuple[Tree, argparse.Namespace]:
-    """The config that a command line names and changes, and the command's other arguments, ``workdir`` among them.
+    """The config that a command line names and changes, and the command's other arguments, including ``workdir``.
 
     Args:
-      parser: knows the arguments that the command has beside ``--config``, ``--workdir`` and the fields.
+      parser: knows the arguments of the command other than ``--config``, ``--workdir`` and the fields.
       argv: the command line.
       own: names of fields that are arguments of the command itself, such as a sampler's ``seed``.
 
@@ -66,8 +65,8 @@ def parse_config(
     arguments, unknown = parser.parse_known_args(others)
     if unknown:
         near = nearest_field(unknown[0].strip("-").partition("=")[0].replace("-", "_"))
-        hint = f"; did you mean --config.{near}?" if near else ""
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        hint = f"did you mean --config.{near}?" if near else "--help lists the flags, jaxtl fields those of the config."
+        raise UserError(f"There is no argument {unknown[0]}; {hint}")
     config = load_config(arguments.config)
     raise_problems(override(config, assignments) + check(config), arguments.config)
     path, recipe = split_recipe(arguments.config)
@@ -214,10 +213,10 @@ def override(config: Tree, assignments: Iterable[tuple[str, str]]) -> list[str]:
     # The main run's first: the phases of a source or a baseline that has none of its own are copies of the main ones.
     split = [(*_split_run(path), text) for path, text in assignments]
     split.sort(key=lambda item: (item[0] != "", item[1] != "model.name"))
-    before = _named(config)
+    before = titled_fields(config)
     faults = [(where, _override(config, where, path, text)) for where, path, text in split]
     if ("", "name") not in {item[:2] for item in split}:
-        _retitle(config, before)
+        retitle(config, before)
     return [in_run(where, fault) for where, fault in faults if fault]
 
 
@@ -260,27 +259,3 @@ def _split_run(path: str) -> tuple[str, str]:
     parts = path.split(".")
     count = {SOURCE: 1, BASELINES: 2}.get(parts[0], 0)
     return ".".join(parts[:count]), ".".join(parts[count:])
-
-
-def _named(config: Tree) -> Tree:
-    """The fields that a title tells of, complete: by path."""
-    tree = with_defaults({key: config[key] for key in ("data", "model") if isinstance(config.get(key), Mapping)})
-    return dict(leaves({key: tree[key] for key in ("data", "model")}))
-
-
-def _retitle(config: Tree, before: Tree) -> None:
-    """Let the title say what runs, where other data or another network make it untrue."""
-    new = _named(config)
-    silent = {"data.download", "data.stream", "data.workers", "data.undecodable"}  # they change no figure
-    if not (new["data.name"] == "folder" and before["data.dir"]):
-        silent.add("data.dir")  # where a data set lies, or the folder that the config waits for
-    changed = {path: value for path, value in new.items() if value != before.get(path) and path not in silent}
-    changed.pop(OPTIONS, None)  # options left out with their network
-    if not changed:
-        return
-    title, network_and_data = config.get("name", FIELDS["name"].default), {"model.name", "data.name", "data.dir"}
-    if changed.keys() & network_and_data:
-        data = pathlib.Path(new["data.dir"]).name if new["data.name"] == "folder" else new["data.name"]
-        title, config["reported"] = f"{new['model.name']} on {data}", ""  # the reported figure is of something else
-    told = [f"{path}={value}" for path, value in changed.items() if path not in network_and_data]
-    config["name"] = textwrap.shorten(", ".join([title, *told]), 160)

@@ -9,8 +9,10 @@ import jax
 import numpy as np
 
 from jaxtl.config.data import data_info
+from jaxtl.config.fields import SOURCE
 from jaxtl.create import create_model
 from jaxtl.models import Classifier
+from jaxtl.runs.files import RunFiles
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import Phase, settle
 from jaxtl.weights.hub import hub_card, is_hub
@@ -62,3 +64,23 @@ def settled_plan(
     layers = count_layers(params, model.stage_names)
     settled = [settle(phase, layers) for phase in plan]
     return tuple(phase for phase, _ in settled), [remark for _, remark in settled if remark]
+
+
+def start_weights(config: Mapping[str, Any], workdir: Path) -> str | Path | None:
+    """What a run starts from, as ``create`` takes it; the work folder is the one that holds its source."""
+    weights = config["model"]["weights"]
+    return RunFiles(workdir).part(SOURCE) if weights == SOURCE else weights or None
+
+
+def validate_weights(configs: Sequence[Mapping[str, Any]], workdir: Path) -> None:
+    """Check that weights fit before anything trains, where several runs follow each other.
+
+    Raises:
+      UserError: weights of one of the runs do not fit its model.
+    """
+    seen: list[Any] = []
+    for config in configs:
+        described = config["model"], config["data"]["classes"], config["data"]["size"]
+        if config["model"]["weights"] not in ("", SOURCE) and described not in seen:
+            seen.append(described)
+            create(config, start_weights(config, workdir))

@@ -1,10 +1,14 @@
 """The data sets that jaxtl knows by name."""
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from jaxtl.data import cifar, collection, digits, folder, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
@@ -42,7 +46,7 @@ class DatasetInfo:
         return len(self.class_names)
 
 
-DATASETS: Mapping[str, DatasetInfo] = {
+DATASETS: dict[str, DatasetInfo] = {
     "cifar10": DatasetInfo(
         description="60,000 colour photographs of 10 kinds of animals and vehicles",
         url=cifar.HOME_PAGE,
@@ -82,6 +86,9 @@ DATASETS: Mapping[str, DatasetInfo] = {
 }
 
 
+GIVEN = "given:"  # begins the name of images that are not loaded but given
+
+
 def list_datasets() -> tuple[str, ...]:
     """The names that ``load_dataset`` knows, beside ``tfds:NAME`` for the data sets of tensorflow-datasets."""
     return (*DATASETS, folder.NAME)
@@ -106,6 +113,8 @@ def dataset_info(
         return _tfds_info(name, data_dir, options, download)
     if name == folder.NAME:
         return _folder_info(data_dir, options)
+    if name.startswith(GIVEN) and name not in DATASETS:
+        raise UserError(f"The images of {name} were given in Python and kept nowhere; name another data set.")
     if name not in DATASETS:
         raise unknown_name("data set", name, (*list_datasets(), tfds.FORM))
     return DATASETS[name]
@@ -146,6 +155,44 @@ def load_dataset(
 def data_folder(data_dir: str | Path | None) -> Path:
     """Where the files of data sets lie or shall be downloaded to, see ``load_dataset``."""
     return user_path(data_dir or os.environ.get("JAXTL_DATA") or cache_dir() / "data")
+
+
+@contextlib.contextmanager
+def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
+    """Let images that are at hand be a data set, by a name of their content, within this context.
+
+    Args:
+      parts: by split: ``train``, ``test``, perhaps ``val``.
+
+    Raises:
+      UserError: the splits differ in their classes or in the size of their images.
+    """
+    first = parts["train"]
+    content = hashlib.sha256()
+    for split, dataset in parts.items():
+        if dataset.class_names != first.class_names or dataset.image_shape != first.image_shape:
+            raise UserError(
+                f"The {split} images given have the shape {dataset.image_shape} and the classes "
+                f"{', '.join(dataset.class_names)}, but those of train {first.image_shape} and "
+                f"{', '.join(first.class_names)}; give all splits the same."
+            )
+        pixels = dataset.images if isinstance(dataset.images, np.ndarray) else dataset.ids
+        for array in (pixels, dataset.labels):
+            content.update(f"{split} {array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+    name = f"{GIVEN}{content.hexdigest()[:12]}"
+    DATASETS[name] = DatasetInfo(
+        description="images given in Python",
+        url="",
+        licence="the owner's",
+        image_shape=first.image_shape,
+        class_names=first.class_names,
+        sizes={split: len(dataset) for split, dataset in parts.items()},
+        load=lambda split, data_dir, download, progress: parts[split],
+    )
+    try:
+        yield name
+    finally:
+        DATASETS.pop(name, None)
 
 
 def _folder_info(data_dir: str | Path | None, options: ImageOptions) -> DatasetInfo:

@@ -3,32 +3,30 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import rich
 from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from jaxtl.errors import UserError
-from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, Written, write_export
+from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, write_export
 from jaxtl.export.replace_folder import replaced
 from jaxtl.runs.finished import load_run
-from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.command import CommandParser, exit_status, put
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import user_path
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags: ``run`` and ``out``, both paths, and ``format``, a list of names.
+    """The flags; ``format`` is a list of names.
 
     Raises:
       UserError: for a format that does not exist.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m jaxtl.export",
         description="Write a finished run for jaxtl (safetensors), PyTorch (torch) and jax alone (stablehlo).",
         epilog=f"{DESCRIPTION} tells classes, preprocessing and how to load each file. An earlier export is replaced.",
-        allow_abbrev=False,
     )
     parser.add_argument("--run", type=user_path, required=True, metavar="DIR", help="work folder of a finished run")
     parser.add_argument("--out", type=user_path, metavar="DIR", help="folder of the export; default: RUN/export")
@@ -43,26 +41,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def export(run: Path, out: Path, formats: Sequence[str]) -> list[Written]:
-    """Export a finished run; see ``write_export``.
-
-    Args:
-      run: its work folder.
-      out: folder of the export, which appears whole or not at all; an earlier export there is replaced as a whole.
-      formats: names in ``FORMATS``.
-
-    Raises:
-      UserError: the run cannot be read, none of the formats is possible, or ``out`` holds anything else or cannot be
-        written.
-    """
-    loaded = load_run(run)
-    with replaced(out, DESCRIPTION, NAMES, "an export") as folder:
-        written = write_export(loaded, formats, folder)
-        if all(line.size is None for line in written):
-            raise UserError(" ".join(line.remark for line in written))
-    return written
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
     use_fast_cpu_lowerings()
@@ -70,21 +48,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    out = arguments.out or arguments.run / "export"
-    written = export(arguments.run, out, arguments.format)
-    console = rich.get_console()
+    run, out = load_run(arguments.run), arguments.out or arguments.run / "export"
+    with replaced(out, DESCRIPTION, NAMES, "an export") as folder:
+        written = write_export(run, arguments.format, folder)
+        if all(line.size is None for line in written):
+            raise UserError(" ".join(line.remark for line in written))
     table = Table("file", Column("size", justify="right"), Column("", overflow="fold"), box=SIMPLE_HEAD)
     for line in written:
-        size = "not possible" if line.size is None else f"{line.size / 1e6:,.1f} MB"
-        table.add_row(line.file, size, line.remark)
-    console.print(table, markup=False)
+        table.add_row(line.file, "not possible" if line.size is None else f"{line.size / 1e6:,.1f} MB", line.remark)
+    rich.get_console().print(table, markup=False)
     example = f"; {EXAMPLE} asks the program about images" if (out / EXAMPLE).exists() else ""
-    console.print(
-        f"Written to {out}: {DESCRIPTION} tells how to load each file{example}.",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    put(f"Written to {out}: {DESCRIPTION} tells how to load each file{example}.\n")
     return 0
 
 

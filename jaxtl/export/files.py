@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
-from jaxtl.export.program import PLATFORMS, call_program, export_program
+from jaxtl.export.program import PLATFORMS, export_program
 from jaxtl.export.pytorch import for_torch
 from jaxtl.runs.finished import LoadedRun
 from jaxtl.runtime.environment import describe
@@ -29,13 +30,17 @@ class Written(NamedTuple):
 
     Attributes:
       file: its name.
-      size: in bytes; ``None`` if it could not be written.
-      remark: what it is for, or why it could not be written, in words.
+      size: in bytes; ``None`` if the run cannot have this format.
+      remark: what it is for, or why it could not be written.
     """
 
     file: str
     size: int | None
     remark: str
+
+
+class NotPossible(UserError):  # noqa: N818 - a fact about a run and a format, and not a failure
+    """A format that this run cannot have; the message says why."""
 
 
 def write_export(run: LoadedRun, formats: Sequence[str], folder: Path) -> list[Written]:
@@ -53,33 +58,25 @@ def write_export(run: LoadedRun, formats: Sequence[str], folder: Path) -> list[W
       UserError: a file cannot be written.
       OSError: likewise.
     """
-    lines, entries = [], {}
-    for file, write in ((FORMATS[name].file, FORMATS[name].write) for name in formats):
+    lines, entries, impossible = [], {}, {}
+    for file, write in (FORMATS[name] for name in formats):
         try:
             entries[file] = write(run, folder)
         except NotPossible as reason:
+            impossible[file] = str(reason)
             lines.append(Written(file, None, str(reason)))
         else:
             lines.append(Written(file, (folder / file).stat().st_size, entries[file]["is"]))
     if entries:
-        left_out = {line.file: line.remark for line in lines if line.size is None}
-        text = json.dumps(_description(run, entries, left_out), indent=2, ensure_ascii=False)
+        text = json.dumps(_description(run, entries, impossible), indent=2, ensure_ascii=False)
         (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
     return lines
 
 
-class NotPossible(UserError):  # noqa: N818 - a fact about a run and a format, and no failure
-    """A format that this run cannot have; the message says why."""
-
-
-def _description(run: LoadedRun, entries: dict[str, Entry], left_out: dict[str, str]) -> dict[str, Any]:
-    data, model = run.config["data"], run.config["model"]
-    versions = describe()
+def _description(run: LoadedRun, entries: dict[str, Entry], impossible: dict[str, str]) -> dict[str, Any]:
+    data, versions = run.config["data"], describe()
     return {
-        "name": run.name,
-        "model": model["name"],
-        "options": model["options"],
-        "dtype": model["dtype"],
+        **_network(run),
         "class_names": run.class_names,
         "input": {
             "image_shape": run.image_shape,
@@ -91,40 +88,34 @@ def _description(run: LoadedRun, entries: dict[str, Entry], left_out: dict[str, 
             "normalisation": "(pixel / 255 - mean) / std for each channel; one value serves all channels",
         },
         "files": entries,
-        "not_possible": left_out,
+        "not_possible": impossible,
         "versions": {package: versions[package] for package in ("jaxtl", "jax", "jaxlib", "flax", "commit")},
     }
 
 
+def _network(run: LoadedRun) -> dict[str, Any]:
+    model = run.config["model"]
+    return {"name": run.name, "model": model["name"], "options": model["options"], "dtype": model["dtype"]}
+
+
 def _write_safetensors(run: LoadedRun, folder: Path) -> Entry:
-    model, data = run.config["model"], run.config["data"]
-    notes = {
-        "name": run.name,
-        "model": model["name"],
-        "options": json.dumps(model["options"]),
-        "dtype": model["dtype"],
-        "class_names": json.dumps(run.class_names, ensure_ascii=False),
-        "image_shape": json.dumps(run.input_shape),
-        "mean": json.dumps(data["mean"]),
-        "std": json.dumps(data["std"]),
-        "jaxtl": describe()["jaxtl"],
-    }
-    save(run.variables, folder / SAFETENSORS, notes)
+    network, data = _network(run), run.config["data"]
+    facts = {"class_names": run.class_names, "image_shape": run.input_shape, "mean": data["mean"], "std": data["std"]}
+    facts |= {"options": network["options"]}
+    notes = {**network, **{name: json.dumps(value, ensure_ascii=False) for name, value in facts.items()}}
+    save(run.variables, folder / SAFETENSORS, {**notes, "jaxtl": describe()["jaxtl"]})
     arguments = [
-        f'"{model["name"]}"',
+        f'"{network["model"]}"',
         f"num_classes={len(run.class_names)}",
         f'weights="{SAFETENSORS}"',
         "key=jax.random.key(0)",
         f"image_shape={run.input_shape}",
-        *([f'dtype="{model["dtype"]}"'] if model["dtype"] != "float32" else []),
-        *(f"{option}={value!r}" for option, value in model["options"].items()),
+        *([f'dtype="{network["dtype"]}"'] if network["dtype"] != "float32" else []),
+        *(f"{option}={value!r}" for option, value in network["options"].items()),
     ]
     return {
         "is": "the weights for jaxtl.create_model, bit by bit",
-        "load": [
-            "import jax, jaxtl",
-            f"model, variables = jaxtl.create_model({', '.join(arguments)})",
-        ],
+        "load": ["import jax, jaxtl", f"model, variables = jaxtl.create_model({', '.join(arguments)})"],
         "input": "float32 [B, H, W, C], normalised",
         "output": "logits, float32 [B, K]",
     }
@@ -172,23 +163,13 @@ def _largest_difference(run: LoadedRun, program: bytes) -> float:
     images = np.random.default_rng(0).integers(0, 256, (2, *run.image_shape), np.uint8)
     ready = run.preprocess(jax.random.key(0), jnp.asarray(images))
     expected = jax.nn.softmax(jnp.asarray(run.model.apply(run.variables, ready, train=False)))
-    return float(np.abs(call_program(program, images) - np.asarray(expected)).max())
+    found = jax.export.deserialize(bytearray(program)).call(images)
+    return float(np.abs(np.asarray(found) - np.asarray(expected)).max())
 
 
-class Format(NamedTuple):
-    """A format.
-
-    Attributes:
-      file: name of its file.
-      write: writes it into a folder, and describes it.
-    """
-
-    file: str
-    write: Callable[[LoadedRun, Path], Entry]
-
-
-FORMATS = {
-    "safetensors": Format(SAFETENSORS, _write_safetensors),
-    "torch": Format(TORCH, _write_torch),
-    "stablehlo": Format(PROGRAM, _write_program),
+# Name of a format -> its file, and what writes that into a folder and describes it.
+FORMATS: dict[str, tuple[str, Callable[[LoadedRun, Path], Entry]]] = {
+    "safetensors": (SAFETENSORS, _write_safetensors),
+    "torch": (TORCH, _write_torch),
+    "stablehlo": (PROGRAM, _write_program),
 }

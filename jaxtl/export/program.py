@@ -1,7 +1,6 @@
-"""A trained network as a program that needs neither its source nor its weights: StableHLO, by ``jax.export``.
+"""A trained network as one StableHLO program with its weights and its preprocessing, by ``jax.export``.
 
-The weights are constants of the program, and the preprocessing is a part of it. It is lowered for several platforms at
-once, with the size of the batch left open. https://docs.jax.dev/en/latest/export/export.html
+It is lowered for several platforms at once, and takes any batch size. https://docs.jax.dev/en/latest/export/export.html
 """
 
 from collections.abc import Mapping
@@ -59,8 +58,3 @@ def export_program(
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
     exported = export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
     return bytes(exported.serialize())
-
-
-def call_program(program: bytes, images: np.ndarray) -> np.ndarray:
-    """Run a program of ``export_program`` on the default device: uint8 ``[B, H, W, C]`` to float32 ``[B, K]``."""
-    return np.asarray(export.deserialize(bytearray(program)).call(images))

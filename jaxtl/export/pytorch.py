@@ -1,7 +1,7 @@
 """A finished run for PyTorch: a state dict, and the lines of Python that load it.
 
-torchvision's networks end in one linear layer. A head with hidden layers or an activation on the logits becomes the
-``torch.nn.Sequential`` that people put into its place, and the lines say which.
+torchvision's networks end in one linear layer. A head with hidden layers or an activation on the logits becomes a
+``torch.nn.Sequential`` in its place, which the lines build.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from jaxtl.models.classifier import HEAD
 from jaxtl.weights.convert import StateDict, to_torch
 from jaxtl.weights.names import torch_names
 
-# jaxtl.models.heads.ACTIVATIONS in PyTorch's words; Flax's gelu is the approximation by tanh.
+# jaxtl.models.heads.ACTIVATIONS as PyTorch writes them; Flax's gelu is the approximation by tanh.
 _ACTIVATIONS = {
     "relu": "ReLU()",
     "gelu": "GELU(approximate='tanh')",
@@ -22,11 +22,10 @@ _ACTIVATIONS = {
     "tanh": "Tanh()",
     "sigmoid": "Sigmoid()",
 }
-_WITHOUT_WEIGHTS = ("head", "dropout")  # options that leave the backbone as torchvision has it
 
 
 class ForTorch(NamedTuple):
-    """What a PyTorch user needs.
+    """A run for PyTorch.
 
     Attributes:
       state_dict: arrays by PyTorch's keys.
@@ -51,8 +50,8 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
     Raises:
       UserError: if PyTorch's libraries have no such network, or theirs takes another number of channels.
     """
-    names = torch_names(name)
-    stem = variables["params"]["stem"]
+    names, params = torch_names(name), variables["params"]
+    stem = params["stem"]
     channels = np.shape(stem["conv" if "conv" in stem else "conv1"]["kernel"])[2]
     if channels != 3:
         raise UserError(
@@ -60,32 +59,28 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
             "another format, or train on RGB images."
         )
     backbone = {option: value for option, value in options.items() if option != "head"}
+    build, fits = _network(name, backbone, np.shape(params[HEAD]["linear"]["kernel"])[1])
     head = options.get("head", "linear")
-    params = variables["params"][HEAD]
-    layers = _layers({} if isinstance(head, str) else head, params)
-    new_head: tuple[str, ...] = ()
-    if len(layers) == 1 and "bias" in params["linear"]:
+    layers = _layers({} if isinstance(head, str) else head, params[HEAD])
+    if len(layers) == 1 and "bias" in params[HEAD]["linear"]:
         state_dict = to_torch(name, variables, **backbone)
     else:
-        state_dict = to_torch(name, _without_head(variables), **backbone)
+        headless = {
+            kind: {stage: leaf for stage, leaf in tree.items() if stage != HEAD} for kind, tree in variables.items()
+        }
+        state_dict = to_torch(name, headless, **backbone)
         for i, (_, arrays) in enumerate(layers):
             state_dict |= {f"{names.head}.{i}.{leaf}": array for leaf, array in arrays.items()}
-        built = ", ".join(f"torch.nn.{layer}" for layer, _ in layers)
-        new_head = (f"model.{_attribute(names.head)} = torch.nn.Sequential({built})",)
-    unusual = {option: value for option, value in backbone.items() if option not in _WITHOUT_WEIGHTS}
-    build, fits = _network(name, unusual, np.shape(params["linear"]["kernel"])[1])
-    if new_head:
+        parent, _, index = names.head.partition(".")  # `classifier.6` is `classifier[6]` in Python
+        place = f"{parent}[{index}]" if index else parent
+        build += (f"model.{place} = torch.nn.Sequential({', '.join(f'torch.nn.{layer}' for layer, _ in layers)})",)
         fits += " with another head"
-    load = (*build, *new_head, f'model.load_state_dict(torch.load("{file}", weights_only=True))', "model.eval()")
+    load = (*build, f'model.load_state_dict(torch.load("{file}", weights_only=True))', "model.eval()")
     return ForTorch(state_dict, fits, ("import torch", *load))
 
 
-def _without_head(variables: Mapping[str, Any]) -> dict[str, Any]:
-    return {kind: {stage: leaf for stage, leaf in tree.items() if stage != HEAD} for kind, tree in variables.items()}
-
-
 def _layers(head: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, StateDict]]:
-    """The head's layers in PyTorch's words, each with its arrays; dropout rests in inference and is left away."""
+    """The head's layers as PyTorch writes them, each with its arrays; dropout has no effect in inference."""
     linears = [f"hidden{i}" for i, _ in enumerate(head.get("hidden", ()), start=1)] + ["linear"]
     activations = [head.get("activation", "relu")] * (len(linears) - 1) + [head.get("final_activation", "none")]
     layers: list[tuple[str, StateDict]] = []
@@ -101,23 +96,17 @@ def _layers(head: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[st
     return layers
 
 
-def _attribute(key: str) -> str:
-    """PyTorch's name of a layer as Python: ``classifier.6`` is ``classifier[6]``."""
-    layer, _, index = key.partition(".")
-    return f"{layer}[{index}]" if index else layer
-
-
-def _network(name: str, unusual: Mapping[str, Any], num_classes: int) -> tuple[tuple[str, ...], str]:
+def _network(name: str, options: Mapping[str, Any], num_classes: int) -> tuple[tuple[str, ...], str]:
     """The lines that build a network, and its name in words."""
+    changed = ", ".join(f"{option}={value!r}" for option, value in options.items() if option != "dropout")
     if name.startswith("cifar_resnet"):
         source = f"{name.removeprefix('cifar_')}() of https://github.com/akamaster/pytorch_resnet_cifar10"
     elif name.endswith("_cifar"):
         source = f"{name.removesuffix('_cifar')}() of https://github.com/huyvnphan/PyTorch_CIFAR10"
-    elif not unusual:
+    elif not changed:
         call = f"torchvision.models.{name}(num_classes={num_classes})"
         return ("import torchvision", f"model = {call}"), call
     else:
         source = f"torchvision.models.{name}()"
-    changed = ", ".join(f"{option}={value!r}" for option, value in unusual.items())
     fits = f"{source} for {num_classes} classes" + (f", changed to {changed}" if changed else "")
     return (f"model = ...  # {fits}",), fits

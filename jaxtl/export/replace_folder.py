@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all, and takes the place of its predecessor alone."""
+"""Write a folder whole or not at all, over an earlier one of the same kind only."""
 
 import contextlib
 import tempfile
@@ -10,7 +10,7 @@ from jaxtl.errors import UserError
 
 @contextlib.contextmanager
 def replaced(folder: Path, mark: str, names: Collection[str], what: str) -> Iterator[Path]:
-    """Give an empty folder to fill, and put it in place of ``folder`` afterwards; after an error all is as before.
+    """A context that yields an empty folder and puts it in place of ``folder`` at its end, unless an error occurs.
 
     Args:
       folder: the place; folders above it are made. What stands there is removed.

@@ -1,4 +1,4 @@
-"""The files of a run: their names, and how each is read back."""
+"""The files of a run: their names, and how each is read."""
 
 import contextlib
 import csv
@@ -14,7 +14,7 @@ from jaxtl.runtime.files import damage_explained, read_object
 
 
 class RunFiles:
-    """The files of a run by their names, read back with care.
+    """The files of a run by their names; each is read with care: damage is a ``UserError`` that names the file.
 
     Attributes:
       path: the folder.
@@ -23,6 +23,8 @@ class RunFiles:
     CONFIG, SUMMARY, HISTORY = "config.json", "summary.json", "metrics.jsonl"
     SPLIT, REMARKS, PREDICTIONS = "split.npz", "remarks.csv", "predictions.csv"
     CHECKPOINTS, TENSORBOARD, REPORT = "checkpoints", "tensorboard", "report"
+    PRODUCTS = (HISTORY, SUMMARY, PREDICTIONS, REMARKS, SPLIT, CHECKPOINTS, TENSORBOARD, REPORT)
+    BASELINES = "baselines"  # folder of the run folders of the runs to compare with; that of the source is `source`
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -47,6 +49,14 @@ class RunFiles:
         """The table of what was noticed about the images."""
         return self.path / self.REMARKS
 
+    def part(self, where: str) -> Path:
+        """Run folder of the source, ``"source"``, or of a baseline, ``"baselines.NAME"``."""
+        return self.path.joinpath(*where.split(".", 1))
+
+    def baselines(self) -> list[Path]:
+        """Run folders of the baselines, by name."""
+        return sorted(path for path in (self.path / self.BASELINES).glob("*") if path.is_dir())
+
     def unfinished(self) -> str:
         """Why the folder does not hold a finished run; empty if it does."""
         if not self.path.is_dir():
@@ -54,39 +64,30 @@ class RunFiles:
         if not (self.path / self.CONFIG).is_file():
             return f"it is not a run folder (it has no {self.CONFIG})"
         if not (self.path / self.SUMMARY).is_file():
-            return f"its run is not finished (it has no {self.SUMMARY}); the same command goes on with it"
+            return f"its run is not finished (it has no {self.SUMMARY}); the same command continues it"
         return ""
 
     def explained(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """A context in which what is wrong with a file becomes a sentence about it."""
+        """A context that turns errors while a file is read into a sentence about it."""
         return damage_explained(self.path / name)
 
     def config(self) -> dict[str, Any]:
-        """``config.json``: ``config``, ``data`` and ``environment``.
-
-        Raises:
-          UserError: it is missing or damaged.
-        """
+        """``config.json``: ``config``, ``data`` and ``environment``."""
         with self.explained(self.CONFIG):
-            return read_object(self.path / self.CONFIG)
+            content = read_object(self.path / self.CONFIG)
+            if not isinstance(content["config"], dict):
+                raise ValueError("its config is not a JSON object")
+            return content
 
     def summary(self) -> dict[str, Any] | None:
-        """``summary.json``, or ``None`` while the run is not finished.
-
-        Raises:
-          UserError: it is damaged.
-        """
+        """``summary.json``, or ``None`` while the run is not finished."""
         if not (self.path / self.SUMMARY).exists():
             return None
         with self.explained(self.SUMMARY):
             return read_object(self.path / self.SUMMARY)
 
     def history(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``.
-
-        Raises:
-          UserError: it is missing or damaged.
-        """
+        """The lines of ``metrics.jsonl``."""
         with self.explained(self.HISTORY):
             content = (self.path / self.HISTORY).read_text(encoding="utf-8")
             lines = [json.loads(line) for line in content.splitlines()]
@@ -95,21 +96,13 @@ class RunFiles:
             return lines
 
     def predictions(self) -> list[dict[str, str]]:
-        """The lines of ``predictions.csv``.
-
-        Raises:
-          UserError: it is missing or damaged.
-        """
+        """The lines of ``predictions.csv``."""
         path = self.path / self.PREDICTIONS
         with self.explained(self.PREDICTIONS), path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def split(self) -> dict[str, np.ndarray]:
-        """``split.npz``: the ids of the images that train, validate and test.
-
-        Raises:
-          UserError: it is missing or damaged.
-        """
+        """``split.npz``: the ids of the images that train, validate and test."""
         with self.explained(self.SPLIT):
             content = io.BytesIO((self.path / self.SPLIT).read_bytes())
             try:
@@ -117,7 +110,7 @@ class RunFiles:
                     parts = dict(kept)
             except Exception as error:  # a damaged archive raises all kinds
                 raise ValueError("it is not a file of arrays") from error
-            for name in ("train", "validation"):
+            for name in ("train", "validation", "test"):
                 if parts[name].ndim != 1:
                     raise ValueError(f"{name} is not a list of images")
             return parts

@@ -15,14 +15,14 @@ def find_runs(
 ) -> list[FinishedRun]:
     """Read the finished runs among the folders.
 
-    A shell pattern like ``runs/*`` also names other things: what is not a run, or not finished yet, is skipped and
-    said.
+    A shell pattern like ``runs/*`` also names other things: what is not a run, or not finished yet, is skipped with a
+    message.
 
     Args:
       folders: what to look at, in the order of the result.
       with_baselines: whether the baselines inside a run folder are taken too, after it.
-      ignored: a folder that is left out without a word: that of the comparison itself.
-      say: is handed a line for everything that is skipped.
+      ignored: a folder that is skipped without a message: that of the comparison itself.
+      say: gets a line for everything else that is skipped.
 
     Raises:
       UserError: a folder does not exist, a file of a run is damaged, or no finished run is left.
@@ -31,7 +31,7 @@ def find_runs(
     for folder in _expand(folders, with_baselines):
         place = folder.resolve()
         if place in found:
-            say(f"{folder} is named more than once: it is compared once.")
+            say(f"{folder} is named more than once: it is taken once.")
         elif reason := RunFiles(folder).unfinished():
             if place != ignored.resolve():
                 say(f"Skipped {folder}: {reason}.")
@@ -53,7 +53,7 @@ def _expand(folders: Sequence[Path], with_baselines: bool) -> Iterator[Path]:
             raise UserError(f"The run folder {folder} does not exist; correct the path, or leave it out.")
         yield folder
         if with_baselines:
-            yield from sorted(path for path in (folder / "baselines").glob("*") if path.is_dir())
+            yield from RunFiles(folder).baselines()
 
 
 def distinct_names(names: Sequence[str], folders: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A finished run, ready to be asked about images: its network, its weights, its way of reading them."""
+"""A finished run, loaded to classify images: its network, its weights, its preprocessing."""
 
 import concurrent.futures
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxtl.config import with_defaults
-from jaxtl.config.data import data_info, preprocessing
+from jaxtl.config.data import preprocessing
 from jaxtl.config.tree import plain
 from jaxtl.data.augment import Transform
 from jaxtl.data.decode import Undecodable, read_image
@@ -76,7 +76,7 @@ class Predictions:
 
 
 class LoadedRun(NamedTuple):
-    """What a finished run leaves to others.
+    """A finished run in memory.
 
     Attributes:
       folder: where it lies.
@@ -108,6 +108,23 @@ class LoadedRun(NamedTuple):
         """
         H, W, C = self.image_shape
         return read_image(image, size or (H, W), fit=self.config["data"]["fit"], channels=C)
+
+    def check_fit(self, preprocess: Transform, images: jax.ShapeDtypeStruct, why: str) -> None:
+        """Check that the network takes images that were preprocessed; nothing is computed.
+
+        Raises:
+          UserError: it does not; ``why`` is the message.
+        """
+
+        def logits(variables: Any, images: jax.Array) -> jax.Array:
+            return jnp.asarray(self.model.apply(variables, preprocess(jax.random.key(0), images), train=False))
+
+        try:
+            jax.eval_shape(logits, self.variables, images)
+        except UserError:
+            raise
+        except Exception as error:  # a layer whose weights have another shape: Flax's error has no public type
+            raise UserError(why) from error
 
     def predict(
         self, images: Image | Sequence[Image], *, top: int = 5, batch_size: int = 64, progress: Progress | None = None
@@ -204,10 +221,8 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
     """
     folder = user_path(folder)
     files = RunFiles(folder)
-    if not folder.is_dir():
-        raise UserError(f"The run folder {folder} does not exist; give the work folder of a finished run.")
     if why := files.unfinished():
-        raise UserError(f"{folder} cannot be used: {why}; give the folder of a finished run.")
+        raise UserError(f"The run folder {folder} cannot be used: {why}; give the folder of a finished run.")
     summary, content = files.summary() or {}, files.config()
     with files.explained(files.SUMMARY):
         class_names = tuple(str(line["class"]) for line in summary["test"]["per_class"])
@@ -216,42 +231,21 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
         settings, data = config["model"], config["data"]
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
         preprocess = preprocessing(data)
-        described = content.get("data") or {"image_shape": data_info(data).image_shape}  # older runs: data by name
-        height, width, channels = described["image_shape"]
+        height, width, channels = content["data"]["image_shape"]
         size = data["size"]
         for side in (height, width, size or 1):
             if not (isinstance(side, int) and 0 < side <= _LARGEST_SIDE) or channels not in (1, 3):
                 raise ValueError(f"its images would be {height} x {width} x {channels} or {size}")
     keep_compiled()
     variables = jax.device_put(read_best(files.checkpoints))
-    input_shape = (size or height, size or width, channels)
     name = str(summary.get("name") or folder.name)
-    run = LoadedRun(
-        folder, name, config, model, variables, class_names, (height, width, channels), input_shape, preprocess
+    shapes = (height, width, channels), (size or height, size or width, channels)
+    run = LoadedRun(folder, name, config, model, variables, class_names, *shapes, preprocess)
+    run.check_fit(
+        preprocess,
+        jax.ShapeDtypeStruct((1, *run.image_shape), jnp.uint8),
+        f"The weights in {files.checkpoints} do not fit the network {settings['name']} for {len(class_names)} classes "
+        f"that {files.CONFIG} and {files.SUMMARY} describe: one of them is damaged or of another run; restore it, or "
+        "run the experiment again in a new folder.",
     )
-    _check_fit(run)
     return run
-
-
-def _check_fit(run: LoadedRun) -> None:
-    """Check that config and weights belong together, by shapes alone.
-
-    Raises:
-      UserError: they do not.
-    """
-    images = jax.ShapeDtypeStruct((1, *run.image_shape), jnp.uint8)
-
-    def logits(variables: Any, images: jax.Array) -> jax.Array:
-        return jnp.asarray(run.model.apply(variables, run.preprocess(jax.random.key(0), images), train=False))
-
-    try:
-        jax.eval_shape(logits, run.variables, images)
-    except UserError:
-        raise
-    except Exception as error:  # a layer whose weights have another shape: flax's error is of no narrower public type
-        network = f"the network {run.config['model']['name']} for {len(run.class_names)} classes"
-        raise UserError(
-            f"The weights in {RunFiles(run.folder).checkpoints} do not fit {network} that {RunFiles.CONFIG} and "
-            f"{RunFiles.SUMMARY} describe: one of them is damaged or of another run; restore it, or run the experiment "
-            "again in a new folder."
-        ) from error

@@ -1,20 +1,21 @@
-"""The folder of one run: what is written where, and whose folder it is."""
+"""The folder of one run while it is computed: who may enter it, and what is written."""
 
 import contextlib
 import csv
 import io
 import json
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from jaxtl.config.tree import differences, leaves, plain, without
+from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
 from jaxtl.runs.files import RunFiles
-from jaxtl.runtime.files import file_lock, read_object, write_whole
-from jaxtl.runtime.processes import is_main_process
+from jaxtl.runtime.files import file_lock, write_whole
+from jaxtl.runtime.processes import broadcast, is_main_process
 
 # Fields that no figure depends on. Which images a folder holds is seen by their names, in split.npz.
 _INCIDENTAL = (
@@ -24,21 +25,23 @@ _INCIDENTAL = (
 
 
 class RunFolder(RunFiles):
-    """The folder of a run that this process computes; a context that no other process can enter.
+    """The folder of a run that this process computes: a context manager that no other process can enter.
 
-    Opening a folder that holds the same config continues its run; another config is refused, and the fields in which
-    it differs are named.
+    A folder that holds the same config continues its run; another config is refused, and the fields in which it differs
+    are named. Where several processes compute a run, the main one alone opens, reads and writes it.
 
     Attributes:
       path: the folder.
 
     Raises:
-      UserError: if the folder holds something else, is in use, or cannot be made.
+      UserError: if the folder holds something else, is in use, or cannot be created.
     """
 
     def __init__(self, path: pathlib.Path, config: Mapping[str, Any]) -> None:
         super().__init__(path)
-        self._config = config
+        self._config, self._lock = config, contextlib.ExitStack()
+        if not is_main_process():
+            return
         make_work_folder(path)
         with contextlib.ExitStack() as stack:
             try:
@@ -57,61 +60,51 @@ class RunFolder(RunFiles):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let other processes in."""
         self._lock.close()
 
-    def begin(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
-        """Write ``config.json``: from here on the folder belongs to this config.
-
-        Written again when a run continues: the environment is that of the process that ends it.
-
-        Args:
-          environment: versions, device, commit.
-          data: what others need to know of the images: ``image_shape`` and ``class_names``.
-        """
-        content = {"config": self._config, "data": data, "environment": environment}
-        self._write(self.CONFIG, json.dumps(content, indent=2) + "\n")
-
     def _refuse_another(self) -> None:
-        products = (self.HISTORY, self.SUMMARY, self.PREDICTIONS, self.REMARKS, self.SPLIT)
-        folders = (self.CHECKPOINTS, self.TENSORBOARD, self.REPORT)
         if not (self.path / self.CONFIG).exists():
-            if strange := [name for name in (*products, *folders) if (self.path / name).exists()]:
+            if strange := [name for name in self.PRODUCTS if (self.path / name).exists()]:
                 raise UserError(
                     f"The work folder {self.path} has no {self.CONFIG}, but holds {', '.join(strange)}, which a run "
                     "would overwrite; choose another with --workdir."
                 )
             return
-        try:
-            before = read_object(self.path / self.CONFIG)["config"]
-            if not isinstance(before, dict):
-                raise TypeError("it holds no fields")
-            changed = differences(*(identity(config) for config in (before, self._config)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise UserError(
-                f"{self.path / self.CONFIG} is not the config of a run ({error}); choose another folder with --workdir."
-            ) from error
+        with self.explained(self.CONFIG):
+            changed = differences(identity(self.config()["config"]), identity(self._config))
         if changed:
             raise UserError(
                 f"The work folder {self.path} holds another run, which differs in {'; '.join(changed)}: "
                 "choose another with --workdir, or remove it to start over."
             )
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write ``summary.json``: the mark of a finished run."""
-        self._write(self.SUMMARY, json.dumps(summary, indent=2) + "\n")
+    def finished(self) -> dict[str, Any] | None:
+        """``summary.json``, in all processes; ``None`` while the run is not finished."""
+        found: dict[str, Any] | None = broadcast(self.summary() if is_main_process() else None)
+        return found
 
-    def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write ``metrics.jsonl`` from its start, one line an epoch."""
-        self._write(self.HISTORY, "".join(json.dumps(line) + "\n" for line in history))
+    def begin(self, environment: Mapping[str, str], splits: Splits) -> None:
+        """Write what is known before training: from here on the folder belongs to this config and these images.
 
-    def append_line(self, line: Mapping[str, Any]) -> None:
-        """Append one epoch to ``metrics.jsonl``."""
-        with (self.path / self.HISTORY).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        ``config.json`` is written again when a run continues: its environment is that of the process that ends the run.
+
+        Args:
+          environment: versions, device, commit.
+          splits: the images.
+
+        Raises:
+          UserError: the run was begun with other images.
+        """
+        seen = {"image_shape": splits.train.image_shape, "class_names": splits.train.class_names}
+        held_out = splits.validation.ids if splits.validation else splits.train.ids[:0]
+        self.write_config(environment, seen)
+        self.write_split(splits.train.ids, held_out, splits.test.ids)
+        self.write_remarks(splits.remarks)
+
+    def write_config(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
+        """Write ``config.json``; ``data`` has the ``image_shape`` and the ``class_names`` of the images."""
+        content = {"config": self._config, "data": data, "environment": environment}
+        self._write(self.CONFIG, json.dumps(content, indent=2) + "\n")
 
     def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:
         """Write ``split.npz``: which images train, validate and test, by their ids.
@@ -122,10 +115,10 @@ class RunFolder(RunFiles):
         parts = {"train": train, "validation": validation, "test": test}
         if (self.path / self.SPLIT).exists():
             before = self.split()
-            if not all(name not in before or np.array_equal(before[name], ids) for name, ids in parts.items()):
+            if not all(np.array_equal(before[name], ids) for name, ids in parts.items()):
                 raise UserError(
-                    f"The run in {self.path} was begun with other images: files have come or gone since; restore them, "
-                    "or start over in another work folder with --workdir."
+                    f"The run in {self.path} was begun with other images: files were added or removed since; restore "
+                    "them, or start over in another work folder with --workdir."
                 )
             return
         content = io.BytesIO()
@@ -138,6 +131,15 @@ class RunFolder(RunFiles):
             self._write(self.REMARKS, _table((("place", "problem", "consequence"), *remarks)))
         else:
             self.remarks.unlink(missing_ok=True)
+
+    def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Write ``metrics.jsonl`` from its start, one line an epoch."""
+        self._write(self.HISTORY, "".join(json.dumps(line) + "\n" for line in history))
+
+    def append_line(self, line: Mapping[str, Any]) -> None:
+        """Append one epoch to ``metrics.jsonl``."""
+        with (self.path / self.HISTORY).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
 
     def write_predictions(
         self,
@@ -163,47 +165,16 @@ class RunFolder(RunFiles):
         )
         self._write(self.PREDICTIONS, _table(((what, "true", "predicted", "probability"), *rows)))
 
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write ``summary.json``: the mark of a finished run."""
+        self._write(self.SUMMARY, json.dumps(summary, indent=2) + "\n")
+
     def _write(self, name: str, content: str | bytes) -> None:
         write_whole(self.path / name, content.encode() if isinstance(content, str) else content)
 
 
-class NullRunFolder(RunFolder):
-    """The run folder of a process that is not the main one: nothing is read, nothing is written."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        self.path, self._config, self._lock = path, {}, contextlib.ExitStack()
-
-    def begin(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    def summary(self) -> dict[str, Any] | None:
-        """``None``, finished or not."""
-        return None
-
-    def append_line(self, line: Mapping[str, Any]) -> None:
-        """Nothing."""
-
-    def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:
-        """Nothing."""
-
-    def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:
-        """Nothing."""
-
-    def _write(self, name: str, content: str | bytes) -> None:
-        pass
-
-
-def open_folder(path: pathlib.Path, config: Mapping[str, Any]) -> RunFolder:
-    """The folder of a run that this process computes, alone or with others; the main process keeps it.
-
-    Raises:
-      UserError: see `RunFolder`.
-    """
-    return RunFolder(path, config) if is_main_process() else NullRunFolder(path)
-
-
 def make_work_folder(path: pathlib.Path) -> None:
-    """Create a work folder; one that is there stays as it is.
+    """Create a work folder where there is none.
 
     Raises:
       UserError: it cannot be created.
@@ -213,6 +184,24 @@ def make_work_folder(path: pathlib.Path) -> None:
     except OSError as error:
         raise UserError(
             f"The work folder {path} cannot be created ({error.strerror}); choose another with --workdir."
+        ) from error
+
+
+@contextlib.contextmanager
+def disk_errors_explained(workdir: pathlib.Path) -> Iterator[None]:
+    """A context that turns a full or failing disk into a sentence, wherever it shows.
+
+    Raises:
+      UserError: the work folder cannot be read or written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # of the screen, not of the disk
+    except OSError as error:
+        raise UserError(
+            f"The work folder {workdir} cannot be written or read ({error.strerror or error}); free some space or "
+            "repair the folder and run the same command again: it continues from the last checkpoint."
         ) from error
 
 

@@ -1,17 +1,19 @@
 """What every command owes the shell: an exit status, a sentence for a user error, and output that fits into pipes."""
 
+import argparse
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, closest
 from jaxtl.runtime.files import write_errors_explained, write_whole
 from jaxtl.runtime.interrupts import Interrupted, keep_interrupts
 
@@ -167,11 +169,31 @@ def write_result(path: Path, text: str) -> None:
             write_whole(path, content)
 
 
+class CommandParser(argparse.ArgumentParser):
+    """The flags of a command. They cannot be abbreviated, and a mistake is one sentence."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what is wrong with a command line.
+
+        Raises:
+          UserError: in any case.
+        """
+        unknown = re.fullmatch(r"unrecognized arguments: (--)?(\S*?)(=.*| .*)?", message, re.DOTALL)
+        flags = re.findall(r"--([a-z-]+)", self.format_help())
+        if message.startswith("the following arguments are required"):
+            self.print_usage(sys.stderr)
+        if unknown:
+            message = f"There is no argument {unknown[1] or ''}{unknown[2]}"
+            near = closest(unknown[2], flags)
+            raise UserError(f"{message}; {f'did you mean --{near}?' if near else f'{self.prog} --help lists them.'}")
+        raise UserError(f"{message[:1].upper()}{message[1:].rstrip('.')}; {self.prog} --help tells more.")
+
+
 def at_least_one(text: str) -> int:
     """A number of 1 or more, for argparse."""
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
-
-
-at_least_one.__name__ = "number of 1 or more"  # argparse says "invalid … value"
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
+    return int(text)

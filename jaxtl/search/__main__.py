@@ -11,7 +11,8 @@ from jaxtl.config import raise_problems, variants
 from jaxtl.config.flags import call_in_file, parse_config, split_recipe
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
-from jaxtl.runtime.command import at_least_one, exit_status
+from jaxtl.runs.folder import disk_errors_explained
+from jaxtl.runtime.command import CommandParser, at_least_one, exit_status
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 
 if importlib.util.find_spec("optuna"):
@@ -36,13 +37,12 @@ def parse(argv: Sequence[str]) -> tuple[Tree, Space, argparse.Namespace]:
     Raises:
       UserError: whatever is wrong with config or space, all at once.
     """
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="python -m jaxtl.search",
         usage="%(prog)s --config FILE [--config.FIELD=VALUE ...] [--space NAME=DISTRIBUTION ...] [options]",
         description="Search hyperparameters on validation images; train the best config again and test it once.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     pairs: dict[str, Any] = {"type": _pair, "action": "append", "default": []}
     parser.add_argument("--storage", default="", help="database that several machines share, as postgresql://HOST/NAME")
@@ -104,7 +104,7 @@ def _search(argv: Sequence[str]) -> int:
         raise UserError("The search of hyperparameters needs Optuna; run pip install 'jaxtl[search]'.")
     config, space, chosen = parse(argv)
     method = {"sampler": chosen.sampler, "pruner": chosen.pruner, "seed": chosen.seed}
-    with experiment.disk_errors_explained(chosen.workdir):
+    with disk_errors_explained(chosen.workdir):
         search = Search(config, space, chosen.workdir, chosen.trials, method, chosen.storage)
         search.run_trials(experiment.train)
         search.conclude(None if chosen.no_final else experiment.run)

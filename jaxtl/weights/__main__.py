@@ -11,7 +11,7 @@ from jaxtl.data import load_dataset
 from jaxtl.errors import UserError
 from jaxtl.models import list_models
 from jaxtl.models.registry import known
-from jaxtl.runtime.command import exit_status
+from jaxtl.runtime.command import CommandParser, exit_status
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import user_path
 from jaxtl.weights import store, verify
@@ -27,7 +27,7 @@ _SHORT = ("model", "tag", "top-1 %", "input", "licence", "file")  # columns of t
 
 def parser() -> argparse.ArgumentParser:
     """The flags of all commands."""
-    whole = argparse.ArgumentParser(prog="python -m jaxtl.weights", description="Pretrained weights by hand.")
+    whole = CommandParser(prog="python -m jaxtl.weights", description="Pretrained weights by hand.")
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="the table of cards")

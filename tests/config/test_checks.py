@@ -4,7 +4,7 @@ import json
 import pytest
 
 from jaxtl.config import check, default_config, phase, raise_problems, variants
-from jaxtl.config.fields import FIELDS, PHASE_FIELDS, field_table
+from jaxtl.config.fields import FIELDS, PHASE_FIELDS, all_fields
 from jaxtl.config.tree import plain
 from jaxtl.errors import UserError
 from jaxtl.transfer.phases import Phase
@@ -39,10 +39,10 @@ def test_defaults_are_sound_and_complete():
 
 def test_every_field_has_a_meaning_and_every_option_of_a_phase_is_a_field():
     assert PHASE_FIELDS.keys() == {field.name for field in dataclasses.fields(Phase)}
-    assert len(field_table()) == len(FIELDS) + len(PHASE_FIELDS)
-    for path, default, meaning in field_table():
-        assert meaning, path
-        assert check(changed(path, default)) == [], path
+    assert len(all_fields()) == len(FIELDS) + len(PHASE_FIELDS)
+    for path, field in all_fields().items():
+        assert field.doc, path
+        assert check(changed(path, field.default)) == [], path
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_every_field_has_a_meaning_and_every_option_of_a_phase_is_a_field():
         ("data.nmae", "digits", "data.nmae does not exist; did you mean data.name?"),
         ("epochs", 3, "epochs does not exist; did you mean phases.0.epochs?"),
         ("phases.0.epoch", 3, "phases.0.epoch does not exist; did you mean phases.0.epochs?"),
-        ("xyzzy", 1, "xyzzy does not exist; --help-fields lists the fields."),
+        ("xyzzy", 1, "xyzzy does not exist; jaxtl fields lists all fields."),
         ("data", 3, "data is a group of fields"),
         ("model.options", "dropout=0.3", "model.options is a group of fields"),
         ("seed", {}, "seed is {} (dict), but must be a whole number"),
@@ -258,7 +258,7 @@ def run_folder(tmp_path):
     return tmp_path
 
 
-def test_a_run_of_the_same_architecture_will_do(run_folder):
+def test_a_run_of_the_same_architecture_is_valid(run_folder):
     assert transfer_from(run_folder) == []
     assert transfer_from(run_folder, new_head=False) == []
 
@@ -298,7 +298,7 @@ def test_a_source_of_another_architecture():
 def test_a_run_folder_whose_config_is_damaged(run_folder):
     (run_folder / "config.json").write_text("{")
     (fault,) = transfer_from(run_folder)
-    assert "a run folder whose config.json cannot be read" in fault
+    assert fault.startswith("model.weights: ") and "config.json cannot be used" in fault
 
 
 def test_a_phase_after_which_nothing_changes():

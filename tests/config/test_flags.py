@@ -66,7 +66,7 @@ def test_a_flag_is_read_as_the_type_of_its_field(path, text, value):
         ("baselines.scratch.sed", "1", "baselines.scratch.sed does not exist; did you mean seed?"),
     ],
 )
-def test_a_flag_that_will_not_do_is_told_and_changes_nothing(path, text, words):
+def test_an_invalid_flag_is_told_and_changes_nothing(path, text, words):
     config = digits()
     config.baselines.scratch = {"seed": 3}
     tree = plain(config)

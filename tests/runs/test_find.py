@@ -35,7 +35,7 @@ def test_what_is_no_finished_run_is_skipped_with_a_line_each(find, tmp_path, wri
     runs, said = find("comparison", "going on", "good", "notes.txt", "pictures")
     assert [run.name for run in runs] == ["good"]
     assert said == [
-        "Skipped going on: its run is not finished (it has no summary.json); the same command goes on with it.",
+        "Skipped going on: its run is not finished (it has no summary.json); the same command continues it.",
         "Skipped notes.txt: it is a file.",
         "Skipped pictures: it is not a run folder (it has no config.json).",
     ]
@@ -46,7 +46,7 @@ def test_a_folder_named_twice_is_compared_once(find, tmp_path, write_run):
     (tmp_path / "link").symlink_to(tmp_path / "a")
     runs, said = find("a", "../" + tmp_path.name + "/a", "link")
     assert len(runs) == 1
-    assert len(said) == 2 and all("named more than once: it is compared once" in line for line in said)
+    assert len(said) == 2 and all("named more than once: it is taken once" in line for line in said)
 
 
 @pytest.mark.parametrize("names", [("pictures",), ("comparison",)])

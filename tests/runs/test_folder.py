@@ -14,7 +14,7 @@ CONFIG = {"seed": 0, "data": {"name": "digits", "mean": (0.5,)}, "phases": ({"ep
 
 def begun(path, config=CONFIG):
     with RunFolder(path, config) as folder:
-        folder.begin({"jax": "1.0"}, {"image_shape": (8, 8, 1)})
+        folder.write_config({"jax": "1.0"}, {"image_shape": (8, 8, 1)})
     return path
 
 
@@ -58,7 +58,7 @@ def test_a_folder_belongs_to_nobody_before_a_run_begins_there(tmp_path):
 @pytest.mark.parametrize("garbage", ["{", "[]", "3", "{}", '{"config": 3}', ""])
 def test_a_config_json_of_something_else(tmp_path, garbage):
     (tmp_path / "config.json").write_text(garbage)
-    with pytest.raises(UserError, match=r"config\.json .*; choose another folder with --workdir\."):
+    with pytest.raises(UserError, match=r"config\.json cannot be used \(.+\): .*; restore it, run the experiment"):
         RunFolder(tmp_path, CONFIG)
     assert (tmp_path / "config.json").read_text() == garbage
 
@@ -157,7 +157,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_a_run_does_not_go_on_with_other_images(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
-        folder.begin({}, {})
+        folder.write_config({}, {})
         folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
         folder.write_split(np.array(["cat/1.jpg", "cat/2.jpg"]), np.array(["cat/3.jpg"]), np.array(["cat/4.jpg"]))
         with pytest.raises(UserError, match=r"begun with other images.*restore them, or start over"):

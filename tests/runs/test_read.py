@@ -78,7 +78,7 @@ def write(text):
         ("summary.json", change(test__per_class=[]), "confusion_matrix does not fit"),
         ("config.json", write("{"), "Expecting property name"),
         ("config.json", write("{}"), "it has no 'config'"),
-        ("config.json", write('{"config": 3}'), "no attribute"),
+        ("config.json", write('{"config": 3}'), "its config is not a JSON object"),
         ("metrics.jsonl", cut, "Expecting|Unterminated"),
         ("metrics.jsonl", write("3\n"), "a line is not one of an epoch"),
         ("predictions.csv", write(""), "0 of 0 are right, but summary.json counts 160 of 200"),

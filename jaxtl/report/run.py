@@ -1,0 +1,163 @@
+"""What a run comes to: the content of ``summary.json``, and the report."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxtl.data.dataset import Dataset
+from jaxtl.report.comparison import Comparison, compare_with_baselines
+from jaxtl.report.remarks import majority, remarks
+from jaxtl.report.statistics import calibration, classification_scores
+from jaxtl.report.text import counted, duration, percent
+from jaxtl.runs.folder import RunFolder
+from jaxtl.runs.read import read_run
+from jaxtl.runtime.environment import describe, invocation
+from jaxtl.train.class_maps import ClassMaps, class_maps
+from jaxtl.train.evaluate import Evaluation
+from jaxtl.train.loop import Fitted
+from jaxtl.train.task import Task
+from jaxtl.transfer.phases import trained_stages
+
+
+class Trained(NamedTuple):
+    """What training leaves for the test and the report.
+
+    Attributes:
+      task: model, plan, images and devices.
+      test: the test images, which training has not seen.
+      data: what was read, see ``jaxtl.data.overview.overview``.
+      fitted: the variables to test, and how they came about.
+      spent_before: seconds that earlier processes of the same run took.
+    """
+
+    task: Task
+    test: Dataset
+    data: Mapping[str, Any]
+    fitted: Fitted
+    spent_before: float
+
+
+class Summary(dict[str, Any]):
+    """The content of ``summary.json``; a notebook shows a line of it, not every cell of the confusion matrix."""
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        test = self["test"]
+        line = f"test accuracy {percent(test['accuracy'])} on {counted(test['n'], 'image')}"
+        printer.text(f"Summary of {self['name']!r}: {line}; keys {', '.join(self)}")
+
+
+def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
+    """Everything of ``summary.json`` but the comparison and the total time."""
+    fitted, task, class_names = trained.fitted, trained.task, trained.test.class_names
+    scores = classification_scores(found.confusion)
+    stages = {stage for phase in task.plan for stage in trained_stages(phase, task.model.stage_names)}
+    sizes = {
+        stage: sum(leaf.size for leaf in jax.tree.leaves(tree)) for stage, tree in fitted.variables["params"].items()
+    }
+    return Summary(
+        name=name,
+        data=trained.data,
+        test={
+            "accuracy": found.accuracy,
+            "loss": found.loss,
+            **{score: scores[score] for score in ("precision", "recall", "f1")},
+            **({"top5": float((found.ranks < 5).mean())} if len(class_names) > 10 else {}),
+            "calibration_error": calibration(found.probability, found.ranks == 0)[1],
+            "n": int(found.confusion.sum()),
+            "majority": majority(found.confusion, class_names),
+            "remarks": remarks(found.confusion, class_names),
+            "confusion_matrix": found.confusion.tolist(),
+            "per_class": [{"class": name, **line} for name, line in zip(class_names, scores["per_class"], strict=True)],
+        },
+        time={
+            "compile_s": fitted.compile_s + found.compile_s,
+            "train_s": sum(line["seconds"] for line in fitted.history) + fitted.features_s,
+            "features_s": fitted.features_s,
+            "inference_s": found.seconds,
+        },
+        params={"total": sum(sizes.values()), "trainable": sum(sizes[stage] for stage in stages & sizes.keys())},
+        best_epoch=fitted.best_epoch,
+        epochs_run=len(fitted.history),
+    )
+
+
+def compare_arms(arms: Sequence[tuple[str, RunFolder]], summary: Mapping[str, Any]) -> Comparison:
+    """A run beside its baselines.
+
+    Args:
+      arms: names and folders: of the run, then of its baselines.
+      summary: that of the run, whose file is not written yet.
+    """
+    summaries = [summary, *[None] * (len(arms) - 1)]
+    this, *others = (
+        dataclasses.replace(read_run(folder.path, its), name=name)
+        for (name, folder), its in zip(arms, summaries, strict=True)
+    )
+    return compare_with_baselines(this, others)
+
+
+def write_report(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trained: Trained,
+    found: Evaluation,
+    summary: Summary,
+    comparison: Comparison | None,
+) -> None:
+    """Pictures, page and event files; where there is a comparison, it is added to the summary."""
+    # Not at the top: the libraries that draw take long to import, and no training should wait for them.
+    from jaxtl.report import html
+    from jaxtl.report.figures import Findings, draw
+    from jaxtl.report.tensorboard import write_events
+
+    task, history, images = trained.task, trained.fitted.history, trained.test
+    if comparison:
+        summary["comparison"] = comparison.record()
+
+    def explain(shown: np.ndarray) -> ClassMaps | None:
+        variables = jax.device_get(trained.fitted.variables)  # the other processes draw nothing
+        chosen, labels = np.asarray(images.images[shown]), images.labels[shown]
+        return class_maps(task.model, variables, chosen, found.predicted[shown], labels, task.preprocess)
+
+    tested = Findings(
+        images=images.images,
+        labels=images.labels,
+        ids=images.ids,
+        class_names=images.class_names,
+        predicted=found.predicted,
+        probability=found.probability,
+        losses=found.losses,
+        confusion=found.confusion,
+        originals=pathlib.Path(config["data"]["dir"]) if config["data"]["dir"] else None,
+    )
+    figures = draw(
+        history=history,
+        best_epoch=trained.fitted.best_epoch,
+        tested=tested,
+        train_images=task.train.images,
+        train_labels=task.train.labels,
+        comparison=comparison,
+        explain=explain,
+    )
+    html.write_report(
+        folder.report,
+        title=config["name"],
+        summary=summary,
+        config=config,
+        history=history,
+        class_names=images.class_names,
+        figures=figures,
+        comparison=comparison,
+        environment={
+            **invocation(),
+            **describe(),
+            "seed": config["seed"],
+            "wall time": duration(summary["time"]["total_s"]),
+        },
+    )
+    scores = {f"test/{score}": summary["test"][score] for score in ("accuracy", "loss", "precision", "recall", "f1")}
+    write_events(folder.tensorboard, history, figures, scores)
