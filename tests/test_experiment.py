@@ -208,7 +208,8 @@ def test_real_cifar10(cifar10_dir, command, tmp_path, request):
 def test_weights_that_do_not_fit_are_told_before_the_source_trains(transfer_config, tmp_path):
     config = load_config(transfer_config)
     config["baselines"]["other"] = {"model": {"weights": str(tmp_path / "other.safetensors")}}
-    stranger = {"params": {"stem": {"conv1": {"kernel": np.zeros((3, 3, 1, 7), np.float32)}}}}
+    kernels = {"stem": np.zeros((3, 3, 1, 7), np.float32), "hidden": np.zeros((3, 3), np.float32)}
+    stranger = {"params": {stage: {"conv1": {"kernel": kernel}} for stage, kernel in kernels.items()}}
     save(stranger, tmp_path / "other.safetensors")
     with pytest.raises(jaxtl.UserError, match="do not fit"):
         jaxtl.run(config, tmp_path / "run")
