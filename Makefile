@@ -48,7 +48,7 @@ install-test: $(BIN)/.test
 
 # Every network of the zoo against torchvision's stored answers, real weights on real images: minutes, mostly compiling.
 test-parity: $(BIN)/.test
-	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py tests/weights/test_verify.py
+	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py tests/weights/test_verify.py tests/weights/test_timm.py
 
 # The configs that `make test` leaves out, and those whose networks it cuts to two layers a stage at full depth: minutes.
 test-configs: $(BIN)/.test

@@ -82,31 +82,35 @@ def create_model(
         if num_classes is None:
             raise UserError("num_classes is missing; give the number of classes, or 0 for features alone.")
         return model, jax.jit(model.init)(key, example)
-    given = _read(name, weights, weights_dir, options)
+    source = _read(name, weights, weights_dir, options)
     if num_classes is None:
-        if not (num_classes := classes_of(leaves(given))):
+        if not (num_classes := classes_of(leaves(source))):
             raise UserError(f"{weights} has no head to take num_classes from; give it, or 0 for features alone.")
         model = build_model(name, num_classes, dtype, **options)
     removed = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
-    source = {kind: _stages(tree, tree.keys() - removed) for kind, tree in given.items()}
+    source = {kind: _stages(tree, tree.keys() - removed) for kind, tree in source.items()}
     target = jax.eval_shape(model.init, key, example)
-    fresh = _starts_fresh(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head)
-    new = [HEAD] * fresh + _missing_dense_layers(model, source, str(weights), new_head)
+    params = source.get("params", {})
+    fresh = _starts_fresh(target["params"].get(HEAD), params.get(HEAD), new_head)
+    new = [HEAD] if fresh and HEAD in target["params"] else []
+    if HIDDEN in model.stage_names and params and HIDDEN not in params:
+        _check_dense_layers(str(weights), new_head)
+        new.append(HIDDEN)
     if new:
         # Nothing else is asked of the compiled function, so nothing else is drawn.
         draw = jax.jit(lambda key: {kind: _stages(tree, new) for kind, tree in model.init(key, example).items()})
-        drawn = draw(key)
-        target = {kind: {**tree, **drawn[kind]} for kind, tree in target.items()}
-        source = {kind: {**tree, **_stages(drawn.get(kind, {}), new)} for kind, tree in source.items()}
+        for kind, drawn in draw(key).items():
+            target[kind] = {**target[kind], **drawn}
+            source[kind] = {**source.get(kind, {}), **drawn}
     return model, transplant(target, source, new_head=fresh)
 
 
-def _missing_dense_layers(
-    model: Classifier, source: Mapping[str, Any], weights: str, new_head: bool | None
-) -> list[str]:
-    """The stage of dense layers before the head, if the weights have none and it may start from random values."""
-    if HIDDEN not in model.stage_names or HIDDEN in source.get("params", {}) or not source.get("params"):
-        return []
+def _check_dense_layers(weights: str, new_head: bool | None) -> None:
+    """Warn that the dense layers before the head start from random values, for the weights have none.
+
+    Raises:
+      UserError: unless a new head is asked for.
+    """
     if not new_head:
         raise UserError(
             f"{weights} lacks the dense layers before the head; pass new_head=True to start them from random values "
@@ -117,23 +121,17 @@ def _missing_dense_layers(
         "head alone leaves them so. The option hidden=() puts the head right on the convolutions instead.",
         stacklevel=3,
     )
-    return [HIDDEN]
 
 
 def _check_arguments(name: str, weights: Any, key: Any, options: Mapping[str, Any]) -> None:
-    """Refuse what other libraries call by other names or types.
-
-    Raises:
-      UserError: for such an argument; it says what to pass instead.
-    """
+    """Refuse what other libraries call by other names or types."""
+    see = f"jaxtl.weights_for({name!r}) lists the tags."
     if "pretrained" in options:
-        raise UserError(
-            f"create_model has no argument 'pretrained'; pass weights=TAG: jaxtl.weights_for({name!r}) lists the tags."
-        )
+        raise UserError(f"create_model has no argument 'pretrained'; pass weights=TAG: {see}")
     if not (weights is None or isinstance(weights, str | pathlib.Path)):
         raise UserError(
             f"weights is {weights!r}, but it is a tag, a file, the folder of a finished run, or None for random "
-            f"variables: jaxtl.weights_for({name!r}) lists the tags."
+            f"variables: {see}"
         )
     is_array = isinstance(key, jax.Array)
     is_typed = is_array and jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ()
@@ -152,7 +150,7 @@ def _checked_shape(image_shape: Any) -> tuple[int, ...]:
 def _read(
     name: str, weights: str | pathlib.Path, weights_dir: str | pathlib.Path | None, options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
-    """The variables that a card, a file or the folder of a run holds."""
+    """The variables that a card, a file, a repository or the folder of a run holds."""
     if is_tag(name, weights):
         return load(name, weights, weights_dir=weights_dir)
     if str(weights) and not is_hub(weights) and (folder := user_path(weights)).is_dir():

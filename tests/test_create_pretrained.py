@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 import jaxtl
 from jaxtl.errors import UserError
+from jaxtl.models import build_model
 from jaxtl.weights import from_torch, save, to_keras, to_torch
 from jaxtl.weights.convert import skeleton
 
@@ -62,8 +63,9 @@ def test_a_head_of_other_classes_starts_anew_unless_theirs_was_to_be_kept(traine
     variables, path = trained
     fresh = create(path, 7)
     assert same(backbone(fresh), backbone(variables))
-    _, random = jaxtl.create_model(NAME, 7, key=jax.random.key(7))
-    assert same(fresh["params"]["head"], random["params"]["head"])
+    init = build_model(NAME, 7).init
+    head = jax.jit(lambda key: init(key, np.zeros((1, 32, 32, 3), np.float32))["params"]["head"])
+    assert same(fresh["params"]["head"], head(jax.random.key(7)))
     assert "The weights have 10 classes and the model 7" in refusal(path, 7, new_head=False)
 
 
@@ -123,7 +125,10 @@ def test_a_stage_that_an_option_leaves_away_is_left_behind(monkeypatch):
     ],
 )
 def test_variables_of_ones_own_with_options_come_back(tmp_path, name, options):
-    _, made = jaxtl.create_model(name, 5, key=jax.random.key(0), **options)
+    if name == "cnn":  # the only one whose variables depend on the size of the images
+        _, made = jaxtl.create_model(name, 5, key=jax.random.key(0), **options)
+    else:
+        made = random_variables(name, 5, **options)
     save(made, tmp_path / "mine.safetensors")
     _, found = jaxtl.create_model(
         name, 5, weights=tmp_path / "mine.safetensors", new_head=False, key=jax.random.key(1), **options

@@ -26,18 +26,24 @@ def read_pickled_dict(raw: bytes, source: str, keys: Sequence[str]) -> dict[str,
     """
     try:
         content = unpickle(io.BytesIO(raw), _STAND_INS, strings="bytes")
+        if not isinstance(content, dict):
+            raise UnpickleError(f"it holds a {type(content).__name__}, not a dictionary")
+        entries = {}
+        for key, value in content.items():
+            name = key.decode("latin-1") if isinstance(key, bytes) else key
+            entries[name] = value.array if isinstance(value, _Array) else value
+        if missing := [key for key in keys if key not in entries]:
+            raise UnpickleError(f"its dictionary lacks {', '.join(missing)}")
     except ForbiddenError as error:
         raise UserError(
             f"{source} asks for {error}, which no CIFAR batch file needs and which could run code: nothing was run; "
             "replace the file with the official one."
         ) from error
     except (UnpickleError, EOFError) as error:
-        raise _damaged(source, f"it cannot be unpickled ({str(error) or 'it ends too early'})") from error
-    if not isinstance(content, dict):
-        raise _damaged(source, f"it holds a {type(content).__name__}, not a dictionary")
-    entries = {_text(key): value.array if isinstance(value, _Array) else value for key, value in content.items()}
-    if missing := [key for key in keys if key not in entries]:
-        raise _damaged(source, f"its dictionary lacks {', '.join(missing)}")
+        reason = str(error) or "it ends too early"
+        raise UserError(
+            f"{source} is truncated or altered: {reason}; replace the file with the official one."
+        ) from error
     return entries
 
 
@@ -71,11 +77,3 @@ _STAND_INS = {
     ("numpy", "ndarray"): Name,  # only ever handed to _reconstruct
     ("numpy", "dtype"): _Uint8,
 }
-
-
-def _text(key: Any) -> Any:
-    return key.decode("latin-1") if isinstance(key, bytes) else key
-
-
-def _damaged(source: str, reason: str) -> UserError:
-    return UserError(f"{source} is truncated or altered: {reason}; replace the file with the official one.")

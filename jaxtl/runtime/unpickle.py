@@ -11,13 +11,29 @@ dictionaries are short plain values, so that no hash or comparison walks through
 import io
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import IO, Any, BinaryIO, Literal, NoReturn, cast
+from typing import IO, Any, BinaryIO, Literal, cast
 
 MOST_INSTRUCTIONS = 1_000_000  # a batch of CIFAR has less than a tenth, the checkpoint of a network less still
 
 # Called with the arguments that the file gives; what it returns may have a method ``set_state(state)``.
 StandIn = Callable[..., Any]
 _Key = str | int | bytes | None
+
+_NUMBERS_AND_TEXT = frozenset(
+    {
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    }
+)
+_PYTHON_2_STRINGS = ("STRING", "BINSTRING", "SHORT_BINSTRING")
+_CONSTANTS: Mapping[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+}
 
 
 class UnpickleError(Exception):
@@ -113,77 +129,76 @@ class _Machine:
             self._stack.append(raw if self._strings == "bytes" else raw.decode(self._strings))
         elif name in _CONSTANTS:
             self._stack.append(_CONSTANTS[name]())
-        elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-            self._memo[plain_key(argument)] = self._stack[-1]
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self._memo[len(self._memo) if name == "MEMOIZE" else plain_key(argument)] = self._stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             self._stack.append(self._memo[argument])
-        elif action := getattr(self, f"_{name.lower()}", None):
-            action(argument)
-        elif name not in ("PROTO", "FRAME"):
+        elif not (self._collect(name) or self._call(name, argument) or name in ("PROTO", "FRAME")):
             raise UnpickleError(f"it has the instruction {name}")
 
-    def _pop_mark(self, _: Any = None) -> list[Any]:
+    def _collect(self, name: str) -> bool:
+        """Carry out an instruction that moves the stack, or makes or fills a collection; ``False``: it is another."""
+        match name:
+            case "MARK":
+                self._below.append(self._stack)
+                self._stack = []
+            case "STOP":
+                self.result = self._stack.pop()
+            case "POP" if self._stack:
+                self._stack.pop()
+            case "POP" | "POP_MARK":
+                self._pop_mark()
+            case "DUP":
+                self._stack.append(self._stack[-1])
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                self._stack.append(tuple([self._stack.pop(place) for place in range(-int(name[-1]), 0)]))
+            case "TUPLE" | "LIST":
+                items = self._pop_mark()
+                self._stack.append(tuple(items) if name == "TUPLE" else items)
+            case "DICT":
+                items = self._pop_mark()
+                self._stack.append({})
+                self._fill(items)
+            case "APPEND" | "APPENDS":
+                items = [self._stack.pop()] if name == "APPEND" else self._pop_mark()
+                if not isinstance(self._stack[-1], list):
+                    raise UnpickleError(f"it appends to {type(self._stack[-1]).__name__}")
+                self._stack[-1].extend(items)
+            case "SETITEM":
+                self._fill([self._stack.pop(-2), self._stack.pop()])
+            case "SETITEMS":
+                self._fill(self._pop_mark())
+            case _:
+                return False
+        return True
+
+    def _call(self, name: str, argument: Any) -> bool:
+        """Carry out an instruction that names, calls or changes an object; ``False``: it is another."""
+        match name:
+            case "GLOBAL":
+                self._look_up(*argument.split(" ", 1))
+            case "STACK_GLOBAL":
+                self._look_up(self._stack.pop(-2), self._stack.pop())
+            case "REDUCE" | "NEWOBJ":
+                self._reduce(self._stack.pop(-2), self._stack.pop())
+            case "BUILD":
+                state, target = self._stack.pop(), self._stack[-1]
+                if not callable(set_state := getattr(target, "set_state", None)):
+                    raise UnpickleError(f"it sets the state of {type(target).__name__}")
+                set_state(state)
+            case "PERSID" | "BINPERSID":
+                identifier = argument if name == "PERSID" else self._stack.pop()
+                if self._persistent is None:
+                    shown = repr(identifier) if isinstance(identifier, _Key) else type(identifier).__name__
+                    raise ForbiddenError(f"the outside object {shown}")
+                self._stack.append(self._persistent(identifier))
+            case _:
+                return False
+        return True
+
+    def _pop_mark(self) -> list[Any]:
         items, self._stack = self._stack, self._below.pop()
         return items
-
-    def _mark(self, _: Any) -> None:
-        self._below.append(self._stack)
-        self._stack = []
-
-    def _stop(self, _: Any) -> None:
-        self.result = self._stack.pop()
-
-    def _pop(self, _: Any) -> None:
-        if self._stack:
-            self._stack.pop()
-        else:
-            self._pop_mark()
-
-    def _dup(self, _: Any) -> None:
-        self._stack.append(self._stack[-1])
-
-    def _memoize(self, _: Any) -> None:
-        self._memo[len(self._memo)] = self._stack[-1]
-
-    def _tuple1(self, _: Any) -> None:
-        self._stack.append((self._stack.pop(),))
-
-    def _tuple2(self, _: Any) -> None:
-        self._stack.append((self._stack.pop(-2), self._stack.pop()))
-
-    def _tuple3(self, _: Any) -> None:
-        self._stack.append((self._stack.pop(-3), self._stack.pop(-2), self._stack.pop()))
-
-    def _tuple(self, _: Any) -> None:
-        items = self._pop_mark()
-        self._stack.append(tuple(items))
-
-    def _list(self, _: Any) -> None:
-        items = self._pop_mark()
-        self._stack.append(items)
-
-    def _dict(self, _: Any) -> None:
-        items = self._pop_mark()
-        self._stack.append({})
-        self._fill(items)
-
-    def _append(self, _: Any) -> None:
-        self._extend([self._stack.pop()])
-
-    def _appends(self, _: Any) -> None:
-        self._extend(self._pop_mark())
-
-    def _extend(self, items: list[Any]) -> None:
-        if not isinstance(self._stack[-1], list):
-            raise UnpickleError(f"it appends to {type(self._stack[-1]).__name__}")
-        self._stack[-1].extend(items)
-
-    def _setitem(self, _: Any) -> None:
-        value, key = self._stack.pop(), self._stack.pop()
-        self._fill([key, value])
-
-    def _setitems(self, _: Any) -> None:
-        self._fill(self._pop_mark())
 
     def _fill(self, items: list[Any]) -> None:
         """Put keys and values in turn into the dictionary on top of the stack."""
@@ -192,23 +207,14 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2], strict=True):
             self._stack[-1][plain_key(key)] = value
 
-    def _global(self, argument: str) -> None:
-        module, _, name = argument.partition(" ")
-        self._look_up(module, name)
-
-    def _stack_global(self, _: Any) -> None:
-        name, module = self._stack.pop(), self._stack.pop()
+    def _look_up(self, module: Any, name: Any) -> None:
         if not isinstance(name, str) or not isinstance(module, str):
             raise UnpickleError("it has a name that is not text")
-        self._look_up(module, name)
-
-    def _look_up(self, module: str, name: str) -> None:
         if (module, name) not in self._stand_ins:
             raise ForbiddenError(f"{module}.{name}")
         self._stack.append(Name((module, name), self._stand_ins[module, name]))
 
-    def _reduce(self, _: Any) -> None:
-        arguments, function = self._stack.pop(), self._stack.pop()
+    def _reduce(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise UnpickleError(f"it calls {type(function).__name__}")
         # A stand-in may copy its arguments, and the file may call it with the same long list again and again.
@@ -216,26 +222,6 @@ class _Machine:
         if self._passed > MOST_INSTRUCTIONS:
             raise UnpickleError(f"its calls take more than {MOST_INSTRUCTIONS:,} items")
         self._stack.append(function.call(*arguments))
-
-    _newobj = _reduce
-
-    def _build(self, _: Any) -> None:
-        state, target = self._stack.pop(), self._stack[-1]
-        if not callable(set_state := getattr(target, "set_state", None)):
-            raise UnpickleError(f"it sets the state of {type(target).__name__}")
-        set_state(state)
-
-    def _persid(self, argument: Any) -> None:
-        if self._persistent is None:
-            self._refuse_outside(argument)
-        self._stack.append(self._persistent(argument))
-
-    def _binpersid(self, _: Any) -> None:
-        self._persid(self._stack.pop())
-
-    def _refuse_outside(self, identifier: Any) -> NoReturn:
-        shown = repr(identifier) if isinstance(identifier, _Key) else type(identifier).__name__
-        raise ForbiddenError(f"the outside object {shown}")
 
 
 def plain_key(key: Any) -> Any:
@@ -249,20 +235,3 @@ def plain_key(key: Any) -> Any:
     if isinstance(key, int) and key.bit_length() > 60:  # where hashes of numbers begin to repeat
         raise UnpickleError("it has a number of more than 60 bits as a key")
     return key
-
-
-_NUMBERS_AND_TEXT = frozenset(
-    {
-        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    }
-)
-_PYTHON_2_STRINGS = frozenset({"STRING", "BINSTRING", "SHORT_BINSTRING"})
-_CONSTANTS: Mapping[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-}

@@ -3,7 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -13,16 +16,16 @@ from jaxtl.models import list_models
 from jaxtl.models.registry import known
 from jaxtl.runtime.command import CommandParser, exit_status
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
-from jaxtl.runtime.files import user_path
+from jaxtl.runtime.files import damage_explained, read_object, user_path
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
-from jaxtl.weights.convert import check_fit, to_torch
+from jaxtl.weights.convert import to_torch
 from jaxtl.weights.hub import hub_card, hub_tags, is_hub, write_timm_folder
-from jaxtl.weights.table import HEADINGS, cells, markdown
 from jaxtl.weights.variables_file import save, save_arrays
 
 OURS, TORCH, TIMM = ".jaxtl.safetensors", ".torch.safetensors", ".timm"  # the last is a folder
-_SHORT = ("model", "tag", "top-1 %", "input", "licence", "file")  # columns of the table on a terminal
+# Columns of the tables of cards and of the hub on a terminal.
+_SHORT = ("weights", "model", "tag", "top-1 %", "input", "at pixels", "licence", "file")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     listing.add_argument("--hub", action="store_true", help="the repositories on the Hugging Face hub that timm names")
     listing.set_defaults(run=_list)
 
-    fetching = commands.add_parser("fetch", help="download, check, convert and keep")
+    fetching = commands.add_parser("fetch", help="download, check and keep")
     fetching.add_argument("--tag", help="of the card; default: all of the model's")
     fetching.set_defaults(run=_fetch)
 
@@ -45,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     converting.add_argument("--force", action="store_true", help="replace the file to write, even if it is FILE")
     target = converting.add_mutually_exclusive_group()
     target.add_argument("--to-torch", action="store_true", help=f"write PyTorch's names and shapes, as {TORCH}")
-    target.add_argument("--to-timm", action="store_true", help=f"write a folder for timm, *{TIMM}")
+    target.add_argument("--to-timm", action="store_true", help=f"write a folder for timm, as {TIMM}")
     converting.set_defaults(run=_convert)
 
     verifying = commands.add_parser("verify", help="compare with stored logits and published accuracy")
@@ -68,39 +71,54 @@ def parser() -> argparse.ArgumentParser:
 
 def _list(arguments: argparse.Namespace) -> None:
     names = list_models(arguments.pattern)
-    if arguments.hub:
-        shown = [tag for tag in hub_tags() if tag.model in names]
-        if not shown:
-            raise UserError(
-                f"timm has no weights of a model that matches {arguments.pattern!r}; leave the pattern out."
-            )
-        _print_table(("weights", "top-1 %", "at pixels", "licence"), [(tag[0], *tag[2:]) for tag in shown])
-        return
     cards = [card for card in CARDS if card.model in names]
-    if not cards:
-        raise UserError(f"No card is of a model that matches {arguments.pattern!r}; list without a pattern shows all.")
-    if arguments.markdown:
+    rows = [row for row in hub_tags() if row["model"] in names] if arguments.hub else list(map(cells, cards))
+    if not rows:
+        what = "repository of timm's" if arguments.hub else "card"
+        raise UserError(
+            f"No {what} is of a model that matches {arguments.pattern!r}; list without a pattern shows all."
+        )
+    if arguments.markdown and not arguments.hub:
         print(markdown(cards), end="")
         return
-    rows = [dict(zip(HEADINGS, cells(card), strict=True)) for card in cards]
-    _print_table(_SHORT, [[row[heading] for heading in _SHORT] for row in rows])
-
-
-def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    headings = [heading for heading in rows[0] if heading in _SHORT]
     table = Table(*headings, box=None)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row[heading] for heading in headings))
     # A file or a program gets whole lines; only a terminal has a width.
     Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
 
 
+def cells(card: WeightCard) -> dict[str, str]:
+    """A card as a line of the table, by heading."""
+    return {
+        "model": card.model,
+        "tag": card.tag,
+        "top-1 %": "" if card.top1 is None else f"{card.top1:.2f}",
+        "trained on": card.data,
+        "input": str(card.input_size),
+        "resize": "" if card.resize is None else f"{card.resize}, {card.interpolation}",
+        "mean": " ".join(f"{value:g}" for value in card.mean),
+        "std": " ".join(f"{value:g}" for value in card.std),
+        "licence": card.licence,
+        "file": card.file,
+        "hash": f"{store.HASHES[card.digest[0]]} {card.digest[1][:8]}" if card.digest else "",
+    }
+
+
+def markdown(cards: Sequence[WeightCard] = CARDS) -> str:
+    """The table of ``weights/README.md``, with all cards or some."""
+    headings = list(cells(cards[0]))
+    lines = [headings, ["---"] * len(headings)]
+    for card in cards:
+        row = cells(card)
+        lines.append([*(row | {"file": f"[{card.file}]({card.url})" if card.url else card.file}).values()])
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
 def _fetch(arguments: argparse.Namespace) -> None:
     for card in (card_for(arguments.name, arguments.tag),) if arguments.tag else _cards(arguments.name):
-        store.load(card.model, card.tag, weights_dir=arguments.weights_dir)
-        kept = store.converted_path(card)
-        if not kept.is_file():
-            raise UserError(f"{kept} was not written; set JAXTL_CACHE to a folder that can be.")
-        print(f"{card.model} {card.tag}: {kept}")
+        print(f"{card.model} {card.tag}: {store.card_file(card, weights_dir=arguments.weights_dir)}")
 
 
 def _convert(arguments: argparse.Namespace) -> None:
@@ -112,16 +130,27 @@ def _convert(arguments: argparse.Namespace) -> None:
     output = arguments.output or file.with_name(stem + ending)
     if output.exists() and not arguments.force:
         raise UserError(f"There is {output} already; name another by --output, or replace it by --force.")
-    variables = store.read_weights(name, file)
-    check_fit(name, variables, str(file))
+    variables = store.load(name, file)
     metadata = {"model": name, "source": file.name}
     if arguments.to_torch:
         save_arrays(to_torch(name, variables), output, metadata)
     elif arguments.to_timm:
-        write_timm_folder(name, variables, output)
+        write_timm_folder(name, variables, output, **_described(file.with_name("model.json")))
     else:
         save(variables, output, metadata)
     print(output)
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """What ``jaxtl.export`` says of a run's images and classes beside its weights, for ``write_timm_folder``."""
+    if not path.is_file():
+        return {}
+    with damage_explained(path):
+        about = read_object(path)
+        seen = about["input"]
+        mean, std = (np.broadcast_to(np.array(seen[key], float), 3).tolist() for key in ("mean", "std"))
+        size = int(seen["image_shape"][0])
+        return {"mean": mean, "std": std, "input_size": size, "labels": [str(name) for name in about["class_names"]]}
 
 
 def _verify(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """Between the names and layouts of PyTorch or Keras and ours, both ways, from one table of names (``names.py``)."""
 
-import functools
+import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,6 +22,7 @@ Shape = tuple[int, ...]
 
 WAY_OUT = "Take weights of the same architecture, and give the options that they were made with."
 
+_SKELETONS: dict[str, dict[Path, Shape]] = {}  # by model and options
 COUNTER = "num_batches_tracked"  # torch counts the batches that a norm has seen; only its momentum=None reads it
 
 
@@ -124,27 +125,22 @@ def check_fit(name: str, variables: Mapping[str, Any], source: str, **options: A
         raise UserError(f"{source} does not fit {name}: {problems}. {WAY_OUT}")
 
 
-@functools.lru_cache(maxsize=64)
-def _skeleton(name: str, num_classes: int, options: tuple[tuple[str, Any], ...]) -> tuple[tuple[Path, Shape], ...]:
-    model = build_model(name, num_classes, **dict(options))
-    size = max(model.least_size, 32)
-    tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
-    shapes = {path: leaf.shape for path, leaf in traverse_util.flatten_dict(dict(tree)).items()}
-    return tuple(sorted(shapes.items(), key=lambda item: item[0][0] != "params"))  # parameters before statistics
-
-
 def skeleton(name: str, num_classes: int, **options: Any) -> dict[Path, Shape]:
-    """The shape of every leaf of a model's variables, without computing any.
+    """The shape of every leaf of a model's variables, parameters first, without computing any.
 
     Args:
       name: one of ``list_models()``.
       num_classes: number of logits; 0 leaves the head away.
       **options: options of the architecture.
     """
-    try:
-        return dict(_skeleton(name, num_classes, tuple(sorted(options.items()))))
-    except TypeError:  # options that cannot be hashed, such as a head's mapping
-        return dict(_skeleton.__wrapped__(name, num_classes, tuple(sorted(options.items()))))
+    case = f"{name} {num_classes} {sorted(options.items())}"
+    if case not in _SKELETONS:
+        model = build_model(name, num_classes, **options)
+        size = max(model.least_size, 32)
+        tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+        flat = traverse_util.flatten_dict(dict(tree))
+        _SKELETONS[case] = {path: flat[path].shape for path in sorted(flat, key=lambda path: path[0] != "params")}
+    return dict(_SKELETONS[case])
 
 
 # --- all arrays of a network ---
@@ -225,51 +221,32 @@ def _compare(
     return misfit({key: array.shape for key, array in given.items() if key not in counters}, wanted, strange), shapes
 
 
-def _under_prefix(
-    name: str, names: Names, given: StateDict, options: Mapping[str, Any]
-) -> tuple[str, StateDict] | None:
-    """A prefix under which all keys of the model are, and the arrays there without it.
+def _without_prefix(name: str, names: Names, given: StateDict, options: Mapping[str, Any]) -> StateDict:
+    """The arrays of a state dict that does not fit as it is, under the prefix with which they do.
 
     Where several networks of the kind are in one state dict, averaged weights (``ema``) count first, then the shortest
     prefix.
-    """
-    first = names.key(names.in_order(skeleton(name, 0, **options))[0]) or ""
-    prefixes = dict.fromkeys(key.removesuffix(first) for key in given if key.endswith(names.separator + first))
-    for prefix in sorted(prefixes, key=lambda prefix: ("ema" not in prefix.lower(), len(prefix))):
-        part = {key.removeprefix(prefix): array for key, array in given.items() if key.startswith(prefix)}
-        if not _compare(name, names, part, options)[0]:
-            return prefix, part
-    return None
-
-
-def _without_prefix(name: str, names: Names, given: StateDict, options: Mapping[str, Any]) -> StateDict:
-    """The arrays of a state dict that does not fit as it is, under the prefix with which they do.
 
     Raises:
       UserError: if there is no such prefix.
     """
-    if found := _under_prefix(name, names, given, options):
-        prefix, part = found
+    first = names.key(names.in_order(skeleton(name, 0, **options))[0]) or ""
+    prefixes = {key.removesuffix(first) for key in given if key.endswith(names.separator + first)}
+    for prefix in sorted(prefixes, key=lambda prefix: ("ema" not in prefix.lower(), len(prefix), prefix)):
+        part = {key.removeprefix(prefix): array for key, array in given.items() if key.startswith(prefix)}
+        if _compare(name, names, part, options)[0]:
+            continue
         others = [shown(key) for key in given if not key.startswith(prefix)]
         left = f"; other keys were left out ({len(others)}): {', '.join(others[:4])}" if others else ""
         more = ", …" if len(others) > 4 else ""
         warnings.warn(f"The prefix {prefix!r} was taken off the keys of {name}{left}{more}.", stacklevel=4)
         return part
     problems, _ = _compare(name, names, given, options)
-    prefix = _common_prefix(list(given))
-    hint = f" (its keys all begin with {shown(prefix)!r})" if prefix else ""
+    parts = zip(*(key.split(".")[:-1] for key in given), strict=False)
+    common = "".join(f"{part[0]}." for part in itertools.takewhile(lambda part: len(set(part)) == 1, parts))
+    hint = f" (its keys all begin with {shown(common)!r})" if common else ""
     what = f"The state dict{hint} does" if names.library == "PyTorch" else f"The arrays{hint} do"
     raise UserError(f"{what} not fit {name}: {problems}. {WAY_OUT}")
-
-
-def _common_prefix(keys: list[str]) -> str:
-    """The longest prefix of all keys that ends in a dot."""
-    prefix = ""
-    for part in keys[0].split(".")[:-1] if keys else ():
-        if not all(key.startswith(f"{prefix}{part}.") for key in keys):
-            break
-        prefix += f"{part}."
-    return prefix
 
 
 # --- one leaf ---

@@ -10,16 +10,16 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxtl.errors import UserError, closest
 from jaxtl.models import list_models, native_size
-from jaxtl.models.fit import leaves
-from jaxtl.runtime.files import read_object, user_path, write_whole
+from jaxtl.models.fit import leaves, shown
+from jaxtl.runtime.files import read_object, user_path, write_errors_explained, write_whole
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD, WeightCard
 from jaxtl.weights.convert import StateDict, classes_of, to_torch
-from jaxtl.weights.names import timm_key
-from jaxtl.weights.variables_file import save_arrays, write_explained
+from jaxtl.weights.names import timm_key, torch_names
+from jaxtl.weights.variables_file import save_arrays
 
 HUB, FOLDER = "hf:", "local-dir:"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
@@ -29,28 +29,14 @@ _HARMLESS = ("num_classes", "drop_rate", "drop_path_rate", "drop_block_rate")
 _FIXED = {"in_chans": 3, "global_pool": "avg", "output_stride": 32}
 
 
-class HubTag(NamedTuple):
-    """A repository that timm names in its registry.
+def hub_tags() -> list[dict[str, str]]:
+    """The repositories of our networks in the registry of timm 1.0.31; the package lists them, and needs no network.
 
-    Attributes:
-      weights: its name for ``create_model``, ``hf:timm/resnet50.a1_in1k``.
-      model: name of the network.
-      top1: accuracy in percent on the validation images of ImageNet that timm publishes; empty: none.
-      top1_size: height and width of the images that it was measured on.
-      licence: under which the weights are given; empty: none is stated.
+    Returns:
+      A row for each, with ``weights`` (its name for ``create_model``), ``model``, ``top-1 %`` (of ImageNet's validation
+      images, as timm publishes it), ``at pixels`` (their size) and ``licence``; what timm does not say is empty.
     """
-
-    weights: str
-    model: str
-    top1: str
-    top1_size: str
-    licence: str
-
-
-def hub_tags() -> list[HubTag]:
-    """The repositories of our networks in the registry of timm 1.0.31, as the package lists them."""
-    with (files("jaxtl.weights") / "hub.csv").open(encoding="utf-8") as file:
-        return [HubTag(**row) for row in csv.DictReader(file)]
+    return list(csv.DictReader((files("jaxtl.weights") / "hub.csv").read_text("utf-8").splitlines()))
 
 
 def timm_models() -> list[str]:
@@ -104,26 +90,26 @@ def _card(weights: str, config: Mapping[str, Any]) -> WeightCard:
     if not isinstance(model, str):
         raise UserError(f"The {_CONFIG} of {weights} names no architecture of timm; take a repository of timm's.")
     if model not in timm_models():
+        model = shown(model)
         near = closest(model, timm_models())
         hint = f"the nearest is {near!r}." if near else f"they are: {', '.join(timm_models())}."
         raise UserError(f"{weights} is a {model!r}, which is not one of our architectures; {hint}")
     arguments = dict(config.get("model_args") or {}).items()
     changed = [f"{key}={value!r}" for key, value in arguments if key not in _HARMLESS and _FIXED.get(key) != value]
     if changed:
-        raise UserError(
-            f"{weights} is a {model} that is changed by {', '.join(changed)}, which ours cannot be; take another one."
-        )
+        how = shown(", ".join(changed))
+        raise UserError(f"{weights} is a {model} that is changed by {how}, which ours cannot be; take another one.")
     channels, height, width = cfg["input_size"]
     mean, std = (tuple(map(float, cfg[key])) for key in ("mean", "std"))
     if channels != 3 or height != width or (len(mean), len(std)) != (3, 3):
         raise ValueError("its images are not squares of three channels")
+    if (interpolation := cfg.get("interpolation", "bicubic")) not in ("bicubic", "bilinear"):
+        raise ValueError("its interpolation is neither bicubic nor bilinear")
     names = config.get("label_names", cfg.get("label_names")) or ()
     return WeightCard(
         model=model,
         tag=weights,
         file=_WEIGHTS,
-        url=None,
-        sha256=None,
         licence=cfg.get("license") or "",
         data=cfg.get("tag") or "",
         classes=int(config.get("num_classes", cfg.get("num_classes", 0))),
@@ -131,8 +117,7 @@ def _card(weights: str, config: Mapping[str, Any]) -> WeightCard:
         std=std,
         input_size=int(height),
         resize=math.floor(height / cfg.get("crop_pct", 0.875)),
-        interpolation=cfg.get("interpolation", "bicubic"),
-        top1=None,
+        interpolation=interpolation,
         labels=tuple(map(str, names.values() if isinstance(names, Mapping) else names)),
     )
 
@@ -161,26 +146,17 @@ def _why(error: Exception, file: str) -> str:
     """What went wrong on the hub, and the way out."""
     from huggingface_hub import errors
 
-    known = (
-        (errors.HFValidationError, f"that is not the name of a repository; {_WAY_OUT}"),
-        (errors.GatedRepoError, "its owner asks for consent; give it on the hub, and log in with `hf auth login`"),
-        (
-            errors.RepositoryNotFoundError,
-            "there is no such repository, or it is private; correct the name, or log in with `hf auth login`",
-        ),
-        (errors.RevisionNotFoundError, f"the repository has no such revision; {_WAY_OUT}"),
-        (
-            errors.LocalEntryNotFoundError,
-            "the hub cannot be reached, and the file is not in the cache of huggingface_hub; check the network and "
-            "HF_HUB_OFFLINE, or fetch it on a machine with a network",
-        ),
-        (
-            errors.EntryNotFoundError,
-            f"the repository has no {file}; take one with a {_CONFIG} of timm's and a {_WEIGHTS}, for nothing else is "
-            "read",
-        ),
-    )
-    for kind, reason in known:
+    log_in = "log in with `hf auth login`"
+    reasons = {  # a class comes before those that it is derived from
+        errors.HFValidationError: f"that is not the name of a repository; {_WAY_OUT}",
+        errors.GatedRepoError: f"its owner asks for consent; give it on the hub, and {log_in}",
+        errors.RepositoryNotFoundError: f"there is no such repository, or it is private; correct the name, or {log_in}",
+        errors.RevisionNotFoundError: f"the repository has no such revision; {_WAY_OUT}",
+        errors.LocalEntryNotFoundError: "the hub cannot be reached, and the file is not in the cache of "
+        "huggingface_hub; check the network and HF_HUB_OFFLINE",
+        errors.EntryNotFoundError: f"the repository has no {file}; take one with timm's {_CONFIG} and a {_WEIGHTS}",
+    }
+    for kind, reason in reasons.items():
         if isinstance(error, kind):
             return reason
     lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -200,14 +176,11 @@ def to_timm(name: str, variables: Mapping[str, Any]) -> StateDict:
     """
     if name not in timm_models():
         raise UserError(f"timm has no {name}; there are: {', '.join(timm_models())}.")
-    arrays = {}
-    for key, array in to_torch(name, variables).items():
-        arrays[timm_key(key)] = array
-        if key == "classifier.0.weight" and name.startswith("vgg"):
-            arrays[timm_key(key)] = array.reshape(len(array), -1, 7, 7)
-        elif key == "classifier.3.weight":
-            arrays[timm_key(key)] = array.reshape(*array.shape, 1, 1)
-    return arrays
+    kernel_sizes = {"classifier.0.weight": 7, "classifier.3.weight": 1} if name.startswith("vgg") else {}
+    return {
+        timm_key(key): array.reshape(len(array), -1, size, size) if (size := kernel_sizes.get(key)) else array
+        for key, array in to_torch(name, variables).items()
+    }
 
 
 def write_timm_folder(
@@ -239,9 +212,7 @@ def write_timm_folder(
     Raises:
       UserError: as ``to_timm``, or if a file cannot be written.
     """
-    arrays, folder = to_timm(name, variables), Path(folder)
-    classes = classes_of(leaves(variables))
-    classifier = {"r": "fc", "d": "classifier", "v": "head.fc"}[name[0]]
+    arrays, folder, classes = to_timm(name, variables), Path(folder), classes_of(leaves(variables))
     cfg = {
         "input_size": [3, input_size, input_size],
         "fixed_input_size": False,
@@ -254,11 +225,9 @@ def write_timm_folder(
         "num_classes": classes,
         "pool_size": None,
         "first_conv": next(iter(arrays)).removesuffix(".weight"),
-        "classifier": classifier,
+        "classifier": timm_key(f"{torch_names(name).head}.weight").removesuffix(".weight"),
     }
-    config = {"architecture": name, "num_classes": classes, "pretrained_cfg": cfg}
-    if labels:
-        config["label_names"] = list(labels)
+    config = {"architecture": name, "num_classes": classes, "label_names": list(labels), "pretrained_cfg": cfg}
     save_arrays(arrays, folder / _WEIGHTS, {"format": "pt"})
-    with write_explained(folder / _CONFIG):
+    with write_errors_explained(folder / _CONFIG):
         write_whole(folder / _CONFIG, json.dumps(config, indent=2).encode())

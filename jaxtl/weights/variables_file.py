@@ -1,8 +1,7 @@
 """Variables as safetensors: keys such as ``params/stem/conv/kernel``, guarded by a hash of all tensors."""
 
-import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import numpy as np
 import safetensors.numpy
 from flax import traverse_util
 
-from jaxtl.errors import UserError
 from jaxtl.models.fit import leaves
-from jaxtl.runtime.files import write_whole
-from jaxtl.weights.problems import damaged
+from jaxtl.runtime.files import write_errors_explained, write_whole
+from jaxtl.weights.formats import damaged
 
 DIGEST = "tensors_sha256"  # its name in the file's metadata
 
@@ -35,7 +33,7 @@ def save_arrays(arrays: Mapping[str, Any], path: str | Path, metadata: Mapping[s
     """
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     noted = dict(metadata or {}) | {DIGEST: digest(arrays)}
-    with write_explained(Path(path)):
+    with write_errors_explained(path):
         write_whole(Path(path), safetensors.numpy.save(arrays, noted))
 
 
@@ -65,14 +63,3 @@ def digest(arrays: Mapping[str, np.ndarray]) -> str:
         sha.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
         sha.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return sha.hexdigest()
-
-
-@contextlib.contextmanager
-def write_explained(path: Path) -> Iterator[None]:
-    """Turn an ``OSError`` of writing ``path`` into a sentence with the way out."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror or error}; make its folder writable, or choose another place."
-        ) from error

@@ -7,22 +7,24 @@ called with a network.
 import functools
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from jaxtl.data import Dataset
+from jaxtl.data.decode import Undecodable, read_image
+from jaxtl.data.image_files import is_image
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.models.fit import leaves, shown
 from jaxtl.weights.cards import WeightCard
 from jaxtl.weights.convert import classes_of
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 # Logits of one network differ between libraries by their order of summation, ten times less than this.
 LOGIT_TOLERANCE = 1e-3
 
@@ -57,17 +59,14 @@ def predictor(card: WeightCard, variables: Mapping[str, Any], source: str) -> Pr
     return lambda images: np.asarray(apply(variables, jnp.asarray(images, jnp.float32)))
 
 
-def preprocess(image: Any, card: WeightCard) -> np.ndarray:
-    """A ``PIL.Image`` as the weights expect it, with the order and roundings of torchvision: float32 ``[S, S, 3]``."""
-    from PIL import Image
-
+def preprocess(image: Image.Image, card: WeightCard) -> np.ndarray:
+    """An image as the weights expect it, with the order and roundings of torchvision: float32 ``[S, S, 3]``."""
     image = image.convert("RGB")
-    width, height = image.size
     if card.resize is not None:
-        long = int(card.resize * max(width, height) / min(width, height))
-        width, height = (card.resize, long) if width <= height else (long, card.resize)
-        image = image.resize((width, height), Image.Resampling[(card.interpolation or "bilinear").upper()])
-    left, top = round((width - card.input_size) / 2), round((height - card.input_size) / 2)
+        short = min(image.size)
+        size = [card.resize if side == short else int(card.resize * side / short) for side in image.size]
+        image = image.resize((size[0], size[1]), Image.Resampling[(card.interpolation or "bilinear").upper()])
+    left, top = (round((side - card.input_size) / 2) for side in image.size)
     return normalise(np.asarray(image.crop((left, top, left + card.input_size, top + card.input_size))), card)
 
 
@@ -78,9 +77,9 @@ def normalise(pixels: np.ndarray, card: WeightCard) -> np.ndarray:
 
 
 def reference_logits(card: WeightCard, folder: Path) -> Check:
-    """Compare with ``<model>_elefant_output_ref.npy``: logits ``[1, classes]`` of ``elefant.jpg`` at 224 x 224.
+    """Compare with ``<model>_elefant_output_ref.npy``, logits ``[1, classes]`` of ``elefant.jpg``.
 
-    The picture is squeezed to that size by Pillow with its default filter, bicubic.
+    The picture is squeezed to 224 x 224 by Pillow with its default filter, bicubic.
 
     Raises:
       UserError: if the folder lacks one of the two files, or one of them cannot be used.
@@ -89,17 +88,17 @@ def reference_logits(card: WeightCard, folder: Path) -> Check:
     if missing := [str(path) for path in (picture, stored) if not path.is_file()]:
         raise UserError(f"There is no {' and no '.join(missing)}: give the folder of reference logits of {card.model}.")
     expected = stored_logits(stored, (1, card.classes))
-    images = _opened(picture, lambda image: normalise(np.asarray(image.convert("RGB").resize((224, 224))), card))[None]
+    images = normalise(np.asarray(_opened(picture).resize((224, 224))), card)[None]
 
     def check(predict: Predict) -> list[Outcome]:
         found = predict(images)
         difference = float(np.abs(found - expected).max() / np.abs(expected).max())
-        same = int(found.argmax()) == int(expected.argmax())
+        ours, theirs = int(found.argmax()), int(expected.argmax())
         words = (
-            f"largest difference {difference:.1e} of the largest logit, top-1 class {int(found.argmax())} "
-            f"{'as' if same else f'instead of {int(expected.argmax())}'} stored"
+            f"largest difference {difference:.1e} of the largest logit, top-1 class {ours} "
+            f"{'as' if ours == theirs else f'instead of {theirs}'} stored"
         )
-        return [Outcome(f"logits of {picture.name}", words, same and difference <= LOGIT_TOLERANCE)]
+        return [Outcome(f"logits of {picture.name}", words, ours == theirs and difference <= LOGIT_TOLERANCE)]
 
     return check
 
@@ -168,15 +167,15 @@ def imagenet_folder(card: WeightCard, folder: Path, synsets: Sequence[str], batc
     files = list(_labelled(folder, {synset: label for label, synset in enumerate(synsets)}))
     if not files:
         raise UserError(f"{folder} holds no image whose name or folder begins with a synset such as n02504458.")
+    paths, labels = zip(*files, strict=True)
 
-    def read(paths: Iterable[Path]) -> np.ndarray:
-        return np.stack([_opened(path, lambda image: preprocess(image, card)) for path in paths])
+    def read(part: slice) -> np.ndarray:
+        return np.stack([preprocess(_opened(path), card) for path in paths[part]])
 
     def check(predict: Predict) -> list[Outcome]:
-        paths, labels = zip(*files, strict=True)
-        guesses = _in_batches(predict, len(files), batch_size, lambda part: read(paths[part])).argmax(-1)
+        guesses = _in_batches(predict, len(paths), batch_size, read).argmax(-1)
         right = int((guesses == np.array(labels)).sum())
-        return [_accuracy(card, right, len(files), f"top-1 on {folder}", exact=False)]
+        return [_accuracy(card, right, len(paths), f"top-1 on {folder}", exact=False)]
 
     return check
 
@@ -213,7 +212,7 @@ def _in_batches(predict: Predict, count: int, batch_size: int, read: Callable[[s
 def _accuracy(card: WeightCard, right: int, count: int, what: str, *, exact: bool) -> Outcome:
     found = 100 * right / count
     if card.top1 is None:
-        return Outcome(what, f"{found:.2f} % ({right:,} of {count:,}); nothing is published", True)
+        return Outcome(what, f"{found:.2f} % ({right:,} of {count:,}); there is no published figure", True)
     share = card.top1 / 100
     # Two decimals are published, so that half of the last digit is no difference.
     exactly = 0.005 + 100 * card.top1_left_out / count
@@ -228,17 +227,14 @@ def _labelled(folder: Path, labels: Mapping[str, int]) -> Iterator[tuple[Path, i
         raise UserError(f"There is no folder {folder} of images; correct --images.")
     for path in sorted(folder.rglob("*")):
         named = re.match(r"n\d{8}", path.name) or re.match(r"n\d{8}", path.parent.name)
-        if named and path.suffix.lower() in IMAGE_SUFFIXES:
+        if named and is_image(path):
             if named[0] not in labels:
                 raise UserError(f"{path} has the synset {named[0]}, which is not in the list of synsets.")
             yield path, labels[named[0]]
 
 
-def _opened(path: Path, use: Callable[[Any], np.ndarray]) -> np.ndarray:
-    from PIL import Image
-
+def _opened(path: Path) -> Image.Image:
     try:
-        with Image.open(path, formats=("JPEG", "PNG", "WEBP", "BMP")) as image:
-            return use(image)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return Image.fromarray(read_image(path))
+    except Undecodable as error:
         raise UserError(f"{path} cannot be read as an image: {error}; replace it or take it away.") from error

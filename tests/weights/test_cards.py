@@ -5,8 +5,8 @@ import pytest
 import jaxtl
 from jaxtl.errors import UserError
 from jaxtl.models import native_size
+from jaxtl.weights.__main__ import markdown
 from jaxtl.weights.cards import CARDS, card_for, weights_for
-from jaxtl.weights.table import markdown
 
 
 def test_every_network_of_torchvision_has_its_cards():

@@ -228,6 +228,20 @@ def test_convert_writes_a_folder_for_timm(repository, tmp_path, capsys):
     assert written.keys() == original.keys()
 
 
+def test_convert_takes_what_an_export_says_of_its_images(repository, tmp_path):
+    file = tmp_path / "model.safetensors"
+    file.write_bytes((repository[0] / "model.safetensors").read_bytes())
+    about = {
+        "class_names": list("abcdefg"),
+        "input": {"image_shape": [64, 64, 3], "mean": [0.5], "std": [0.1, 0.2, 0.3]},
+    }
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    assert main(["convert", NAME, str(file), "--to-timm"]) == 0
+    card = hub_card(f"local-dir:{tmp_path / 'model.timm'}")
+    assert (card.mean, card.std, card.labels) == ((0.5,) * 3, (0.1, 0.2, 0.3), tuple("abcdefg"))
+    assert (card.input_size, card.resize) == (64, 64)
+
+
 # --- the table ---
 
 
@@ -235,11 +249,11 @@ def test_the_table_of_the_hub_needs_no_network(capsys):
     assert main(["list", "resnet5*", "--hub"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [" ".join(line.split()) for line in lines if ".a1_in1k" in line] == [
-        "hf:timm/resnet50.a1_in1k 81.214 288 apache-2.0"
+        "hf:timm/resnet50.a1_in1k resnet50 81.214 288 apache-2.0"
     ]
     assert main(["list", "cnn", "--hub"]) == 2
-    assert {tag.model for tag in hub_tags()} == set(hub.timm_models())
-    assert all(tag.weights.startswith(f"hf:timm/{tag.model}.") for tag in hub_tags())
+    assert {row["model"] for row in hub_tags()} == set(hub.timm_models())
+    assert all(row["weights"].startswith(f"hf:timm/{row['model']}.") for row in hub_tags())
 
 
 def test_a_config_that_normalises_otherwise_is_warned(repository):

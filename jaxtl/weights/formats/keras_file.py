@@ -3,6 +3,7 @@
 Sources: keras 3.15, ``src/legacy/saving/legacy_h5_format.py`` and ``src/saving/saving_lib.py``.
 """
 
+import importlib
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,9 +15,8 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
-from jaxtl.runtime.files import write_whole
-from jaxtl.weights.problems import damaged
-from jaxtl.weights.variables_file import write_explained
+from jaxtl.runtime.files import write_errors_explained, write_whole
+from jaxtl.weights.formats import damaged
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # A layer's arrays, by their number: files keep this order, and old ones have names such as block1_conv1_W_1.
@@ -25,6 +25,15 @@ LEAVES = {
     2: ("kernel", "bias"),
     4: ("gamma", "beta", "moving_mean", "moving_variance"),
 }
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file is in HDF5, the format of Keras; not if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(SIGNATURE)) == SIGNATURE
+    except OSError:
+        return False
 
 
 def read_keras_file(path: str | Path) -> dict[str, np.ndarray]:
@@ -73,19 +82,17 @@ def write_keras_file(arrays: Mapping[str, Any], path: str | Path) -> None:
             group.attrs["weight_names"] = [key.encode() for key in keys]
             for key in keys:
                 group[key] = np.asarray(arrays[key])
-    with write_explained(Path(path)):
+    with write_errors_explained(path):
         write_whole(Path(path), content.getvalue())
 
 
 def _h5py(path: Path) -> ModuleType:
     try:
-        import h5py
+        return importlib.import_module("h5py")
     except ImportError as error:
         raise UserError(
             f"{path} is a file of Keras, which h5py reads and writes: pip install 'jaxtl[keras]'."
         ) from error
-    module: ModuleType = h5py
-    return module
 
 
 def _read(h5py: ModuleType, file: Any, path: Path) -> dict[str, np.ndarray]:

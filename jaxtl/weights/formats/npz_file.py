@@ -5,19 +5,19 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxtl.weights.problems import damaged
+from jaxtl.weights.formats import damaged
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a file that ``numpy.savez`` wrote, by name; ``None`` if it is another zip file.
+    """The arrays of a file that ``numpy.savez`` wrote, by name; ``None`` if it is another file.
 
     Raises:
-      UserError: if it is damaged, or holds Python objects.
+      UserError: if it is damaged, holds Python objects, or would swell far beyond its size.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):
         return None
     if not entries or not all(entry.filename.endswith(".npy") for entry in entries):
         return None

@@ -11,9 +11,11 @@ import safetensors
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
-from jaxtl.weights.problems import damaged, truncated
+from jaxtl.weights.formats import damaged, truncated
 
 MOST_DIMENSIONS = 32
+_METADATA = "__metadata__"
+_DAMAGE = (safetensors.SafetensorError, RecursionError, ValueError, LookupError, TypeError, OverflowError)
 
 # https://github.com/huggingface/safetensors, enum Dtype; types of less than a byte have no counterpart here.
 DTYPES = {
@@ -47,37 +49,23 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
             raise truncated(str(path), f"its header lacks {lacking:,} of its {length:,} bytes")
         try:
             header = json.loads(raw_header)
-            if missing := _missing(header, end - 8 - length):
-                raise truncated(str(path), f"it ends after {end:,} bytes, where {missing}")
+            entries = [(name, entry, *entry["data_offsets"]) for name, entry in header.items() if name != _METADATA]
+            for name, _, start, stop in sorted(entries, key=lambda item: item[2:]):
+                size, lacking = stop - start, 8 + length + stop - end
+                if lacking > 0:
+                    lacks = f"the tensor {name} lacks {min(lacking, size):,} of its {size:,} bytes"
+                    raise truncated(str(path), f"it ends after {end:,} bytes, where {lacks}")
             with safetensors.safe_open(path, framework="np") as checked:  # header and length agree, nothing overlaps
                 metadata = checked.metadata() or {}
             arrays = {}
-            for name, entry in header.items():
-                if name != "__metadata__":
-                    start, stop = entry["data_offsets"]
-                    file.seek(8 + length + start)
-                    arrays[name] = _array(name, entry, file.read(stop - start), path)
+            for name, entry, start, stop in entries:
+                file.seek(8 + length + start)
+                arrays[name] = _array(name, entry, file.read(stop - start), path)
         except UserError:
             raise
-        except (
-            safetensors.SafetensorError,
-            RecursionError,
-            ValueError,
-            LookupError,
-            TypeError,
-            OverflowError,
-        ) as error:
+        except _DAMAGE as error:
             raise damaged(str(path), str(error) or type(error).__name__) from error
     return arrays, metadata
-
-
-def _missing(header: dict[str, Any], size: int) -> str | None:
-    """What the first tensor lacks that does not lie within ``size`` bytes of data, in words."""
-    places = {name: entry["data_offsets"] for name, entry in header.items() if name != "__metadata__"}
-    for name, (start, stop) in sorted(places.items(), key=lambda item: item[1]):
-        if stop > size:
-            return f"the tensor {name} lacks {stop - max(size, start):,} of its {stop - start:,} bytes"
-    return None
 
 
 def _array(name: str, entry: dict[str, Any], raw: bytes, path: Path) -> np.ndarray:

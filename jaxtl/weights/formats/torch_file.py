@@ -10,11 +10,9 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
-from jaxtl.weights.formats import torch_legacy, torch_zip
-from jaxtl.weights.formats.npz_file import read_npz
+from jaxtl.weights.formats import damaged, torch_legacy, torch_zip
 from jaxtl.weights.formats.safetensors_file import is_safetensors, read_safetensors
 from jaxtl.weights.formats.torch_pickle import Content, Tensor
-from jaxtl.weights.problems import damaged
 
 # Under which name training scripts keep the state dict in a checkpoint that holds more, the likeliest first.
 WRAPPERS = (
@@ -50,12 +48,14 @@ def read_torch_file(path: str | Path) -> StateDict:
 
 def read_with_metadata(path: str | Path) -> tuple[StateDict, dict[str, str]]:
     """``read_torch_file``, and the metadata that a safetensors file may have."""
-    path = Path(path)
     try:
-        arrays, metadata = _read(path)
+        arrays, metadata = _read(Path(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; name a file that can be.") from error
-    return _without_prefix(arrays), metadata
+    for prefix in PREFIXES * 2:  # in any order
+        while arrays and all(key.startswith(prefix) for key in arrays):
+            arrays = {key.removeprefix(prefix): array for key, array in arrays.items()}
+    return arrays, metadata
 
 
 def _read(path: Path) -> tuple[StateDict, dict[str, str]]:
@@ -63,8 +63,6 @@ def _read(path: Path) -> tuple[StateDict, dict[str, str]]:
         head = file.read(512)
     if is_safetensors(head):
         return read_safetensors(path)
-    if head.startswith(torch_zip.SIGNATURE) and (arrays := read_npz(path)):
-        return arrays, {}
     if head.startswith(torch_zip.SIGNATURE):
         opened = torch_zip.open_zip(path)
     elif head.startswith(b"\x80"):
@@ -143,10 +141,3 @@ def _arrays(tensors: Mapping[str, Tensor], content: Content, source: str) -> Sta
         if last[tensor.storage.key] == key:
             held = {other: raw for other, raw in held.items() if other[0] != tensor.storage.key}
     return arrays
-
-
-def _without_prefix(state_dict: StateDict) -> StateDict:
-    for prefix in PREFIXES * 2:  # in any order
-        while state_dict and all(key.startswith(prefix) for key in state_dict):
-            state_dict = {key.removeprefix(prefix): array for key, array in state_dict.items()}
-    return state_dict

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jaxtl.errors import UserError
+from jaxtl.weights.formats import damaged, truncated
 from jaxtl.weights.formats.torch_pickle import Content, Storage, load
-from jaxtl.weights.problems import damaged, truncated
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -67,14 +67,11 @@ def _places(file: BinaryIO, keys: list[str], storages: dict[str, Storage], sourc
         if key not in storages:  # without its element type its length is unknown, and so is all that follows
             raise damaged(source, f"no tensor uses the {name}")
         (size,), needed = struct.unpack("<q", head), storages[key].nbytes
-        if size != storages[key].size:
-            raise damaged(
-                source, f"the {name} holds {size:,} elements, but its description says {storages[key].size:,}"
-            )
+        if size != (said := storages[key].size):
+            raise damaged(source, f"the {name} holds {size:,} elements, but its description says {said:,}")
         if (lacking := position + 8 + needed - end) > 0:
-            raise truncated(
-                source, f"it ends after {end:,} bytes, where the {name} lacks {lacking:,} of its {needed:,} bytes"
-            )
+            lacks = f"the {name} lacks {lacking:,} of its {needed:,} bytes"
+            raise truncated(source, f"it ends after {end:,} bytes, where {lacks}")
         yield key, position + 8
         position += 8 + needed
     if position != end:

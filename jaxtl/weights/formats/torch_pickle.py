@@ -18,7 +18,7 @@ import numpy as np
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
 from jaxtl.runtime.unpickle import ForbiddenError, Name, UnpickleError, plain_key, unpickle
-from jaxtl.weights.problems import damaged, truncated
+from jaxtl.weights.formats import damaged, truncated
 
 MOST_DIMENSIONS = 32
 
@@ -148,13 +148,13 @@ def tensors_in(tree: Any) -> Iterator[Tensor]:
 
 
 class _OrderedDict(dict):
-    """Stands for ``OrderedDict``; torch hangs attributes on a state dict (``_metadata``), which are dropped here."""
+    """Stands for ``OrderedDict``."""
 
     def __init__(self, items: Any = ()) -> None:
         super().__init__((plain_key(key), value) for key, value in items)  # Python 2 filled it at once
 
     def set_state(self, state: Any) -> None:
-        """Drop the attributes."""
+        """Drop the attributes that torch hangs on a state dict (``_metadata``)."""
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any, dtype: np.dtype | None = None) -> Tensor:
@@ -164,10 +164,6 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any, dtype:
     if len(shape) != len(strides):
         raise UnpickleError(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
     return Tensor(storage, dtype or storage.dtype, _count(offset), shape, strides)
-
-
-def _tensor_of_bytes(*arguments: Any) -> Tensor:
-    return _tensor(*arguments[:4], dtype=_dtype_of(arguments[6]))
 
 
 def _storage(identifier: Any) -> Storage:
@@ -211,7 +207,7 @@ _STAND_INS: dict[tuple[str, str], Any] = {
     ("torch", "Size"): _sizes,
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_tensor_v3"): _tensor_of_bytes,
+    ("torch._utils", "_rebuild_tensor_v3"): lambda *given: _tensor(*given[:4], dtype=_dtype_of(given[6])),
     ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
     ("torch._utils", "_rebuild_parameter_with_state"): lambda data, *_: data,
     **{

@@ -17,9 +17,8 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
-from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.files import write_errors_explained, write_whole
 from jaxtl.weights.formats.torch_pickle import STORAGE_DTYPES
-from jaxtl.weights.variables_file import write_explained
 
 _STORAGES = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
 _ROOT = "archive"
@@ -47,19 +46,15 @@ def write_torch_file(state_dict: Mapping[str, Any], path: str | Path) -> None:
             raise UserError(f"{shown(key)} is of type {array.dtype}, which torch has no storage for; convert it first.")
     entries: dict[str, Any] = {"data.pkl": _description(arrays), "byteorder": b"little"}
     entries |= {f"data/{i}": array.reshape(-1).view(np.uint8).data for i, array in enumerate(arrays.values())}
-    with write_explained(Path(path)):
-        write_whole(Path(path), _zip(entries | {"version": b"3\n"}))
-
-
-def _zip(entries: Mapping[str, Any]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in entries.items():
+        for name, content in (entries | {"version": b"3\n"}).items():
             entry = zipfile.ZipInfo(f"{_ROOT}/{name}", _EARLIEST)
             padding = -(file.tell() + _LOCAL_HEADER + len(entry.filename) + 4) % _ALIGNMENT
             entry.extra = b"FB" + struct.pack("<H", padding) + b"Z" * padding  # as torch itself fills up
             archive.writestr(entry, content)
-    return file.getvalue()
+    with write_errors_explained(path):
+        write_whole(Path(path), file.getvalue())
 
 
 # --- the pickle, opcode by opcode: pickle.Pickler asks to import what it names, and torch is not there ---

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxtl.errors import UserError
+from jaxtl.weights.formats import damaged, truncated
 from jaxtl.weights.formats.torch_pickle import Content, Storage, load, tensors_in
-from jaxtl.weights.problems import damaged, truncated
 
 SIGNATURE = b"PK\x03\x04"
 _PICKLE = "data.pkl"
@@ -73,12 +73,9 @@ def _without_directory(path: Path, error: Exception) -> UserError:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
             for name, start, size in local_entries(content, source):
-                if lacking := max(start + size - end, 0):
-                    lacking = min(lacking, size)
-                    return truncated(
-                        source,
-                        f"it ends after {end:,} bytes, where the entry {name} lacks {lacking:,} of its {size:,} bytes",
-                    )
+                if start + size > end:
+                    lacks = f"the entry {name} lacks {min(start + size - end, size):,} of its {size:,} bytes"
+                    return truncated(source, f"it ends after {end:,} bytes, where {lacks}")
         except UserError as refusal:
             return refusal
     return truncated(source, f"it has no directory at its end ({error}), {end:,} bytes in")
