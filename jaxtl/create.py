@@ -93,7 +93,7 @@ def create_model(
     params = source.get("params", {})
     fresh = _starts_fresh(target["params"].get(HEAD), params.get(HEAD), new_head)
     new = [HEAD] if fresh and HEAD in target["params"] else []
-    if HIDDEN in model.stage_names and params and HIDDEN not in params:
+    if HIDDEN in model.stage_names and {*params, HEAD, HIDDEN} == {*model.stage_names, HEAD} and HIDDEN not in params:
         _check_dense_layers(str(weights), new_head)
         new.append(HIDDEN)
     if new:
