@@ -27,7 +27,7 @@ class WeightCard:
       classes: number of its classes.
       mean, std: of each channel of images in [0, 1].
       input_size: height and width of the images.
-      url: where to download it; ``None`` if it is only to be had as part of ``archive``.
+      url: where to download it; ``None`` if it is a part of ``archive``, or lies in the folder ``weights`` of a clone.
       archive: address of a zip file that holds it; ``None`` if it stands alone.
       sha256: first digits of the file's SHA-256; ``None``: not published.
       md5: the file's MD5; ``None``: not published. Without any hash nothing is downloaded by itself.

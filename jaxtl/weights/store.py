@@ -19,6 +19,7 @@ from jaxtl.weights.hub import hub_file, is_hub
 from jaxtl.weights.variables_file import is_ours, unflattened
 
 FOLDER_VARIABLE = "JAXTL_WEIGHTS"
+IN_CLONE = Path(__file__).parents[2] / "weights"  # where a clone has weights that this project trained
 HASHES = {"sha256": "SHA-256", "md5": "MD5"}
 
 
@@ -95,7 +96,8 @@ def card_file(
 ) -> Path:
     """The publisher's file of a card, its hash checked.
 
-    It is looked for in ``weights_dir``, then in the cache, and is else downloaded into the cache.
+    It is looked for in ``weights_dir``, in the folder ``weights`` of a clone, then in the cache, and is else downloaded
+    into the cache.
 
     Args:
       card: of the weights.
@@ -107,19 +109,23 @@ def card_file(
       UserError: for a file of another hash, or a download that fails.
     """
     folder, place = _named_folder(weights_dir), download_path(card)
-    if folder:
-        # "state_dicts" is the folder that the zoo's archive unpacks to.
-        for path in (folder / sub / card.file for sub in ("", "state_dicts", card.model)):
-            if _is_file(path):
-                return _checked(card, path)
+    # "state_dicts" is the folder that the zoo's archive unpacks to.
+    places = [folder / sub / card.file for sub in ("", "state_dicts", card.model)] if folder else []
+    for path in (*places, IN_CLONE / card.file):
+        if _is_file(path):
+            return _checked(card, path)
     absent = f"{card.file} is not in {folder}. " if folder else ""
     if card.url is None or card.digest is None:
         if _is_file(place):
-            return place
+            return _checked(card, place)
+        source = (
+            f"the zip file {card.archive}, which has no published hash and is therefore not downloaded by itself"
+            if card.archive
+            else "the folder weights of jaxtl's repository"
+        )
         raise UserError(
-            f"{absent}The weights {card.tag} of {card.model} are {card.file} in the zip file "
-            f"{card.archive or card.url}, which has no published hash and is therefore not downloaded by itself: get "
-            f"it, and put {card.file} at {place} or into the folder ${FOLDER_VARIABLE}."
+            f"{absent}The weights {card.tag} of {card.model} are {card.file} in {source}: get it, and put {card.file} "
+            f"at {place} or into the folder ${FOLDER_VARIABLE}."
         )
     try:
         return fetch(card.url, place, sha256=card.sha256, md5=card.md5, progress=progress, timeout_s=timeout_s)

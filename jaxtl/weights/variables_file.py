@@ -45,7 +45,7 @@ def is_ours(arrays: Mapping[str, np.ndarray]) -> bool:
 def unflattened(
     arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], source: str
 ) -> dict[str, dict[str, Any]]:
-    """The variables of a file that ``save`` wrote.
+    """The variables of a file that ``save`` wrote; half precision, a way to store weights, becomes float32.
 
     Raises:
       UserError: if they are not those that were saved.
@@ -53,7 +53,8 @@ def unflattened(
     noted = metadata.get(DIGEST)
     if noted is not None and noted != digest(arrays):
         raise damaged(source, "its tensors do not have the SHA-256 that was saved with them")
-    return traverse_util.unflatten_dict(dict(arrays), sep="/")
+    wide = {name: array.astype(np.float32) if array.itemsize == 2 else array for name, array in arrays.items()}
+    return traverse_util.unflatten_dict(wide, sep="/")
 
 
 def digest(arrays: Mapping[str, np.ndarray]) -> str:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -211,6 +212,19 @@ def test_a_damaged_file_in_the_cache_is_named(card, server):
     path = store.download_path(card)
     path.write_bytes(path.read_bytes()[:-5])
     assert f"{path} is not the expected file" in refusal(load)
+
+
+def test_weights_of_this_project_lie_in_the_clone_in_half_precision(card, server, monkeypatch, tmp_path, variables):
+    halves = jax.tree.map(lambda leaf: leaf.astype(np.float16), variables)
+    save(halves, tmp_path / "ours.safetensors")
+    digest = hashlib.sha256((tmp_path / "ours.safetensors").read_bytes()).hexdigest()[:8]
+    ours = dataclasses.replace(card, file="ours.safetensors", url=None, sha256=digest)
+    monkeypatch.setattr(cards, "CARDS", (ours,))
+    assert "in the folder weights of jaxtl's repository: get it, and put ours.safetensors at" in refusal(load)
+    monkeypatch.setattr(store, "IN_CLONE", tmp_path)
+    found = load()
+    assert_same(found, jax.tree.map(lambda leaf: leaf.astype(np.float32), halves))
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(found)} == {"float32"}
 
 
 def test_altered_numbers_in_a_file_of_ours_are_noticed(tmp_path, variables):
