@@ -74,7 +74,6 @@ def run(
     console = console or RunConsole(None if is_main_process() else rich.console.Console(quiet=True))
     with with_images(config, train, validation, test) as tree, contextlib.closing(console):
         raise_problems(check(tree), "The config")
-        keep_compiled()
         with disk_errors_explained(workdir):
             return _run_all(variants(tree), workdir, console)
 
@@ -152,6 +151,7 @@ def train(
       jaxtl.train.phase.DivergedError: the loss is not a number any more.
       jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
+    keep_compiled()
     console.say(f"\n{config['name']}, on {device()}")
     with main_process_first():
         # The model first: a mistake in the weights shows before any data is fetched. One process reads them for all.

@@ -58,6 +58,7 @@ class FeatureCache:
         self._extractor = Extractor(model, preprocess, batch_size, mesh, observer, stop)
         self._store = store if is_single_process() else None
         self._kept: dict[tuple[str, Views | None], Kept] = {}
+        self._programs: dict[tuple[Views | None, tuple[int, ...]], str] = {}  # as text, by views and shape of an image
 
     def forget(self) -> None:
         """Drop all features: the backbone is about to change."""
@@ -134,11 +135,14 @@ class FeatureCache:
         The program says what the network computes, and how images are prepared. It is that of one image: the batch size
         matters where views are drawn alone.
         """
-        image, backbone = jax.ShapeDtypeStruct((1, *dataset.image_shape), jnp.uint8), backbone_of(variables)
-        program = jax.jit(self._extractor.function(self._model, views)).lower(backbone, image, jax.random.key(0))
+        shape, backbone = dataset.image_shape, backbone_of(variables)
+        if (views, shape) not in self._programs:
+            image = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
+            program = jax.jit(self._extractor.function(self._model, views)).lower(backbone, image, jax.random.key(0))
+            self._programs[views, shape] = program.as_text()
         content = {
             **jax.tree.map(np.asarray, flatten(backbone)),
-            "program": program.as_text(),
+            "program": self._programs[views, shape],
             "images": dataset.digest,
             "views": views and [*dataclasses.astuple(views), self._batch_size],
             "computed by": [jax.__version__, self._mesh.devices.flat[0].device_kind],
