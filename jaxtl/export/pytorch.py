@@ -14,7 +14,7 @@ from jaxtl.models.classifier import HEAD
 from jaxtl.weights.convert import StateDict, to_torch
 from jaxtl.weights.names import torch_names
 
-# jaxtl.models.heads.ACTIVATIONS as PyTorch writes them; Flax's gelu is the approximation by tanh.
+# jaxtl.models.heads.Activation as PyTorch writes them; Flax's gelu is the approximation by tanh.
 _ACTIVATIONS = {
     "relu": "ReLU()",
     "gelu": "GELU(approximate='tanh')",

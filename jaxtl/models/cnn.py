@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
-from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
-from jaxtl.models.layers import ConvModule, conv, torch_bias_init, torch_kernel_init
+from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head, torch_bias_init, torch_kernel_init
+from jaxtl.models.layers import ConvModule, conv
 
 Norm = Literal["none", "after_conv", "after_pool"]
 
@@ -82,17 +81,8 @@ def small_cnn(
       head: see ``jaxtl.models.heads.make_head``.
 
     Raises:
-      UserError: for a rate outside [0, 1), a width below 1, an unknown place of batch norm, or a head's mistake.
+      UserError: for a mistake in the head's fields.
     """
-    if norm not in ("none", "after_conv", "after_pool"):
-        raise UserError(f"norm is {norm!r}, but batch norm stands 'none', 'after_conv' or 'after_pool'.")
-    for field, rate in (("dropout", dropout), ("block_dropout", block_dropout)):
-        if not 0 <= rate < 1:
-            raise UserError(f"{field} is {rate}, but a rate lies in [0, 1): 0 switches dropout off.")
-    if grid < 0:
-        raise UserError(f"grid is {grid}, but maps are averaged to 1 x 1 cells or more, or left as they are: 0.")
-    if any(width < 1 for widths in (*blocks, hidden) for width in widths):
-        raise UserError(f"blocks={blocks} and hidden={hidden} name a width below 1: every layer needs a channel.")
     stages: list[tuple[str, StageFactory]] = [
         ("stem" if i == 0 else f"stage{i}", functools.partial(ConvBlock, widths, norm, block_dropout, dtype=dtype))
         for i, widths in enumerate(blocks)

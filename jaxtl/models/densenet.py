@@ -19,7 +19,6 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
 from jaxtl.models.layers import ConvModule, Stem, conv, global_avg_pool, he_fan_in_init
@@ -113,10 +112,8 @@ def densenet(
       head: see ``jaxtl.models.heads.make_head``.
 
     Raises:
-      UserError: for a rate outside [0, 1), or a mistake in the head's fields.
+      UserError: for a mistake in the head's fields.
     """
-    if not 0 <= dropout < 1:
-        raise UserError(f"dropout is {dropout}, but a rate lies in [0, 1): 0 switches dropout off.")
     size, stride = (3, 1) if small_images else (7, 2)
     stem = functools.partial(Stem, width, size, stride, he_fan_in_init, dtype=dtype)
     stages: list[tuple[str, StageFactory]] = [("stem", stem)]

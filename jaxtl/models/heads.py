@@ -1,7 +1,6 @@
 """Dense layers: those between maps and features, and heads from features to logits."""
 
 import dataclasses
-import difflib
 import functools
 import math
 from collections.abc import Callable, Mapping
@@ -13,21 +12,37 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, nearest
 from jaxtl.models.classifier import StageFactory
-from jaxtl.models.layers import linear
+from jaxtl.models.layers import Initializer
+from jaxtl.models.options import checked
 
 # What a model's `head=` takes: one dense layer, or the fields of `Head` that differ from it.
 HeadOptions = Literal["linear"] | Mapping[str, Any]
 
-ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "none": lambda x: x,
-    "relu": nn.relu,
-    "gelu": nn.gelu,
-    "silu": nn.silu,
-    "tanh": nn.tanh,
-    "sigmoid": nn.sigmoid,
-}
+Activation = Literal["none", "relu", "gelu", "silu", "tanh", "sigmoid"]
+
+# PyTorch's default for linear and convolutional kernels, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the source is
+# kaiming_uniform_(a=sqrt(5)) in torch.nn.modules.linear, rewritten as a variance: (1/3) / fan_in.
+torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def torch_bias_init(fan_in: int) -> Initializer:
+    """PyTorch's default for biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)), where ``fan_in`` is the kernel's."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def linear(
+    features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
+) -> nn.Dense:
+    """A dense layer, initialised as PyTorch does."""
+    bias_init = torch_bias_init(in_features)
+    return nn.Dense(features, use_bias, dtype, kernel_init=torch_kernel_init, bias_init=bias_init, name=name)
 
 
 def adaptive_avg_pool(maps: jax.Array, size: int) -> jax.Array:
@@ -125,10 +140,10 @@ class Head(nn.Module):
 
     num_classes: int
     hidden: tuple[int, ...] = ()
-    activation: str = "relu"
+    activation: Activation = "relu"
     dropout: float = 0.0
     input_dropout: float = 0.0
-    final_activation: str = "none"
+    final_activation: Activation = "none"
     bias: bool = True
     dtype: DTypeLike = jnp.float32
 
@@ -138,17 +153,23 @@ class Head(nn.Module):
         x = nn.Dropout(self.input_dropout, deterministic=not train)(features)
         for i, width in enumerate(self.hidden, start=1):
             x = linear(width, x.shape[-1], dtype=self.dtype, name=f"hidden{i}")(x)
-            x = ACTIVATIONS[self.activation](x)
+            x = _activate(self.activation, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = linear(self.num_classes, x.shape[-1], use_bias=self.bias, dtype=self.dtype, name="linear")(x)
-        return ACTIVATIONS[self.final_activation](x)
+        return _activate(self.final_activation, x)
 
 
-_FIELDS = tuple(
-    field.name
+def _activate(name: Activation, x: jax.Array) -> jax.Array:
+    activated: jax.Array = x if name == "none" else getattr(nn, name)(x)
+    return activated
+
+
+# The model's own fields, and Linen's, are not options of a head.
+_FIELDS = {
+    field.name: field.type
     for field in dataclasses.fields(Head)
-    if field.name not in ("num_classes", "dtype", "parent", "name")  # the model's own, and Linen's
-)
+    if field.name not in ("num_classes", "dtype", "parent", "name")
+}
 
 
 def make_head(num_classes: int, options: HeadOptions, dtype: DTypeLike) -> StageFactory | None:
@@ -168,28 +189,12 @@ def make_head(num_classes: int, options: HeadOptions, dtype: DTypeLike) -> Stage
             f"head is {options!r}, but a head is 'linear', or a mapping of its fields ({', '.join(_FIELDS)}): "
             "{'hidden': (128,), 'dropout': 0.2} is a multi-layer perceptron."
         )
-    fields = {} if isinstance(options, str) else dict(options)
-    for name in fields:
+    given = {} if isinstance(options, str) else dict(options)
+    for name in given:
         if name not in _FIELDS:
-            near = difflib.get_close_matches(str(name), _FIELDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(_FIELDS)}."
-            raise UserError(f"head has no field {name!r}; {hint}")
-    hidden = fields.get("hidden", ())
-    if not isinstance(hidden, tuple | list) or any(type(width) is not int or width < 1 for width in hidden):
-        raise UserError(
-            f"head.hidden is {hidden!r}, but it lists the units of each hidden layer, 1 or more, for example (128,)."
-        )
-    fields["hidden"] = tuple(hidden)  # modules are hashable, lists are not
-    for name in ("dropout", "input_dropout"):
-        rate = fields.get(name, 0.0)
-        if not isinstance(rate, int | float) or not 0 <= rate < 1:
-            raise UserError(f"head.{name} is {rate!r}, but a rate lies in [0, 1): 0 switches dropout off.")
-    for name in ("activation", "final_activation"):
-        if fields.get(name, "none") not in list(ACTIVATIONS):
-            raise UserError(f"head.{name} is {fields[name]!r}, but there are: {', '.join(ACTIVATIONS)}.")
-    if type(fields.get("bias", True)) is not bool:
-        raise UserError(f"head.bias is {fields['bias']!r}, but it is True or False.")
-    if not fields["hidden"] and fields.get("dropout"):
+            raise UserError(f"head has no field {name!r}; {nearest(str(name), _FIELDS)}")
+    fields = {name: checked(f"head.{name}", name, _FIELDS[name], value) for name, value in given.items()}
+    if fields.get("dropout") and not fields.get("hidden"):
         raise UserError(
             f"head.dropout is {fields['dropout']} and acts after hidden layers, but head.hidden names none; "
             "head.input_dropout is the dropout before the linear layer."

@@ -1,6 +1,5 @@
 """Layers that the families share: batch norm, convolutions and pools as PyTorch defines and initialises them."""
 
-import math
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -13,24 +12,10 @@ from jaxtl.errors import UserError
 
 Initializer = Callable[..., jax.Array]
 
-# PyTorch's default for linear and convolutional kernels, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the source is
-# kaiming_uniform_(a=sqrt(5)) in torch.nn.modules.linear, rewritten as a variance: (1/3) / fan_in.
-torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
 # He et al. 2015, https://arxiv.org/abs/1502.01852: variance 2 / fan keeps the scale of maps (fan-in) or of gradients
 # (fan-out) through a ReLU. torchvision draws ResNet and VGG by fan-out, DenseNet by fan-in.
 he_fan_in_init = nn.initializers.variance_scaling(2, "fan_in", "normal")
 he_fan_out_init = nn.initializers.variance_scaling(2, "fan_out", "normal")
-
-
-def torch_bias_init(fan_in: int) -> Initializer:
-    """PyTorch's default for biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)), where ``fan_in`` is the kernel's."""
-    bound = 1 / math.sqrt(fan_in)
-
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
 
 
 class BatchNorm(nn.Module):
@@ -100,39 +85,21 @@ def conv(
     dtype: DTypeLike,
     name: str | None = None,
 ) -> nn.Conv:
-    """A square convolution, padded by ``size // 2`` as in PyTorch: ``[B, H, W, C]`` to ``[B, h, w, features]``.
+    """A square convolution: ``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), features]``, ``size`` odd.
 
-    Padding is given in pixels and not as ``"SAME"``: at even sizes and stride 2 that pads the other side.
-
-    Args:
-      features: output channels.
-      size: height and width of the kernel, odd.
-      stride: rows and columns from one output pixel to the next: ``h = ceil(H / stride)``.
-      kernel_init, bias_init: initialisers.
-      use_bias: the convolution has a bias.
-      dtype: dtype of the computation; parameters are float32.
-      name: among the parameters of the module that makes it.
+    Padding is given in pixels, as in PyTorch: at even sizes and stride 2 ``"SAME"`` pads the other side.
     """
-    border = (size // 2, size // 2)
     return nn.Conv(
         features,
         (size, size),
         stride,
-        padding=(border, border),
+        padding=size // 2,
         use_bias=use_bias,
         dtype=dtype,
         kernel_init=kernel_init,
         bias_init=bias_init,
         name=name,
     )
-
-
-def linear(
-    features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
-) -> nn.Dense:
-    """A dense layer, initialised as PyTorch does."""
-    bias_init = torch_bias_init(in_features)
-    return nn.Dense(features, use_bias, dtype, kernel_init=torch_kernel_init, bias_init=bias_init, name=name)
 
 
 class ConvModule(nn.Module, kw_only=True):

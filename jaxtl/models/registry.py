@@ -1,6 +1,5 @@
 """Names of models: what there is, and how a name becomes a module."""
 
-import difflib
 import fnmatch
 import inspect
 from collections.abc import Callable
@@ -10,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, nearest
 from jaxtl.models import cnn, densenet, resnet, vgg
 from jaxtl.models.classifier import Classifier
+from jaxtl.models.options import checked
 
 _FOR_224 = {**resnet.VARIANTS, **resnet.V1_VARIANTS, **densenet.VARIANTS, **vgg.VARIANTS}
 _FOR_32 = {**cnn.VARIANTS, **resnet.CIFAR_VARIANTS, **densenet.CIFAR_VARIANTS, **vgg.CIFAR_VARIANTS}
@@ -44,42 +44,16 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
     ('stem', 'stage1', 'hidden', 'head')
     """
     known(name)
-    if not _is_whole(num_classes) or num_classes < 0:
+    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 0:
         raise UserError(f"num_classes is {num_classes!r}, but a model has 1 class or more, or 0 for features alone.")
     if not _is_float(dtype):
         raise UserError(f"dtype is {dtype!r}, but networks compute in floating point: jnp.float32, for example.")
-    there = model_options(name)
+    there = option_types(name)
     for option in options:
         if option not in there:
             raise UserError(f"{name} has no option {option!r}; it has: {', '.join(there)}.")
-    return MODELS[name](int(num_classes), dtype, **{key: _checked(name, key, value) for key, value in options.items()})
-
-
-def _checked(name: str, option: str, value: Any) -> Any:
-    """The value of an option, lists as tuples.
-
-    Raises:
-      UserError: if it is not of the option's type, or counts layers or channels and is below 1.
-    """
-    what, fits = _TYPES.get(option_types(name)[option], ("", lambda value: True))
-    value = _tuples(value) if what.startswith("a tuple") else value
-    if not fits(value):
-        raise UserError(f"{option} of {name} is {value!r}, but it is {what}.")
-    if (option in ("width", "growth") and value < 1) or (option == "depths" and (not value or min(value) < 1)):
-        raise UserError(f"{option} of {name} is {value!r}, but every network has layers and channels: 1 or more.")
-    return value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _are_whole(values: Any) -> bool:
-    return isinstance(values, tuple) and all(map(_is_whole, values))
+    values = {key: checked(f"{key} of {name}", key, there[key], value) for key, value in options.items()}
+    return MODELS[name](int(num_classes), dtype, **values)
 
 
 def _is_float(dtype: Any) -> bool:
@@ -87,19 +61,6 @@ def _is_float(dtype: Any) -> bool:
         return dtype is not None and jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
     except TypeError:
         return False
-
-
-# What an option is, by its annotation in the family's function, and whether a value is that.
-_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
-    int: ("a whole number", _is_whole),
-    float: ("a number", lambda value: _is_whole(value) or isinstance(value, float | np.floating)),
-    bool: ("True or False", lambda value: isinstance(value, bool | np.bool_)),
-    tuple[int, ...]: ("a tuple of whole numbers", _are_whole),
-    tuple[tuple[int, ...], ...]: (
-        "a tuple of tuples of whole numbers",
-        lambda value: isinstance(value, tuple) and all(map(_are_whole, value)),
-    ),
-}
 
 
 def known(name: str) -> str:
@@ -110,9 +71,7 @@ def known(name: str) -> str:
     """
     if name in MODELS:
         return name
-    near = difflib.get_close_matches(str(name), MODELS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(list_models())}."
-    raise UserError(f"There is no model {name!r}; {hint}")
+    raise UserError(f"There is no model {name!r}; {nearest(str(name), list_models())}")
 
 
 def model_options(name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ Names of parameters and statistics, and of torchvision's:
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -55,49 +56,42 @@ class Block(ConvModule):
             chain = [(self.width, 1, first), (self.width, 3, second), (4 * self.width, 1, 1)]
         else:
             chain = [(self.width, 3, self.stride), (self.width, 3, 1)]
-        norm_after = functools.partial(self.conv_norm, kernel_init=he_fan_out_init, train=train)
+        conv_norm = functools.partial(self.conv_norm, kernel_init=he_fan_out_init, train=train)
         y = x
         for i, (features, size, stride) in enumerate(chain, start=1):
             y = nn.relu(y) if i > 1 else y
-            y = norm_after(y, features, size, stride, names=(f"conv{i}", f"norm{i}"))
+            y = conv_norm(y, features, size, stride, names=(f"conv{i}", f"norm{i}"))
         grown = y.shape[-1] - x.shape[-1]
         if grown or self.stride > 1:
             if self.shortcut == "projection":
-                x = norm_after(x, y.shape[-1], 1, self.stride, names=("shortcut_conv", "shortcut_norm"))
+                x = conv_norm(x, y.shape[-1], 1, self.stride, names=("shortcut_conv", "shortcut_norm"))
             else:
                 zeros = (grown // 2, grown - grown // 2)
                 x = jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0), (0, 0), (0, 0), zeros))
         return nn.relu(x + y)
 
 
-class Stage(ConvModule):
+class Stage(nn.Module):
     """Blocks ``block1``, ``block2``, ... of one width; the first one strides.
 
     Attributes:
+      block: makes a block, given the other arguments of ``Block``.
       depth: number of blocks.
-      width, stride, bottleneck, shortcut, v1: the blocks', see ``Block``.
+      stride: of the first one.
+      folded: see ``ConvModule``.
     """
 
+    block: Callable[..., Block]
     depth: int
-    width: int
     stride: int
-    bottleneck: bool = False
-    shortcut: Shortcut = "projection"
-    v1: bool = False
+    folded: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """As ``Block``, once with the stride."""
         for i in range(1, self.depth + 1):
-            stride = self.stride if i == 1 else 1
-            block = functools.partial(Block, self.width, stride, self.bottleneck, self.shortcut, self.v1)
-            shared: dict[str, Any] = {
-                "dtype": self.dtype,
-                "folded": self.folded,
-                "epsilon": self.epsilon,
-                "biases": self.biases,
-            }
-            x = block(**shared, name=f"block{i}")(x, train)
+            block = self.block(stride=self.stride if i == 1 else 1, folded=self.folded, name=f"block{i}")
+            x = block(x, train)
         return x
 
 
@@ -132,8 +126,8 @@ def resnet(
     stem = functools.partial(Stem, width, size, stride, he_fan_out_init, **shared)
     stages: list[tuple[str, StageFactory]] = [("stem", stem)]
     for i, depth in enumerate(depths):
-        stage = functools.partial(Stage, depth, width * 2**i, min(i + 1, 2), bottleneck, v1=v1, **shared)
-        stages.append((f"stage{i + 1}", stage))
+        block = functools.partial(Block, width * 2**i, bottleneck=bottleneck, v1=v1, **shared)
+        stages.append((f"stage{i + 1}", functools.partial(Stage, block, depth, min(i + 1, 2))))
     return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
 
 
@@ -164,8 +158,8 @@ def cifar_resnet(
     stem = functools.partial(Stem, width, 3, 1, he_fan_out_init, pool=False, dtype=dtype)
     stages: list[tuple[str, StageFactory]] = [("stem", stem)]
     for i in range(3):
-        stage = functools.partial(Stage, blocks, width * 2**i, stride=min(i + 1, 2), shortcut="pad", dtype=dtype)
-        stages.append((f"stage{i + 1}", stage))
+        block = functools.partial(Block, width * 2**i, shortcut="pad", dtype=dtype)
+        stages.append((f"stage{i + 1}", functools.partial(Stage, block, blocks, min(i + 1, 2))))
     return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
 
 

@@ -21,7 +21,6 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
 from jaxtl.models.layers import ConvModule, conv, he_fan_out_init
@@ -86,12 +85,8 @@ def vgg(
       head: see ``jaxtl.models.heads.make_head``.
 
     Raises:
-      UserError: for a rate outside [0, 1), a width or number of bins below 1, or a mistake in the head's fields.
+      UserError: for a mistake in the head's fields.
     """
-    if not 0 <= dropout < 1:
-        raise UserError(f"dropout is {dropout}, but a rate lies in [0, 1): 0 switches dropout off.")
-    if bins < 1 or any(units < 1 for units in hidden):
-        raise UserError(f"bins={bins} and hidden={hidden} must be 1 or more; hidden=() leaves the dense layers away.")
     stages: list[tuple[str, StageFactory]] = []
     for i, depth in enumerate(depths):
         stage = functools.partial(Stage, depth, width * 2 ** min(i, 3), batch_norm, dtype=dtype)

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.data.augment import Transform
-from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier
 
 LEAST = 4  # pixels a side that maps have: of fewer an earlier stage is taken
@@ -55,26 +54,20 @@ def class_maps(
       The maps, or ``None`` for a network whose stages have no maps of ``LEAST`` x ``LEAST`` pixels or more.
     """
     key = jax.random.key(0)
-    shape = jax.eval_shape(preprocess, key, images).shape
-    stage = last_spatial_stage(model, variables, shape, least=LEAST)
+    stage = map_stage(model, variables, jax.eval_shape(preprocess, key, images).shape)
     if stage is None:
         return None
 
     @jax.jit
     def explain(variables: Mapping[str, Any], images: jax.Array, classes: jax.Array) -> jax.Array:
-        return grad_cam(model, variables, preprocess(key, images), classes, stage=stage)
+        return grad_cam(model, variables, preprocess(key, images), classes, stage)
 
     maps = (explain(variables, images, jnp.asarray(classes, jnp.int32)) for classes in (predicted, labels))
     return ClassMaps(stage, *(np.asarray(heat) for heat in maps))
 
 
 def grad_cam(
-    model: Classifier,
-    variables: Mapping[str, Any],
-    images: jax.Array,
-    classes: jax.Array,
-    *,
-    stage: str | None = None,
+    model: Classifier, variables: Mapping[str, Any], images: jax.Array, classes: jax.Array, stage: str
 ) -> jax.Array:
     """How much each place of an image speaks for a class; a pure function, to be jitted with ``stage`` static.
 
@@ -87,24 +80,11 @@ def grad_cam(
       variables: of the model.
       images: ``[B, H, W, C]``, float, normalised.
       classes: int32 ``[B]``, the class to explain in each image.
-      stage: whose maps to weigh; by default the last one that has any of more than one pixel (``last_spatial_stage``).
+      stage: whose maps ``[B, h, w, c]`` to weigh, see ``map_stage``.
 
     Returns:
-      float32 ``[B, h, w]``, of the size of the stage's maps, in [0, 1]: the largest value of each image is 1, or 0
-      where nothing speaks for the class.
-
-    Raises:
-      UserError: no stage of the network has maps of more than one pixel for such images, or the one named has not.
+      float32 ``[B, h, w]`` in [0, 1]: the largest value of each image is 1, or 0 where nothing speaks for the class.
     """
-    spatial = spatial_stages(model, variables, images.shape)
-    if stage is None and not spatial:
-        raise UserError("The network keeps no maps of more than one pixel for these images: there is no place to show.")
-    stage = stage or spatial[-1]
-    if stage not in spatial:
-        raise UserError(
-            f"Stage {stage!r} has no maps of more than one pixel for these images; choose of: "
-            f"{', '.join(spatial) or 'none'}."
-        )
     stages: Any = model.apply(variables, images, train=False, method="stages")
     maps = stages[stage]
 
@@ -118,30 +98,18 @@ def grad_cam(
     return heat / jnp.where(peak > 0, peak, 1)
 
 
-def last_spatial_stage(
-    model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...], least: int = 1
+def map_stage(
+    model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...], least: int = LEAST
 ) -> str | None:
-    """The last stage whose maps have more than one pixel for images of a shape, ``None`` if there is none.
-
-    With ``least`` both sides have at least so many pixels: maps of 2 x 2 pixels show hardly any place.
+    """The last stage whose maps have ``least`` x ``least`` pixels or more for images of a shape, ``None`` without any.
 
     A logistic regression has no stage at all; a ResNet that halves 32 pixels five times ends in maps of one pixel, and
-    the stage before it is the last that knows of places.
+    maps of 2 x 2 show hardly any place.
     """
-    spatial = spatial_stages(model, variables, shape, least)
-    return spatial[-1] if spatial else None
-
-
-def spatial_stages(
-    model: Classifier, variables: Mapping[str, Any], shape: tuple[int, ...], least: int = 1
-) -> tuple[str, ...]:
-    """The stages with maps ``[B, h, w, C]``, h * w > 1 and h, w >= ``least``, for images of this shape, in order."""
 
     def run(variables: Mapping[str, Any], images: jax.Array) -> Any:
         return model.apply(variables, images, train=False, method="stages")
 
     found = jax.eval_shape(run, variables, jax.ShapeDtypeStruct(shape, jnp.float32))
-    shapes = {name: maps.shape for name, maps in found.items()}  # sorted by name, as jax leaves any dictionary
-    in_order = [name for name in model.stage_names if name in shapes]
-    sides = {name: shapes[name][1:3] for name in in_order if len(shapes[name]) == 4}
-    return tuple(name for name, (height, width) in sides.items() if height * width > 1 and min(height, width) >= least)
+    maps = {name for name, out in found.items() if len(out.shape) == 4 and min(out.shape[1:3]) >= least}
+    return next((name for name in reversed(model.stage_names) if name in maps), None)

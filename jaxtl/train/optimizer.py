@@ -7,11 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, nearest
 from jaxtl.transfer.phases import Phase
-
-OPTIMIZERS = ("adam", "adamax", "adamw", "sgd")
-SCHEDULES = ("constant", "step", "cosine", "linear")
 
 
 def make_schedule(phase: Phase, steps_per_epoch: int) -> optax.Schedule:
@@ -26,20 +23,16 @@ def make_schedule(phase: Phase, steps_per_epoch: int) -> optax.Schedule:
     rate = phase.learning_rate
     warmup = round(phase.warmup_epochs * steps_per_epoch)
     rest = max(phase.epochs * steps_per_epoch - warmup, 1)
-    if phase.schedule == "constant":
-        main = optax.constant_schedule(rate)
-    elif phase.schedule == "step":
-        decay = optax.exponential_decay(rate, phase.step_epochs * steps_per_epoch, phase.step_factor, staircase=True)
-
-        def main(step: jax.Array) -> jax.Array:
-            return decay(step + warmup)  # join_schedules counts from the end of the warm-up
-
-    elif phase.schedule == "cosine":
-        main = optax.cosine_decay_schedule(rate, rest, phase.final_factor)
-    elif phase.schedule == "linear":
-        main = optax.linear_schedule(rate, phase.final_factor * rate, rest)
-    else:
-        raise UserError(f"There is no schedule {phase.schedule!r}; there are: {', '.join(SCHEDULES)}.")
+    decay = optax.exponential_decay(rate, phase.step_epochs * steps_per_epoch, phase.step_factor, staircase=True)
+    schedules = {
+        "constant": optax.constant_schedule(rate),
+        "step": lambda step: decay(step + warmup),  # join_schedules counts from the end of the warm-up
+        "cosine": optax.cosine_decay_schedule(rate, rest, phase.final_factor),
+        "linear": optax.linear_schedule(rate, phase.final_factor * rate, rest),
+    }
+    if phase.schedule not in schedules:
+        raise UserError(f"There is no schedule {phase.schedule!r}; {nearest(phase.schedule, schedules)}")
+    main = schedules[phase.schedule]
     if not warmup:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, rate, warmup), main], [warmup])
@@ -79,7 +72,7 @@ def make_optimizer(phase: Phase, schedule: optax.Schedule) -> optax.GradientTran
         "sgd": lambda: optax.sgd(schedule, momentum=phase.momentum or None, nesterov=phase.nesterov),
     }
     if phase.optimizer not in optimizers:
-        raise UserError(f"There is no optimizer {phase.optimizer!r}; there are: {', '.join(OPTIMIZERS)}.")
+        raise UserError(f"There is no optimizer {phase.optimizer!r}; {nearest(phase.optimizer, optimizers)}")
     parts: list[optax.GradientTransformation] = []
     if phase.clip_norm:
         parts.append(optax.clip_by_global_norm(phase.clip_norm))

@@ -8,7 +8,7 @@ from jaxtl.create import create_model
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.models.cnn import conv3x3
-from jaxtl.models.layers import linear
+from jaxtl.models.heads import linear
 
 
 def init_shapes(model, size=32, channels=3):
@@ -111,11 +111,11 @@ def test_dropout_zeroes_its_share_and_scales_the_rest(where, random_variables):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"norm": "before"}, "norm is 'before'.*'after_pool'"),
-        ({"dropout": 1.0}, r"dropout is 1\.0.*\[0, 1\)"),
-        ({"block_dropout": -0.1}, r"block_dropout is -0\.1.*\[0, 1\)"),
-        ({"hidden": (0,)}, r"hidden=\(0,\).*below 1"),
-        ({"blocks": ((4, 0),)}, r"blocks=\(\(4, 0\),\).*below 1"),
+        ({"norm": "before"}, "norm of cnn is 'before'.*after_pool"),
+        ({"dropout": 1.0}, r"dropout of cnn is 1\.0.*\[0, 1\)"),
+        ({"block_dropout": -0.1}, r"block_dropout of cnn is -0\.1.*\[0, 1\)"),
+        ({"hidden": (0,)}, r"hidden of cnn is \(0,\).*1 or more"),
+        ({"blocks": ((4, 0),)}, r"blocks of cnn is \(\(4, 0\),\).*1 or more"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -146,5 +146,5 @@ def test_another_image_size_without_grid_is_refused_with_the_grid_to_set():
     model, variables = create_model("bn_cnn", 10, key=jax.random.key(0), **NARROW)
     with pytest.raises(UserError, match=r"grid=2"):
         jax.eval_shape(model.apply, variables, jnp.zeros((1, 96, 96, 3)))
-    with pytest.raises(UserError, match="grid is -1"):
+    with pytest.raises(UserError, match="grid of bn_cnn is -1"):
         build_model("bn_cnn", 10, grid=-1)

@@ -66,7 +66,7 @@ def test_every_family_takes_a_head(name):
     [
         ("mlp", r"head is 'mlp'.*'linear'.*\{'hidden': \(128,\)"),
         ({"hiden": (3,)}, "no field 'hiden'; did you mean 'hidden'"),
-        ({"xyz": 3}, "no field 'xyz'; it has: hidden, activation"),
+        ({"xyz": 3}, "no field 'xyz'; choose one of: hidden, activation"),
         ({"hidden": 128}, r"head\.hidden is 128.*\(128,\)"),
         ({"hidden": (0,)}, r"head\.hidden is \(0,\)"),
         ({"hidden": (4,), "dropout": 1.0}, r"head\.dropout is 1\.0.*\[0, 1\)"),

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from jaxtl.models.cnn import conv3x3
-from jaxtl.models.heads import flatten
-from jaxtl.models.layers import linear, torch_bias_init, torch_kernel_init
+from jaxtl.models.heads import flatten, linear, torch_bias_init, torch_kernel_init
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 16, 500), (400, 200)])

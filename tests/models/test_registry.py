@@ -29,7 +29,9 @@ def test_an_unknown_name_suggests_the_nearest():
 
 
 def test_an_unknown_name_without_a_near_one_lists_all():
-    with pytest.raises(UserError, match=r"no model 'xyzzy'; there are: bn_cnn, .*, logistic_regression, .*vgg19_cifar"):
+    with pytest.raises(
+        UserError, match=r"no model 'xyzzy'; choose one of: bn_cnn, .*, logistic_regression, .*vgg19_cifar"
+    ):
         build_model("xyzzy", 10)
 
 
@@ -52,14 +54,14 @@ def test_a_negative_number_of_classes_is_refused():
         ({"name": 18}, "There is no model 18"),
         ({"dtype": "float33"}, "dtype is 'float33', but networks compute in floating point"),
         ({"dtype": int}, "dtype is <class 'int'>"),
-        ({"depths": ()}, r"depths of resnet18 is \(\), but every network has layers"),
+        ({"depths": ()}, r"depths of resnet18 is \(\), but it counts layers"),
         ({"depths": (0, 1)}, r"depths of resnet18 is \(0, 1\)"),
         ({"depths": 2}, "depths of resnet18 is 2, but it is a tuple of whole numbers"),
         ({"width": "64"}, "width of resnet18 is '64', but it is a whole number"),
         ({"width": 0}, "width of resnet18 is 0"),
         ({"small_images": 1}, "small_images of resnet18 is 1, but it is True or False"),
         ({"head": 5}, "head is 5, but a head is 'linear', or a mapping"),
-        ({"head": {"activation": ["relu"]}}, r"head.activation is \['relu'\], but there are"),
+        ({"head": {"activation": ["relu"]}}, r"head.activation is \['relu'\], but it is one of"),
         ({"head": {"hidden": (True,)}}, r"head.hidden is \(True,\)"),
     ],
 )

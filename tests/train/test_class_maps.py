@@ -6,16 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxtl.data.augment import normalise
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.layers import global_avg_pool
-from jaxtl.train.class_maps import grad_cam, last_spatial_stage, spatial_stages
+from jaxtl.train.class_maps import class_maps, grad_cam, map_stage
 
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(5, 6, 4, 2)), jnp.float32)
 CLASSES = jnp.array([0, 1, 2, 2, 0], jnp.int32)
 
 
-def cam(model, variables, images, classes, stage=None):
+def cam(model, variables, images, classes, stage):
     return jax.jit(functools.partial(grad_cam, model, stage=stage))(variables, images, classes)
 
 
@@ -53,7 +54,7 @@ def test_on_a_linear_network_it_is_cam(linear_net):
     # Zhou et al. 2016: the class's weights of the linear layer times the maps; ReLU and scale are Grad-CAM's.
     expected = np.stack([image @ kernel[:, c] for image, c in zip(maps, np.asarray(CLASSES), strict=True)])
     expected = np.maximum(expected, 0) / expected.max((1, 2), keepdims=True)
-    found = grad_cam(model, variables, IMAGES, CLASSES)
+    found = grad_cam(model, variables, IMAGES, CLASSES, "stem")
     assert found.dtype == jnp.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(found.max((1, 2)), 1)
@@ -62,45 +63,44 @@ def test_on_a_linear_network_it_is_cam(linear_net):
 def test_where_nothing_speaks_for_a_class_the_map_is_zero(linear_net):
     model, variables = linear_net
     mute = jax.tree.map(jnp.zeros_like, variables)
-    np.testing.assert_array_equal(cam(model, mute, IMAGES, CLASSES), np.zeros((5, 6, 4)))
+    np.testing.assert_array_equal(cam(model, mute, IMAGES, CLASSES, "stem"), np.zeros((5, 6, 4)))
 
 
 def test_images_do_not_touch_each_other(net):
     model, variables, images = net
     classes = jnp.array([2, 0, 1], jnp.int32)
-    together = cam(model, variables, images, classes)
-    alone = [cam(model, variables, images[i : i + 1], classes[i : i + 1])[0] for i in range(3)]
+    together = cam(model, variables, images, classes, "stage1")
+    alone = [cam(model, variables, images[i : i + 1], classes[i : i + 1], "stage1")[0] for i in range(3)]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     assert together.shape == (3, 2, 2)
 
 
-def test_the_last_stage_with_places_is_taken_whatever_its_name(net):
+def test_the_last_stage_with_maps_large_enough_is_taken(net):
     model, variables, images = net
-    assert spatial_stages(model, variables, images.shape) == ("stem", "stage1")
-    assert last_spatial_stage(model, variables, images.shape, least=4) == "stem", "2 x 2 pixels show hardly a place"
-    assert last_spatial_stage(model, variables, images.shape, least=5) is None
-    found = {stage: cam(model, variables, images, CLASSES[:3], stage) for stage in (None, "stage1", "stem")}
-    np.testing.assert_array_equal(found[None], found["stage1"])
-    assert found["stem"].shape == (3, 4, 4)
-    # At 4 pixels the second block leaves one: no place to tell from another.
-    small = build_model("cnn", 3, blocks=((4,), (6,)), hidden=())
-    shapes = jax.eval_shape(small.init, jax.random.key(0), images[:, :4, :4])
-    assert last_spatial_stage(small, shapes, (1, 4, 4, 1)) == "stem"
+    stages = [map_stage(model, variables, images.shape, least) for least in (1, 2, 3, 4, 5)]
+    assert stages == ["stage1", "stage1", "stem", "stem", None]
+    assert map_stage(model, variables, images.shape) == "stem", "2 x 2 pixels show hardly a place"
+    assert cam(model, variables, images, CLASSES[:3], "stem").shape == (3, 4, 4)
 
 
-@pytest.mark.parametrize("stage", ["hidden", "head", "stage7"])
-def test_a_stage_without_places_is_refused_with_those_that_have_some(net, stage):
-    model, variables, images = net
-    with pytest.raises(UserError, match=rf"{stage}.*choose of: stem, stage1"):
-        grad_cam(model, variables, images, CLASSES[:3], stage=stage)
+def test_maps_of_a_batch_are_those_of_the_last_stage_with_places(net):
+    model, variables, _ = net
+    images = np.random.default_rng(2).integers(0, 256, (3, 8, 8, 1)).astype(np.uint8)
+    predicted, labels = np.array([0, 1, 2]), np.array([1, 1, 0])
+    preprocess = normalise([0.5], [0.5])
+    found = class_maps(model, variables, images, predicted, labels, preprocess)
+    assert found.stage == "stem"
+    for maps, classes in ((found.predicted, predicted), (found.true, labels)):
+        expected = grad_cam(model, variables, preprocess(None, images), jnp.asarray(classes), "stem")
+        np.testing.assert_allclose(maps, expected, atol=1e-5)
 
 
 def test_a_network_without_maps_has_none_to_show():
     model = build_model("logistic_regression", 3)
+    images = np.zeros((5, 6, 4, 2), np.uint8)
     variables = model.init(jax.random.key(0), IMAGES)
-    assert last_spatial_stage(model, variables, IMAGES.shape) is None
-    with pytest.raises(UserError, match="no place to show"):
-        grad_cam(model, variables, IMAGES, CLASSES)
+    assert map_stage(model, variables, IMAGES.shape, 1) is None
+    assert class_maps(model, variables, images, CLASSES, CLASSES, normalise([0.5], [0.5])) is None
 
 
 def test_the_rest_of_the_network_continues_from_any_stage(net):

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.train.optimizer import SCHEDULES, learning_rates, make_optimizer, make_schedule
+from jaxtl.train.optimizer import learning_rates, make_optimizer, make_schedule
 from jaxtl.transfer import Phase
 
 RATE, B1, B2, EPS = 0.1, 0.9, 0.999, 1e-8
@@ -171,10 +171,10 @@ def test_warm_up_rises_linearly_from_zero(name, epochs):
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(UserError, match="no schedule 'cosin'; there are: constant, step, cosine"):
+    with pytest.raises(UserError, match="no schedule 'cosin'; did you mean 'cosine'"):
         schedule_of("cosin", 0.1, epochs=1, steps_per_epoch=1)
-    with pytest.raises(UserError, match="no optimizer 'adm'; there are: adam, adamax, adamw, sgd"):
-        optimizer_of("adm", optax.constant_schedule(0.1))
+    with pytest.raises(UserError, match="no optimizer 'rms'; choose one of: adam, adamax, adamw, sgd"):
+        optimizer_of("rms", optax.constant_schedule(0.1))
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_multiplier_is_a_rate_of_its_own(name, options):
         assert not np.allclose(found["stem"][leaf], plain["stem"][leaf], rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", ["constant", "step", "cosine", "linear"])
 def test_the_rates_of_a_chart_are_those_of_the_steps(name):
     phase = Phase(schedule=name, learning_rate=0.3, epochs=3, step_epochs=1, warmup_epochs=0.5)
     schedule = make_schedule(phase, 4)
