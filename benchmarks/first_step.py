@@ -46,14 +46,7 @@ def main() -> None:
     )
     optimizer = make_optimizer(Phase(optimizer="sgd"), optax.constant_schedule(1e-3))
     everywhere = replicated(mesh)
-
-    def first_state(params, batch_stats):
-        return init_state(params, batch_stats, optimizer, classes)
-
-    # As a run does it.
-    moving = variables["params"], variables.get("batch_stats", {})
-    make_state = jax.jit(first_state, out_shardings=everywhere)
-    state = make_state(*moving)
+    state = init_state(variables["params"], variables.get("batch_stats", {}), optimizer, classes, everywhere)
     images = np.zeros((arguments.batch, *shape), np.uint8)
     labels = np.zeros(arguments.batch, np.int32)
     inputs = jax.device_put((images, labels), everywhere)

@@ -34,7 +34,8 @@ from jaxtl.data.augment import Transform, compose, normalise, random_augmentatio
 from jaxtl.data.feed import epoch_order
 from jaxtl.models import Classifier
 from jaxtl.runtime.mesh import put_order, replicated
-from jaxtl.train.state import start_phase
+from jaxtl.train.optimizer import make_optimizer
+from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
 from jaxtl.transfer import Phase
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
@@ -90,15 +91,10 @@ def step_of(
       learning_rate: of SGD with momentum.
     """
     mesh = Mesh(np.array([device or jax.devices()[0]]), ("data",))
-    optimizer, in_training, state, frozen = start_phase(
-        model,
-        {"batch_stats": {}, **variables},
-        Phase(optimizer="sgd", momentum=MOMENTUM),
-        optax.constant_schedule(learning_rate),
-        num_classes=task.classes,
-        mesh=mesh,
-    )
-    step, everywhere = make_train_step(model, optimizer, transform, train=in_training, mesh=mesh), replicated(mesh)
+    optimizer = make_optimizer(Phase(optimizer="sgd", momentum=MOMENTUM), optax.constant_schedule(learning_rate))
+    step, everywhere = make_train_step(model, optimizer, transform, mesh=mesh), replicated(mesh)
+    state = init_state(variables["params"], variables.get("batch_stats", {}), optimizer, task.classes, everywhere)
+    frozen: dict[str, Any] = {"params": {}, "batch_stats": {}}
     inputs_there, labels_there = jax.device_put((inputs, labels), everywhere)
     order = put_order(epoch_order(task.batch, task.batch, (task.seed,)), mesh)
     key = jax.device_put(jax.random.key(task.seed), everywhere)

@@ -191,7 +191,7 @@ class PhaseTrainer:
         progress.history.append(line)
         progress.seconds = 0.0
         if self._best_epoch() == self.epoch:
-            self.saver.best = self.epoch, self.stepper.snapshot()
+            self.saver.best = self.epoch, self.stepper.variables(keep=True)
         self.session.observer.on_epoch_end(line)
 
     def _validate(self) -> Evaluation | None:

@@ -14,10 +14,12 @@ from jaxtl.runtime.mesh import put, replicated
 from jaxtl.runtime.processes import wait_for_all
 from jaxtl.train.examples import Batch
 from jaxtl.train.metrics import empty_metrics
-from jaxtl.train.state import TrainState, start_phase
+from jaxtl.train.optimizer import make_optimizer
+from jaxtl.train.state import TrainState, init_state
 from jaxtl.train.step import make_train_step
 from jaxtl.train.task import Inputs, Task
-from jaxtl.transfer.partition import Variables, merge_variables
+from jaxtl.transfer.partition import Variables, merge_variables, split_variables
+from jaxtl.transfer.phases import stages_in_training_mode, trained_stages
 
 
 class Stepper:
@@ -36,10 +38,14 @@ class Stepper:
     """
 
     def __init__(self, task: Task, index: int, variables: Mapping[str, Any], schedule: optax.Schedule) -> None:
-        self._task, self._phase = task, task.plan[index]
-        self._num_classes, self._mesh = task.train.num_classes, task.mesh
-        self._optimizer, self._in_training, self.state, self.frozen = start_phase(
-            task.model, variables, self._phase, schedule, num_classes=self._num_classes, mesh=task.mesh
+        self._task, self._phase, stages = task, task.plan[index], task.model.stage_names
+        self._optimizer = make_optimizer(self._phase, schedule)
+        self._in_training = stages_in_training_mode(self._phase, stages, variables["batch_stats"])
+        trained = trained_stages(self._phase, stages)
+        moving, self.frozen = split_variables(variables, trained=trained, in_training=self._in_training)
+        self._num_classes, self._everywhere = task.train.num_classes, replicated(task.mesh)
+        self.state = init_state(
+            moving["params"], moving["batch_stats"], self._optimizer, self._num_classes, self._everywhere
         )
         self._key = jax.random.fold_in(jax.random.key(task.seed), index)
         self.program: Callable[..., TrainState] | None = None
@@ -54,7 +60,7 @@ class Stepper:
             train=self._in_training,
             label_smoothing=self._phase.label_smoothing,
             method=inputs.method,
-            mesh=self._mesh,
+            mesh=self._task.mesh,
         )
         # A step on features reads no frozen variables.
         self._still: Variables = {"params": {}, "batch_stats": {}} if inputs.kept else self.frozen
@@ -75,18 +81,14 @@ class Stepper:
     def take_metrics(self) -> dict[str, Any]:
         """What was measured since the last time: ``loss``, ``accuracy`` and ``confusion``."""
         measured: dict[str, Any] = self.state.metrics.compute()
-        no_sums = put(empty_metrics(self._num_classes), replicated(self._mesh))
+        no_sums = put(empty_metrics(self._num_classes), self._everywhere)
         self.state = dataclasses.replace(self.state, metrics=no_sums)
         return measured
 
-    def variables(self) -> Variables:
-        """All variables as they are now; those that move belong to the next step, which donates them."""
-        return merge_variables({"params": self.state.trained, "batch_stats": self.state.batch_stats}, self.frozen)
-
-    def snapshot(self) -> Variables:
-        """All variables as they are now, to keep."""
+    def variables(self, *, keep: bool = False) -> Variables:
+        """All variables as they are now; to ``keep`` them takes a copy of what the next step donates."""
         moving = {"params": self.state.trained, "batch_stats": self.state.batch_stats}
-        return merge_variables(jax.tree.map(jnp.copy, moving), self.frozen)
+        return merge_variables(jax.tree.map(jnp.copy, moving) if keep else moving, self.frozen)
 
     def loss_is_finite(self) -> bool:
         """Whether the losses since ``take_metrics`` are numbers; waits for the device."""

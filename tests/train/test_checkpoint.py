@@ -12,7 +12,7 @@ import pytest
 from jaxtl.errors import UserError
 from jaxtl.train import checkpoint
 from jaxtl.train.checkpoint import Checkpoints, flatten, read_best, unflatten
-from jaxtl.train.metrics import Metrics
+from jaxtl.train.metrics import batch_metrics
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.progress import Progress
 from jaxtl.train.state import TrainState, init_state
@@ -36,12 +36,8 @@ def train_state(seed: int) -> TrainState:
     optimizer = make_optimizer(Phase(weight_decay=0.1, clip_norm=1.0), optax.constant_schedule(0.1))
     state = init_state(params, stats, optimizer, 3)
     _, opt_state = optimizer.update(params, state.opt_state, params)
-    metrics = Metrics.single_from_model_output(
-        loss=params["head"]["kernel"][:, 0] ** 2,
-        logits=params["head"]["kernel"],
-        labels=jnp.array([0, 2]),
-        mask=jnp.array([True, True]),
-    )
+    logits = params["head"]["kernel"]
+    metrics = batch_metrics(logits[:, 0] ** 2, logits, jnp.array([0, 2]), jnp.array([True, True]))
     return state.replace(step=jnp.int32(seed), opt_state=opt_state, metrics=metrics)
 
 
@@ -124,7 +120,7 @@ def test_the_best_before_is_kept_for_the_last_that_remembers_it(checkpoints):
     assert_same_bits(checkpoints.restore_best(2, variables(0)), variables(2))
 
 
-def test_an_epoch_that_was_saved_before_is_written_anew(checkpoints):
+def test_an_epoch_that_was_saved_before_is_written_again(checkpoints):
     checkpoints.save_best(3, variables(3))
     checkpoints.save_best(3, variables(33))
     assert_same_bits(checkpoints.restore_best(3, variables(0)), variables(33))
@@ -292,7 +288,7 @@ def test_trees_are_stored_under_paths_that_name_every_leaf():
     flat = flatten({"params": {"stem": {"kernel": np.ones(2)}}, "batch_stats": {}})
     assert list(flat) == ["params/stem/kernel"]
     state = train_state(4)
-    assert {"step", "trained/head/kernel", "metrics/confusion/counts"} <= set(flatten(state))
+    assert {"step", "trained/head/kernel", "metrics/confusion"} <= set(flatten(state))
     assert_same_bits(unflatten(flatten(state), train_state(5)), state)
 
 

@@ -212,7 +212,7 @@ def test_the_first_variables_survive_training(world, whole):
 
 
 def stop_at(*, event: str, epoch: int, stop: StopFlag) -> Recorder:
-    """Ask for the end when an epoch starts (after its first step the loop saves amid it) or when it is over."""
+    """Ask for the end when an epoch starts (after its first step the loop saves within it) or when it is over."""
 
     def hook(kind, *details):
         number = {"start": lambda: details[1], "end": lambda: details[0]["epoch"]}.get(kind, lambda: None)()
@@ -225,7 +225,7 @@ def stop_at(*, event: str, epoch: int, stop: StopFlag) -> Recorder:
 @pytest.mark.parametrize(
     "places",
     [
-        pytest.param([("start", 2), ("start", 3), ("start", 5)], id="amid epochs"),
+        pytest.param([("start", 2), ("start", 3), ("start", 5)], id="within epochs"),
         pytest.param([("end", 1), ("end", 2), ("end", 4), ("end", 5)], id="between epochs, phases and at the end"),
     ],
 )
@@ -280,7 +280,7 @@ def test_a_run_killed_between_saving_the_best_and_the_state_goes_on(world, whole
 
 
 def test_no_best_epoch_is_saved_twice(world, tmp_path, monkeypatch):
-    # To save anew is to delete first: killed in between, the run would have lost the best that its state refers to.
+    # To save again is to delete first: killed in between, the run would have lost the best that its state refers to.
     saved = []
     save_best = Checkpoints.save_best
 
@@ -316,7 +316,7 @@ def test_a_signal_stops_the_loop(world, tmp_path):
 # When training diverges
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_good_checkpoint(world, tmp_path):
+def test_a_loss_that_is_not_a_number_stops_and_keeps_the_good_checkpoint(world, tmp_path):
     good = dataclasses.replace(SGD, epochs=1)
     wild = dataclasses.replace(SGD, learning_rate=1e38)
     with pytest.raises(UserError, match=r"not a number any more in epoch 2 \(phase 'all', learning rate 1e\+38\)"):

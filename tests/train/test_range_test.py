@@ -78,7 +78,7 @@ def test_it_ends_where_the_loss_has_diverged(tested):
     assert (found.smoothed[:-1] <= 4 * np.minimum.accumulate(found.smoothed)[:-1]).all()
 
 
-def test_a_loss_that_is_no_number_at_once_is_refused(net, tested):
+def test_a_loss_that_is_not_a_number_at_once_is_refused(net, tested):
     _, variables = net
     broken = jax.tree.map(lambda leaf: leaf * np.nan, variables)
     with pytest.raises(UserError, match="no learning rate can help"):

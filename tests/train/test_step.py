@@ -178,7 +178,7 @@ def test_the_seed_decides_every_bit(transfer):
     assert all(not np.array_equal(leaf, different) for leaf, different in leaves)
 
 
-def test_every_step_draws_anew(train_set, preprocess, mesh):
+def test_every_step_draws_again(train_set, preprocess, mesh):
     drawn = []
 
     def transform(key, images):
