@@ -250,9 +250,9 @@ def test_bfloat16_computes_near_float32(name):
     ("name", "options", "message"),
     [
         ("cifar_resnet20", {"depth": 21}, "depth is 21.*6n"),
-        ("densenet121", {"dropout": 1.5}, r"dropout is 1\.5.*\[0, 1\)"),
-        ("vgg11", {"dropout": -1}, r"dropout is -1.*\[0, 1\)"),
-        ("vgg11", {"bins": 0}, r"bins=0.*1 or more"),
+        ("densenet121", {"dropout": 1.5}, r"dropout of densenet121 is 1\.5.*\[0, 1\)"),
+        ("vgg11", {"dropout": -1}, r"dropout of vgg11 is -1.*\[0, 1\)"),
+        ("vgg11", {"bins": 0}, r"bins of vgg11 is 0.*1 or more"),
         ("resnet18", {"head": "mpl"}, "head is 'mpl'"),
         ("resnet18", {"depth": 3}, "has no option 'depth'; it has: .*depths"),
     ],
