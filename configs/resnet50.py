@@ -9,16 +9,17 @@
 
 | | `replica`, the study's recipe for its four networks | `best`, ours |
 |---|---|---|
-| Images | the first 24,000, resized to 224 x 224 | all 50,000, resized to 224 x 224 |
+| Images | the first 24,000, resized to 224 x 224; none is held out | the same |
 | Head | 128 units, ReLU, dropout 0.2, 10 outputs, a sigmoid | the same without the sigmoid |
 | Frozen batch norm | in training mode: its statistics drift | in inference mode: the backbone runs once per image |
 | Optimizer | Adam at 1e-3, 5 epochs, batches of 64 | the same, cosine to zero |
-| Epoch tested | the last; no image is held out | lowest validation loss, on a tenth of the training images |
+| Epoch tested | the last | the same |
 | Expected | about 80.7 %, the study's figure | 80.66 % to 93.6 %, which a linear probe of such a ResNet-50 reaches |
 
 - The sigmoid before the cross-entropy is an error of the study, kept in `replica`: no class can get a probability above
   23 %.
-- `best` sees each image once, fewer than the study's 5 x 24,000.
+- Both recipes of a network without batch norm need one pass of its backbone, and several seeds do:
+  `--config.keep_features_gb=1` keeps the features for the next run.
 """
 
 from ml_collections import ConfigDict
@@ -37,6 +38,8 @@ def get_config(recipe: str = "replica") -> ConfigDict:
     config.data.size = 224
     config.data.mean = (0.485, 0.456, 0.406)
     config.data.std = (0.229, 0.224, 0.225)
+    config.data.subset = 24_000
+    config.data.validation = 0.0  # nothing is chosen by it: the last epoch counts
     config.batch_size = 64
     choose(recipe, {"replica": replica, "best": best})(config)
     return config
@@ -44,14 +47,11 @@ def get_config(recipe: str = "replica") -> ConfigDict:
 
 def replica(config: ConfigDict) -> None:
     """The study's recipe to the letter."""
-    config.data.subset = 24_000
-    config.data.validation = 0.0
     config.model.options = {"head": {"hidden": (128,), "dropout": 0.2, "final_activation": "sigmoid"}}
     config.phases = linear_probe(5, optimizer="adam", learning_rate=1e-3, frozen_batch_norm="train", keep="last")
 
 
 def best(config: ConfigDict) -> None:
-    """No sigmoid, a backbone that stays as it is, all images, a falling learning rate."""
-    config.data.validation = 0.1
+    """No sigmoid, a backbone that stays as it is, a falling learning rate."""
     config.model.options = {"head": {"hidden": (128,), "dropout": 0.2}}
-    config.phases = linear_probe(5, optimizer="adam", learning_rate=1e-3, schedule="cosine")
+    config.phases = linear_probe(5, optimizer="adam", learning_rate=1e-3, schedule="cosine", keep="last")
