@@ -2,16 +2,17 @@
 
 A small CNN learns the handwritten digits 0-4 from all their training images. Then it has to tell 5-9 apart from five
 labels a class: from those weights, and, as the baseline, from scratch with the same network, labels and number of
-steps. The report shows both on the same 448 test images, and whether the choice of test images explains the difference.
+steps. Five more labels a class are for validation, which chooses the epoch that is tested. The report shows both on the
+same 448 test images, and whether the choice of test images explains the difference.
 
 | | |
 |---|---|
-| Ours | 91.07 % (95 % interval 88.07 to 93.37) after transfer, 82.81 % (79.04 to 86.02) from scratch |
+| Ours | 90.62 % (95 % interval 87.57 to 92.99) after transfer, 87.05 % (83.63 to 89.85) from scratch |
 | Measured with | seed 0, AMD EPYC, 2 cores, about half a minute in all |
 | Command | `python -m jaxtl.main --config configs/quickstart.py --workdir runs/quickstart` |
 
-- Which five images a class are drawn matters more than the method: with --config.seed and --config.data.split_seed at 1
-  it is 80.80 % against 80.36 %, at 2 90.85 % against 85.49 %.
+- Which labels are drawn matters as much as the method: with --config.seed and --config.data.split_seed at 1 it is
+  87.28 % against 89.29 %, at 2 87.05 % against 80.36 %.
 """
 
 from ml_collections import ConfigDict
@@ -27,13 +28,13 @@ def get_config() -> ConfigDict:
     config.name = "Digits 5-9 from five labels a class, after 0-4"
     config.data.name = "digits"
     config.data.classes = DIGITS[5:]
-    config.data.per_class = 5
-    config.data.validation = 0.0  # with 25 images there is none to spare, so no epoch is chosen: the last one counts
+    config.data.per_class = 10
+    config.data.validation = 0.5  # of the ten labels a class
     config.model.name = "cnn"
     config.model.options = {"blocks": ((32, 32), (64, 64)), "hidden": (128,), "dropout": 0.0}
     config.model.weights = "source"
-    config.batch_size = 25
-    recipe = {"optimizer": "adam", "learning_rate": 1e-3, "keep": "last"}
+    config.batch_size = 25  # so that every epoch is one step
+    recipe = {"optimizer": "adam", "learning_rate": 1e-3}
     config.phases = (
         phase(train=("hidden", "head"), epochs=30, **recipe),
         phase(train=("all",), epochs=60, **recipe),

@@ -17,13 +17,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import jaxtl.experiment
-import jaxtl.search.search
+import jaxtl.search.study
 from jaxtl.data.dataset import take
 from jaxtl.report import plots
 from jaxtl.report import search as report
 from jaxtl.report.search import COMPLETE, PRUNED, Outcome, TrialLine
 from jaxtl.search import Space
-from jaxtl.search import study as study_module
 from jaxtl.search.__main__ import main
 from jaxtl.search.study import Study
 
@@ -93,9 +92,9 @@ def call(capsys, monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr("threading.excepthook", lambda error: None)
     monkeypatch.setattr(report, "draw", lambda outcome: {})
-    monkeypatch.setattr(jaxtl.search.search, "POLL_S", 0.1)
-    monkeypatch.setattr(study_module, "HEARTBEAT_S", 1)
-    monkeypatch.setattr(study_module, "GRACE_S", 3)
+    monkeypatch.setattr(jaxtl.search.study, "POLL_S", 0.1)
+    monkeypatch.setattr(jaxtl.search.study, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(jaxtl.search.study, "GRACE_S", 3)
 
     def run(*arguments):
         capsys.readouterr()
@@ -157,7 +156,7 @@ def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch)
     """With test images that are noise, and a test that fails, trials come out the same."""
     arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir")
     assert call(*arguments, tmp_path / "honest")[0] == 0
-    load, seen = jaxtl.search.search.load_splits, []
+    load, seen = jaxtl.search.study.load_splits, []
 
     def with_noise(data):
         splits = load(data)
@@ -170,7 +169,7 @@ def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch)
         return train(config, *args)
 
     train = jaxtl.experiment.train
-    monkeypatch.setattr(jaxtl.search.search, "load_splits", with_noise)
+    monkeypatch.setattr(jaxtl.search.study, "load_splits", with_noise)
     monkeypatch.setattr(jaxtl.experiment, "load_splits", None)
     monkeypatch.setattr(jaxtl.experiment, "test", None)
     monkeypatch.setattr(jaxtl.experiment, "train", watched)
@@ -229,6 +228,7 @@ def test_charts(measure):
     assert (history.get_ylim()[1] < 10) == (measure == "val_loss"), "one that went astray does not squeeze the others"
     assert [axes.get_title(loc="left") for axes in panels] == [*KINDS.parameters]
     assert [axes.get_xscale() for axes in panels] == ["log", "linear", "linear", "log", "linear"]
+    assert panels[0].xaxis.get_major_formatter()(1e-3, 0) == "0.001", "not a formula"
     assert [label.get_text() for label in panels[4].get_xticklabels()][:4] == ["()", "(8,)", "(8, 8)", "None"]
     assert all(figure.get_size_inches()[0] == 10 and plots.png(figure) for figure in charts.values())
     assert report.draw(outcome._replace(lines=lines[2:3])) == {}
@@ -243,7 +243,7 @@ import jaxtl.train.phase
 import jaxtl.search.study
 from jaxtl.search.__main__ import main
 jaxtl.search.study.HEARTBEAT_S, jaxtl.search.study.GRACE_S = 1, 3
-from jaxtl.search.search import TrialConsole
+from jaxtl.search.study import TrialConsole
 jaxtl.train.phase.SYNC_S = 0.0
 on_line = TrialConsole.on_epoch_end
 TrialConsole.on_epoch_end = lambda self, line: (on_line(self, line), time.sleep(2))
@@ -298,14 +298,14 @@ def test_two_processes_one_killed_give_the_table_of_an_unbroken_search(call, con
 def test_a_signal_in_the_middle_of_a_trial(call, configs, tmp_path, monkeypatch):
     arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir")
     assert call(*arguments, tmp_path / "straight")[0] == 0
-    on_line = jaxtl.search.search.TrialConsole.on_epoch_end
+    on_line = jaxtl.search.study.TrialConsole.on_epoch_end
 
     def then_signal(self, line):
         on_line(self, line)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(jaxtl.search.search.TrialConsole, "on_epoch_end", then_signal)
+        patch.setattr(jaxtl.search.study.TrialConsole, "on_epoch_end", then_signal)
         status, _, complained = call(*arguments, tmp_path / "broken")
     assert status == 128 + signal.SIGTERM and "all is saved" in complained
     assert len((tmp_path / "broken/trials/0000/metrics.jsonl").read_text().splitlines()) == 1
@@ -463,16 +463,16 @@ def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
         lines,
         (
             "has 11 problems",
+            "phases.0.learning_rte does not exist; did you mean phases.0.learning_rate?",
             "batch_size=9..3 cannot be drawn from",
             "seed=log:0..3 cannot be drawn from",
-            "phases.0.learning_rte does not exist; did you mean phases.0.learning_rate?",
+            "layers does not exist",
             "phases.0.epochs is 0.5 (float), but must be a whole number",
             "phases.0.momentum is 2.0, but must lie in [0, 1)",
             "phases.1.momentum does not exist: the config has 1 phase(s)",
             "phases.0.monitor decides what a trial is judged by",
             "model.options.depth does not exist",
             "'adm', which does not exist; did you mean 'adam'?",
-            "layers does not exist",
             "final: phases.0.epochs is 0, but must be at least 1",
         ),
         strict=True,
@@ -483,7 +483,7 @@ def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (("--space", "blocks=0,1", "--space", "layers=1..3"), "apply of the space never reads it"),
+        (("--space", "blocks=0,1", "--space", "layers=1..3"), "layers does not exist"),
         (("--space", "blocks=a,b"), "The function apply of the space fails for"),
         (("--space", "blocks=5,6"), "None of 64 configs drawn from the space is valid"),
         (("--space", "blocks=1.."), "is neither a range nor a choice"),

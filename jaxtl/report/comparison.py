@@ -1,7 +1,7 @@
 """Finished runs beside each other: a run and its baselines in the run's own report, or any runs on a page of theirs."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -19,55 +19,37 @@ ONE_DRAW = (
 )
 
 
+NAMES = ("name", "arm")  # fields that a reader sees at once
+BESIDE = ("source.", "baselines.")  # fields of other runs in the same folder
+OF_A_PHASE = (".train", ".epochs", ".learning_rate")
+TESTED = ("Difference, points", "95 % interval", "p", "p, corrected")
+
+
 @dataclass(frozen=True)
 class FinishedRun:
-    """A finished run, as it is compared with others of any kind.
+    """A finished run, as it is compared with others of any kind."""
 
-    Attributes:
-      name: what tables and charts call it; no other run of the comparison has it.
-      folder: where it is, for the reader.
-      description: how it was trained, in one line.
-      model: name of its network.
-      device: what it was trained on.
-      reported: the figure that the study reported for it; may be empty.
-      accuracy: on the test images, in [0, 1].
-      precision: macro mean, in [0, 1].
-      recall: macro mean, in [0, 1].
-      f1: macro mean, in [0, 1].
-      train_s: seconds of training.
-      inference_s: seconds for all its test images.
-      params_total: number of parameters.
-      params_trained: number of those that any phase trained.
-      per_class: training images of each class, 0 where their number was not chosen.
-      class_names: K names.
-      confusion: int [K, K], counts; rows are true classes, columns predicted ones.
-      history: lines of ``metrics.jsonl``.
-      test_images: (index, true class) of N test images.
-      right: bool [N], which of them it got right.
-      settings: its config, flat: path -> value.
-    """
-
-    name: str
-    folder: str
-    description: str
-    model: str
-    device: str
-    reported: str
-    accuracy: float
+    name: str  # in tables and charts; no other run of the comparison has it
+    folder: str  # for the reader
+    description: str  # how it was trained, in one line
+    model: str  # its network
+    device: str  # what it was trained on
+    reported: str  # the figure that the study reports for it; may be empty
+    accuracy: float  # on the test images, in [0, 1], as the macro means that follow
     precision: float
     recall: float
     f1: float
     train_s: float
-    inference_s: float
+    inference_s: float  # seconds for all its test images
     params_total: int
-    params_trained: int
-    per_class: int
-    class_names: tuple[str, ...]
-    confusion: np.ndarray
-    history: Sequence[dict[str, Any]]
-    test_images: tuple[tuple[str, str], ...]
-    right: np.ndarray
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    params_trained: int  # those that any phase trained
+    per_class: int  # training images of each class, 0 where their number was not chosen
+    class_names: tuple[str, ...]  # K names
+    confusion: np.ndarray  # int [K, K], counts; rows are true classes, columns predicted ones
+    history: Sequence[dict[str, Any]]  # lines of metrics.jsonl
+    test_images: tuple[tuple[str, str], ...]  # (index, true class) of N test images
+    right: np.ndarray  # bool [N], which of them it got right
+    settings: Mapping[str, Any] = field(default_factory=dict)  # path -> value of the fields that figures depend on
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -76,61 +58,33 @@ class FinishedRun:
 
     def record(self) -> dict[str, Any]:
         """The figures, flat: a line of ``comparison.csv``. Times in seconds, shares in [0, 1]."""
-        others = ("precision", "recall", "f1", "train_s", "inference_s", "params_total", "params_trained", "reported")
-        return {
-            "name": self.name,
-            "accuracy": self.accuracy,
-            "accuracy_low": self.interval[0],
-            "accuracy_high": self.interval[1],
-            "test_images": len(self.right),
-            **{name: getattr(self, name) for name in (*others, "model", "device", "folder", "description")},
-        }
-
-
-# Fields that no figure depends on, and those of other runs in the same folder.
-INCIDENTAL = (
-    *("name", "arm", "reported", "data.dir", "data.download", "data.workers"),
-    *("checkpoint_every_s", "keep_features_gb"),
-)
-BESIDE = ("source.", "baselines.")
-OF_A_PHASE = (".train", ".epochs", ".learning_rate")
+        low, high = self.interval
+        first = {"name": self.name, "accuracy": self.accuracy, "accuracy_low": low, "accuracy_high": high}
+        others = (
+            *("precision", "recall", "f1", "train_s", "inference_s", "params_total", "params_trained"),
+            *("reported", "model", "device", "folder", "description"),
+        )
+        return {**first, "test_images": len(self.right), **{name: getattr(self, name) for name in others}}
 
 
 class Difference(NamedTuple):
-    """Accuracy of one run minus that of another, on the same test images.
+    """Accuracy of one run minus that of another, on the same test images."""
 
-    Attributes:
-      run: position of the run whose accuracy comes first.
-      other: position of the run whose accuracy is subtracted.
-      difference: in [-1, 1].
-      interval: its 95 % interval, (low, high).
-      p_value: of McNemar's exact test, two-sided, for this pair alone.
-      p_holm: the same, corrected for all pairs of the comparison.
-    """
-
-    run: int
-    other: int
-    difference: float
-    interval: tuple[float, float]
-    p_value: float
-    p_holm: float
+    run: int  # position of the run whose accuracy comes first
+    other: int  # position of the run whose accuracy is subtracted
+    difference: float  # in [-1, 1]
+    interval: tuple[float, float]  # 95 %
+    p_value: float  # of McNemar's exact test, two-sided, for this pair alone
+    p_holm: float  # the same, corrected for all pairs of the comparison
 
 
 class Comparison(NamedTuple):
-    """All that tables, charts and files are made of.
+    """All that tables, charts and files are made of."""
 
-    Attributes:
-      runs: the most accurate first; or the run first whose baselines the others are.
-      test_sets: positions of the runs that were tested on the same images, set by set. The first of a set is what the
-        others are compared with in tables.
-      differences: of the pairs of a test set that were tested; p-values are corrected for all of them together.
-      notes: sentences on what can be compared and what cannot.
-    """
-
-    runs: tuple[FinishedRun, ...]
-    test_sets: list[list[int]]
-    differences: list[Difference]
-    notes: list[str]
+    runs: tuple[FinishedRun, ...]  # the most accurate first; or the run first whose baselines the others are
+    test_sets: list[list[int]]  # positions of the runs that were tested on the same images, set by set
+    differences: list[Difference]  # of the pairs of a test set that were tested, those of its first run first
+    notes: list[str]  # sentences on what can be compared and what cannot
 
     def record(self) -> dict[str, Any]:
         """The figures and the tests, for JSON."""
@@ -148,18 +102,25 @@ def compare_runs(runs: Sequence[FinishedRun]) -> Comparison:
 
     All pairs are one family: which run is the best, and so which pairs a reader looks at, was told by the same data.
     """
-    ranked = tuple(sorted(runs, key=lambda run: -run.accuracy))
-    test_sets = groups([run.test_images for run in ranked])
-    pairs = [pair for group in test_sets for pair in combinations(group, 2)]
-    return Comparison(ranked, test_sets, _differences(ranked, pairs), _notes(ranked, test_sets))
+    return _compare(sorted(runs, key=lambda run: -run.accuracy), with_first=False)
 
 
 def compare_with_baselines(run: FinishedRun, baselines: Sequence[FinishedRun]) -> Comparison:
     """A run, first, and its baselines; each one on the same test images is tested against the run."""
-    runs = (run, *baselines)
+    return _compare([run, *baselines], with_first=True)
+
+
+def _compare(runs: Sequence[FinishedRun], *, with_first: bool) -> Comparison:
+    """Test all pairs on the same images, or those with the first run; p-values are corrected for all tests together."""
     test_sets = groups([run.test_images for run in runs])
-    pairs = [(0, i) for i in test_sets[0][1:]]
-    return Comparison(runs, test_sets, _differences(runs, pairs), _notes(runs, test_sets))
+    pairs = [pair for group in test_sets for pair in combinations(group, 2) if pair[0] == 0 or not with_first]
+    p_values = [mcnemar(runs[i].right, runs[j].right) for i, j in pairs]
+    differences = []
+    for (i, j), p, corrected in zip(pairs, p_values, holm(p_values), strict=True):
+        difference = float(runs[i].right.mean() - runs[j].right.mean())
+        interval = paired_difference_interval(runs[i].right, runs[j].right)
+        differences.append(Difference(i, j, difference, interval, p, corrected))
+    return Comparison(tuple(runs), test_sets, differences, _notes(runs, test_sets))
 
 
 def groups(keys: Sequence[object]) -> list[list[int]]:
@@ -188,6 +149,9 @@ def by_labels(runs: Sequence[FinishedRun]) -> dict[str, list[tuple[int, float, t
         strategy = run.name.removesuffix(str(run.per_class)).rstrip(" -_")
         series.setdefault(strategy, []).append((run.per_class, run.accuracy, run.interval))
     return series
+
+
+# --- tables and sentences ---------------------------------------------------------------------------------------------
 
 
 def runs_table(comparison: Comparison) -> Table:
@@ -232,9 +196,6 @@ def all_pairs(comparison: Comparison) -> Table:
     return Table("All pairs", ["Run", "More accurate than", *TESTED], rows)
 
 
-TESTED = ("Difference, points", "95 % interval", "p", "p, corrected")
-
-
 def _figures(found: Difference, sign: int) -> list[str]:
     """The cells of a difference, or with ``sign`` -1 of that of the other run to this one."""
     low, high = sorted(sign * end for end in found.interval)
@@ -249,7 +210,7 @@ def settings_table(comparison: Comparison) -> Table | None:
     rows = [
         [path, *(_shown(run.settings[path]) if path in run.settings else NOT_MEASURED for run in runs)]
         for path in fields
-        if path not in INCIDENTAL and not path.startswith(BESIDE)
+        if path not in NAMES and not path.startswith(BESIDE)
         # Of a phase that some run lacks, what it is about.
         if all(path in run.settings for run in runs) or not path.startswith("phases.") or path.endswith(OF_A_PHASE)
     ]
@@ -257,50 +218,32 @@ def settings_table(comparison: Comparison) -> Table | None:
     return Table("Where their configs differ", ["Field", *(run.name for run in runs)], rows) if rows else None
 
 
+def origin_table(comparison: Comparison) -> Table:
+    """Where the runs come from."""
+    rows = [[run.name, run.model, run.device, run.description, run.folder] for run in comparison.runs]
+    return Table("Where they come from", ["Run", "Model", "Device", "Training", "Folder"], rows)
+
+
 def correction(comparison: Comparison) -> str:
-    """How the p-values were come by, in a sentence; empty where nothing was tested."""
-    tests = len(comparison.differences)
-    if not tests:
-        return ""
-    exact = "p is that of McNemar's exact test"
-    if tests == 1:
-        return f"{exact}; a single test needs no correction."
-    return f"{exact}; corrected by Holm's method for all {tests} pairs that were tested on the same images."
+    """How the p-values were computed, in a sentence; empty where nothing was tested."""
+    tests, exact = len(comparison.differences), "p is that of McNemar's exact test"
+    if tests > 1:
+        return f"{exact}; corrected by Holm's method for all {tests} pairs that were tested on the same images."
+    return f"{exact}; a single test needs no correction." * tests
 
 
 def verdicts(comparison: Comparison) -> list[str]:
     """For each set of test images, whether its first run is better than the best of the others."""
-    best: dict[int, Difference] = {}
-    for d in comparison.differences:
-        if d.run in [first for first, *_ in comparison.test_sets]:
-            best[d.run] = min(best.get(d.run, d), d, key=lambda d: d.difference)
-    return [_in_words(comparison, d) for d in best.values()]
+    with_first = [[d for d in comparison.differences if d.run == first] for first, *_ in comparison.test_sets]
+    return [_in_words(comparison, min(found, key=lambda d: d.difference)) for found in with_first if found]
 
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table of the runs, the differences, and the notes."""
     for table in (runs_table(comparison), *difference_tables(comparison)):
         print_table(table, console)
-    for sentence in (correction(comparison), *comparison.notes):
-        if sentence:
-            console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-
-
-def _differences(runs: Sequence[FinishedRun], pairs: Iterable[tuple[int, int]]) -> list[Difference]:
-    """Test every pair, and correct the p-values for there being several."""
-    pairs = list(pairs)
-    p_values = [mcnemar(runs[i].right, runs[j].right) for i, j in pairs]
-    return [
-        Difference(
-            i,
-            j,
-            float(runs[i].right.mean() - runs[j].right.mean()),
-            paired_difference_interval(runs[i].right, runs[j].right),
-            p,
-            corrected,
-        )
-        for (i, j), p, corrected in zip(pairs, p_values, holm(p_values), strict=True)
-    ]
+    for sentence in filter(None, (correction(comparison), *comparison.notes)):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 def _in_words(comparison: Comparison, found: Difference) -> str:
@@ -321,29 +264,14 @@ def _in_words(comparison: Comparison, found: Difference) -> str:
 def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]]) -> list[str]:
     notes = [ONE_DRAW]
     if len(test_sets) > 1:
-        many = [group for group in test_sets if len(group) > 3][:1]  # their names would be too many
-        sets = [
-            f"{f'{len(group)} runs' if group in many else _quoted([runs[i] for i in group])} on "
-            f"{len(runs[group[0]].right):,}"
-            for group in test_sets
-        ]
+        named = (f"{len(of)} runs" if len(of) > 3 else _quoted([runs[i] for i in of]) for of in test_sets)
+        sets = [f"{name} on {len(runs[of[0]].right):,}" for name, of in zip(named, test_sets, strict=True)]
         notes.append(
             f"The runs were tested on {len(test_sets)} different sets of images: {'; '.join(sets)}"
             ". Accuracies on different sets cannot be compared, and only runs on one set are tested in pairs."
         )
     if len({run.device for run in runs}) > 1:
         notes.append("The runs were not all made on the same device, so their times cannot be compared.")
-    if untimed := [run for run in runs if run.train_s <= 0]:
-        notes.append(f"Without any time of training, and so not in the chart of times: {_quoted(untimed)}.")
-    validated = [any(line.get("val_accuracy") is not None for line in run.history) for run in runs]
-    blind = [run for run, seen in zip(runs, validated, strict=True) if not seen]
-    if not any(validated) and any(run.history for run in runs):
-        notes.append("No run was validated: the curves show training accuracy.")
-    elif blind and any(validated):
-        notes.append(
-            f"Not validated: {_quoted(blind)}. The curves therefore show validation accuracy of the others, and "
-            "training accuracy of all."
-        )
     return notes
 
 

@@ -1,25 +1,14 @@
 """What a comparison leaves in its folder: a page, a table, and charts."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from jaxtl.report import comparison as compared
 from jaxtl.report import plots
-from jaxtl.report.comparison import (
-    Comparison,
-    all_pairs,
-    correction,
-    difference_tables,
-    groups,
-    runs_table,
-    settings_table,
-    verdicts,
-)
+from jaxtl.report.comparison import Comparison, groups
 from jaxtl.report.page import Picture, write_page
-from jaxtl.report.tables import Table
+from jaxtl.report.tables import csv_text
 from jaxtl.report.text import compact, duration, percent
 from jaxtl.runtime.files import write_whole
 
@@ -44,8 +33,7 @@ def write(comparison: Comparison, folder: Path) -> None:
     if (folder / JSON).exists():
         for name in (ACCURACIES, TIME_ACCURACY, CURVES, CONFUSIONS, f"{CONFUSIONS}_[0-9]*"):
             for path in folder.glob(f"{name}.png"):
-                if path.stem not in charts:
-                    path.unlink()
+                path.unlink()
     for name, chart in charts.items():
         write_whole(folder / f"{name}.png", chart.png)
     runs = comparison.runs
@@ -55,23 +43,19 @@ def write(comparison: Comparison, folder: Path) -> None:
         charts,
         title=f"Comparison of {len(runs)} runs" if len(runs) > 1 else runs[0].name,
         highlights=_highlights(comparison),
-        runs=runs_table(comparison),
+        runs=compared.runs_table(comparison),
         one_test_set=len(comparison.test_sets) == 1,
-        verdicts=verdicts(comparison),
-        differences=difference_tables(comparison),
-        pairs=all_pairs(comparison),
-        correction=correction(comparison),
+        verdicts=compared.verdicts(comparison),
+        differences=compared.difference_tables(comparison),
+        pairs=compared.all_pairs(comparison),
+        correction=compared.correction(comparison),
         confusions=classes,
         notes=comparison.notes,
-        origin=origin_table(comparison),
-        settings=settings_table(comparison),
+        origin=compared.origin_table(comparison),
+        settings=compared.settings_table(comparison),
     )
-    text = io.StringIO(newline="")
     records = [run.record() for run in runs]
-    writer = csv.DictWriter(text, records[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    write_whole(folder / CSV, text.getvalue().encode())
+    write_whole(folder / CSV, csv_text([list(records[0]), *(list(record.values()) for record in records)]).encode())
     write_whole(folder / JSON, (json.dumps(comparison.record(), indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -81,12 +65,9 @@ def draw(comparison: Comparison) -> tuple[dict[str, Picture], dict[str, str]]:
     Confusion matrices stand side by side where the classes are the same: confusion_matrices, confusion_matrices_2, …
     """
     runs = comparison.runs
-    names, accuracies, intervals = zip(*((run.name, run.accuracy, run.interval) for run in runs), strict=True)
-    charts = {ACCURACIES: plots.accuracy_comparison(names, accuracies, intervals)}
-    timed = [run for run in runs if run.train_s > 0]
-    if timed:
-        of_timed: Any = zip(*((run.name, run.train_s, run.accuracy, run.interval) for run in timed), strict=True)
-        charts[TIME_ACCURACY] = plots.time_accuracy(*of_timed)
+    charts = {ACCURACIES: plots.accuracy_comparison(runs)}
+    if timed := [run for run in runs if run.train_s > 0]:
+        charts[TIME_ACCURACY] = plots.time_accuracy(timed)
     histories = {run.name: run.history for run in runs}
     if plots.accuracy_metrics(histories):
         charts[CURVES] = plots.overlaid_curves(histories)
@@ -98,12 +79,6 @@ def draw(comparison: Comparison) -> tuple[dict[str, Picture], dict[str, str]]:
     return {name: Picture(figure) for name, figure in charts.items()}, classes
 
 
-def origin_table(comparison: Comparison) -> Table:
-    """Where the runs come from."""
-    rows = [[run.name, run.model, run.device, run.description, run.folder] for run in comparison.runs]
-    return Table("Where they come from", ["Run", "Model", "Device", "Training", "Folder"], rows)
-
-
 def _in_words(names: Sequence[str], most: int = 12) -> str:
     return f"{len(names)} classes: " + ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
@@ -113,9 +88,8 @@ def _highlights(comparison: Comparison) -> list[tuple[str, str, str]]:
     runs = comparison.runs
     if len(runs) < 2 or len(comparison.test_sets) > 1:
         return []
+    fastest, smallest = min(runs, key=lambda run: run.train_s), min(runs, key=lambda run: run.params_trained)
     found = [("Most accurate", percent(runs[0].accuracy), runs[0].name)]
     if len({run.device for run in runs}) == 1:
-        fastest = min(runs, key=lambda run: run.train_s)
         found.append(("Fastest to train", duration(fastest.train_s), fastest.name))
-    smallest = min(runs, key=lambda run: run.params_trained)
     return [*found, ("Fewest parameters trained", compact(smallest.params_trained), smallest.name)]

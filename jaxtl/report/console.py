@@ -7,18 +7,16 @@ from typing import Any
 
 import jax
 import rich
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxtl.report.statistics import wilson_interval
-from jaxtl.report.text import counted, duration, integer, number, percent
+from jaxtl.report.evaluation import facts
+from jaxtl.report.tables import Table, print_facts, print_shares, print_table
+from jaxtl.report.text import counted, duration, integer, percent
 from jaxtl.runtime.command import escape_unencodable
 
 PATIENCE_S = 30.0  # where there is no live line, something that goes on is heard of this often
-SHOWN_EPOCHS = 30  # lines of epochs that are printed; beyond that only those of slow epochs
+FEW_EPOCHS, SHOWN_EPOCHS = 30, 10  # of few epochs each has a line; of more, so many have one, and all slow ones
 
 
 class LiveConsole:
@@ -34,7 +32,6 @@ class LiveConsole:
         escape_unencodable()
         self.console = console or rich.get_console()
         self._bar: Progress | None = None
-        self._task: TaskID | None = None
         self._live: Any = None  # of a notebook
         self._doing, self._total = "", 0
         self._started, self._heard = 0.0, time.monotonic()
@@ -52,13 +49,11 @@ class LiveConsole:
         now = time.perf_counter()
         if self._done_before is None:  # a resumed epoch does not begin at 0, and its rate must not count what was done
             self._done_before, self._started = done, now
-            if self._bar is not None and self._task is not None:
-                self._bar.update(self._task, completed=done)
-            return
-        rate = f"{(done - self._done_before) / max(now - self._started, 1e-9):,.0f} images/s"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done, rate=rate)
-        else:
+        elapsed = now - self._started
+        rate = f"{(done - self._done_before) / elapsed:,.0f} images/s" if elapsed else ""
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], completed=done, rate=rate)
+        elif rate:
             self._show(f"{self._doing}: {integer(done)} of {integer(self._total)} images, {rate}")
 
     def close(self) -> None:
@@ -70,29 +65,20 @@ class LiveConsole:
 
     def _start(self, text: str, images: int) -> None:
         self._stop()  # a terminal has room for one live display
-        self._doing, self._total = text, images
-        self._started, self._done_before = time.perf_counter(), None
+        self._doing, self._total, self._done_before = text, images, None
         if not self.console.is_terminal:
             return
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:3.0f} %"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
-            console=self.console,
-            transient=True,
-        )
-        self._task = self._bar.add_task(text, total=images, rate="")
+        words = [TextColumn(text) for text in ("{task.description}", "{task.percentage:3.0f} %", "{task.fields[rate]}")]
+        times = TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()
+        self._bar = Progress(words[0], BarColumn(), *words[1:], *times, console=self.console, transient=True)
+        self._bar.add_task(text, total=images, rate="")
         self._bar.start()
 
     def _stop(self) -> None:
         self._doing = ""
         if self._bar is not None:
             self._bar.stop()
-            self._bar = self._task = None
+            self._bar = None
 
     def _show(self, text: str) -> None:
         """A line that the next one replaces; where that cannot be, a line once in a while."""
@@ -110,7 +96,7 @@ class LiveConsole:
 
 
 class RunConsole(LiveConsole):
-    """Prints a run; the training loop calls the ``on_…`` methods.
+    """Prints a run; the training loop calls the ``on_…`` methods, see ``jaxtl.train.observer``.
 
     Attributes:
       keep_line: is handed every finished epoch's line, to be kept in a file.
@@ -120,7 +106,7 @@ class RunConsole(LiveConsole):
         super().__init__(console)
         self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
         self._epochs, self._phase = 0, ""
-        self._loading = ""
+        self._decoding = ""
         self._stages: dict[str, int] = {}
 
     def parameters(self, params: Mapping[str, Any]) -> None:
@@ -130,21 +116,17 @@ class RunConsole(LiveConsole):
             self.say(f"The network has {integer(sum(stages.values()))} parameters, in stages as above.")
             return
         self._stages = stages
-        table = Table("stage", box=SIMPLE_HEAD, show_footer=True)
-        table.columns[0].footer = "in all"
-        table.add_column("parameters", integer(sum(stages.values())), justify="right")
-        for stage, count in stages.items():
-            table.add_row(stage, integer(count))
-        self.console.print(table)
+        rows = [[stage, integer(count)] for stage, count in {**stages, "in all": sum(stages.values())}.items()]
+        print_table(Table("", ["stage", "parameters"], rows), self.console)
 
     def on_decoded(self, split: str, done: int, images: int) -> None:
         """Show how far the decoding of image files is."""
-        if self._loading != split:
-            self._loading = split
+        if self._decoding != split:
+            self._decoding = split
             self._start(f"Decoding the {split} images", images)
         self.on_images(done)
         if done == images:
-            self._loading = ""
+            self._decoding = ""
             self._stop()
 
     def remarks(self, remarks: Sequence[tuple[str, str, str]], path: str) -> None:
@@ -178,27 +160,22 @@ class RunConsole(LiveConsole):
 
     def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
         """Say what the kept features were good for, or that they were not."""
+        ran = f"the backbone ran {_times(passes)} over the training images"
         if seconds > 0:
-            how_often = f"{_times(passes)} over the training images and not {_times(epochs)}"
-            self.say(f"Keeping features saved about {duration(seconds)}: the backbone ran {how_often}.")
+            self.say(f"Keeping features saved about {duration(seconds)}: {ran} and not {_times(epochs)}.")
         else:
-            self.say(
-                f"Keeping features saved no time: the backbone ran {_times(passes)} over the training images for "
-                f"{counted(epochs, 'epoch')}."
-            )
+            self.say(f"Keeping features saved no time: {ran} for {counted(epochs, 'epoch')}.")
 
     def on_epoch_end(self, line: Mapping[str, Any]) -> None:
         """Keep the line; print it where there are few epochs, or where nothing was heard for a while."""
         self.keep_line(line)
         self._stop()
-        text = (
-            f"Epoch {line['epoch']:>3}/{self._epochs}  {line['phase']}  "
-            f"train loss {line['train_loss']:.4f} accuracy {percent(line['train_accuracy'])}"
-        )
-        if line["val_loss"] is not None:
-            text += f"  val loss {line['val_loss']:.4f} accuracy {percent(line['val_accuracy'])}"
+        text = f"Epoch {line['epoch']:>3}/{self._epochs}  {line['phase']}"
+        for split in ("train", "val"):
+            if line[f"{split}_loss"] is not None:
+                text += f"  {split} loss {line[f'{split}_loss']:.4f} accuracy {percent(line[f'{split}_accuracy'])}"
         text += f"  lr {line['learning_rate']:.2g}  {line['images_per_s']:,.0f} images/s  {duration(line['seconds'])}"
-        step = max(1, ceil(self._epochs / SHOWN_EPOCHS))
+        step = 1 if self._epochs <= FEW_EPOCHS else ceil(self._epochs / SHOWN_EPOCHS)
         if line["phase"] != self._phase or line["epoch"] % step == 0 or line["epoch"] in (1, self._epochs):
             self._phase = line["phase"]
             self.say(text)
@@ -209,28 +186,18 @@ class RunConsole(LiveConsole):
         """Print the closing table, and what to know of the figures."""
         self.close()
         test, times, params = summary["test"], summary["time"], summary["params"]
-        low, high = wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
-        table = Table(title=Text(name), show_header=False, title_justify="left")
-        table.add_column(style="bold")
-        table.add_column()
-        table.add_row("test accuracy", f"{percent(test['accuracy'])} (95 % interval {percent(low)} to {percent(high)})")
-        if test.get("top5") is not None:
-            table.add_row("true class among the top 5", percent(test["top5"]))
-        if majority := test.get("majority"):
-            table.add_row(Text(f"always naming {majority['class']}"), percent(majority["accuracy"]))
-        table.add_row("test loss", number(test["loss"]))
-        scores = (percent(test[score]) for score in ("precision", "recall", "f1"))
-        table.add_row("macro precision, recall, F1", ", ".join(scores))
-        table.add_row("test images", integer(test["n"]))
-        table.add_row("epochs run, tested", f"{summary['epochs_run']}, {summary['best_epoch']}")
-        table.add_row("parameters, trained", f"{integer(params['total'])}, {integer(params['trainable'])}")
-        table.add_row("time to compile", duration(times["compile_s"]))
-        table.add_row("time to train", duration(times["train_s"]))
-        table.add_row(f"time to test {counted(test['n'], 'image')}", duration(times["inference_s"]))
-        for row in summary.get("comparison", {}).get("runs", [])[1:]:
-            table.add_row(Text(f"{row['name']}, test accuracy"), percent(row["accuracy"]))
-        table.add_row("report", Text(report))
-        self.console.print(table)
+        rows = {
+            **facts(test, "test "),
+            "epochs run, tested": f"{summary['epochs_run']}, {summary['best_epoch']}",
+            "parameters, trained": f"{integer(params['total'])}, {integer(params['trainable'])}",
+            "time to compile": duration(times["compile_s"]),
+            "time to train": duration(times["train_s"]),
+            f"time to test {counted(test['n'], 'image')}": duration(times["inference_s"]),
+        }
+        print_facts(name, {**rows, "report": report}, self.console)
+        if "comparison" in summary:
+            runs = {run["name"]: run["accuracy"] for run in summary["comparison"]["runs"]}
+            print_shares("Test accuracy", runs, self.console)
         for remark in test.get("remarks", ()):
             self.say(remark)
 

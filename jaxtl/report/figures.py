@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,85 +10,82 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxtl.data.dataset import Dataset
 from jaxtl.data.decode import Undecodable, read_image
-from jaxtl.data.stored import StoredImages
 from jaxtl.report import plots
 from jaxtl.report.comparison import Comparison, by_labels
 from jaxtl.report.pictures import STRIP, Card, class_by_class, heated, largest, samples_of_classes
 from jaxtl.report.text import percent
 from jaxtl.train.class_maps import ClassMaps
+from jaxtl.train.evaluate import Evaluation
+from jaxtl.train.optimizer import learning_rates
+from jaxtl.train.task import Task
 
 # A figure with one of these captions stands in its section of the page; any other gets a section of its own.
 COMPARISON, COMPARISON_CURVES, LABELS = "Comparison", "Comparison of curves", "Comparison by labels"
 CURVES, LEARNING_RATE, CONFUSION = "Learning curves", "Learning rate", "Confusion matrix"
-CALIBRATION = "Calibration"
+CALIBRATION, REPEATED = "Calibration", "Equal images"
 MISTAKES, UNSURE, TYPICAL = "Largest losses of mistakes", "Right but unsure", "Right predictions"
 CLASS_MAPS, SAMPLES = "Class-activation maps", "Sample images"
-CAPTIONS = {COMPARISON, COMPARISON_CURVES, LABELS, CURVES, LEARNING_RATE, CONFUSION}
-CAPTIONS |= {CALIBRATION, MISTAKES, UNSURE, TYPICAL, CLASS_MAPS, SAMPLES}
+CAPTIONS = {COMPARISON, COMPARISON_CURVES, LABELS, CURVES, LEARNING_RATE, CONFUSION, CALIBRATION, REPEATED}
+CAPTIONS |= {MISTAKES, UNSURE, TYPICAL, CLASS_MAPS, SAMPLES}
 
-SHOWN_MISTAKES, SHOWN_UNSURE, SHOWN_TYPICAL, EXPLAINED, CLASSES = 12, 6, 12, 7, 20  # cards
+# Cards of each gallery.
+SHOWN_MISTAKES, SHOWN_UNSURE, SHOWN_TYPICAL, EXPLAINED, CLASSES, SHOWN_REPEATED = 12, 6, 12, 7, 20, 12
 Gallery = list[Card]
 
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """Test images, and what the network took them for.
+    """Test images, and what the network predicted for them."""
 
-    Attributes:
-      images: uint8 ``[M, H, W, C]``.
-      labels: int ``[M]``, true classes.
-      ids: ``[M]``, what each image is called.
-      class_names: K names.
-      predicted: int ``[M]``.
-      probability: float ``[M]``, of the predicted class.
-      losses: float ``[M]``, cross-entropy.
-      confusion: int ``[K, K]``.
-      originals: folder that names of files among ``ids`` are relative to, if there are files.
-    """
-
-    images: np.ndarray | StoredImages
-    labels: np.ndarray
-    ids: np.ndarray
-    class_names: Sequence[str]
-    predicted: np.ndarray
-    probability: np.ndarray
-    losses: np.ndarray
-    confusion: np.ndarray
-    originals: Path | None = None
+    dataset: Dataset  # M images
+    found: Evaluation
+    originals: Path | None = None  # folder that names of files among the ids are relative to, if there are files
 
     @property
     def right(self) -> np.ndarray:
         """bool ``[M]``, which predictions are right."""
-        return self.labels == self.predicted
+        return self.dataset.labels == self.found.predicted
 
     def card(self, i: int) -> Card:
         """An image under its name, with the probabilities of its true and of its predicted class."""
-        image, link, is_file = self.seen(i), "", self.ids.dtype.kind == "U"
-        if self.originals and is_file and (file := self.originals / str(self.ids[i])).is_file():
-            link = file.resolve().as_uri()
-            with contextlib.suppress(Undecodable):
-                image = read_image(file)
-        true, predicted = self.class_names[self.labels[i]], self.class_names[self.predicted[i]]
-        lines = [f"Predicted: {predicted} ({_certainty(self.probability[i])})"]
+        image, name, link = self.original(np.asarray(self.dataset.images[int(i)]), self.dataset.ids[i])
+        true, predicted = (
+            self.dataset.class_names[self.dataset.labels[i]],
+            self.dataset.class_names[self.found.predicted[i]],
+        )
+        lines = [f"Predicted: {predicted} ({_certainty(self.found.probability[i])})"]
         if not self.right[i]:
-            lines.insert(0, f"True: {true} ({_certainty(np.exp(-self.losses[i]))})")
-        name = str(self.ids[i]) if is_file else f"image {self.ids[i]}"
+            lines.insert(0, f"True: {true} ({_certainty(np.exp(-self.found.losses[i]))})")
         return Card([(image, "")], lines, name, bool(self.right[i]), link)
+
+    def original(self, image: np.ndarray, called: Any) -> tuple[np.ndarray, str, str]:
+        """An image in its own size where it is a file that is still there, its name, and its address."""
+        if not isinstance(called, str):
+            return image, f"image {called}", ""
+        file = (self.originals or Path()) / str(called)
+        if not self.originals or not file.is_file():
+            return image, str(called), ""
+        with contextlib.suppress(Undecodable):
+            image = read_image(file)
+        return image, str(called), file.resolve().as_uri()
 
     def explained(self, i: int, predicted_map: np.ndarray, true_map: np.ndarray) -> Card:
         """The image as the network saw it, and over it the maps of its predicted and, on mistakes, its true class."""
-        maps = {self.predicted[i]: predicted_map, self.labels[i]: true_map}
-        image = self.seen(i)
-        shown = [
-            (heated(image, heat), f"for {self.class_names[k]}{'' if heat.any() else ': nothing'}")
-            for k, heat in maps.items()
-        ]
-        return self.card(i)._replace(images=[(image, ""), *shown])
+        image = np.asarray(self.dataset.images[int(i)])
+        shown = [(image, "")]
+        for k, heat in {self.found.predicted[i]: predicted_map, self.dataset.labels[i]: true_map}.items():
+            shown.append((heated(image, heat), f"for {self.dataset.class_names[k]}{'' if heat.any() else ': nothing'}"))
+        return self.card(i)._replace(images=shown)
 
-    def seen(self, i: int) -> np.ndarray:
-        """An image as the data set has it, uint8 ``[H, W, C]``."""
-        return np.asarray(self.images[int(i)])
+    def repeated(self, group: Sequence[Mapping[str, Any]], parts: Mapping[str, Dataset]) -> Card:
+        """Equal images, once, with the part and the class of each; see ``jaxtl.data.overview.overview``."""
+        first = group[0]
+        called = first["image"] if self.dataset.ids.dtype.kind == "U" else int(first["image"])
+        image, name, link = self.original(np.asarray(parts[first["part"]].images[first["index"]]), called)
+        lines = list(dict.fromkeys(f"{each['part'].capitalize()}: {each['class']}" for each in group))
+        return Card([(image, "")], lines, name, link=link)
 
 
 def draw(
@@ -95,8 +93,9 @@ def draw(
     tested: Findings,
     history: Sequence[Mapping[str, Any]],
     best_epoch: int,
-    train_images: np.ndarray | StoredImages,
-    train_labels: np.ndarray,
+    rates: np.ndarray,
+    parts: Mapping[str, Dataset],
+    repeated: Sequence[Sequence[Mapping[str, Any]]],
     comparison: Comparison | None,
     explain: Callable[[np.ndarray], ClassMaps | None],
 ) -> dict[str, Figure | Gallery]:
@@ -106,8 +105,9 @@ def draw(
       tested: the test.
       history: lines of ``metrics.jsonl``.
       best_epoch: the epoch that was tested.
-      train_images: uint8 ``[N, H, W, C]``, for the samples of each class.
-      train_labels: int ``[N]``.
+      rates: float [S], the learning rate of every step of the history, in its order.
+      parts: ``training``, ``validation`` where there is one, and ``test``.
+      repeated: groups of equal images, see ``jaxtl.data.overview.overview``.
       comparison: the run beside its baselines; None where it stands alone.
       explain: from int ``[B]``, B <= 8, indices of test images, to their class-activation maps; ``None`` where the
         network has none. Called once at most.
@@ -115,35 +115,52 @@ def draw(
     figures: dict[str, Figure | Gallery] = {}
     if comparison:
         runs = comparison.runs
-        figures[COMPARISON] = plots.accuracy_comparison(
-            [run.name for run in runs], [run.accuracy for run in runs], [run.interval for run in runs]
-        )
+        figures[COMPARISON] = plots.accuracy_comparison(runs)
         if series := by_labels(runs):
             figures[LABELS] = plots.accuracy_by_labels(series)
         if plots.accuracy_metrics(histories := {run.name: run.history for run in runs}):
             figures[COMPARISON_CURVES] = plots.overlaid_curves(histories)
     if history:
         figures[CURVES] = plots.curves(history, best_epoch=best_epoch)
-    if len({line.get("learning_rate") for line in history}) > 1:  # a constant one is among the settings
-        figures[LEARNING_RATE] = plots.learning_rate(history)
-    figures[CONFUSION] = plots.confusion_matrices({"": tested.confusion}, tested.class_names)
-    figures[CALIBRATION] = plots.reliability(tested.probability, tested.right)
-    right = tested.right
-    mistakes, unsure = largest(tested.losses, SHOWN_MISTAKES, ~right), largest(tested.losses, SHOWN_UNSURE, right)
-    typical = class_by_class(tested.labels, np.setdiff1d(np.flatnonzero(right), unsure), SHOWN_TYPICAL)
-    for caption, chosen in ((MISTAKES, mistakes), (UNSURE, unsure), (TYPICAL, typical)):
-        if len(chosen):
-            figures[caption] = [tested.card(i) for i in chosen]
-    explained = np.concatenate([mistakes[:4], typical])[:EXPLAINED]
+    if len(np.unique(rates)) > 1:  # a constant one is among the settings
+        figures[LEARNING_RATE] = plots.learning_rate(history, rates)
+    figures[CONFUSION] = plots.confusion_matrices({"": tested.found.confusion}, tested.dataset.class_names)
+    figures[CALIBRATION] = plots.reliability(tested.found.probability, tested.right)
+    galleries, explained = _galleries(tested)
+    figures |= galleries
     if len(explained) and (maps := explain(explained)):
         found = zip(explained, maps.predicted, maps.true, strict=True)
         figures[CLASS_MAPS] = [tested.explained(*those) for those in found]
-    samples = samples_of_classes(train_labels, min(len(tested.class_names), CLASSES))
+    train, classes = parts["training"], tested.dataset.class_names
+    samples = samples_of_classes(train.labels, min(len(classes), CLASSES))
     figures[SAMPLES] = [
-        Card([(np.asarray(train_images[int(i)]), "") for i in chosen], [tested.class_names[k]], side=STRIP)
+        Card([(np.asarray(train.images[int(i)]), "") for i in chosen], [classes[k]], side=STRIP)
         for k, chosen in enumerate(samples)
     ]
+    if repeated:
+        figures[REPEATED] = [tested.repeated(group, parts) for group in repeated[:SHOWN_REPEATED]]
     return figures
+
+
+def step_rates(task: Task, history: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """The learning rate of every step of the history, in its order: float32 [S]."""
+    steps = -(-len(task.train) // task.batch_size)
+    epochs = Counter(line["phase_index"] for line in history)
+    rates = [learning_rates(phase, steps)[: steps * epochs[i]] for i, phase in enumerate(task.plan)]
+    return np.concatenate([*rates, np.zeros(0, np.float32)])
+
+
+def _galleries(tested: Findings) -> tuple[dict[str, Gallery], np.ndarray]:
+    """Mistakes and right predictions, none twice; and the test images that are to be explained, int [B], B <= 8."""
+    right = tested.right
+    mistakes, unsure = (
+        largest(tested.found.losses, SHOWN_MISTAKES, ~right),
+        largest(tested.found.losses, SHOWN_UNSURE, right),
+    )
+    typical = class_by_class(tested.dataset.labels, np.setdiff1d(np.flatnonzero(right), unsure), SHOWN_TYPICAL)
+    chosen = {MISTAKES: mistakes, UNSURE: unsure, TYPICAL: typical}
+    galleries = {caption: [tested.card(i) for i in those] for caption, those in chosen.items() if len(those)}
+    return galleries, np.concatenate([mistakes[:4], typical])[:EXPLAINED]
 
 
 def _certainty(share: float) -> str:

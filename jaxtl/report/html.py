@@ -5,26 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from jaxtl.config.tree import leaves, plain
-from jaxtl.report.comparison import (
-    Comparison,
-    correction,
-    difference_tables,
-    runs_table,
-    settings_table,
-    verdicts,
-)
-from jaxtl.report.comparison_page import origin_table
+from jaxtl.report import comparison as compared
+from jaxtl.report.comparison import Comparison
 from jaxtl.report.figures import CAPTIONS, Gallery
 from jaxtl.report.page import Picture, write_page
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
 from jaxtl.report.text import integer
-
-# What the page names, and a summary may lack: it is shown as a dash.
-TEST = dict.fromkeys(("accuracy", "top5", "majority", "loss", "precision", "recall", "f1", "n"))
 
 
 def write_report(
@@ -45,9 +36,7 @@ def write_report(
     Args:
       path: the HTML file; folders above it are made.
       title: heading of the page.
-      summary: content of ``summary.json``: ``test`` {accuracy, loss, precision, recall, f1, n, confusion_matrix,
-        per_class}, ``time`` {train_s, inference_s, …}, ``params`` {total, trainable}, ``best_epoch``, ``epochs_run``,
-        ``data`` (see ``data_tables``). Whatever is absent or None is shown as a dash.
+      summary: content of ``summary.json``. Whatever is absent or None is shown as a dash.
       config: the resolved configuration; nested values are shown as ``field.subfield = value``.
       history: one mapping an epoch (see ``plots.curves``); may be empty.
       class_names: K names, in class order.
@@ -56,7 +45,10 @@ def write_report(
       environment: name -> value: versions, device, commit, seed, wall time.
       notes: sentences for the reader, shown under the headline.
     """
-    test = {**TEST, **(summary.get("test") or {})}
+    # What the template names, and a summary may lack.
+    test: dict[str, Any] = dict.fromkeys(("accuracy", "top5", "majority", "loss", "precision", "recall", "f1", "n"))
+    test |= summary.get("test") or {}
+    data = summary.get("data") or {}
     write_page(
         path,
         "run.html",
@@ -69,20 +61,21 @@ def write_report(
         best_epoch=summary.get("best_epoch"),
         epochs_run=summary.get("epochs_run"),
         per_class=test.get("per_class") or [],
-        data=data_tables(summary["data"]) if summary.get("data") else [],
+        data=data_tables(data) if data else [],
+        repeated=len(data.get("repeated", ())),
         confusions=frequent_confusions(test.get("confusion_matrix"), class_names),
         history=history,
-        tables=[runs_table(comparison), *difference_tables(comparison)] if comparison else [],
-        origins=[origin_table(comparison), settings_table(comparison)] if comparison else [],
-        correction=correction(comparison) if comparison else "",
-        verdicts=verdicts(comparison) if comparison else [],
+        tables=[compared.runs_table(comparison), *compared.difference_tables(comparison)] if comparison else [],
+        origins=[compared.origin_table(comparison), compared.settings_table(comparison)] if comparison else [],
+        correction=compared.correction(comparison) if comparison else "",
+        verdicts=compared.verdicts(comparison) if comparison else [],
         other_figures=[caption for caption in figures if caption not in CAPTIONS],
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(plain(config))},
         environment=environment,
         notes=[
             *test.get("remarks", ()),
-            *summary.get("data", {}).get("warnings", ()),
+            *data.get("warnings", ()),
             *notes,
             *(comparison.notes if comparison else []),
         ],
@@ -90,15 +83,15 @@ def write_report(
 
 
 def data_tables(data: Mapping[str, Any]) -> list[Table]:
-    """What was read: images of each class in each part, what was left out, and images that stand twice.
+    """What was read: images of each class in each part, original sizes, what was left out, and equal images.
 
     Args:
-      data: of the summary: ``class_names``, ``parts`` {part: images of each class}, ``passed_over`` [{problem,
-        consequence, n, example}], ``repeated`` [[{part, image, class}, …], …].
+      data: of the summary, see ``jaxtl.data.overview.overview``.
     """
     parts = data["parts"]
     rows = [[name, *(integer(counts[k]) for counts in parts.values())] for k, name in enumerate(data["class_names"])]
     rows.append(["in all", *(integer(sum(counts)) for counts in parts.values())])
+    sizes = [[name, f"{H} x {W}"] for name, (H, W) in (data.get("original_sizes") or {}).items()]
     passed_over = [
         [f"{found['problem']}: {found['consequence']}", integer(found["n"]), found["example"]]
         for found in data.get("passed_over", ())
@@ -107,9 +100,13 @@ def data_tables(data: Mapping[str, Any]) -> list[Table]:
         [f"{copy['part']} image {copy['image']}" for copy in group[:2]] + [", ".join({c["class"]: 0 for c in group})]
         for group in data.get("repeated", ())
     ]
-    tables = [Table("Images of each class", ["Class", *(part.capitalize() for part in parts)], rows)]
-    tables += [Table("Left out", ["Why", "How many", "For example"], passed_over)] * bool(passed_over)
-    return tables + [Table("Equal images", ["Image", "Is equal to", "Class"], twice)] * bool(twice)
+    tables = [
+        Table("Images of each class", ["Class", *(part.capitalize() for part in parts)], rows),
+        Table("Original sizes", ["Image", "Height x width, pixels"], sizes),
+        Table("Left out", ["Why", "How many", "For example"], passed_over),
+        Table("Equal images", ["Image", "Is equal to", "Class"], twice),
+    ]
+    return [table for table in tables if table.rows]
 
 
 def frequent_confusions(
@@ -122,16 +119,17 @@ def frequent_confusions(
     """
     if matrix is None:
         return []
-    cells: list[dict[str, Any]] = [
+    counts = np.array(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    off = counts * ~np.eye(len(counts), dtype=bool)
+    cells = sorted(np.argwhere(off > 0).tolist(), key=lambda cell: (-counts[*cell], -shares[*cell]))[:most]
+    return [
         {
             "true": class_names[i],
             "predicted": class_names[j],
-            "count": int(cell),
-            "share": cell / sum(row),
-            "back": int(matrix[j][i]),
+            "count": int(counts[i, j]),
+            "share": float(shares[i, j]),
+            "back": int(counts[j, i]),
         }
-        for i, row in enumerate(matrix)
-        for j, cell in enumerate(row)
-        if i != j and cell > 0
+        for i, j in cells
     ]
-    return sorted(cells, key=lambda cell: (-cell["count"], -cell["share"]))[:most]

@@ -3,7 +3,7 @@
 A page is one HTML file, readable without a network, a script or this library.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -59,7 +59,6 @@ def write_page(path: Path, template: str, figures: Mapping[str, Any], **values: 
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words: tuple[Callable[..., str], ...] = (text.percent, text.points, text.number, text.loss, text.integer)
-    words += (text.compact, text.counted, text.duration, text.p_value)
-    jinja.filters.update({in_words.__name__: in_words for in_words in words})
+    for in_words in ("percent", "points", "number", "loss", "integer", "compact", "counted", "duration", "p_value"):
+        jinja.filters[in_words] = getattr(text, in_words)
     write_whole(path, jinja.get_template(template).render(figures=figures, **values).encode())

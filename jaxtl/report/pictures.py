@@ -16,23 +16,14 @@ HEAT, STRENGTH = "viridis", 0.6  # equal steps of heat are equal steps to the ey
 
 
 class Card(NamedTuple):
-    """One or several pictures with what is to say of them.
+    """One or several pictures with what is to say of them."""
 
-    Attributes:
-      images: (uint8 [H, W, 1 or 3], caption) of each.
-      lines: what is to say of them.
-      name: of the image, as its data set has it; may be empty.
-      right: whether the prediction that they show is right; None where there is none.
-      link: address of the original; may be empty.
-      side: of a picture on the page, in CSS pixels.
-    """
-
-    images: Sequence[tuple[np.ndarray, str]]
-    lines: Sequence[str]
-    name: str = ""
-    right: bool | None = None
-    link: str = ""
-    side: int = SIDE
+    images: Sequence[tuple[np.ndarray, str]]  # (uint8 [H, W, 1 or 3], caption) of each
+    lines: Sequence[str]  # what is to say of them
+    name: str = ""  # of the image, as its data set has it
+    right: bool | None = None  # whether the prediction that they show is right, where there is one
+    link: str = ""  # address of the original
+    side: int = SIDE  # of a picture on the page, in CSS pixels
 
     def sources(self) -> list[tuple[str, str, bool]]:
         """(data URI, caption, whether its pixels are to be seen as they are) of each picture."""

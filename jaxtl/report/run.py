@@ -10,8 +10,8 @@ import numpy as np
 
 from jaxtl.data.dataset import Dataset
 from jaxtl.report.comparison import Comparison, compare_with_baselines
-from jaxtl.report.remarks import majority, remarks
-from jaxtl.report.statistics import calibration, classification_scores
+from jaxtl.report.evaluation import scores
+from jaxtl.report.statistics import calibration
 from jaxtl.report.text import counted, duration, percent
 from jaxtl.runs.folder import RunFolder
 from jaxtl.runs.read import read_run
@@ -53,7 +53,6 @@ class Summary(dict[str, Any]):
 def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
     """Everything of ``summary.json`` but the comparison and the total time."""
     fitted, task, class_names = trained.fitted, trained.task, trained.test.class_names
-    scores = classification_scores(found.confusion)
     stages = {stage for phase in task.plan for stage in trained_stages(phase, task.model.stage_names)}
     sizes = {
         stage: sum(leaf.size for leaf in jax.tree.leaves(tree)) for stage, tree in fitted.variables["params"].items()
@@ -62,16 +61,9 @@ def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
         name=name,
         data=trained.data,
         test={
-            "accuracy": found.accuracy,
-            "loss": found.loss,
-            **{score: scores[score] for score in ("precision", "recall", "f1")},
+            **scores(found.confusion, found.loss, class_names, range(len(class_names))),
             **({"top5": float((found.ranks < 5).mean())} if len(class_names) > 10 else {}),
             "calibration_error": calibration(found.probability, found.ranks == 0)[1],
-            "n": int(found.confusion.sum()),
-            "majority": majority(found.confusion, class_names),
-            "remarks": remarks(found.confusion, class_names),
-            "confusion_matrix": found.confusion.tolist(),
-            "per_class": [{"class": name, **line} for name, line in zip(class_names, scores["per_class"], strict=True)],
         },
         time={
             "compile_s": fitted.compile_s + found.compile_s,
@@ -111,7 +103,7 @@ def write_report(
     """Pictures, page and event files; where there is a comparison, it is added to the summary."""
     # Not at the top: the libraries that draw take long to import, and no training should wait for them.
     from jaxtl.report import html
-    from jaxtl.report.figures import Findings, draw
+    from jaxtl.report.figures import Findings, draw, step_rates
     from jaxtl.report.tensorboard import write_events
 
     task, history, images = trained.task, trained.fitted.history, trained.test
@@ -123,23 +115,15 @@ def write_report(
         chosen, labels = np.asarray(images.images[shown]), images.labels[shown]
         return class_maps(task.model, variables, chosen, found.predicted[shown], labels, task.preprocess)
 
-    tested = Findings(
-        images=images.images,
-        labels=images.labels,
-        ids=images.ids,
-        class_names=images.class_names,
-        predicted=found.predicted,
-        probability=found.probability,
-        losses=found.losses,
-        confusion=found.confusion,
-        originals=pathlib.Path(config["data"]["dir"]) if config["data"]["dir"] else None,
-    )
+    originals = pathlib.Path(config["data"]["dir"]) if config["data"]["dir"] else None
+    parts = {"training": task.train, "validation": task.validation, "test": images}
     figures = draw(
+        tested=Findings(images, found, originals),
         history=history,
         best_epoch=trained.fitted.best_epoch,
-        tested=tested,
-        train_images=task.train.images,
-        train_labels=task.train.labels,
+        rates=step_rates(task, history),
+        parts={part: of for part, of in parts.items() if of is not None},
+        repeated=trained.data["repeated"],
         comparison=comparison,
         explain=explain,
     )
@@ -159,5 +143,5 @@ def write_report(
             "wall time": duration(summary["time"]["total_s"]),
         },
     )
-    scores = {f"test/{score}": summary["test"][score] for score in ("accuracy", "loss", "precision", "recall", "f1")}
-    write_events(folder.tensorboard, history, figures, scores)
+    last = {f"test/{name}": summary["test"][name] for name in ("accuracy", "loss", "precision", "recall", "f1")}
+    write_events(folder.tensorboard, history, figures, last)

@@ -1,7 +1,5 @@
 """What a search leaves in its folder beside its trials: tables, charts and one page."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
 from jaxtl.report.page import Picture, write_page
 from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, styled
-from jaxtl.report.statistics import wilson_interval
-from jaxtl.report.tables import Table
+from jaxtl.report.statistics import accuracy_interval
+from jaxtl.report.tables import Table, csv_text
 from jaxtl.report.text import NOT_MEASURED, duration, integer, loss, percent
 from jaxtl.runtime.files import write_whole
 
@@ -83,35 +81,28 @@ def write(outcome: Outcome, folder: Path) -> None:
     for name, chart in charts.items():
         write_whole(folder / f"{name}.png", chart.png)
     best, space = outcome.best, {name: _range_in_words(of) for name, of in outcome.space.items()}
-    chosen = best.params if best else {}
-    reasons = [[str(line.number), line.reason] for line in outcome.lines if line.reason]
+    chosen, test = best.params if best else {}, outcome.summary and outcome.summary["test"]
+    searched = [[name, of, shown(chosen.get(name, NOT_MEASURED))] for name, of in space.items()]
     write_page(
         folder / PAGE,
         "search.html",
         charts,
         title=outcome.name,
-        facts=_facts(outcome),
-        tested=outcome.summary is not None,
+        outcome=outcome,
+        interval=accuracy_interval(test or {}),
+        pruned=sum(line.state == PRUNED for line in outcome.lines),
         trials=trials_table(outcome, outcome.ranked),
-        measure=outcome.title,
-        space=Table(
-            "Space",
-            ["Parameter", "Searched", "Best trial"],
-            [[name, searched, shown(chosen.get(name, NOT_MEASURED))] for name, searched in space.items()],
-        ),
-        reasons=Table("Pruned trials", ["Trial", "Why"], reasons),
-        details={"folder": str(folder), **outcome.environment},
+        space=Table("Space", ["Parameter", "Searched", "Best trial"], searched),
+        details={"folder": folder, **outcome.environment},
     )
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["number", "state", outcome.measure, "epochs", "seconds", *space, "reason"])
+    rows: list[list[Any]] = [["number", "state", outcome.measure, "epochs", "seconds", *space, "reason"]]
     for line in outcome.lines:
-        params = (line.params.get(name, "") for name in space)
-        writer.writerow([line.number, line.state, line.value, line.epochs, line.seconds, *params, line.reason])
-    write_whole(folder / CSV, text.getvalue().encode())
-    head = {"name": outcome.name, "measure": outcome.measure, **outcome.method, "best": best.number if best else None}
-    tail = {"test": outcome.summary and outcome.summary["test"], "trials": [line._asdict() for line in outcome.lines]}
-    tree = {**head, "space": space, "final": outcome.final, **tail}
+        params = [line.params.get(name, "") for name in space]
+        rows.append([line.number, line.state, line.value, line.epochs, line.seconds, *params, line.reason])
+    write_whole(folder / CSV, csv_text(rows).encode())
+    found = {"best": best and best.number, "test": test, "trials": [line._asdict() for line in outcome.lines]}
+    tree = {name: getattr(outcome, name) for name in ("name", "measure", "final")} | {"space": space, **found}
+    tree |= outcome.method
     write_whole(folder / JSON, (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -150,6 +141,8 @@ def _parameters(outcome: Outcome, lines: Sequence[TrialLine]) -> Figure:
             axes.set_xticks(range(len(choices)), [shown(choice) for choice in choices], rotation=20)
         elif distribution.log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         x = [choices.index(line.params[name]) if choices else line.params[name] for line in lines]
         _scatter(axes, outcome, x, lines)
         if best and best in lines:
@@ -192,25 +185,6 @@ def _range_in_words(distribution: Any) -> str:
         return ", ".join(map(shown, distribution.choices))
     step = f" in steps of {distribution.step}" if distribution.step not in (None, 1) else ""
     return f"{shown(distribution.low)} to {shown(distribution.high)}{step}" + ", logarithmic" * distribution.log
-
-
-def _facts(outcome: Outcome) -> dict[str, str]:
-    """What matters most, and how it was found."""
-    facts, best = {}, outcome.best
-    if outcome.summary:
-        test = outcome.summary["test"]
-        low, high = wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
-        changes = "".join(f", {path} {shown(value)}" for path, value in outcome.final.items())
-        facts["Test accuracy of the final training"] = (
-            f"{percent(test['accuracy'])} (95 % interval {100 * low:.2f} to {100 * high:.2f}) of {integer(test['n'])} "
-            f"images; {outcome.summary['epochs_run']} epochs, {duration(outcome.summary['time']['train_s'])}{changes}"
-        )
-        facts |= {"Reported": outcome.reported} if outcome.reported else {}
-    if best:
-        facts[f"Best {outcome.title.lower()}"] = f"{trials_table(outcome, [best]).rows[0][1]} in trial {best.number}"
-    pruned, spent = sum(line.state == PRUNED for line in outcome.lines), sum(line.seconds for line in outcome.lines)
-    facts["Trials"] = f"{integer(len(outcome.lines))}, {pruned} of them pruned; {duration(spent)} of training"
-    return {**facts, **{name: str(value) for name, value in outcome.method.items()}}
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:

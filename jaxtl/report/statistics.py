@@ -127,8 +127,7 @@ def paired_difference_interval(
     on paired data, Statistics in Medicine 17, 2635-2650, method 10.
 
     Args:
-      correct_a: bool [N], whether A is right, example by example.
-      correct_b: bool [N], the same examples in the same order, for B.
+      correct_a, correct_b: as ``mcnemar`` takes them.
       confidence: coverage in (0, 1).
 
     Raises:
@@ -163,10 +162,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Statistics 6, 65-70.
 
     Args:
-      p_values: M values in [0, 1]; M may be 0.
-
-    Returns:
-      M corrected values, in the order of the arguments.
+      p_values: M values in [0, 1]; M may be 0. The corrected values have the same order.
 
     Raises:
       ValueError: a value lies outside [0, 1].

@@ -1,40 +1,65 @@
 """Tables in words, for the screen and the page alike."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
+from rich.progress_bar import ProgressBar
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from jaxtl.report.text import percent
+
 
 class Table(NamedTuple):
-    """A table; the first column names the row.
-
-    Attributes:
-      title: what it shows.
-      headings: one a column.
-      rows: texts, as many a row as there are headings.
-    """
+    """A table; the first column names the row, and every row has as many texts as there are headings."""
 
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as comma-separated values, a line each."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def print_table(table: Table, console: Console) -> None:
     """Print a table as wide as its figures need."""
-    shown = RichTable(title=Text(table.title, "bold"), title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
-    for heading, *cells in zip(table.headings, *table.rows, strict=True):
-        if not shown.columns:
-            shown.add_column(heading, min_width=16, overflow="fold")
+    title = Text(table.title, "bold") if table.title else None
+    shown = RichTable(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
+    for j, heading in enumerate(table.headings):
+        if j == 0:
+            shown.add_column(Text(heading), min_width=12, overflow="fold")
         else:  # figures are never broken or cut, headings between words only
-            longest = max(len(text) for text in (*cells, *heading.split()))
-            shown.add_column(heading, justify="right", min_width=longest)
+            longest = max(len(text) for text in (*(row[j] for row in table.rows), *(heading.split() or [""])))
+            shown.add_column(Text(heading), justify="right", min_width=longest)
     for row in table.rows:
         shown.add_row(*(Text(cell) for cell in row))
     # A narrow screen breaks the names; where that is not enough, lines that are too long beat figures that are cut.
-    least = Measurement.get(console, console.options.update(max_width=1000), shown).minimum
+    least = Measurement.get(console, console.options.update(max_width=10_000), shown).minimum
     console.print(shown, width=max(console.width, least), crop=False)
+
+
+def print_facts(title: str, facts: Mapping[str, str], console: Console) -> None:
+    """Print names with their values."""
+    shown = RichTable(title=Text(title, "bold"), show_header=False, title_justify="left")
+    shown.add_column(style="bold")
+    shown.add_column()
+    for name, value in facts.items():
+        shown.add_row(Text(name), Text(value))
+    console.print(shown)
+
+
+def print_shares(title: str, shares: Mapping[str, float], console: Console) -> None:
+    """Print shares in [0, 1] as bars with their percentage."""
+    shown = RichTable.grid(padding=(0, 2))
+    for name, share in shares.items():
+        shown.add_row(Text(name), ProgressBar(total=1.0, completed=share, width=40), percent(share))
+    console.print(Text(title, "bold"), shown, sep="\n")

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from jaxtl.config import SOURCE
-from jaxtl.config.tree import leaves, plain
+from jaxtl.config.tree import leaves
 from jaxtl.report.comparison import FinishedRun
 from jaxtl.runs.files import RunFiles
+from jaxtl.runs.folder import identity
 from jaxtl.runtime.files import read_object
 
 
@@ -32,7 +33,7 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
             "model": str(settings.get("model", {}).get("name", "")),
             "device": str(environment.get("device", "")),
             "reported": str(settings.get("reported") or ""),
-            "settings": dict(leaves(plain(settings))),
+            "settings": dict(leaves(identity(settings))),
             "per_class": int(settings.get("data", {}).get("per_class", 0)),
         }
     with files.explained(files.SUMMARY):

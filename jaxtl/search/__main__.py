@@ -8,6 +8,7 @@ from typing import Any
 
 from jaxtl import experiment
 from jaxtl.config import raise_problems, variants
+from jaxtl.config.fields import no_field
 from jaxtl.config.flags import call_in_file, parse_config, split_recipe
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
@@ -16,10 +17,8 @@ from jaxtl.runtime.command import CommandParser, at_least_one, exit_status
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 
 if importlib.util.find_spec("optuna"):
-    from jaxtl.search.check import space_faults
-    from jaxtl.search.search import Search
-    from jaxtl.search.space import Space, read_distribution, type_of, typed
-    from jaxtl.search.study import PRUNERS, SAMPLERS
+    from jaxtl.search.space import Space, is_field, read_distribution, space_faults, type_of, typed
+    from jaxtl.search.study import PRUNERS, SAMPLERS, Search
 
 _EPILOG = """\
 The space is what get_space() of the config file returns, and what --space adds or changes:
@@ -49,14 +48,17 @@ def parse(argv: Sequence[str]) -> tuple[Tree, Space, argparse.Namespace]:
     parser.add_argument("--space", metavar="NAME=DISTRIBUTION", help="a parameter; repeatable", **pairs)
     parser.add_argument("--final", metavar="FIELD=VALUE", help="changed for the final training; repeatable", **pairs)
     parser.add_argument("--trials", type=at_least_one, default=20, help="how many in all (%(default)s)")
-    parser.add_argument("--sampler", choices=SAMPLERS, default="random", help="(%(default)s)")
-    parser.add_argument("--pruner", choices=tuple(PRUNERS), default="none", help="(%(default)s)")
+    parser.add_argument("--sampler", choices=SAMPLERS, default="random", help="how parameters are chosen (%(default)s)")
+    parser.add_argument("--pruner", choices=tuple(PRUNERS), default="none", help="what ends bad trials (%(default)s)")
     parser.add_argument("--seed", type=_seed, default=0, help="of the sampler (%(default)s)")
     parser.add_argument("--no-final", action="store_true", help="leave the best trial untested, to search on later")
     config, arguments = parse_config(parser, argv, own=("seed",))
     base, model = load_space(arguments.config), variants(config)[""]["model"]["name"]
     distributions, faults = dict(base.parameters), []
     for name, text in arguments.space:
+        if not is_field(name) and name not in base.parameters:
+            faults.append(no_field(name))
+            continue
         try:
             distributions[name] = read_distribution(name, text, type_of(name, model))
         except UserError as error:

@@ -1,4 +1,4 @@
-"""Search spaces: parameters with Optuna's distributions, and how their values become a config.
+"""Search spaces: parameters with Optuna's distributions, how their values become a config, and what is wrong with them.
 
 | text | distribution |
 |---|---|
@@ -18,7 +18,9 @@ import optuna
 from ml_collections import ConfigDict
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from jaxtl.config.fields import OPTIONS, find_field, read_literal, read_text
+from jaxtl.config import check, variants
+from jaxtl.config.data import has_validation
+from jaxtl.config.fields import OPTIONS, SOURCE, find_field, no_field, read_literal, read_text
 from jaxtl.config.tree import Tree, assign, plain
 from jaxtl.errors import UserError
 from jaxtl.models import option_types
@@ -37,9 +39,6 @@ class Space:
       apply: changes a config in place by the parameters: ``apply(config, params)``. It is called after the fields are
         written, and must give the same config for the same parameters.
       final: fields that differ when the best trial's config is trained again: ``{"phases.0.epochs": 30}``.
-
-    >>> Space({"phases.0.learning_rate": "log:1e-4..1e-1"}).parameters["phases.0.learning_rate"].log
-    True
     """
 
     parameters: Mapping[str, BaseDistribution | str]
@@ -72,15 +71,9 @@ class Space:
 
 
 def read_distribution(name: str, given: Any, type_: Any = None) -> BaseDistribution:
-    """The distribution that a text describes; one of Optuna's stays as it is.
+    """The distribution that a text describes, see the table above; one of Optuna's stays as it is.
 
-    Args:
-      name: of the parameter.
-      given: see the table above.
-      type_: of the field; ``None`` where it is not known, so that the spelling of the numbers decides.
-
-    Raises:
-      UserError: the text does not describe a distribution.
+    Raises a ``UserError`` for any other text. Where the field's type is not known, the spelling of numbers decides.
 
     >>> read_distribution("batch_size", "16..64:16", int)
     IntDistribution(high=64, log=False, low=16, step=16)
@@ -141,3 +134,94 @@ def quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     warnings.filterwarnings("ignore", message="The reported value is ignored", category=UserWarning)
+
+
+# --- what is wrong with a space ---------------------------------------------------------------------------------------
+
+DRAWS = 64  # configs that a space is judged by: one of them is valid if more than a few of a hundred are
+
+# Fields that decide what a value means: trials that differ in them cannot be compared.
+OBJECTIVE = tuple(
+    f"data.{field}"
+    for field in ("name", "dir", "classes", "subset", "per_class", "validation", "split_seed", "test", "undecodable")
+)
+
+
+def monitor_of(config: Mapping[str, Any]) -> str:
+    """What trials are judged by: the ``monitor`` of the last phase."""
+    return str(variants(config)[""]["phases"][-1]["monitor"])
+
+
+def trial_faults(config: Mapping[str, Any], monitor: str) -> list[str]:
+    """Why a config cannot be a trial: whatever ``jaxtl.config.check`` refuses, and another objective."""
+    faults = check(config)
+    if not faults and (theirs := monitor_of(config)) != monitor:
+        return [f"The last phase's monitor is {theirs}, but the search judges by {monitor}; leave it as it is."]
+    return faults
+
+
+def space_faults(config: Mapping[str, Any], space: Space, *, draws: bool = True) -> list[str]:
+    """All that is wrong with a space, one sentence each.
+
+    Args:
+      config: a valid one, with every phase that the space names.
+      space: what is varied.
+      draws: also look at configs drawn from it, which needs all of its parameters.
+    """
+    main, faults = variants(config)[""], []
+    if main["model"]["weights"] == SOURCE:  # without its source, the main run alone has no valid weights
+        return [
+            "model.weights is 'source', which every trial would train again; train the source by itself and give "
+            "its work folder as model.weights."
+        ]
+    if not has_validation(main["data"]):
+        faults.append(
+            "Trials are judged by validation images, but data.validation is 0; hold some out, for example 0.1."
+        )
+    if not space.parameters:
+        faults.append("The space is empty, so all trials would be the same; name a parameter.")
+    for name in space.parameters:
+        faults += _parameter_faults(main, space, name)
+    for path, value in space.final.items():
+        faults += [f"final: {fault}" for fault in _value_faults(main, path, value)]
+    return faults or (_drawn_faults(config, space) if draws else [])
+
+
+def _parameter_faults(config: Tree, space: Space, name: str) -> list[str]:
+    if name in OBJECTIVE or (name.startswith("phases.") and name.endswith(".monitor")):
+        return [f"{name} decides what a trial is judged by, so that trials could not be compared; leave it as it is."]
+    if not is_field(name):
+        return [] if space.apply and "." not in name else [no_field(name)]
+    if name.startswith(f"{OPTIONS}.") and (space.apply or "model.name" in space.parameters):
+        return []  # of another network, perhaps: a trial whose network lacks it is refused when its turn comes
+    distribution: Any = space.parameters[name]
+    # Both ends, or every choice, show whether all values are valid.
+    values = getattr(distribution, "choices", None) or (distribution.low, distribution.high)
+    return next((faults for value in values if (faults := _value_faults(config, name, value))), [])
+
+
+def _value_faults(config: Tree, path: str, value: Any) -> list[str]:
+    """What is wrong with a config, valid before, once a field has this value."""
+    tree = plain(config)
+    try:
+        assign(tree, path, typed(path, value, tree["model"]["name"]))
+    except (IndexError, TypeError):
+        return [f"{path} does not exist: the config has {len(tree['phases'])} phase(s), which are counted from 0."]
+    return check(tree)
+
+
+def _drawn_faults(config: Mapping[str, Any], space: Space) -> list[str]:
+    """What shows in drawn configs only: an ``apply`` that fails, and a space where no config is valid."""
+    refused: list[str] = []
+    for params in space.draw(0, DRAWS):
+        try:
+            tree = space.configure(config, params)
+        except Exception as error:  # of a user's own function: they want its name and the reason
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            return [f"The function apply of the space fails for {params} ({reason}); correct it."]
+        faults = trial_faults(tree, monitor_of(config))
+        if not faults:
+            final = Space({}, final=space.final).configure(config, {}, final=True)
+            return [f"final: {fault}" for fault in check(final)]
+        refused += faults[:1]
+    return [f"None of {DRAWS} configs drawn from the space is valid; the first one fails because {refused[0]}"]

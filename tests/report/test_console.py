@@ -136,7 +136,7 @@ def test_a_terminal_shows_a_bar_with_rate_and_eta():
 
 def test_a_resumed_epoch_does_not_count_what_was_done_before(monkeypatch):
     """From image 900 on, 100 images in two seconds: 50 a second, not 500."""
-    now = iter([0.0, 10.0, 12.0])
+    now = iter([10.0, 12.0])
     monkeypatch.setattr("jaxtl.report.console.time.perf_counter", lambda: next(now))
     console, _ = shown(terminal=True)
     console.on_epoch_start("all", 1, 1, 1000)
@@ -168,7 +168,7 @@ def test_closing_takes_the_bar_away_and_may_be_repeated():
         r"parameters, trained +│ 12,345, 45",
         r"time to train +│ 1 min 30 s",
         r"time to test 100 images +│ 0\.5 s",
-        r"scratch, test accuracy +│ 25\.00 %",
+        r"\nscratch +[━╸-]+ +25\.00 %",
         r"report +│ runs/a/report/index\.html",
     ],
 )
@@ -239,7 +239,7 @@ def test_few_epochs_are_all_printed_and_many_fast_ones_are_thinned_out(clock):
     console, screen = shown(terminal=False)
     epochs(console, 200)
     lines = printed(screen)
-    assert len(lines) < 35 and {1, 101, 200} <= set(lines), "the first of each phase, and the last"
+    assert len(lines) < 15 and {1, 101, 200} <= set(lines), "the first of each phase, and the last"
 
 
 def test_slow_epochs_are_all_printed(clock):
@@ -287,7 +287,7 @@ def test_a_notebook_has_one_live_line(clock, monkeypatch):
     epochs(console, 300, wait=wait)
     console.close()
     assert [kind for kind, _ in given].count("display") == 1
-    assert len(printed(screen)) <= 35 and len(given) > 100
+    assert len(printed(screen)) <= 15 and len(given) > 100
     assert given[-1] == ("update", ""), "nothing is left of it"
 
 

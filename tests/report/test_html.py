@@ -191,7 +191,7 @@ def test_everything_from_outside_is_escaped(finished, tmp_path):
 
 def test_figures_stand_in_their_sections_and_others_after_them(tmp_path):
     figures = {
-        "Something else": plots.learning_rate(HISTORY),
+        "Something else": plots.learning_rate(HISTORY, np.array([0.1, 0.2])),
         captions.CONFUSION: plots.confusion_matrices({"": CONFUSION}, ["a", "b"]),
         captions.CURVES: plots.curves(HISTORY),
     }

@@ -2,15 +2,19 @@
 
 import base64
 import io
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxtl.data.dataset import Dataset
 from jaxtl.report import figures as captions
 from jaxtl.report import pictures
-from jaxtl.report.figures import Findings, draw
+from jaxtl.report.figures import Findings, draw, step_rates
 from jaxtl.train.class_maps import ClassMaps
+from jaxtl.train.evaluate import Evaluation
+from jaxtl.transfer.phases import Phase
 
 HISTORY = [{"phase": "all", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}]
 
@@ -77,21 +81,34 @@ def test_a_wall_holds_every_picture_of_every_card():
     assert set(np.unique(wall)) == {10, 20, 30, 40, 50, 255}
 
 
-def drawn(labels, predicted, probability, losses, explain=lambda shown: None, ids=None, originals=None):
+def drawn(labels, predicted, probability, losses, explain=lambda shown: None, ids=None, originals=None, **changes):
     n = len(labels)
     confusion = np.zeros((3, 3), int)
     np.add.at(confusion, (labels, predicted), 1)
     ids = np.arange(n) if ids is None else ids
-    tested = Findings(images(n), labels, ids, "abc", predicted, probability, losses, confusion, originals)
-    return draw(
-        tested=tested,
-        history=HISTORY,
-        best_epoch=1,
-        train_images=images(n),
-        train_labels=labels,
-        comparison=None,
-        explain=explain,
+    dataset = Dataset(images(n), labels.astype(np.int32), tuple("abc"), ids)
+    found = Evaluation(
+        loss=float(losses.mean()),
+        accuracy=float((labels == predicted).mean()),
+        confusion=confusion,
+        predicted=predicted,
+        probability=probability,
+        losses=losses,
+        ranks=(labels != predicted).astype(np.int32),
+        seconds=1.0,
+        compile_s=1.0,
     )
+    arguments = {
+        "tested": Findings(dataset, found, originals),
+        "history": HISTORY,
+        "best_epoch": 1,
+        "rates": np.full(5, 0.1),
+        "parts": {"training": dataset, "test": dataset},
+        "repeated": [],
+        "comparison": None,
+        "explain": explain,
+    }
+    return draw(**{**arguments, **changes})
 
 
 @pytest.fixture
@@ -141,7 +158,36 @@ def test_photographs_are_shown_as_they_are_and_linked(run, tmp_path):
 
 def test_a_constant_learning_rate_is_not_drawn(run):
     assert captions.LEARNING_RATE not in drawn(*run)
+    assert captions.LEARNING_RATE in drawn(*run, rates=np.linspace(0.1, 0.2, 5))
     assert captions.CALIBRATION in drawn(*run)
+
+
+def test_equal_images_are_shown_once_with_every_part_and_class(run):
+    at = [("training", 3, "a"), ("training", 4, "b"), ("test", 7, "b"), ("test", 8, "b")]
+    group = [{"part": part, "index": i, "image": str(i), "class": of} for part, i, of in at]
+    found = drawn(*run, repeated=[group] * 20)
+    first, *others = found[captions.REPEATED]
+    assert len(others) == 11
+    assert (first.name, first.right, first.link) == ("image 3", None, "")
+    assert first.lines == ["Training: a", "Training: b", "Test: b"]
+    np.testing.assert_array_equal(first.images[0][0], images(60)[3])
+    assert captions.REPEATED not in drawn(*run)
+
+
+def test_equal_files_are_shown_as_they_are_and_linked(run, tmp_path):
+    Image.new("RGB", (300, 200), (200, 0, 0)).save(tmp_path / "red.png")
+    group = [{"part": part, "index": 0, "image": "red.png", "class": "a"} for part in ("training", "test")]
+    ids = np.array([f"{i}.png" for i in range(60)])
+    (card,) = drawn(*run, ids=ids, originals=tmp_path, repeated=[group])[captions.REPEATED]
+    assert card.images[0][0].shape == (200, 300, 3) and card.link == (tmp_path / "red.png").as_uri()
+
+
+def test_every_step_that_was_run_has_its_learning_rate():
+    phases = (Phase(epochs=2, schedule="linear", learning_rate=1.0), Phase(epochs=3, learning_rate=0.5))
+    task = types.SimpleNamespace(train=range(7), batch_size=4, plan=phases)
+    history = [{"phase_index": i} for i in (0, 1, 1)]  # the first phase ended early
+    assert step_rates(task, history).tolist() == [1.0, 0.75, 0.5, 0.5, 0.5, 0.5]
+    assert step_rates(types.SimpleNamespace(train=range(7), batch_size=4, plan=()), []).tolist() == []
 
 
 def test_without_mistakes_there_are_none_to_show(run):

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
+from jaxtl.report.comparison import FinishedRun
 from jaxtl.report.plots import style
 from jaxtl.report.plots.style import fit_names, percent_axis, run_color, run_marker, styled
 from jaxtl.report.statistics import calibration, wilson_interval
@@ -25,29 +26,20 @@ Interval = tuple[float, float]
 
 
 @styled
-def accuracy_comparison(names: Sequence[str], accuracies: Sequence[float], intervals: Sequence[Interval]) -> Figure:
-    """Accuracy of several runs with their intervals, the first one on top.
+def accuracy_comparison(runs: Sequence[FinishedRun]) -> Figure:
+    """Accuracy of several runs, at least one, with their intervals, the first one on top.
 
     The axis does not start at zero: dots, unlike bars, do not claim that it does.
-
-    Args:
-      names: of the runs.
-      accuracies: in [0, 1].
-      intervals: (low, high) of each accuracy.
-
-    Raises:
-      ValueError: there is no run, or the sequences differ in length.
     """
-    _same_length(names, accuracies, intervals)
-    figure = Figure(figsize=(10, 0.95 + 0.55 * len(names)), layout="constrained")
+    figure = Figure(figsize=(10, 0.95 + 0.55 * len(runs)), layout="constrained")
     axes = figure.subplots()
-    for row, (accuracy, interval) in enumerate(zip(accuracies, intervals, strict=True)):
-        _dot(axes, accuracy, row, interval, row, across=True)
-        text = f"{100 * accuracy:.1f} %"
-        axes.annotate(text, (accuracy, row), (0, 8), textcoords="offset points", ha="center", fontweight="bold")
-    axes.set_yticks(range(len(names)), fit_names(names, points=200, size=9))
-    axes.set_ylim(len(names) - 0.5, -0.65)
-    axes.set(xlim=_room(intervals), xlabel=ACCURACY)
+    for row, run in enumerate(runs):
+        _dot(axes, run.accuracy, row, run.interval, row, across=True)
+        text = f"{100 * run.accuracy:.1f} %"
+        axes.annotate(text, (run.accuracy, row), (0, 8), textcoords="offset points", ha="center", fontweight="bold")
+    axes.set_yticks(range(len(runs)), fit_names([run.name for run in runs], points=200, size=9))
+    axes.set_ylim(len(runs) - 0.5, -0.65)
+    axes.set(xlim=_room(runs), xlabel=ACCURACY)
     percent_axis(axes, "x")
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=style.INK)
@@ -56,34 +48,19 @@ def accuracy_comparison(names: Sequence[str], accuracies: Sequence[float], inter
 
 
 @styled
-def time_accuracy(
-    names: Sequence[str], seconds: Sequence[float], accuracies: Sequence[float], intervals: Sequence[Interval]
-) -> Figure:
-    """Test accuracy with its interval against the logarithm of the training time.
-
-    Args:
-      names: of the runs.
-      seconds: training times, > 0.
-      accuracies: in [0, 1].
-      intervals: (low, high) of each accuracy.
-
-    Raises:
-      ValueError: there is no run, the sequences differ in length, or a time is not positive.
-    """
-    _same_length(names, seconds, accuracies, intervals)
-    if not min(seconds) > 0:
-        raise ValueError(f"a logarithmic axis needs times > 0, got {min(seconds)}")
-    figure = Figure(figsize=(10, max(4.2, 0.19 * len(names) + 0.6)), layout="constrained")
+def time_accuracy(runs: Sequence[FinishedRun]) -> Figure:
+    """Test accuracy of several runs, at least one, with its interval against the logarithm of the training time."""
+    figure = Figure(figsize=(10, max(4.2, 0.19 * len(runs) + 0.6)), layout="constrained")
     axes = figure.subplots()
-    labels = fit_names(names, points=170, size=8.5)
-    for i, (label, x, accuracy, interval) in enumerate(zip(labels, seconds, accuracies, intervals, strict=True)):
-        _dot(axes, x, accuracy, interval, i, label=label)
+    labels, seconds = fit_names([run.name for run in runs], points=170, size=8.5), [run.train_s for run in runs]
+    for i, (label, run) in enumerate(zip(labels, runs, strict=True)):
+        _dot(axes, run.train_s, run.accuracy, run.interval, i, label=label)
     # At least a factor of 2 on each side, so that a round time falls inside.
     pad = 10 ** max(0.12 * np.log10(max(seconds) / min(seconds)), 0.35)
     low, high = min(seconds) / pad, max(seconds) * pad
     far, near = ([time for time in times if low <= time <= high] for times in (FAR_TIMES, NEAR_TIMES))
     _log_axis(axes, "Time to train (logarithmic)", {time: _round_time(time) for time in (far if far[3:] else near)})
-    axes.set(xlim=(low, high), ylim=_room(intervals), ylabel=ACCURACY)
+    axes.set(xlim=(low, high), ylim=_room(runs), ylabel=ACCURACY)
     figure.legend(loc="outside right upper")
     return figure
 
@@ -93,14 +70,9 @@ def accuracy_by_labels(series: Mapping[str, Sequence[tuple[int, float, Interval]
     """How strategies fare with few labels: one line for each.
 
     Args:
-      series: by name, points (labels a class, accuracy in [0, 1], (low, high) of its interval).
-
-    Raises:
-      ValueError: there is no point, or a number of labels is not positive.
+      series: by name, at least one point (labels a class > 0, accuracy in [0, 1], (low, high) of its interval).
     """
     counts = sorted({labels for points in series.values() for labels, _, _ in points})
-    if not counts or counts[0] < 1:
-        raise ValueError(f"accuracy_by_labels needs points with 1 label a class or more, got {counts}")
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.subplots()
     for i, (name, points) in enumerate(series.items()):
@@ -130,9 +102,8 @@ def reliability(confidence: np.ndarray, right: np.ndarray) -> Figure:
     left.plot([0, 1], [0, 1], color=style.EDGE, linestyle=(0, (4, 3)), linewidth=1)
     for x, y, n in zip(mean, accuracy, count, strict=True):
         low, high = wilson_interval(round(y * n), int(n))
-        left.errorbar(
-            [x], [y], [[max(y - low, 0)], [max(high - y, 0)]], color=style.BLUE, fmt="o", capsize=3, elinewidth=1.4
-        )
+        reach = [[max(y - low, 0)], [max(high - y, 0)]]
+        left.errorbar([x], [y], reach, color=style.BLUE, fmt="o", capsize=3, elinewidth=1.4)
     left.plot(mean, accuracy, color=style.BLUE)
     left.set(xlabel="Confidence (mean of each tenth)", ylabel="Accuracy (line: 95 % interval)", ylim=(-0.02, 1.02))
     left.set_title(f"Calibration error (ECE) {100 * error:.1f} %")
@@ -168,9 +139,9 @@ def _log_axis(axes: Axes, name: str, ticks: Mapping[float, str]) -> None:
     percent_axis(axes)
 
 
-def _room(intervals: Sequence[Interval]) -> Interval:
+def _room(runs: Sequence[FinishedRun]) -> Interval:
     """Limits of an axis, a little beyond all intervals."""
-    low, high = min(low for low, _ in intervals), max(high for _, high in intervals)
+    low, high = min(run.interval[0] for run in runs), max(run.interval[1] for run in runs)
     pad = max(0.08 * (high - low), 0.004)
     return low - pad, high + pad
 
@@ -181,8 +152,3 @@ def _round_time(seconds: float) -> str:
         if seconds >= unit:
             return f"{seconds / unit:g} {name}"
     return f"{seconds:g} s"
-
-
-def _same_length(*sequences: Sequence[Any]) -> None:
-    if {len(sequence) for sequence in sequences} != {len(sequences[0])} or not len(sequences[0]):
-        raise ValueError(f"need as many of each, at least one, got {[len(sequence) for sequence in sequences]}")

@@ -26,9 +26,6 @@ def curves(history: History, *, best_epoch: int | None = None) -> Figure:
       history: one mapping an epoch with ``phase``, ``epoch`` (1-based, counted over all phases), ``train_loss``,
         ``train_accuracy``, ``val_loss``, ``val_accuracy``; the measured ones may be absent, None or not finite.
       best_epoch: the epoch whose parameters were kept; marked on the validation curve if there is one.
-
-    Raises:
-      ValueError: the history is empty.
     """
     figure = Figure(figsize=(10, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -52,21 +49,22 @@ def curves(history: History, *, best_epoch: int | None = None) -> Figure:
 
 
 @styled
-def learning_rate(history: History) -> Figure:
-    """Learning rate against the epoch; logarithmic when it spans more than a factor of 50.
+def learning_rate(history: History, rates: np.ndarray) -> Figure:
+    """Learning rate of every step against the epoch; logarithmic where most are 50 times as small as the largest.
 
     Args:
-      history: one mapping an epoch with ``phase``, ``epoch`` and ``learning_rate`` (see ``curves``).
-
-    Raises:
-      ValueError: the history is empty.
+      history: one mapping an epoch with ``phase`` and ``epoch``, at least one.
+      rates: float [S], of the steps of all these epochs; S is a multiple of their number.
     """
     figure = Figure(figsize=(10, 2.9), layout="constrained")
     axes = figure.subplots()
     _epoch_axis(axes, history, "Learning rate", width=9.3)
-    epochs, rates = _series(history, "learning_rate")
-    _line(axes, (epochs, rates), color=style.BLUE, label="learning rate")
-    if rates and min(rates) > 0 and max(rates) > 50 * min(rates):
+    steps = len(rates) // len(history)
+    epochs = np.array([line["epoch"] for line in history])[:, None] - 0.5 + (np.arange(steps) + 0.5) / steps
+    for _, of_phase in groupby(range(len(history)), key=lambda i: history[i]["phase"]):
+        rows = list(of_phase)
+        axes.plot(epochs[rows].ravel(), rates.reshape(-1, steps)[rows].ravel(), color=style.BLUE)
+    if rates.max() > 50 * np.median(rates):
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -81,14 +79,9 @@ def overlaid_curves(histories: Mapping[str, History]) -> Figure:
     are drawn, side by side: then every run can be compared with every other in one of them.
 
     Args:
-      histories: name of the run -> its history (see ``curves``); a run that measured neither is left out.
-
-    Raises:
-      ValueError: no run measured either.
+      histories: name of the run -> its history (see ``curves``); at least one of them measured either.
     """
     metrics = accuracy_metrics(histories)
-    if not metrics:
-        raise ValueError("no run has a training or validation accuracy to draw")
     figure = Figure(figsize=(10, max(3.9, 0.19 * len(histories) + 0.4)), layout="constrained")
     (panels,) = figure.subplots(1, len(metrics), sharex=True, sharey=True, squeeze=False)
     labels = fit_names(list(histories), points=170, size=8.5)
@@ -114,10 +107,7 @@ def overlaid_curves(histories: Mapping[str, History]) -> Figure:
 
 
 def accuracy_metrics(histories: Mapping[str, History]) -> list[str]:
-    """The fields that ``overlaid_curves`` draws: ``val_accuracy``, ``train_accuracy``, or both; none if none is there.
-
-    A run that measured neither is left out.
-    """
+    """The fields that ``overlaid_curves`` draws: ``val_accuracy``, ``train_accuracy``, both, or none."""
     trained = {name for name, history in histories.items() if _series(history, "train_accuracy")[0]}
     validated = {name for name, history in histories.items() if _series(history, "val_accuracy")[0]}
     return ["val_accuracy"] * bool(validated) + ["train_accuracy"] * bool(trained - validated)
@@ -132,12 +122,7 @@ def loss_by_rate(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, ma
       losses: float [S], of each batch; drawn faintly.
       smoothed: float [S]; the axis ends a little above where these begin, and leaves out where the loss has blown up.
       marks: name -> rate.
-
-    Raises:
-      ValueError: there is no step.
     """
-    if not len(rates) == len(losses) == len(smoothed) > 0:
-        raise ValueError("loss_by_rate needs as many rates, losses and smoothed losses, at least one of each")
     figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.subplots()
     axes.set_xscale("log")
@@ -146,9 +131,8 @@ def loss_by_rate(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, ma
     for (name, rate), color in zip(marks.items(), style.PALETTE[1:], strict=False):
         height = float(np.interp(np.log(rate), np.log(rates), smoothed))
         axes.axvline(rate, color=color, **BOUNDARY)
-        axes.plot(
-            [rate], [height], "o", color=color, ms=8, mec=style.PAPER, mew=1.2, zorder=3, label=f"{name}: {rate:.2g}"
-        )
+        looks: dict[str, Any] = {"color": color, "ms": 8, "mec": style.PAPER, "mew": 1.2, "zorder": 3}
+        axes.plot([rate], [height], "o", label=f"{name}: {rate:.2g}", **looks)
     low, start = float(min(losses.min(), smoothed.min())), float(np.median(smoothed[: max(len(smoothed) // 4, 1)]))
     rise = max(start - low, 0.05 * abs(start), 1e-6)
     axes.set_ylim(low - 0.08 * rise, start + 0.5 * rise)
@@ -177,8 +161,6 @@ def _epoch_axis(axes: Axes, history: History, title: str, *, width: float) -> No
 
     Names that would run into each other stand on lines of their own. ``width`` is about that of the axes, in inches.
     """
-    if not history:
-        raise ValueError("the history has no epoch to draw")
     first, last = history[0]["epoch"] - 0.5, history[-1]["epoch"] + 0.5
     axes.set_xlim(first, last)
     axes.xaxis.set_major_locator(_whole_epochs(10 if width > 6 else 8))
@@ -193,10 +175,9 @@ def _epoch_axis(axes: Axes, history: History, title: str, *, width: float) -> No
         left = min(72 * width * (start - first) / (last - first), 72 * width - wide)  # late names end at the edge
         level = next((i for i, end in enumerate(ends) if end <= left), len(ends))
         ends[level : level + 1] = [left + wide + 4]
-        place = (left / (72 * width), 1)
-        above = (2, 3 + 11 * level)
-        looks: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "annotation_clip": False}
-        axes.annotate(name, place, above, color=style.MUTED, fontsize=8, **looks)
+        looks: dict[str, Any] = {"textcoords": "offset points", "annotation_clip": False, "fontsize": 8}
+        place, above = (left / (72 * width), 1), (2, 3 + 11 * level)
+        axes.annotate(name, place, above, "axes fraction", color=style.MUTED, **looks)
     axes.set_title(title, pad=7 + 11 * len(ends))
 
 
