@@ -169,7 +169,7 @@ def test_classes_that_play_others():
         (("x", "y"), (), "none of the run's classes"),
         (("a", "b"), ("a",), "names 1 classes, but the run has 2"),
         (("x", "y"), ("a", "a"), "'a' twice"),
-        (("x", "y"), ("a", "z"), "there is no class 'z'"),
+        (("x", "y"), ("a", "z"), "There is no class 'z'"),
     ],
 )
 def test_classes_that_do_not_match(names, played_by, words):
@@ -184,8 +184,8 @@ def test_mistakes_are_one_sentence(call, run_dir, tmp_path):
         (["--data", "digit"], "did you mean 'digits'"),
         (["--data", "folder"], "--data-dir"),
         (["--data", "folder", "--data-dir", tmp_path / "none"], "there is no folder"),
-        (["--subset", 10_000], "cannot take the first 10000"),
-        (["--subset", -1], "cannot take the first -1"),
+        (["--subset", 10_000], "The first 10000 of"),
+        (["--subset", -1], "The first -1 of"),
     ):
         status, out, err, _ = call("--run", run_dir, *arguments)
         assert (status, out) == (2, "")

@@ -54,7 +54,7 @@ DATASETS: dict[str, DatasetInfo] = {
         image_shape=cifar.IMAGE_SHAPE,
         class_names=cifar.CIFAR10.class_names,
         sizes={"train": 50_000, "test": 10_000},
-        load=functools.partial(load_official, cifar.CIFAR10, md5=cifar.OFFICIAL_MD5),
+        load=functools.partial(load_official, cifar.CIFAR10),
     ),
     "cifar100": DatasetInfo(
         description="60,000 colour photographs of 100 kinds of things, by their fine labels",
@@ -63,7 +63,7 @@ DATASETS: dict[str, DatasetInfo] = {
         image_shape=cifar.IMAGE_SHAPE,
         class_names=cifar.CIFAR100.class_names,
         sizes={"train": 50_000, "test": 10_000},
-        load=functools.partial(load_official, cifar.CIFAR100, md5=cifar.OFFICIAL_MD5),
+        load=functools.partial(load_official, cifar.CIFAR100),
     ),
     "stl10": DatasetInfo(
         description="13,000 colour photographs of 10 kinds of animals and vehicles, from ImageNet",
@@ -72,7 +72,7 @@ DATASETS: dict[str, DatasetInfo] = {
         image_shape=stl10.IMAGE_SHAPE,
         class_names=stl10.CLASS_NAMES,
         sizes={"train": 5_000, "test": 8_000},
-        load=functools.partial(load_official, stl10.STL10, md5=stl10.OFFICIAL_MD5, archive_md5=stl10.ARCHIVE_MD5),
+        load=functools.partial(load_official, stl10.STL10),
     ),
     "digits": DatasetInfo(
         description="1,797 handwritten digits that come with scikit-learn; the split is jaxtl's own",

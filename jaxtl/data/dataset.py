@@ -1,7 +1,6 @@
 """A labelled set of images as a value, and the pure functions that cut one out of another."""
 
 import dataclasses
-import difflib
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxtl.data.stored import StoredImages
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, nearest
 
 
 class Remark(NamedTuple):
@@ -57,25 +56,23 @@ class Dataset:
         for name, array, dtype, rank in (("images", self.images, np.uint8, 4), ("labels", self.labels, np.int32, 1)):
             if array.dtype != dtype or array.ndim != rank:
                 raise UserError(
-                    f"the {name} of a data set must be {np.dtype(dtype)} of rank {rank}, not {array.dtype} of shape "
-                    f"{array.shape}: convert them first"
+                    f"The {name} of a data set must be {np.dtype(dtype)} of rank {rank}, not {array.dtype} of shape "
+                    f"{array.shape}; convert them first."
                 )
         if not len(self.images) == len(self.labels) == len(self.ids):
             raise UserError(
-                f"a data set needs one label and one id for every image, not {len(self.images)} images, "
-                f"{len(self.labels)} labels and {len(self.ids)} ids: drop what has no partner"
+                f"A data set needs one label and one id for every image, not {len(self.images)} images, "
+                f"{len(self.labels)} labels and {len(self.ids)} ids; drop what has no partner."
             )
         repeated = [name for index, name in enumerate(self.class_names) if name in self.class_names[:index]]
         if repeated:
-            raise UserError(
-                f"the class name {repeated[0]!r} appears more than once: each class needs a name of its own"
-            )
+            raise UserError(f"The class name {repeated[0]!r} appears more than once; give each class its own name.")
         outside = np.flatnonzero((self.labels < 0) | (self.labels >= self.num_classes))
         if outside.size:
             index = outside[0]
             raise UserError(
-                f"label {self.labels[index]} at index {index} is outside 0..{self.num_classes - 1}, the range of "
-                f"{self.num_classes} class names: correct the labels or complete the names"
+                f"Label {self.labels[index]} at index {index} is outside 0..{self.num_classes - 1}, the range of "
+                f"{self.num_classes} class names; correct the labels or complete the names."
             )
 
     def __len__(self) -> int:
@@ -124,7 +121,9 @@ def first(dataset: Dataset, n: int) -> Dataset:
       UserError: ``n`` is negative or more than there are.
     """
     if not 0 <= n <= len(dataset):
-        raise UserError(f"cannot take the first {n} of {len(dataset)} images: choose a number from 0 to {len(dataset)}")
+        raise UserError(
+            f"The first {n} of {len(dataset)} images cannot be taken; choose a number from 0 to {len(dataset)}."
+        )
     return take(dataset, slice(n))
 
 
@@ -135,7 +134,7 @@ def select_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
       UserError: no name is given, one is unknown or given twice.
     """
     if not names:
-        raise UserError(f"choose at least one class to keep, out of: {', '.join(dataset.class_names)}")
+        raise UserError(f"No class was chosen; choose at least one of: {', '.join(dataset.class_names)}.")
     for name in names:
         if name not in dataset.class_names:
             raise unknown_name("class", name, dataset.class_names)
@@ -146,7 +145,5 @@ def select_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> UserError:
-    """The error for a ``name`` that is not ``known``: suggests the nearest one and lists them all."""
-    nearest = difflib.get_close_matches(str(name).lower(), known, n=1)
-    suggestion = f"did you mean {nearest[0]!r}? " if nearest else ""
-    return UserError(f"there is no {kind} {name!r}: {suggestion}choose one of {', '.join(known)}")
+    """The error for a ``name`` that is not ``known``: suggests the nearest one, or lists them all."""
+    return UserError(f"There is no {kind} {name!r}; {nearest(name, known)}")

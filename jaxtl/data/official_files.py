@@ -50,6 +50,9 @@ class Published:
       archive_url: the address of the archive of the first edition, the one to download.
       class_names: K names.
       editions: its forms.
+      md5: the hashes of its files by name, compared before anything is decoded; of an archive that is named here, the
+        whole is compared first. Without any, the structure alone is checked.
+      archive_md5: the hash of an archive that is not in ``md5``, compared once it is downloaded.
     """
 
     name: str
@@ -57,6 +60,8 @@ class Published:
     archive_url: str
     class_names: tuple[str, ...]
     editions: tuple[Edition, ...]
+    md5: Mapping[str, str]
+    archive_md5: str | None = None
 
 
 class DamagedError(Exception):
@@ -64,14 +69,7 @@ class DamagedError(Exception):
 
 
 def load_official(
-    published: Published,
-    split: str,
-    data_dir: Path,
-    *,
-    download: bool,
-    md5: Mapping[str, str] | None,
-    archive_md5: str | None = None,
-    progress: object = None,
+    published: Published, split: str, data_dir: Path, *, download: bool, progress: object = None
 ) -> Dataset:
     """Find the set in or under ``data_dir``, or download it to there, and read one split.
 
@@ -80,9 +78,6 @@ def load_official(
       split: ``"train"`` or ``"test"``; the files of the other one are left alone.
       data_dir: the folder of the official files, or the folder that holds that folder or the archive.
       download: whether to fetch the archive when nothing is found.
-      md5: the hash of every file by its name, checked before anything is decoded; where the archive's name is among
-        them, the whole archive is checked first. ``None`` checks the structure alone.
-      archive_md5: the hash of the archive, checked when it is downloaded; by default that in ``md5``.
       progress: not needed, reading takes seconds.
 
     Returns:
@@ -91,19 +86,18 @@ def load_official(
     Raises:
       UserError: nothing is found, the download fails, or a file is missing, truncated or altered.
     """
-    edition, place = find(published, data_dir) or _fetch(published, data_dir, download, archive_md5, md5 or {})
+    edition, place = find(published, data_dir) or _fetch(published, data_dir, download)
     try:
-        files = dict(_checked(edition, split, place, md5))
-        images, labels = edition.decode([files[name] for name in edition.files[split]])
+        images, labels = edition.decode(_contents(published, edition, split, place))
     except DamagedError as error:
         source, reason = error.args
         raise UserError(
             f"{source} is truncated or altered: {reason}; delete it and get the official file again from "
-            f"{published.home_page}"
+            f"{published.home_page}."
         ) from error
     except OSError as error:
         raise UserError(
-            f"cannot read {error.filename} ({error.strerror}): complete the folder from {published.home_page}"
+            f"{error.filename} cannot be read ({error.strerror}); complete the folder from {published.home_page}."
         ) from error
     return Dataset(images, labels, published.class_names)
 
@@ -121,36 +115,31 @@ def find(published: Published, data_dir: Path) -> tuple[Edition, Path] | None:
     return None
 
 
-def _fetch(
-    published: Published, data_dir: Path, download: bool, archive_md5: str | None, md5: Mapping[str, str]
-) -> tuple[Edition, Path]:
+def _fetch(published: Published, data_dir: Path, download: bool) -> tuple[Edition, Path]:
     if not download:
         accepted = " or ".join(each for edition in published.editions for each in (edition.folder, edition.archive))
         raise UserError(
-            f"{published.name} is not in {data_dir}: put {accepted} there, for example from {published.archive_url}, "
-            "or allow downloads"
+            f"{published.name} is not in {data_dir}; put {accepted} there, for example from {published.archive_url}, "
+            "or allow downloads."
         )
     edition = published.editions[0]
-    expected = archive_md5 or md5.get(edition.archive)
+    expected = published.archive_md5 or published.md5.get(edition.archive)
     return edition, fetch(published.archive_url, data_dir / edition.archive, md5=expected)
 
 
-def _checked(
-    edition: Edition, split: str, place: Path, md5: Mapping[str, str] | None
-) -> Iterator[tuple[str, tuple[str, bytes]]]:
-    """The files of a split, as (name, (place, content)), in any order."""
-    names = edition.files[split]
-    files: Iterator[tuple[str, str, bytes]]
+def _contents(published: Published, edition: Edition, split: str, place: Path) -> Contents:
+    """The files of a split, whose hashes are right."""
+    names, md5 = edition.files[split], published.md5
     if place.is_dir():
-        files = ((name, str(place / name), (place / name).read_bytes()) for name in names)
+        files = {name: (str(place / name), (place / name).read_bytes()) for name in names}
     else:
-        if md5 is not None and edition.archive in md5:
+        if edition.archive in md5:
             _check_md5(str(place), file_hash(place, "md5"), md5[edition.archive])
-        files = _in_archive(place, edition.folder, names)
-    for name, source, raw in files:
-        if md5 is not None:
+        files = {name: (source, raw) for name, source, raw in _in_archive(place, edition.folder, names)}
+    for name, (source, raw) in files.items():
+        if md5:
             _check_md5(source, hashlib.md5(raw, usedforsecurity=False).hexdigest(), md5[name])
-        yield name, (source, raw)
+    return [files[name] for name in names]
 
 
 def _in_archive(archive: Path, folder: str, names: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:

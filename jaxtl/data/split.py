@@ -23,7 +23,7 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
       UserError: ``fraction`` is outside [0, 1).
     """
     if not 0 <= fraction < 1:
-        raise UserError(f"cannot hold out the fraction {fraction} of a data set: choose a number from 0 to below 1")
+        raise UserError(f"The fraction {fraction} of a data set cannot be held out; choose a number from 0 to below 1.")
     rng = np.random.default_rng(seed)
     is_held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -46,13 +46,15 @@ def per_class(labels: np.ndarray, n: int, seed: int, class_names: Sequence[str] 
       UserError: ``n`` is below 1, or a class has fewer than ``n`` images.
     """
     if n < 1:
-        raise UserError(f"cannot choose {n} images of every class: choose at least 1")
+        raise UserError(f"{n} images of every class cannot be chosen; choose at least 1.")
     rng = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) < n:
             name = repr(class_names[label]) if class_names else label
-            raise UserError(f"cannot choose {n} images of class {name}, which has only {len(members)}: ask for fewer")
+            raise UserError(
+                f"{n} images of the class {name} cannot be chosen, which has only {len(members)}; choose fewer."
+            )
         chosen.append(rng.permutation(members)[:n])
     return np.sort(np.concatenate(chosen)).astype(np.int64) if chosen else np.zeros(0, np.int64)

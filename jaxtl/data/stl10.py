@@ -37,14 +37,6 @@ def _decode(files: Contents) -> tuple[np.ndarray, np.ndarray]:
     return images, labels - 1
 
 
-BINARY = Edition(
-    "stl10_binary",
-    "stl10_binary.tar.gz",
-    {"train": ("train_X.bin", "train_y.bin"), "test": ("test_X.bin", "test_y.bin")},
-    _decode,
-)
-STL10 = Published("STL-10", HOME_PAGE, ARCHIVE_URL, CLASS_NAMES, (BINARY,))
-
 # In common use by readers of the files. The hash of the archive, 2.6 GB of which nine tenths are unlabelled images, is
 # checked when it is downloaded, and not again for every split and run.
 OFFICIAL_MD5 = {
@@ -54,3 +46,11 @@ OFFICIAL_MD5 = {
     "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
 }
 ARCHIVE_MD5 = "91f7769df0f17e558f3565bffb0c7dfb"
+
+BINARY = Edition(
+    "stl10_binary",
+    "stl10_binary.tar.gz",
+    {"train": ("train_X.bin", "train_y.bin"), "test": ("test_X.bin", "test_y.bin")},
+    _decode,
+)
+STL10 = Published("STL-10", HOME_PAGE, ARCHIVE_URL, CLASS_NAMES, (BINARY,), OFFICIAL_MD5, ARCHIVE_MD5)

@@ -63,7 +63,15 @@ def write_archive(data_dir: Path, edition: Edition, files: dict[str, bytes]) -> 
 
 
 def read(cifar_set: Published, split: str, data_dir: Path) -> Dataset:
-    return load_official(cifar_set, split, data_dir, download=False, md5=None)
+    return load_official(without_hashes(cifar_set), split, data_dir, download=False)
+
+
+def without_hashes(cifar_set: Published) -> Published:
+    return dataclasses.replace(cifar_set, md5={})
+
+
+def with_hashes(cifar_set: Published, md5: dict[str, str]) -> Published:
+    return dataclasses.replace(cifar_set, md5=md5)
 
 
 @pytest.mark.parametrize("write", [write_folder, write_archive])
@@ -121,7 +129,7 @@ def test_what_is_missing_is_downloaded(tmp_path, monkeypatch):
         return published.rename(destination)
 
     monkeypatch.setattr(official_files, "fetch", fetch)
-    assert len(load_official(CIFAR10, "test", tmp_path, download=True, md5=hashes)) == N
+    assert len(load_official(with_hashes(CIFAR10, hashes), "test", tmp_path, download=True)) == N
     assert find(CIFAR10, tmp_path) == (edition, tmp_path / "cifar-10-python.tar.gz")
 
 
@@ -133,7 +141,7 @@ def test_a_hash_betrays_an_altered_byte(tmp_path, cifar_set, edition):
     files = contents(cifar_set, edition)
     hashes = {name: hashlib.md5(raw).hexdigest() for name, raw in files.items()}
     folder = write_folder(tmp_path, edition, files)
-    assert len(load_official(cifar_set, "test", tmp_path, download=False, md5=hashes)) == N
+    assert len(load_official(with_hashes(cifar_set, hashes), "test", tmp_path, download=False)) == N
     (name,) = edition.files["test"]
     altered = bytearray(files[name])
     altered[2000] ^= 1
@@ -141,14 +149,14 @@ def test_a_hash_betrays_an_altered_byte(tmp_path, cifar_set, edition):
     with pytest.raises(
         UserError, match=f"{name} is truncated or altered: its MD5 is .* instead of {hashes[name]}; del"
     ):
-        load_official(cifar_set, "test", tmp_path, download=False, md5=hashes)
+        load_official(with_hashes(cifar_set, hashes), "test", tmp_path, download=False)
 
 
 def test_a_hash_betrays_an_altered_archive(tmp_path):
     edition = CIFAR10.editions[1]
     write_archive(tmp_path, edition, contents(CIFAR10, edition))
     with pytest.raises(UserError, match=r"cifar-10-binary\.tar\.gz is truncated or altered: its MD5"):
-        load_official(CIFAR10, "test", tmp_path, download=False, md5=OFFICIAL_MD5)
+        load_official(CIFAR10, "test", tmp_path, download=False)
 
 
 def test_every_official_file_has_a_hash():
@@ -179,7 +187,7 @@ def test_a_missing_batch_is_named(tmp_path):
     edition = CIFAR10.editions[0]
     folder = write_folder(tmp_path, edition, contents(CIFAR10, edition))
     (folder / "data_batch_3").unlink()
-    with pytest.raises(UserError, match=r"cannot read .*data_batch_3 \(No such file"):
+    with pytest.raises(UserError, match=r"data_batch_3 cannot be read \(No such file"):
         read(CIFAR10, "train", tmp_path)
 
 
@@ -283,14 +291,14 @@ def test_a_member_of_absurd_size_is_not_read(tmp_path, monkeypatch):
     ("split", "per_class", "first_labels"), [("train", 5000, [6, 9, 9, 4, 1]), ("test", 1000, [3, 8, 8, 0, 6])]
 )
 def test_the_real_cifar10(cifar10_dir, split, per_class, first_labels):
-    dataset = load_official(CIFAR10, split, cifar10_dir, download=False, md5=OFFICIAL_MD5)
+    dataset = load_official(CIFAR10, split, cifar10_dir, download=False)
     assert dataset.images.shape == (10 * per_class, 32, 32, 3)
     assert np.bincount(dataset.labels).tolist() == [per_class] * 10
     assert dataset.labels[:5].tolist() == first_labels
 
 
 def test_the_first_real_image_has_its_known_pixels(cifar10_dir):
-    image = load_official(CIFAR10, "train", cifar10_dir, download=False, md5=OFFICIAL_MD5).images[0]
+    image = load_official(CIFAR10, "train", cifar10_dir, download=False).images[0]
     assert image[0, 0].tolist() == [59, 62, 63]  # red, green, blue of the top left corner
     assert image[0, 1].tolist() == [43, 46, 45]
 
@@ -302,11 +310,11 @@ def test_the_class_names_are_those_of_the_real_cifar10(cifar10_dir):
 
 
 def test_the_real_test_images_in_binary_form_are_the_official_binary_file(cifar10_dir, tmp_path):
-    python = load_official(CIFAR10, "test", cifar10_dir, download=False, md5=OFFICIAL_MD5)
+    python = load_official(CIFAR10, "test", cifar10_dir, download=False)
     planes = python.images.transpose(0, 3, 1, 2).reshape(len(python), 3072)
     records = np.hstack([python.labels[:, None].astype(np.uint8), planes])
     write_folder(tmp_path, CIFAR10.editions[1], {"test_batch.bin": records.tobytes()})
-    binary = load_official(CIFAR10, "test", tmp_path, download=False, md5=OFFICIAL_MD5)
+    binary = load_official(CIFAR10, "test", tmp_path, download=False)
     assert all(
         np.array_equal(getattr(python, field.name), getattr(binary, field.name)) for field in dataclasses.fields(python)
     )

@@ -99,12 +99,12 @@ def test_the_test_split_is_untouched_by_everything_but_classes_and_its_own_subse
 
 
 def test_more_images_than_there_are_is_refused():
-    with pytest.raises(UserError, match="cannot take the first 900 of 899 images"):
+    with pytest.raises(UserError, match="The first 900 of 899 images cannot be taken"):
         prepare("digits", None, subset=900)
-    with pytest.raises(UserError, match="cannot take the first 899 of 898 images"):
+    with pytest.raises(UserError, match="The first 899 of 898 images cannot be taken"):
         prepare("digits", None, test_subset=899)
 
 
 def test_an_unknown_class_is_refused():
-    with pytest.raises(UserError, match="there is no class 'ten'"):
+    with pytest.raises(UserError, match="There is no class 'ten'"):
         prepare("digits", None, classes=("ten",))

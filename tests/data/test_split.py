@@ -60,7 +60,7 @@ def test_per_class_takes_n_of_each():
 
 
 def test_per_class_names_the_class_that_has_too_few():
-    with pytest.raises(UserError, match="8 images of class 2, which has only 7"):
+    with pytest.raises(UserError, match="8 images of the class 2 cannot be chosen, which has only 7"):
         per_class(LABELS, 8, seed=0)
 
 
