@@ -92,7 +92,7 @@ def scan(root: Path, options: ImageOptions) -> Collection:
     class_names = tuple(sorted({name for classes in found.values() for name, paths in classes.items() if paths}))
     for split, classes in found.items():
         empty = [name for name, paths in classes.items() if not paths]
-        remarks += [Remark(name, f"the class folder holds no image ({split})", "left out") for name in empty]
+        remarks += [Remark(name, f"the class folder in {split} holds no image", "left out") for name in empty]
     if len(class_names) < 2:
         raise walk.too_few_classes(class_names)
     splits: dict[str, Source] = {split: _files(root, classes, class_names) for split, classes in found.items()}

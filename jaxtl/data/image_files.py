@@ -12,7 +12,7 @@ from jaxtl.runtime.files import user_path
 LIST = "-"
 
 # Why a walk passes something over, where that is what a person expects of it.
-HIDDEN, OTHER_SUFFIX = "it is hidden", "its suffix is not that of an image"
+HIDDEN, OTHER_SUFFIX = "it is hidden", "the suffix is not that of an image"
 
 
 class Unread(NamedTuple):

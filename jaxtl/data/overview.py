@@ -139,8 +139,8 @@ def lines(data: Mapping[str, Any]) -> list[str]:
         spread = (f"{part} {min(of):,} to {max(of):,} (median {np.median(of):,.0f})" for part, of in parts.items())
         told.append(f"Images of a class: {', '.join(spread)}.")
     for reason in data["passed_over"]:
-        more = ", ..." if reason["n"] > 1 else ""
-        told.append(f"{reason['n']:,} {reason['consequence']}: {reason['problem']} ({reason['example']}{more}).")
+        more = f" and {reason['n'] - 1:,} more" if reason["n"] > 1 else ""
+        told.append(f"{reason['example']}{more}: {reason['problem']} ({reason['consequence']}).")
     return told + [f"Warning: {warning}" for warning in data["warnings"]]
 
 

@@ -1,10 +1,12 @@
 """Convolutions, gradients of max-pools, and sums, lowered to what XLA's CPU backend computes fast.
 
 Networks are written with ``nn.Conv``, ``nn.max_pool`` and ``x.mean((0, 1, 2))``. On a CPU, XLA is slow at some of their
-shapes: a hundred times too slow where a map has fewer pixels than the kernel has taps. ``use_fast_cpu_lowerings()``
-registers lowering rules for the platform ``"cpu"``, as JAX registers its own, which write the same function by other
-operations, dots above all. Derivatives, ``vmap`` and export are defined on the primitives, and never see it. What a
-rule does not know goes to JAX's own rule: other dtypes than float32, groups, other ranks, symbolic maps.
+shapes, above all where a map has fewer pixels than the kernel has taps. ``use_fast_cpu_lowerings()`` registers lowering
+rules for the platform ``"cpu"``, as JAX registers its own, which compute the same function by other operations, mostly
+dots. Derivatives, ``vmap`` and export are defined on the primitives, and are not affected. What a rule does not handle
+goes to JAX's own rule: other dtypes than float32, groups, other ranks, maps of symbolic size.
+
+``python -m benchmarks.train`` and ``python -m benchmarks.inference`` measure networks under these rules.
 """
 
 import functools
@@ -29,7 +31,7 @@ from jax.interpreters import mlir
 Rule = Callable[..., Any]
 
 # XLA gives float32 convolutions to YNNPACK since jaxlib 0.10, which is slower than Eigen at nearly all shapes of the
-# zoo: a train step of `cnn` takes 1.5 times and one of `resnet18` 1.4 times as long. This value leaves it the dots.
+# zoo. This value leaves it the dots.
 FLAG = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"
 
 # JAX's table of rules, primitive, and the entry that ours replaced or None; empty: switched off.
@@ -250,7 +252,7 @@ def _pointwise(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.
 
 
 def _is_less_than_kernel(conv: _Convolution) -> bool:
-    """Fewer pixels than taps, which XLA computes in plain loops: 110 ms for 3x3 at 128x2x2x256."""
+    """Fewer pixels than taps, which XLA computes in plain loops."""
     return conv.product(lambda axis: axis.size) < conv.product(lambda axis: axis.taps)
 
 
@@ -262,7 +264,7 @@ def _is_dense(conv: _Convolution) -> bool:
 
 @_in_flax_layout
 def _dense(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A dense layer from all pixels to all outputs: 1.6 ms for 3x3 at 128x2x2x256, by ``_im2col`` 3.2."""
+    """A dense layer from all pixels to all outputs."""
     rows, columns = conv.rows, conv.columns
     features = kernel.shape[3]
     dilated = _padded(kernel, {0: (0, 0, rows.kernel_dilation - 1), 1: (0, 0, columns.kernel_dilation - 1)})
@@ -304,11 +306,7 @@ def _is_col2im(conv: _Convolution) -> bool:
 
 @_in_flax_layout
 def _col2im(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A dot for what each pixel gives by each tap, then their sums where they belong.
-
-    For the images of a 3x3 of stride 2: 3.0 ms at 128x4x4x128 where XLA takes 31.6, 18 and 38 at 32x32x32x128. For a
-    3x3 kernel at 128x2x2x256: 1.4 ms and 3.2.
-    """
+    """A dot for what each pixel gives by each tap, then their sums where they belong."""
     given = lax.dot_general(images, kernel, (((3,), (2,)), ((), ())), precision=conv.precision)  # [B, H, W, h, w, O]
     parts = [[given[:, :, :, i, j] for j in range(conv.columns.taps)] for i in range(conv.rows.taps)]
     rows, columns = (
@@ -317,8 +315,7 @@ def _col2im(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Arr
     return _summed(parts, rows, columns)
 
 
-# The first that suits is taken. For all other convolutions, XLA by Eigen is the fastest: 3.1 ms for 3x3 at 128x4x4x128,
-# by `_im2col` 4.3. Times are those of two AVX-512 cores that other work shared, jax 0.10.2, shortest of many.
+# The first that suits is taken; all other convolutions are left to XLA, which computes them by Eigen.
 _WAYS: tuple[tuple[Callable[[_Convolution], bool], Rule], ...] = (
     (_has_one_output, _one_output),
     (_is_pointwise, _pointwise),
@@ -346,7 +343,7 @@ def _max_pool_gradient_rule(jax_rule: Rule, ctx: Any, grad: Any, images: Any, **
 
 
 def _max_pool_gradient(rows: _Axis, columns: _Axis, grad: jax.Array, images: jax.Array) -> jax.Array:
-    """The winning tap of each window is found again: 3.8 ms for 3x3 of stride 2 at 128x16x16x64, by XLA 44."""
+    """The gradient of each window goes to its winning tap, which is found again."""
     most, *others = _under_taps(rows, columns, images, -jnp.inf)
     winner = lax.full_like(most, 0, jnp.int8)
     for tap, pixels in enumerate(others, start=1):
@@ -366,8 +363,7 @@ def _max_pool_gradient(rows: _Axis, columns: _Axis, grad: jax.Array, images: jax
         return apart(winner, grad)
 
 
-# XLA adds up fewer numbers as fast. A dot of n numbers of mean 3 and deviation 1 rounds its mean by 2e-5 for
-# n = 32,768; two dots of 128 and 256 by 1e-6, where XLA's sum rounds by 5e-6 and takes 4 to 9 times as long.
+# XLA adds up fewer numbers as fast. One long dot would round more than XLA's own sum; two short ones round less.
 LEAST_SUM, LONGEST_DOT = 4096, 1024
 
 

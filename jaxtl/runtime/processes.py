@@ -148,7 +148,8 @@ def cluster_arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
         if not (host and port.isdigit() and count.isdigit() and number.isdigit() and int(number) < int(count)):
             given = ", ".join(f"{name}={environment.get(name, '')}" for name in _VARIABLES)
             raise UserError(
-                f"{given} do not say which process of how many this is; give HOST:PORT, their number N, and 0 to N-1."
+                f"{given} do not say which process of how many this is; set them to HOST:PORT, to the number N of "
+                "processes, and to this one's number from 0 to N-1."
             )
         found = {"coordinator_address": address, "num_processes": int(count), "process_id": int(number)}
         return {**found, "cluster_detection_method": "deactivate"}

@@ -382,7 +382,7 @@ def test_a_folder_means_what_it_seems_or_is_refused(tmp_path, layout):
     [
         ("stray pictures beside the classes", ("0.png", "it lies in no class folder", "passed over")),
         ("an empty val folder", ("val", "the folder holds no image", "left out")),
-        ("an empty class", ("cow", "the class folder holds no image (train)", "left out")),
+        ("an empty class", ("cow", "the class folder in train holds no image", "left out")),
         (
             "classes of classes",
             ("flower", "it has no image of its own, only the folders daisy, rose", "kept as one class"),

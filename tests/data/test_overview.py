@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxtl.data.dataset import Dataset
+from jaxtl.data.dataset import Dataset, Remark
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.overview import lines, overview, remarks_on, repeated
 from jaxtl.data.prepare import prepare
@@ -96,3 +96,15 @@ def test_sizes_of_files_as_they_are_looked_at(tmp_path):
         assert lines(found)[1] == (
             "Original sizes in pixels: 10 x 10 (smallest), 50 x 60 (median), 200 x 100 (largest)."
         )
+
+
+def test_what_is_passed_over_is_summed_up_in_a_line_for_each_reason():
+    remarks = [
+        *(Remark(f"{i}.txt", "the suffix is not that of an image", "passed over") for i in range(12)),
+        Remark("val", "there is no test folder", "used as the test; validation is taken from train"),
+    ]
+    part = dataset([0, 1], [1, 2])
+    assert lines(overview({"training": part, "test": part}, remarks, ()))[4:6] == [
+        "0.txt and 11 more: the suffix is not that of an image (passed over).",
+        "val: there is no test folder (used as the test; validation is taken from train).",
+    ]

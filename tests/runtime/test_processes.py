@@ -253,7 +253,9 @@ def test_jax_finds_out_by_itself_where_it_is_asked_to():
     [{"JAXTL_PROCESS": "2"}, {"JAXTL_PROCESS": ""}, {"JAXTL_PROCESSES": "two"}, {"JAXTL_COORDINATOR": "node1"}],
 )
 def test_variables_that_contradict_each_other_are_one_sentence(changed):
-    with pytest.raises(UserError, match=r"JAXTL_COORDINATOR=.* do not say which process of how many this is; give"):
+    with pytest.raises(
+        UserError, match=r"JAXTL_COORDINATOR=.* do not say which process of how many this is; set them to"
+    ):
         cluster_arguments({**EXPLICIT, **changed})
 
 
