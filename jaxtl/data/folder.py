@@ -96,7 +96,7 @@ def scan(root: Path, options: ImageOptions) -> Collection:
     if len(class_names) < 2:
         raise walk.too_few_classes(class_names)
     splits: dict[str, Source] = {split: _files(root, classes, class_names) for split, classes in found.items()}
-    _check_names(root, class_names, np.bincount(splits["train"].labels, minlength=len(class_names)).tolist(), remarks)
+    _check_names(root, found, class_names, remarks)
     if "test" not in splits:
         splits |= hold_out_test(splits["train"], str(root), options)
     if not len(splits["test"]):
@@ -104,13 +104,16 @@ def scan(root: Path, options: ImageOptions) -> Collection:
     return Collection(str(root), root, class_names, splits, tuple(remarks), options.channels)
 
 
-def _check_names(root: Path, class_names: Sequence[str], counts: Sequence[int], remarks: list[Remark]) -> None:
+def _check_names(
+    root: Path, found: dict[str, dict[str, list[str]]], class_names: Sequence[str], remarks: list[Remark]
+) -> None:
     """Refuse classes without training images; remark on names that differ only in upper and lower case."""
-    for name, count in zip(class_names, counts, strict=True):
+    for name in class_names:
         alike = [other for other in class_names if other != name and other.casefold() == name.casefold()]
-        if not count:
+        if not found["train"].get(name):
+            where = " and ".join(split for split, classes in found.items() if classes.get(name))
             hint = f"rename it to {alike[0]!r} if it is the same class" if alike else "add some, or remove the class"
-            raise UserError(f"The class {name!r} of {root} has no image to train on; {hint}.")
+            raise UserError(f"The class {name!r} of {root} has images for {where}, but no image to train on; {hint}.")
         if alike:
             problem = f"the name differs from {alike[0]} only in upper and lower case"
             remarks.append(Remark(name, problem, "kept as a class of its own"))
@@ -172,7 +175,7 @@ class _Walk:
                 "lies beside it; rename it, or move the images of each class together."
             )
         for place in others:
-            self._pass_over(place, "it is none of train, val and test")
+            self._pass_over(place, "none of train, val and test")
         self._pass_over_loose(self.root)
         return named
 
@@ -255,7 +258,7 @@ class _Walk:
         if class_names:
             found = f"holds the images of one class only ({class_names[0]})"
             if () not in self._inside[class_names[0]]:
-                way_out = f"if the folders in {class_names[0]} are the classes, name that folder; else {way_out}"
+                way_out = f"name {self.root / class_names[0]} if the folders in it are the classes, else {way_out}"
         elif self._images_in(self.root):
             found += ", but images that lie in the folder itself"
         return UserError(f"{self.root} {found}; a classifier needs two classes or more: {way_out}.")
@@ -280,7 +283,7 @@ class _Walk:
         for path in hidden:
             self._pass_over(path, HIDDEN)
         for path in files:
-            self._pass_over(path, "it lies in no class folder")
+            self._pass_over(path, "in no class folder")
 
     def _pass_over(self, path: Path, why: str) -> None:
         self.remarks.append(Remark(_relative(os.path.relpath(path, self.root)), why, PASSED_OVER))

@@ -12,7 +12,7 @@ from jaxtl.runtime.files import user_path
 LIST = "-"
 
 # Why a walk passes something over, where that is what a person expects of it.
-HIDDEN, OTHER_SUFFIX = "it is hidden", "the suffix is not that of an image"
+HIDDEN, OTHER_SUFFIX = "hidden", "not the suffix of an image"
 
 
 class Unread(NamedTuple):
@@ -63,13 +63,14 @@ def images_below(folder: Path, pass_over: Callable[[Path, str], None], root: Pat
       pass_over: is told (path, why) of everything that is left out.
       root: a folder above, into which no link may lead either.
     """
-    top = (root or folder).resolve()
+    start = root or folder
+    top = start.resolve()
     # A stack, because folders may be nested deeply: each with the real folders above it.
     waiting: list[tuple[Path, Path, frozenset[Path]]] = [(folder, folder.resolve(), frozenset())]
     while waiting:
         here, real, above = waiting.pop()
-        leads_back = here.is_symlink() and (top in (real, *real.parents) or real in top.parents)
-        if leads_back and (above or real != top):
+        is_link = here != start and here.is_symlink()
+        if is_link and (top in (real, *real.parents) or real in top.parents):
             pass_over(here, "the link leads back into the folder of images")
             continue
         if real in above:

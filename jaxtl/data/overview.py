@@ -128,7 +128,7 @@ def lines(data: Mapping[str, Any]) -> list[str]:
     kind = "grey" if C == 1 else "RGB"
     told = [f"Images: {sizes}; {len(names)} classes; read as {H} x {W} pixels, {kind}."]
     if data["original_sizes"]:
-        originals = (f"{H} x {W} ({name})" for name, (H, W) in data["original_sizes"].items())
+        originals = [f"{H} x {W} ({name})" for name, (H, W) in data["original_sizes"].items()]
         told.append(f"Original sizes in pixels: {', '.join(originals)}.")
     if len(names) <= _TABLE_CLASSES:
         width = max(len(name) for name in ("class", *names))

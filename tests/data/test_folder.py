@@ -313,17 +313,17 @@ LAYOUTS = {
     "an empty class": ({"cat": 5, "dog": 5, "cow": 0}, (("cat", "dog"), 8, 2)),
     "a class without training images": (
         {"train/cat": 2, "train/dog": 2, "test/cow": 1},
-        "'cow' .* has no image to train",
+        "'cow' .* has images for test, but no image to train",
     ),
     "a class in other letters in the test": (
         {"train/Cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1},
-        "'cat' .* has no image to train on; rename it to 'Cat' if it is the same class",
+        "'cat' .* has images for test, but no image to train on; rename it to 'Cat' if it is the same class",
     ),
     "one class": ({"cat": 5}, r"one class only \(cat\); .* put the images of each class into a folder"),
     "pictures alone": ({".": 5}, "holds no folder of images, but images that lie in the folder itself"),
     "the folder above": (
         {"flowers/daisy": 4, "flowers/rose": 4},
-        r"one class only \(flowers\); .* if the folders in flowers are the classes, name that folder",
+        r"one class only \(flowers\); .*name .*flowers if the folders in it are the classes",
     ),
     "the folder above the splits": (
         {"flowers/train/a": 2, "flowers/test/a": 2, "other/train/b": 2, "other/test/b": 2},
@@ -380,7 +380,7 @@ def test_a_folder_means_what_it_seems_or_is_refused(tmp_path, layout):
 @pytest.mark.parametrize(
     ("layout", "remark"),
     [
-        ("stray pictures beside the classes", ("0.png", "it lies in no class folder", "passed over")),
+        ("stray pictures beside the classes", ("0.png", "in no class folder", "passed over")),
         ("an empty val folder", ("val", "the folder holds no image", "left out")),
         ("an empty class", ("cow", "the class folder in train holds no image", "left out")),
         (
@@ -412,10 +412,13 @@ def test_linked_folders_are_classes_and_the_root_may_be_one(tmp_path):
     (root / "dog").symlink_to(elsewhere / "y")
     (root / "gone").symlink_to(elsewhere / "z")
     (root / "again").symlink_to(root / "cat")
+    (root / "round").symlink_to(".")
     (tmp_path / "link").symlink_to(root)
     train = load_dataset("folder", "train", tmp_path / "link")
     assert train.class_names == ("again", "cat", "dog") and len(train) == 24
-    assert remarks_on(train)["gone"] == "it lies in no class folder"
+    told = [remark.problem for remark in train.remarks if remark.place == "round"]
+    assert told[0] == "the link leads back into the folder of images"
+    assert remarks_on(train)["gone"] == "in no class folder"
     assert prepare("folder", root).overview["warnings"][-1] == "10 images stand in more than one class."
 
 

@@ -100,11 +100,11 @@ def test_sizes_of_files_as_they_are_looked_at(tmp_path):
 
 def test_what_is_passed_over_is_summed_up_in_a_line_for_each_reason():
     remarks = [
-        *(Remark(f"{i}.txt", "the suffix is not that of an image", "passed over") for i in range(12)),
+        *(Remark(f"{i}.txt", "not the suffix of an image", "passed over") for i in range(12)),
         Remark("val", "there is no test folder", "used as the test; validation is taken from train"),
     ]
     part = dataset([0, 1], [1, 2])
     assert lines(overview({"training": part, "test": part}, remarks, ()))[4:6] == [
-        "0.txt and 11 more: the suffix is not that of an image (passed over).",
+        "0.txt and 11 more: not the suffix of an image (passed over).",
         "val: there is no test folder (used as the test; validation is taken from train).",
     ]
