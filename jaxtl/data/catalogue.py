@@ -23,18 +23,12 @@ class DatasetInfo:
     """What is known about a data set before a byte of it is read.
 
     Attributes:
-      description: one line for a person.
-      url: its home page.
-      licence: the terms of its use.
       image_shape: (H, W, C) of every image.
       class_names: the K names; label ``k`` means ``class_names[k]``.
       sizes: for each split the number of images.
       load: reads a split: ``load(split, data_dir, download=…, progress=…)``.
     """
 
-    description: str
-    url: str
-    licence: str
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     sizes: Mapping[str, int]
@@ -48,36 +42,24 @@ class DatasetInfo:
 
 DATASETS: dict[str, DatasetInfo] = {
     "cifar10": DatasetInfo(
-        description="60,000 colour photographs of 10 kinds of animals and vehicles",
-        url=cifar.HOME_PAGE,
-        licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
         image_shape=cifar.IMAGE_SHAPE,
         class_names=cifar.CIFAR10.class_names,
         sizes={"train": 50_000, "test": 10_000},
         load=functools.partial(load_official, cifar.CIFAR10),
     ),
     "cifar100": DatasetInfo(
-        description="60,000 colour photographs of 100 kinds of things, by their fine labels",
-        url=cifar.HOME_PAGE,
-        licence="none stated; cite Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
         image_shape=cifar.IMAGE_SHAPE,
         class_names=cifar.CIFAR100.class_names,
         sizes={"train": 50_000, "test": 10_000},
         load=functools.partial(load_official, cifar.CIFAR100),
     ),
     "stl10": DatasetInfo(
-        description="13,000 colour photographs of 10 kinds of animals and vehicles, from ImageNet",
-        url=stl10.HOME_PAGE,
-        licence="none stated; cite Coates, Lee and Ng, An Analysis of Single Layer Networks, 2011",
         image_shape=stl10.IMAGE_SHAPE,
         class_names=stl10.CLASS_NAMES,
         sizes={"train": 5_000, "test": 8_000},
         load=functools.partial(load_official, stl10.STL10),
     ),
     "digits": DatasetInfo(
-        description="1,797 handwritten digits that come with scikit-learn; the split is jaxtl's own",
-        url="https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
-        licence="CC BY 4.0",
         image_shape=(8, 8, 1),
         class_names=digits.CLASS_NAMES,
         sizes={"train": 899, "test": 898},
@@ -109,15 +91,24 @@ def dataset_info(
     Raises:
       UserError: there is no such data set, or the folder does not hold what it should.
     """
+    if name in DATASETS:
+        return DATASETS[name]
     if name.startswith(tfds.PREFIX):
-        return _tfds_info(name, data_dir, options, download)
-    if name == folder.NAME:
-        return _folder_info(data_dir, options)
-    if name.startswith(GIVEN) and name not in DATASETS:
+        found = tfds.find(name, user_path(data_dir) if data_dir else None, options, download=download)
+    elif name.startswith(GIVEN):
         raise UserError(f"The images of {name} were given in Python and kept nowhere; name another data set.")
-    if name not in DATASETS:
+    elif name != folder.NAME:
         raise unknown_name("data set", name, (*list_datasets(), tfds.FORM))
-    return DATASETS[name]
+    elif not data_dir:
+        raise UserError("data.dir is empty, but data.name='folder' needs it; name the folder that holds your images.")
+    else:
+        found = folder.scan(user_path(data_dir), options)
+    return DatasetInfo(
+        image_shape=collection.image_shape(found, options),
+        class_names=found.class_names,
+        sizes={split: len(source) for split, source in found.splits.items()},
+        load=lambda split, data_dir, download, progress: collection.load(found, split, options, progress),
+    )
 
 
 def load_dataset(
@@ -138,7 +129,7 @@ def load_dataset(
         folder. See ``dataset_info`` for ``"folder"`` and ``"tfds:NAME"``.
       download: whether to download what ``data_dir`` lacks.
       options: how images of any size are read: for example ``ImageOptions(size=224)``.
-      progress: is told (images done, images in all) while files are decoded.
+      progress: called with (images done, images in all) while files are decoded.
 
     Returns:
       Images uint8 [N, H, W, C] in the official order, labels int32 [N], class names.
@@ -181,9 +172,6 @@ def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
             content.update(f"{split} {array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
     name = f"{GIVEN}{content.hexdigest()[:12]}"
     DATASETS[name] = DatasetInfo(
-        description="images given in Python",
-        url="",
-        licence="the owner's",
         image_shape=first.image_shape,
         class_names=first.class_names,
         sizes={split: len(dataset) for split, dataset in parts.items()},
@@ -193,31 +181,3 @@ def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
         yield name
     finally:
         DATASETS.pop(name, None)
-
-
-def _folder_info(data_dir: str | Path | None, options: ImageOptions) -> DatasetInfo:
-    if not data_dir:
-        raise UserError("data.dir is empty, but data.name='folder' needs it: name the folder that holds your images.")
-    found = folder.scan(user_path(data_dir), options)
-    return _collection_info(found, options, f"the images in {found.folder}", "", "the owner's")
-
-
-def _tfds_info(name: str, data_dir: str | Path | None, options: ImageOptions, download: bool) -> DatasetInfo:
-    found, about = tfds.find(name, user_path(data_dir) if data_dir else None, options, download=download)
-    description = next(iter(about.description.strip().splitlines()), found.name)
-    licence = about.redistribution_info.license or "see its home page"
-    return _collection_info(found, options, description, about.homepage, licence)
-
-
-def _collection_info(
-    found: collection.Collection, options: ImageOptions, description: str, url: str, licence: str
-) -> DatasetInfo:
-    return DatasetInfo(
-        description=description,
-        url=url,
-        licence=licence,
-        image_shape=collection.image_shape(found, options),
-        class_names=found.class_names,
-        sizes={split: len(source) for split, source in found.splits.items()},
-        load=lambda split, data_dir, download, progress: collection.load(found, split, options, progress),
-    )

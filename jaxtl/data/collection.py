@@ -1,6 +1,6 @@
 """Collections of encoded images, in splits: they are decoded into memory, or left stored where that is too small.
 
-Every image is decoded once before the first epoch, so that what cannot be decoded is found and told.
+Every image is decoded once before the first epoch, so that what cannot be decoded is found and reported in time.
 """
 
 import concurrent.futures
@@ -94,7 +94,7 @@ def load(found: Collection, split: str, options: ImageOptions, progress: Progres
       found: the collection.
       split: one of its splits.
       options: how images of any size are read.
-      progress: is told how far it is.
+      progress: called as the images are decoded.
 
     Returns:
       The images that can be decoded; a remark for each of the others, and with ``train`` those of the collection.
@@ -170,7 +170,7 @@ def _decode(reader: ImageReader, N: int, folder: Path, streamed: bool, progress:
         if cache:
             cache.put(source.name(i), source.file(i), digests[i], faults[i], sizes[i].tolist())
 
-    # Threads suffice: Pillow lets go of the interpreter while it decodes.
+    # Threads suffice: Pillow releases the interpreter lock while it decodes.
     with concurrent.futures.ThreadPoolExecutor(cores()) as pool:
         for done, _ in enumerate(pool.map(decode_one, range(N)), start=1):
             if progress and (done % 100 == 0 or done == N):

@@ -1,6 +1,7 @@
 """The handwritten digits that come with scikit-learn: a data set that needs no network.
 
-Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998.
+Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, 1998,
+https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits; licence: CC BY 4.0.
 """
 
 import numpy as np

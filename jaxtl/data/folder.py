@@ -76,7 +76,7 @@ def scan(root: Path, options: ImageOptions) -> Collection:
 
     Raises:
       UserError: there is no such folder, it cannot be read, it has fewer than two classes with images, a split has no
-        image, or it cannot be told what its folders mean.
+        image, or the meaning of its folders is unclear.
     """
     root = root.absolute()
     walk = _Walk(root)

@@ -60,7 +60,7 @@ def images_below(folder: Path, pass_over: Callable[[Path, str], None], root: Pat
 
     Args:
       folder: where to begin.
-      pass_over: is told (path, why) of everything that is left out.
+      pass_over: called with (path, why) for everything that is left out.
       root: a folder above, into which no link may lead either.
     """
     start = root or folder
@@ -96,7 +96,7 @@ def image_files(named: Sequence[str], listed: bytes = b"") -> tuple[list[Path], 
     """Expand files, folders and lists, in the order in which they are named.
 
     Args:
-      named: a path is taken as it is, whatever its suffix and whether or not it exists: reading it will show. A folder
+      named: a file is taken whatever its suffix, and whether or not it exists: reading it will show. A folder
         stands for the image files below it. ``-`` stands for ``listed``.
       listed: a list of paths, see ``paths_in``.
 

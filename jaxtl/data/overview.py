@@ -1,4 +1,4 @@
-"""What was read: parts, classes, images of each class, images that stand twice, and what a person should look at."""
+"""What was read: parts, classes, images of each class, equal images, and what a person should look at."""
 
 import hashlib
 from collections import Counter
@@ -19,7 +19,7 @@ _TABLE_CLASSES = 20  # more are summed up
 
 
 def repeated(parts: Mapping[str, Dataset]) -> list[list[dict[str, Any]]]:
-    """Groups of equal images that stand in more than one part or class.
+    """Groups of equal images that are in more than one part or class.
 
     Images are equal whose pixels are, or whose files are where they are stored.
 
@@ -113,11 +113,11 @@ def _warnings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], g
     twice = sum(len({each["class"] for each in group}) > 1 for group in groups)
     if across:
         warnings.append(
-            f"{across:,} image{'s stand' if across > 1 else ' stands'} in more than one part: figures on images that "
+            f"{across:,} image{'s are' if across > 1 else ' is'} in more than one part: figures on images that "
             "were trained on are too good."
         )
     if twice:
-        warnings.append(f"{twice:,} image{'s stand' if twice > 1 else ' stands'} in more than one class.")
+        warnings.append(f"{twice:,} image{'s are' if twice > 1 else ' is'} in more than one class.")
     return warnings
 
 

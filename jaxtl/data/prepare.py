@@ -14,7 +14,7 @@ from jaxtl.data.split import stratified_split
 
 
 class Splits(NamedTuple):
-    """The three parts; the ``ids`` of each say where its images stand in the official splits.
+    """The three parts; the ``ids`` of each are the places of its images in the official splits.
 
     Attributes:
       train: images to train on.
@@ -60,7 +60,7 @@ def prepare(
       validation: share of what is left that is held out, stratified by class, in [0, 1); 0 holds out none. A data set
         with validation images of its own gives those.
       split_seed: seed of ``per_class`` and of the validation split.
-      progress: is told (split, images done, images in all) while files are decoded.
+      progress: called with (split, images done, images in all) while files are decoded.
 
     Raises:
       UserError: as ``load_dataset``, and where more images are asked for than there are.

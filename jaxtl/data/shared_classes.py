@@ -1,7 +1,7 @@
 """The nine classes that CIFAR-10 and STL-10 share, under the name that each gives them.
 
-They stand in one order, so that as ``data.classes`` they give both data sets the same labels. CIFAR-10 has frogs beside
-them, STL-10 monkeys.
+They are in one order, so that as ``data.classes`` they give both data sets the same labels. CIFAR-10 also has frogs,
+STL-10 monkeys.
 """
 
 from collections.abc import Mapping

@@ -123,7 +123,7 @@ class StoredImages:
 
     @property
     def fit(self) -> str:
-        """How non-square images are resized, see ``jaxtl.data.decode.read_image``; "" where nobody says."""
+        """How non-square images are resized, see ``jaxtl.data.decode.read_image``; "" where that is unknown."""
         return str(getattr(self._read, "fit", ""))
 
     @property

@@ -108,7 +108,7 @@ class RecordSource:
             raise _damaged(self.place, error) from error
 
 
-def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: bool) -> tuple[Collection, Any]:
+def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: bool) -> Collection:
     """Find a prepared data set, or prepare it.
 
     Args:
@@ -116,9 +116,6 @@ def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: b
       data_dir: the folder of prepared data sets; by default tensorflow-datasets' own.
       options: how a test is split off where the data set has none.
       download: whether to prepare it where it is not.
-
-    Returns:
-      The data set, and what tensorflow-datasets knows about it (its ``DatasetInfo``).
 
     Raises:
       UserError: there is no such data set, it is not prepared and cannot be, or it is not one of image classification.
@@ -139,7 +136,7 @@ def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: b
     height, width, channels = info.features[image].shape
     size = (height, width) if height and width else None
     names = tuple(info.features[label].names)
-    return Collection(place, folder, names, splits, tuple(remarks), 1 if channels == 1 else 3, size), info
+    return Collection(place, folder, names, splits, tuple(remarks), 1 if channels == 1 else 3, size)
 
 
 def _prepared(name: str, data_dir: Path | None) -> Any:

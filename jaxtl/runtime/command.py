@@ -128,7 +128,7 @@ def _safe_streams() -> Iterator["_Stdout"]:
 
 
 class _Stdout:
-    """Standard output; a full disk behind it is told as such, whatever file is being written around it.
+    """Standard output; an error of it names it, whatever file is being written at that time.
 
     Attributes:
       reader_gone: whether something was written to a pipe that nobody reads.

@@ -20,7 +20,7 @@ _WORTH_KEEPING_S = 0.1
 
 
 def keep_compiled() -> None:
-    """Switch the cache on, in ``compiled`` of the cache folder, unless JAX was told of another one.
+    """Switch the cache on, in ``compiled`` of the cache folder, unless JAX has another one.
 
     ``JAX_COMPILATION_CACHE_DIR`` names another folder, ``JAX_ENABLE_COMPILATION_CACHE=0`` switches it off. What lies
     there will be run, so a folder that other users can write into is not used.

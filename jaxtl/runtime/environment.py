@@ -88,7 +88,7 @@ def _git(folder: pathlib.Path, *arguments: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's own name, where the system tells it."""
+    """The processor's own name, where the system gives it."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

@@ -37,7 +37,7 @@ def cache_dir() -> Path:
     """The folder of what can be fetched or made again.
 
     It is ``$JAXTL_CACHE``, else ``$XDG_CACHE_HOME/jaxtl``, else ``~/.cache/jaxtl``; an empty variable counts as unset.
-    It is not created: whoever writes into it does that.
+    It is not created here.
 
     Raises:
       UserError: there is neither a variable nor a home folder.

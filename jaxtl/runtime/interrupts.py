@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
-# What stands in the place of the program while Python imports this package for a command.
+# ``sys.argv[0]`` while Python imports this package for a command.
 _COMMANDS = ("-m", "jaxtl")
 
 
@@ -31,7 +31,7 @@ class Interrupted(Exception):  # noqa: N818 - a request that was met is not an e
     """A signal asked for the end, and everything is saved.
 
     Attributes:
-      stop: tells which signal.
+      stop: which signal.
 
     Args:
       stop: see above.

@@ -195,7 +195,7 @@ def run_together(work: Callable[[], int]) -> int:
 
 
 def _end_others(error: BaseException) -> int:
-    """After an error in this process: tell it to the others, print it unless one before did, and give the status."""
+    """After an error in this process: let the others know, print it unless one before did, and return the status."""
     status, text = outcome_of(error, resumes=True)
     try:
         wait_for_all(failed_with=status)

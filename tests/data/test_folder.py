@@ -419,7 +419,7 @@ def test_linked_folders_are_classes_and_the_root_may_be_one(tmp_path):
     told = [remark.problem for remark in train.remarks if remark.place == "round"]
     assert told[0] == "the link leads back into the folder of images"
     assert remarks_on(train)["gone"] == "in no class folder"
-    assert prepare("folder", root).overview["warnings"][-1] == "10 images stand in more than one class."
+    assert prepare("folder", root).overview["warnings"][-1] == "10 images are in more than one class."
 
 
 def test_tiffs_with_an_orientation_have_one_size(tmp_path):
