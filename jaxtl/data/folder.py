@@ -113,7 +113,7 @@ def _check_names(
         if not found["train"].get(name):
             where = " and ".join(split for split, classes in found.items() if classes.get(name))
             hint = f"rename it to {alike[0]!r} if it is the same class" if alike else "add some, or remove the class"
-            raise UserError(f"The class {name!r} of {root} has images for {where}, but no image to train on; {hint}.")
+            raise UserError(f"The class {name!r} of {root} has no image to train on, only for {where}; {hint}.")
         if alike:
             problem = f"the name differs from {alike[0]} only in upper and lower case"
             remarks.append(Remark(name, problem, "kept as a class of its own"))
@@ -136,7 +136,7 @@ class _Walk:
         except OSError as error:
             raise _unreadable(root, error) from error
         if not is_folder:
-            what = "is a file; unpack it if it is an archive, and" if exists else "does not exist;"
+            what = "is not a folder; unpack it if it is an archive, or" if exists else "does not exist;"
             raise UserError(f"The folder of images {root} {what} correct data.dir.")
 
     def splits(self) -> dict[str, Path]:
@@ -260,7 +260,7 @@ class _Walk:
             if () not in self._inside[class_names[0]]:
                 way_out = f"name {self.root / class_names[0]} if the folders in it are the classes, else {way_out}"
         elif self._images_in(self.root):
-            found += ", but images that lie in the folder itself"
+            found += " (images lie in the folder itself)"
         return UserError(f"{self.root} {found}; a classifier needs two classes or more: {way_out}.")
 
     def _is_filled(self, folder: Path) -> bool:

@@ -113,11 +113,11 @@ def _warnings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], g
     twice = sum(len({each["class"] for each in group}) > 1 for group in groups)
     if across:
         warnings.append(
-            f"{across:,} image{'s are' if across > 1 else ' is'} in more than one part: figures on images that "
+            f"{across:,} image{'s stand' if across > 1 else ' stands'} in more than one part: figures on images that "
             "were trained on are too good."
         )
     if twice:
-        warnings.append(f"{twice:,} image{'s are' if twice > 1 else ' is'} in more than one class.")
+        warnings.append(f"{twice:,} image{'s stand' if twice > 1 else ' stands'} in more than one class.")
     return warnings
 
 

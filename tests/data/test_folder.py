@@ -313,14 +313,14 @@ LAYOUTS = {
     "an empty class": ({"cat": 5, "dog": 5, "cow": 0}, (("cat", "dog"), 8, 2)),
     "a class without training images": (
         {"train/cat": 2, "train/dog": 2, "test/cow": 1},
-        "'cow' .* has images for test, but no image to train",
+        "'cow' .* has no image to train on, only for test",
     ),
     "a class in other letters in the test": (
         {"train/Cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1},
-        "'cat' .* has images for test, but no image to train on; rename it to 'Cat' if it is the same class",
+        "'cat' .* has no image to train on, only for test; rename it to 'Cat' if it is the same class",
     ),
     "one class": ({"cat": 5}, r"one class only \(cat\); .* put the images of each class into a folder"),
-    "pictures alone": ({".": 5}, "holds no folder of images, but images that lie in the folder itself"),
+    "pictures alone": ({".": 5}, "holds no folder of images .images lie in the folder itself"),
     "the folder above": (
         {"flowers/daisy": 4, "flowers/rose": 4},
         r"one class only \(flowers\); .*name .*flowers if the folders in it are the classes",
@@ -400,7 +400,9 @@ def test_what_is_odd_about_a_folder_is_told(tmp_path, layout, remark):
 
 def test_an_archive_is_not_a_folder(tmp_path):
     (tmp_path / "images.zip").write_bytes(b"PK")
-    with pytest.raises(UserError, match=r"images\.zip is a file; unpack it if it is an archive, and correct data\.dir"):
+    with pytest.raises(
+        UserError, match=r"images\.zip is not a folder; unpack it if it is an archive, or correct data\.dir"
+    ):
         load_dataset("folder", "train", tmp_path / "images.zip")
 
 
@@ -419,7 +421,7 @@ def test_linked_folders_are_classes_and_the_root_may_be_one(tmp_path):
     told = [remark.problem for remark in train.remarks if remark.place == "round"]
     assert told[0] == "the link leads back into the folder of images"
     assert remarks_on(train)["gone"] == "in no class folder"
-    assert prepare("folder", root).overview["warnings"][-1] == "10 images are in more than one class."
+    assert prepare("folder", root).overview["warnings"][-1] == "10 images stand in more than one class."
 
 
 def test_tiffs_with_an_orientation_have_one_size(tmp_path):

@@ -46,8 +46,8 @@ def test_what_was_read(parts):
         {"part": "test", "index": 1, "image": "1", "class": "dog"},
     ]
     assert found["warnings"] == [
-        "1 image is in more than one part: figures on images that were trained on are too good.",
-        "1 image is in more than one class.",
+        "1 image stands in more than one part: figures on images that were trained on are too good.",
+        "1 image stands in more than one class.",
     ]
     told = lines(found)
     assert told[0] == "Images: 7 training, 2 validation, 3 test; 2 classes; read as 2 x 2 pixels, RGB."
