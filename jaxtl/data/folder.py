@@ -257,8 +257,9 @@ class _Walk:
         way_out = "put the images of each class into a folder named after it, and name the folder that holds these"
         if class_names:
             found = f"holds the images of one class only ({class_names[0]})"
-            if () not in self._inside[class_names[0]]:
-                way_out = f"name {self.root / class_names[0]} if the folders in it are the classes, else {way_out}"
+            inner = self.root / class_names[0]
+            if () not in self._inside[class_names[0]] and inner.is_dir():
+                way_out = f"name {inner} if the folders in it are the classes, else {way_out}"
         elif self._images_in(self.root):
             found += " (images lie in the folder itself)"
         return UserError(f"{self.root} {found}; a classifier needs two classes or more: {way_out}.")

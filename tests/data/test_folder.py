@@ -325,6 +325,10 @@ LAYOUTS = {
         {"flowers/daisy": 4, "flowers/rose": 4},
         r"one class only \(flowers\); .*name .*flowers if the folders in it are the classes",
     ),
+    "classes one folder further down in each split": (
+        {f"{split}/images/{name}": 2 for split in ("train", "test") for name in ("cat", "dog")},
+        r"one class only \(images\); a classifier needs two classes or more: put the images of each class",
+    ),
     "the folder above the splits": (
         {"flowers/train/a": 2, "flowers/test/a": 2, "other/train/b": 2, "other/test/b": 2},
         r"flowers holds the folders test and train; name .*flowers if that is the data set",
