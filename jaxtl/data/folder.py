@@ -234,10 +234,9 @@ class _Walk:
                     f"{' and '.join(splits)}; name {self.root / name} if that is the data set, or put the classes into "
                     f"the splits, as {splits[0]}/{name}."
                 )
-        below = {
-            name: {path[-1] for path in places} for name, places in self._inside.items() if places and () not in places
-        }
-        if len(below) == len(self._inside) > 1:
+        filled = {name: places for name, places in self._inside.items() if places}
+        below = {name: {path[-1] for path in places} for name, places in filled.items() if () not in places}
+        if len(below) == len(filled) > 1:
             shared = {each for each in set.intersection(*below.values()) if not _DATE.fullmatch(each)}
             if len(shared) > 1:
                 raise UserError(

@@ -338,7 +338,7 @@ LAYOUTS = {
         "put the classes into the splits, as test/cat",
     ),
     "the folder above two data sets": (
-        {"raw/daisy": 2, "raw/rose": 2, "small/daisy": 2, "small/rose": 2},
+        {"raw/daisy": 2, "raw/rose": 2, "small/daisy": 2, "small/rose": 2, "notes": 0},
         "daisy, rose are in all of them",
     ),
     "the folder above two data sets of digits": (
