@@ -251,15 +251,11 @@ def _pointwise(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.
     return _padded(out, {1: rows, 2: columns})
 
 
-def _is_less_than_kernel(conv: _Convolution) -> bool:
-    """Fewer pixels than taps, which XLA computes in plain loops."""
-    return conv.product(lambda axis: axis.size) < conv.product(lambda axis: axis.taps)
-
-
 def _is_dense(conv: _Convolution) -> bool:
-    """At least half of the pairs of an output and a pixel have a tap, and they are few."""
+    """Fewer pixels than taps, which XLA computes in plain loops, and most pairs of an output and a pixel have a tap."""
     pairs = conv.product(lambda axis: axis.size * axis.out)
-    return _is_less_than_kernel(conv) and pairs <= 16 and 2 * conv.product(_Axis.seen) >= pairs
+    tiny = conv.product(lambda axis: axis.size) < conv.product(lambda axis: axis.taps) and pairs <= 16
+    return tiny and 2 * conv.product(_Axis.seen) >= pairs
 
 
 @_in_flax_layout
@@ -282,18 +278,6 @@ def _dense(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Arra
     matrix = lax.concatenate(seen, 3)
     out = lax.dot_general(images, matrix, (((1, 2, 3), (0, 1, 2)), ((), ())), precision=conv.precision)
     return out.reshape(images.shape[0], rows.out, columns.out, features)
-
-
-def _is_im2col(conv: _Convolution) -> bool:
-    return _is_less_than_kernel(conv) and conv.all(lambda axis: axis.image_dilation == axis.kernel_dilation == 1)
-
-
-@_in_flax_layout
-def _im2col(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A dot over copies of the pixels under each output, ``[B, h, w, taps * C]``."""
-    pixels = _under_taps(conv.rows, conv.columns, images, 0.0)
-    matrix = kernel.reshape(-1, kernel.shape[3])
-    return lax.dot_general(lax.concatenate(pixels, 3), matrix, (((3,), (0,)), ((), ())), precision=conv.precision)
 
 
 def _is_col2im(conv: _Convolution) -> bool:
@@ -320,7 +304,6 @@ _WAYS: tuple[tuple[Callable[[_Convolution], bool], Rule], ...] = (
     (_has_one_output, _one_output),
     (_is_pointwise, _pointwise),
     (_is_dense, _dense),
-    (_is_im2col, _im2col),
     (_is_col2im, _col2im),
 )
 
