@@ -49,8 +49,8 @@ def test_an_empty_dataset_is_one():
         ({"labels": np.zeros(6, np.int64)}, "labels of a data set must be int32 of rank 1, not int64"),
         ({"labels": np.zeros((6, 1), np.int32)}, r"rank 1, not int32 of shape \(6, 1\)"),
         ({"labels": np.zeros(5, np.int32)}, "not 6 images, 5 labels and 6 ids"),
-        ({"labels": np.array([0, 1, 2, 3, 1, 7], np.int32)}, r"label 3 at index 3 is outside 0\.\.2"),
-        ({"labels": np.array([0, -1, 2, 3, 1, 2], np.int32)}, r"label -1 at index 1 is outside 0\.\.2"),
+        ({"labels": np.array([0, 1, 2, 3, 1, 7], np.int32)}, r"Label 3 at index 3 is outside 0\.\.2"),
+        ({"labels": np.array([0, -1, 2, 3, 1, 2], np.int32)}, r"Label -1 at index 1 is outside 0\.\.2"),
         ({"class_names": ("cat", "dog", "cat")}, "'cat' appears more than once"),
     ],
 )
@@ -92,7 +92,7 @@ def test_select_classes_relabels_in_the_order_of_the_names(dataset):
         (["cat", "Frogg"], "There is no class 'Frogg'; did you mean 'frog'"),
         (["cat", "zebra"], "no class 'zebra'; choose one of: cat, dog, frog"),
         (["cat", "dog", "cat"], "'cat' appears more than once"),
-        ([], "at least one class"),
+        ([], "No class was chosen; choose at least one of: cat, dog, frog"),
     ],
 )
 def test_select_classes_refuses(dataset, names, message):
