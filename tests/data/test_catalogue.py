@@ -42,12 +42,12 @@ def test_the_info_on_cifar10_is_true(cifar10_dir):
 
 def test_an_unknown_name_gets_a_suggestion():
     for function in (load_dataset, dataset_info):
-        with pytest.raises(UserError, match=r"no data set 'cifar-10': did you mean 'cifar10'.*cifar100, stl10, digits"):
+        with pytest.raises(UserError, match=r"no data set 'cifar-10'; did you mean 'cifar10'"):
             function("cifar-10")
 
 
 def test_an_unknown_split_gets_a_suggestion():
-    with pytest.raises(UserError, match=r"no split of digits 'tests': did you mean 'test'.*train, test"):
+    with pytest.raises(UserError, match=r"no split of digits 'tests'; did you mean 'test'"):
         load_dataset("digits", "tests")
 
 
