@@ -31,12 +31,18 @@ def repeated(parts: Mapping[str, Dataset]) -> list[list[dict[str, Any]]]:
     >>> [[(each["part"], each["index"]) for each in group] for group in repeated({"training": train, "test": test})]
     [[('training', 0), ('test', 0)]]
     """
-    groups: dict[bytes, list[dict[str, Any]]] = {}
+    places: dict[bytes, list[tuple[str, int]]] = {}
     for part, dataset in parts.items():
         for index, digest in enumerate(_digests(dataset)):
-            name, of = str(dataset.ids[index]), dataset.class_names[dataset.labels[index]]
-            groups.setdefault(digest, []).append({"part": part, "index": index, "image": name, "class": of})
-    return [group for group in groups.values() if len({(each["part"], each["class"]) for each in group}) > 1]
+            places.setdefault(digest, []).append((part, index))
+
+    def described(part: str, index: int) -> dict[str, Any]:
+        dataset = parts[part]
+        name, of = str(dataset.ids[index]), dataset.class_names[dataset.labels[index]]
+        return {"part": part, "index": index, "image": name, "class": of}
+
+    groups = [[described(*place) for place in equal] for equal in places.values() if len(equal) > 1]
+    return [group for group in groups if len({(each["part"], each["class"]) for each in group}) > 1]
 
 
 def remarks_on(groups: Groups) -> list[Remark]:
