@@ -162,7 +162,7 @@ class _Walk:
             return {"train": self.root}
         others = [folder for folder in folders if folder not in named.values()]
         for folder in (*named.values(), *others):
-            is_split = folder in named.values() or _LIKE_A_SPLIT.fullmatch(folder.name)
+            is_split = folder in named.values() or ("test" not in named and _LIKE_A_SPLIT.fullmatch(folder.name))
             if is_split and (images := self._images_in(folder)) and not self._list(folder)[0]:
                 raise UserError(
                     f"{folder} holds {images} images and no class folders, so nothing says what they show; put them "

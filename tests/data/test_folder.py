@@ -290,6 +290,10 @@ LAYOUTS = {
         {"train/cat": 4, "train/dog": 4, "test1": 3},
         r"test1 holds 3 images and no class folders, so nothing says what they show",
     ),
+    "an unlabelled test1 beside a test with classes": (
+        {"train/cat": 4, "train/dog": 4, "test/cat": 2, "test/dog": 2, "test1": 3},
+        (("cat", "dog"), 8, 4),
+    ),
     "classes and an unlabelled test": ({"cat": 4, "dog": 4, "test": 3}, r"splits without classes: test \(3 images\)"),
     "an unlabelled test beside a train folder": (
         {"train/cat": 4, "train/dog": 4, "test": 3},
