@@ -65,7 +65,8 @@ def memory(monkeypatch, free):
     ("free_mib", "count", "size"),
     [
         (None, 10_000, 4),  # not told: as the config says
-        (80, 10_000, 8),  # half of 80 MiB, a quarter of which the widest result may take: 10, in units of 4
+        (80, 10_000, 32),  # half of 80 MiB, of which 64 numbers need more, and half as many less
+        (800, 10_000, 64),  # 16 times as many and not more
         (8, 10_000, 4),  # no room even for that
         (10_000, 300, 20),  # 16 steps and not fewer
         (10_000, 60, 4),
@@ -79,7 +80,19 @@ def test_the_largest_batch(monkeypatch, mesh, free_mib, count, size):
 
 
 def test_the_compiler_has_the_last_word(monkeypatch, mesh):
-    memory(monkeypatch, 800 * MIB)  # the guess: 100
+    memory(monkeypatch, 800 * MIB)
     needed = {"now": iter([900 * MIB, 500 * MIB, 300 * MIB])}
     monkeypatch.setattr(device_memory, "_needed", lambda compiled: next(needed["now"]))
-    assert largest_batch(wide, numbers, 4, 10_000, mesh)[0] == 24  # 100, 48, 24
+    assert largest_batch(wide, numbers, 4, 10_000, mesh)[0] == 12  # 64, 28, 12
+
+
+def test_a_batch_that_does_not_compile_is_too_large(monkeypatch, mesh):
+    memory(monkeypatch, 800 * MIB)
+
+    class Step:
+        def lower(self, numbers):
+            if len(numbers.shape) and numbers.shape[0] > 16:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying algorithms.")
+            return wide.lower(numbers)
+
+    assert largest_batch(Step(), numbers, 4, 10_000, mesh)[0] == 16
