@@ -5,6 +5,7 @@ https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -16,52 +17,42 @@ IMAGE_SHAPE = (32, 32, 3)
 PIXEL_BYTES = 3 * 32 * 32
 
 
-def _decoder(
-    decode: Callable[[bytes, str], tuple[np.ndarray, Sequence[int]]], num_classes: int
-) -> Callable[[Contents], tuple[np.ndarray, np.ndarray]]:
-    """What decodes all batch files of a split, by what decodes one into pixels, uint8 [N, 3072], and N labels."""
-
-    def decode_all(files: Contents) -> tuple[np.ndarray, np.ndarray]:
-        parts = [decode(raw, source) for source, raw in files]
-        for (source, _), (_, labels) in zip(files, parts, strict=True):
-            for index, label in enumerate(labels):
-                if not 0 <= label < num_classes:
-                    raise DamagedError(source, f"label {label} of image {index} is outside 0..{num_classes - 1}")
-        joined = np.concatenate([np.asarray(labels, np.int32) for _, labels in parts])
-        H, W, C = IMAGE_SHAPE  # the red, the green and the blue plane lie one after the other
-        images = np.concatenate([pixels.reshape(-1, C, H, W).transpose(0, 2, 3, 1) for pixels, _ in parts])
-        return np.ascontiguousarray(images), joined
-
-    return decode_all
+# What decodes a file, by its content and its place, into pixels, uint8 [N, 3072], and N labels.
+DecodeFile = Callable[[bytes, str], tuple[np.ndarray, Sequence[int]]]
 
 
-def _python(label_key: str) -> Callable[[bytes, str], tuple[np.ndarray, Sequence[int]]]:
-    """Decodes a batch file of the Python edition: a pickled dictionary with the arrays of pixels and of labels."""
-
-    def decode(raw: bytes, source: str) -> tuple[np.ndarray, Sequence[int]]:
-        batch = read_pickled_dict(raw, source, ("data", label_key))
-        pixels, labels = batch["data"], batch[label_key]
-        if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-            raise DamagedError(source, f"its {label_key!r} are not a list of integers")
-        if not isinstance(pixels, np.ndarray) or pixels.shape != (len(labels), PIXEL_BYTES):
-            shape = list(getattr(pixels, "shape", ()))
-            raise DamagedError(source, f"its 'data' have the shape {shape} instead of [{len(labels)}, {PIXEL_BYTES}]")
-        return pixels, labels
-
-    return decode
+def _decode(decode_file: DecodeFile, num_classes: int, files: Contents) -> tuple[np.ndarray, np.ndarray]:
+    """All batch files of a split as images and labels."""
+    parts = [decode_file(raw, source) for source, raw in files]
+    for (source, _), (_, labels) in zip(files, parts, strict=True):
+        for index, label in enumerate(labels):
+            if not 0 <= label < num_classes:
+                raise DamagedError(source, f"label {label} of image {index} is outside 0..{num_classes - 1}")
+    joined = np.concatenate([np.asarray(labels, np.int32) for _, labels in parts])
+    H, W, C = IMAGE_SHAPE  # the red, the green and the blue plane lie one after the other
+    images = np.concatenate([pixels.reshape(-1, C, H, W).transpose(0, 2, 3, 1) for pixels, _ in parts])
+    return np.ascontiguousarray(images), joined
 
 
-def _binary(label_bytes: int) -> Callable[[bytes, str], tuple[np.ndarray, Sequence[int]]]:
-    """Decodes a batch file of the binary edition: records of ``label_bytes`` labels, the finest last, and pixels."""
+def _python(label_key: str, raw: bytes, source: str) -> tuple[np.ndarray, Sequence[int]]:
+    """A batch file of the Python edition: a pickled dictionary with the arrays of pixels and of labels."""
+    batch = read_pickled_dict(raw, source, ("data", label_key))
+    pixels, labels = batch["data"], batch[label_key]
+    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+        raise DamagedError(source, f"its {label_key!r} are not a list of integers")
+    if not isinstance(pixels, np.ndarray) or pixels.shape != (len(labels), PIXEL_BYTES):
+        shape = list(getattr(pixels, "shape", ()))
+        raise DamagedError(source, f"its 'data' have the shape {shape} instead of [{len(labels)}, {PIXEL_BYTES}]")
+    return pixels, labels
+
+
+def _binary(label_bytes: int, raw: bytes, source: str) -> tuple[np.ndarray, Sequence[int]]:
+    """A batch file of the binary edition: records of ``label_bytes`` labels, the finest last, and pixels."""
     record_bytes = label_bytes + PIXEL_BYTES
-
-    def decode(raw: bytes, source: str) -> tuple[np.ndarray, Sequence[int]]:
-        if not raw or len(raw) % record_bytes:
-            raise DamagedError(source, f"its {len(raw):,} bytes are not a whole number of records of {record_bytes:,}")
-        records = np.frombuffer(raw, np.uint8).reshape(-1, record_bytes)
-        return records[:, label_bytes:], records[:, label_bytes - 1].tolist()
-
-    return decode
+    if not raw or len(raw) % record_bytes:
+        raise DamagedError(source, f"its {len(raw):,} bytes are not a whole number of records of {record_bytes:,}")
+    records = np.frombuffer(raw, np.uint8).reshape(-1, record_bytes)
+    return records[:, label_bytes:], records[:, label_bytes - 1].tolist()
 
 
 # Published on the home page (archives) or in common use by readers of the files (batches).
@@ -103,13 +94,13 @@ CIFAR10 = _published(
         "cifar-10-batches-py",
         "cifar-10-python.tar.gz",
         {"train": _TRAIN, "test": ("test_batch",)},
-        _decoder(_python("labels"), 10),
+        partial(_decode, partial(_python, "labels"), 10),
     ),
     Edition(
         "cifar-10-batches-bin",
         "cifar-10-binary.tar.gz",
         {"train": tuple(f"{name}.bin" for name in _TRAIN), "test": ("test_batch.bin",)},
-        _decoder(_binary(1), 10),
+        partial(_decode, partial(_binary, 1), 10),
     ),
 )
 
@@ -130,12 +121,12 @@ CIFAR100 = _published(
         "cifar-100-python",
         "cifar-100-python.tar.gz",
         {"train": ("train",), "test": ("test",)},
-        _decoder(_python("fine_labels"), 100),
+        partial(_decode, partial(_python, "fine_labels"), 100),
     ),
     Edition(
         "cifar-100-binary",
         "cifar-100-binary.tar.gz",
         {"train": ("train.bin",), "test": ("test.bin",)},
-        _decoder(_binary(2), 100),  # coarse, then fine
+        partial(_decode, partial(_binary, 2), 100),  # coarse, then fine
     ),
 )
