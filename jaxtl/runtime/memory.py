@@ -66,7 +66,7 @@ def largest_batch(
             compiled = step.lower(*arguments(size)).compile()
             needed = _needed(compiled)
         except jax.errors.JaxRuntimeError:  # XLA tries operations out, for which the memory may be too small
-            needed = int(2 * room) + 1
+            needed = max(1, int(2 * room))
         needed = int(gather_ints([needed]).max())
         if needed <= room:
             return size, compiled

@@ -65,7 +65,7 @@ def memory(monkeypatch, free):
     ("free_mib", "count", "size"),
     [
         (None, 10_000, 4),  # not told: as the config says
-        (80, 10_000, 32),  # half of 80 MiB, of which 64 numbers need more, and half as many less
+        (80, 10_000, 16),  # half of 80 MiB: 64 numbers need 128 MiB and a little
         (800, 10_000, 64),  # 16 times as many and not more
         (8, 10_000, 4),  # no room even for that
         (10_000, 300, 20),  # 16 steps and not fewer
