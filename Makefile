@@ -8,7 +8,7 @@ RUN    := runs/quickstart
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes test-wheel unit-tests test-pythons test-newest \
+.PHONY: quickstart test test-lowest test-parity test-configs test-benchmarks test-processes test-faults test-wheel unit-tests test-pythons test-newest \
   gpu-wheels docs lint install-test clean
 
 quickstart: $(BIN)/.core
@@ -57,6 +57,10 @@ test-configs: $(BIN)/.test
 # Runs of several processes, and one killed again and again, that `make test` leaves out.
 test-processes: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m processes tests/runtime/test_processes.py tests/test_resume.py
+
+# Hostile files, kills, odd folders, faults of the environment: the tables of docs/reliability.md, in build/reliability.md.
+test-faults: $(BIN)/.test
+	mkdir -p build && $(BIN)/python -m tests.faults --out build/reliability.md
 
 # Benchmarks of a step or two: what they print means nothing, but they must run.
 test-benchmarks: $(BIN)/.test

@@ -81,7 +81,7 @@ def create_model(
     if weights is None:
         if num_classes is None:
             raise UserError("num_classes is missing; give the number of classes, or 0 for features alone.")
-        return model, jax.jit(model.init)(key, example)
+        return model, _random(model, key, example)
     source = _read(name, weights, weights_dir, options)
     if num_classes is None:
         if not (num_classes := classes_of(leaves(source))):
@@ -121,6 +121,23 @@ def _check_dense_layers(weights: str, new_head: bool | None) -> None:
         "head alone leaves them so. The option hidden=() puts the head right on the convolutions instead.",
         stacklevel=3,
     )
+
+
+def _random(model: Classifier, key: jax.Array, example: np.ndarray) -> dict[str, Any]:
+    """Random variables, once they are there: a lack of memory shows late.
+
+    Raises:
+      UserError: they do not fit into memory.
+    """
+    try:
+        variables: dict[str, Any] = jax.block_until_ready(jax.jit(model.init)(key, example))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        sizes = jax.tree.leaves(jax.eval_shape(model.init, key, example))
+        GB = sum(leaf.size * leaf.dtype.itemsize for leaf in sizes) / 1e9
+        raise UserError(f"The model needs {GB:,.0f} GB for its variables alone; choose smaller options.") from error
+    return variables
 
 
 def _check_arguments(name: str, weights: Any, key: Any, options: Mapping[str, Any]) -> None:

@@ -1,10 +1,11 @@
 """The one kind of error that is meant for a person: a sentence, not a traceback; and the nearest name, its way out."""
 
+import argparse
 import difflib
 from collections.abc import Iterable
 
 
-class UserError(ValueError):
+class UserError(ValueError, argparse.ArgumentTypeError):  # argparse then prints the sentence of an argument's type
     """A user error: a mistake of the person who runs jaxtl, not of the program.
 
     The message is one sentence: what is wrong, where, why, and the way out. Commands print it without a

@@ -46,11 +46,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=user_path, metavar="FILE", help="write the result there, not to stdout")
     parser.add_argument("--sheet", type=user_path, metavar="FILE.png", help="also draw the images with their classes")
     parser.add_argument("--batch", type=at_least_one, default=64, help="images a step (%(default)s)")
-    arguments = parser.parse_intermixed_args(argv)
+    argv = list(argv)
+    end = argv.index("--") if "--" in argv else len(argv)  # which argparse does not take among intermixed arguments
+    arguments = parser.parse_intermixed_args(argv[:end])
+    arguments.images += argv[end + 1 :]
     if not arguments.run:
         raise UserError("No run was named: give the work folder of a finished run, as in --run runs/cnn.")
     if not arguments.images:
         raise UserError("No image was named: give image files, folders, or - for a list of paths on stdin.")
+    if LIST in arguments.images and sys.stdin is None:
+        raise UserError("Standard input is closed, so no list can be read from it; name image files or folders.")
     if arguments.sheet and arguments.sheet.suffix.lower() != ".png":
         raise UserError(f"The sheet {arguments.sheet} would be a PNG file; give it a name that ends in .png.")
     if not arguments.format:

@@ -37,6 +37,7 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
     # What libraries say of their own threads stays off the screen: what matters of it arrives as an exception too.
     for name in ("absl", "orbax", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ["MPLBACKEND"] = "agg"  # figures go to files; a notebook's backend may not be installed here
     if resumes:
         threading.excepthook = lambda error: None
     keep_interrupts(quiet=resumes)

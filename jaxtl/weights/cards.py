@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from jaxtl.errors import UserError
+from jaxtl.models.registry import known
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -93,11 +94,14 @@ CARDS = tuple(_load())
 def weights_for(name: str) -> tuple[WeightCard, ...]:
     """The cards of a model, the plainest first; empty if there are none.
 
+    Raises:
+      UserError: there is no such model.
+
     Examples:
       >>> [card.tag for card in weights_for("resnet50")]
       ['imagenet1k_v1', 'imagenet1k_v2']
     """
-    return tuple(card for card in CARDS if card.model == name)
+    return tuple(card for card in CARDS if card.model == known(name))
 
 
 def card_for(name: str, tag: str) -> WeightCard:
