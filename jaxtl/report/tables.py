@@ -62,4 +62,4 @@ def print_shares(title: str, shares: Mapping[str, float], console: Console) -> N
     shown = RichTable.grid(padding=(0, 2))
     for name, share in shares.items():
         shown.add_row(Text(name), ProgressBar(total=1.0, completed=share, width=40), percent(share))
-    console.print(Text(title, "bold"), shown, sep="\n")
+    console.print(Text(f"\n{title}", "bold"), shown, sep="\n")

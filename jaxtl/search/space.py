@@ -140,11 +140,8 @@ def quiet() -> None:
 
 DRAWS = 64  # configs that a space is judged by: one of them is valid if more than a few of a hundred are
 
-# Fields that decide what a value means: trials that differ in them cannot be compared.
-OBJECTIVE = tuple(
-    f"data.{field}"
-    for field in ("name", "dir", "classes", "subset", "per_class", "validation", "split_seed", "test", "undecodable")
-)
+# Fields of the data that decide what a value means: trials that differ in them cannot be compared.
+OBJECTIVE = ("name", "dir", "classes", "subset", "per_class", "validation", "split_seed", "test", "undecodable")
 
 
 def monitor_of(config: Mapping[str, Any]) -> str:
@@ -188,7 +185,7 @@ def space_faults(config: Mapping[str, Any], space: Space, *, draws: bool = True)
 
 
 def _parameter_faults(config: Tree, space: Space, name: str) -> list[str]:
-    if name in OBJECTIVE or (name.startswith("phases.") and name.endswith(".monitor")):
+    if name in {f"data.{field}" for field in OBJECTIVE} or (name.startswith("phases.") and name.endswith(".monitor")):
         return [f"{name} decides what a trial is judged by, so that trials could not be compared; leave it as it is."]
     if not is_field(name):
         return [] if space.apply and "." not in name else [no_field(name)]
