@@ -26,15 +26,19 @@ TAKES_CONFIG = ("train", "search", "lr-find")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the first argument names; return its exit status, 2 where there is no such command."""
-    return exit_status(lambda: _dispatch(argv))
+    return exit_status(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
 
 
-def _dispatch(argv: Sequence[str] | None) -> int:
-    name, *arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+def _dispatch(argv: list[str]) -> int:
+    name, *arguments = argv or ["--help"]
     if name in ("-h", "--help"):
-        return _print(overview())
+        width = max(map(len, COMMANDS))
+        lines = [f"  {command:{width}}  {what}\n" for command, (_, what) in COMMANDS.items()]
+        put("".join(["usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help tells more\n\n", *lines]))
+        return 0
     if name == "--version":
-        return _print(f"jaxtl {jaxtl.__version__}\n")
+        put(f"jaxtl {jaxtl.__version__}\n")
+        return 0
     if name not in COMMANDS:
         raise UserError(f"There is no command {name!r}; {nearest(name, COMMANDS)}")
     if name in TAKES_CONFIG and arguments and not arguments[0].startswith("-"):
@@ -45,24 +49,8 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     return status
 
 
-def overview() -> str:
-    """The commands, one a line.
-
-    >>> print(overview().splitlines()[0])
-    usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help tells more
-    """
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {what}" for name, (_, what) in COMMANDS.items()]
-    return "\n".join(["usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help tells more", "", *lines, ""])
-
-
-def _print(text: str) -> int:
-    put(text)
-    return 0
-
-
 def run_command() -> None:
-    """What the console script ``jaxtl`` calls."""
+    """Entry point of the console script ``jaxtl``."""
     sys.exit(main())
 
 

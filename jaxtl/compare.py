@@ -11,8 +11,7 @@ from jaxtl.errors import UserError
 from jaxtl.report.comparison import compare_runs, show
 from jaxtl.report.comparison_page import PAGE, write
 from jaxtl.runs.find import find_runs
-from jaxtl.runtime.command import CommandParser, exit_status
-from jaxtl.runtime.files import user_path
+from jaxtl.runtime.command import CommandParser, exit_status, path
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -25,9 +24,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         prog="python -m jaxtl.compare",
         description="Compare finished runs: one table, paired tests, charts and a page.",
     )
-    parser.add_argument("folders", nargs="*", type=user_path, metavar="RUN_DIR", help="work folder of a finished run")
+    parser.add_argument("folders", nargs="*", type=path, metavar="RUN_DIR", help="work folder of a finished run")
     parser.add_argument(
-        "--out", type=user_path, default=Path("runs/comparison"), help="folder for page, table and charts (%(default)s)"
+        "--out", type=path, default=Path("runs/comparison"), help="folder for page, table and charts (%(default)s)"
     )
     parser.add_argument("--with-baselines", action="store_true", help="also the baselines inside the run folders")
     arguments = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""``python -m jaxtl.predict --run DIR [--run DIR ...] IMAGE ...``: what finished runs take images for."""
+"""``python -m jaxtl.predict --run DIR [--run DIR ...] IMAGE ...``: classify images with finished runs."""
 
 import argparse
 import contextlib
@@ -17,9 +17,9 @@ from jaxtl.report.console import RunConsole
 from jaxtl.report.sheets import write_sheets
 from jaxtl.runs.find import distinct_names
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
-from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, put, tell, write_result
+from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, tell, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
-from jaxtl.runtime.files import user_path, write_errors_explained
+from jaxtl.runtime.files import write_errors_explained
 
 FORMATS = ("table", "csv", "json")
 
@@ -34,17 +34,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     parser = CommandParser(
         prog="python -m jaxtl.predict",
-        description="Say what finished runs take images for. Several runs are put side by side.",
+        description="Classify images with finished runs. Several runs are put side by side.",
         epilog="Only results go to stdout; what could not be read, and why, goes to stderr.",
     )
     parser.add_argument("images", nargs="*", metavar="IMAGE", help="file, folder, or - for a list of paths on stdin")
-    parser.add_argument("--run", action="append", default=[], metavar="DIR", help="work folder of a finished run")
+    parser.add_argument(
+        "--run", type=path, action="append", default=[], metavar="DIR", help="work folder of a finished run"
+    )
     parser.add_argument(
         "--top", type=at_least_one, default=5, help="classes of each image (%(default)s); of several runs in JSON only"
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of --out, else a table")
-    parser.add_argument("--out", type=user_path, metavar="FILE", help="write the result there, not to stdout")
-    parser.add_argument("--sheet", type=user_path, metavar="FILE.png", help="also draw the images with their classes")
+    parser.add_argument("--out", type=path, metavar="FILE", help="write the result there, not to stdout")
+    parser.add_argument("--sheet", type=path, metavar="FILE.png", help="also draw the images with their classes")
     parser.add_argument("--batch", type=at_least_one, default=64, help="images a step (%(default)s)")
     argv = list(argv)
     end = argv.index("--") if "--" in argv else len(argv)  # which argparse does not take among intermixed arguments
@@ -73,32 +75,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     runs = [load_run(folder) for folder in dict.fromkeys(arguments.run)]
     files, unread = image_files(arguments.images, sys.stdin.buffer.read() if LIST in arguments.images else b"")
-    answers = _ask(runs, files, batch_size=arguments.batch, top=arguments.top)
-    faults = next(iter(answers.values())).faults  # which files can be read is the same for all runs
+    answers = {}
+    names = distinct_names([run.name for run in runs], [run.folder for run in runs])
+    with contextlib.closing(RunConsole(Console(stderr=True))) as bar:
+        for run, name in zip(runs, names, strict=True):
+            bar.on_pass_start(name, len(files))
+            answers[name] = run.predict(
+                files, batch_size=arguments.batch, top=arguments.top, progress=lambda done, images: bar.on_images(done)
+            )
+    faults = answers[names[0]].faults  # which files can be read is the same for all runs
     unread += [Unread(shown(file), fault) for file, fault in zip(files, faults, strict=True) if fault]
-    for path, reason in unread:
-        tell(f"{path}: {reason}")
+    for place, reason in unread:
+        tell(f"{place}: {reason}")
     kept = np.flatnonzero([not fault for fault in faults])
     if not len(kept):
-        raise UserError(f"Nothing could be predicted: none of the {len(unread)} paths named holds an image.")
+        why = f"none of the {len(unread)} paths named holds an image" if unread else "no image was found"
+        raise UserError(f"Nothing could be predicted: {why}.")
     files = [files[i] for i in kept]
     _report(arguments, runs[0], files, {name: found.chosen(kept) for name, found in answers.items()}, unread)
     if unread:
         tell(f"{len(unread)} of {len(unread) + len(files)} images could not be read.")
     return 0
-
-
-def _ask(runs: Sequence[LoadedRun], files: Sequence[Path], *, batch_size: int, top: int) -> dict[str, Predictions]:
-    """Every run's answers, by a name that no other run has."""
-    answers = {}
-    names = distinct_names([run.name for run in runs], [run.folder for run in runs])
-    with contextlib.closing(RunConsole(Console(stderr=True))) as console:
-        for run, name in zip(runs, names, strict=True):
-            console.on_pass_start(name, len(files))
-            answers[name] = run.predict(
-                files, batch_size=batch_size, top=top, progress=lambda done, images: console.on_images(done)
-            )
-    return answers
 
 
 def _report(

@@ -185,7 +185,7 @@ def test_mistakes_are_one_sentence(call, run_dir, tmp_path):
         (["--data", "folder"], "--data-dir"),
         (["--data", "folder", "--data-dir", tmp_path / "none"], "there is no folder"),
         (["--subset", 10_000], "The first 10000 of"),
-        (["--subset", -1], "The first -1 of"),
+        (["--subset", -1], "'-1' is not a whole number of 0 or more"),
     ):
         status, out, err, _ = call("--run", run_dir, *arguments)
         assert (status, out) == (2, "")

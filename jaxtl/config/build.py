@@ -1,4 +1,4 @@
-"""Configs, made: as a config file writes them, and the complete runs that they describe.
+"""Build configs, and resolve them into the complete configs of the runs that they describe.
 
 A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set has the default of
 `jaxtl.config.fields`. Beside the fields it may hold a `source` (a run that is trained first, to start from) and
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class _Config(ConfigDict):
-    """Holds the phases of a plan as those of `phase`, so that a config file can still change their fields."""
+    """A ConfigDict that converts the phases of a plan to those of `phase`, whose fields can be changed."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         if key == "phases" and isinstance(value, tuple | list):
@@ -29,7 +29,7 @@ class _Config(ConfigDict):
 
 
 def default_config() -> ConfigDict:
-    """A config with every field at its default and one phase, to be changed field by field."""
+    """A config with every field at its default, and one phase; config files change it field by field."""
     tree: Tree = {}
     for path, field in FIELDS.items():
         assign(tree, path, field.default)
@@ -40,12 +40,12 @@ def default_config() -> ConfigDict:
 
 
 def phase(**changes: Any) -> ConfigDict:
-    """A phase as the plans of ``jaxtl.transfer`` make them, with every field at its default but the changed ones."""
+    """A phase, as the plans of ``jaxtl.transfer`` create them: the given fields, and the default of every other."""
     return ConfigDict({**{name: field.default for name, field in PHASE_FIELDS.items()}, **changes}, type_safe=False)
 
 
 def choose(recipe: str, recipes: Mapping[str, T]) -> T:
-    """The recipe of a name, in a config file that has several: ``--config configs/resnet18.py:best``.
+    """Choose a recipe by its name, in a config file that has several: ``--config configs/resnet18.py:best``.
 
     Raises:
       UserError: for a name that is not among them.
@@ -67,7 +67,7 @@ def variants(config: Mapping[str, Any]) -> dict[str, Tree]:
 
 
 def parts_of(tree: Tree) -> dict[str, Any]:
-    """What is written for each run, by its place: the main one, its source, its baselines."""
+    """Split a config into what it says of each run, by place: the main run, its source, its baselines."""
     parts: dict[str, Any] = {"": {key: value for key, value in tree.items() if key not in (SOURCE, BASELINES)}}
     source, baselines = tree.get(SOURCE, {}), tree.get(BASELINES, {})
     if source != {}:
@@ -78,7 +78,7 @@ def parts_of(tree: Tree) -> dict[str, Any]:
 
 
 def resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
-    """The complete runs of what ``parts_of`` found."""
+    """The complete config of each run, from ``parts_of``."""
     main = with_defaults(parts[""])
     runs = {"": main}
     for where, changes in parts.items():
@@ -94,7 +94,7 @@ def resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
 
 
 def with_defaults(tree: Mapping[str, Any]) -> Tree:
-    """The config of one run, complete: what it does not set has its default."""
+    """Complete the config of one run with the defaults."""
     complete: Tree = {}
     for path, field in FIELDS.items():
         assign(complete, path, field.default)

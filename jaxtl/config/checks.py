@@ -1,4 +1,4 @@
-"""Checks of configs: all problems come out at once, one sentence each."""
+"""Check configs: all problems at once, one sentence each."""
 
 import functools
 import math
@@ -33,7 +33,7 @@ _MOST_PARAMETERS = min(memory() / 16, 4e9)
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
-    """All that is wrong with a config, one sentence each; no image is decoded and no weights are read."""
+    """All problems of a config, one sentence each. No image is decoded and no weights are read."""
     problems: list[str] = []
     sound: dict[str, Tree] = {}
     unsound_groups: set[str] = set()
@@ -50,10 +50,10 @@ def check(config: Mapping[str, Any]) -> list[str]:
         unread = dict.fromkeys(fault for run in runs.values() for fault in _unknown_data(run))
         if unread:  # nothing else can be said about runs on images that are not there
             return [*problems, *unread]
-    # What fields say together is checked where each of them is right by itself.
+    # Fields are checked together only where each of them is right by itself.
     together = [look for look, groups in _TOGETHER.items() if not unsound_groups & groups]
     found = {where: [fault for look in together for fault in look(run)] for where, run in runs.items()}
-    for where, faults_here in found.items():  # what a source or a baseline inherits is told once
+    for where, faults_here in found.items():  # a problem that a source or a baseline inherits is reported once
         problems += [in_run(where, fault) for fault in faults_here if not where or fault not in found[""]]
     return problems + list(_source_faults(runs)) * ("model" not in unsound_groups)
 
@@ -71,7 +71,7 @@ def raise_problems(problems: list[str], where: str) -> None:
 
 
 def _field_faults(part: Tree) -> Iterator[tuple[str, str]]:
-    """(path, sentence) of every unknown field, wrong type, and value out of range in what is written for one run."""
+    """(path, sentence) of every unknown field, wrong type and value out of range in one part of a config."""
     phases = part.get("phases", ())
     if not isinstance(phases, tuple) or not all(isinstance(changes, dict) for changes in phases):
         yield "phases", "phases must be a tuple of phases, as in (phase(epochs=3), phase(epochs=5)), or (phase(),)."
@@ -185,7 +185,7 @@ def _option_faults(name: str, options: Tree) -> Iterator[str]:
 
 
 def _numbers(value: Any) -> Iterator[int | float]:
-    """All numbers in an option, however deep."""
+    """All numbers in an option, at any depth."""
     if isinstance(value, Mapping):
         value = tuple(value.values())
     if isinstance(value, tuple):
@@ -196,7 +196,7 @@ def _numbers(value: Any) -> Iterator[int | float]:
 
 @functools.lru_cache(maxsize=64)
 def _shapes(model: Classifier, image_shape: tuple[int, int, int]) -> Any:
-    """The shapes of the parameters: nothing is computed, but a deep network takes seconds."""
+    """The shapes of the parameters. Nothing is computed, but tracing a deep network takes seconds."""
     image = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), image)["params"]
 
@@ -232,7 +232,7 @@ _TOGETHER = {
 
 
 def _source_faults(runs: Mapping[str, Tree]) -> Iterator[str]:
-    """What is wrong between the runs, and with what they start from."""
+    """Problems between the runs, and with the weights that they start from."""
     starts = {where: run["model"]["weights"] for where, run in runs.items()}
     if SOURCE in runs and SOURCE not in starts.values():
         yield "source is described, but no run starts from it; set model.weights='source', or leave source empty."
@@ -249,7 +249,7 @@ def _source_faults(runs: Mapping[str, Tree]) -> Iterator[str]:
 
 
 def _weights_faults(run: Tree, start: str) -> Iterator[str]:
-    """What is wrong with a tag, a file or a run folder to start from, as far as a look at its description tells."""
+    """Problems with a tag, a file or a run folder to start from, without reading the weights."""
     name, path = run["model"]["name"], user_path(start)
     if is_hub(start):
         return  # what it holds is known once it is read

@@ -1,4 +1,4 @@
-"""What the data fields of a config mean: the data set, its three parts, and the preprocessing of its images."""
+"""From the data fields of a config to the data set, its three parts, and the preprocessing of its images."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ def data_info(data: Mapping[str, Any]) -> DatasetInfo:
 def with_images(
     config: Mapping[str, Any], train: Dataset | None, validation: Dataset | None, test: Dataset | None
 ) -> Iterator[Tree]:
-    """The config as a tree, with images that are at hand in place of its data set's, if there are any.
+    """A context that yields the config as a tree, with the given images, if there are any, as its data set.
 
     Raises:
       UserError: images to train on come without images to test on, or the other way round; their classes differ.

@@ -1,4 +1,4 @@
-"""Every field of a config: its default, its type, its check, its meaning. Those of a phase are the dataclass's."""
+"""Every field of a config: default, type, check and meaning. Those of a phase are the fields of ``Phase``."""
 
 import ast
 import builtins
@@ -30,7 +30,7 @@ def a_dataset() -> Check:
 
 
 def per_channel(check: Check = ANY) -> Check:
-    """One value for all channels, or one for each of three, and every one of them passes the check."""
+    """One value for all channels, or one for each of three; each passes the check."""
 
     def fault(values: tuple[Any, ...]) -> str | None:
         if len(values) not in (1, 3):
@@ -97,7 +97,7 @@ BASELINES = "baselines"
 
 
 def field_help() -> str:
-    """Every field with its default, its type or its allowed values, and its meaning, for a person to read."""
+    """The text of ``jaxtl fields``: every field with its default, type or allowed values, and meaning."""
     lines = []
     for path, field in all_fields().items():
         kinds = [] if field.check.allowed.startswith("one of") else [in_words(field.type)]
@@ -112,7 +112,7 @@ def field_help() -> str:
 
 
 def find_field(path: str) -> Field | None:
-    """The field at a path, whichever phase it counts to."""
+    """The field at a path; ``phases.N.…`` for any N."""
     parts = path.split(".")
     if len(parts) >= 3 and parts[0] == "phases" and parts[1].isdigit():
         is_multiplier = len(parts) == 4 and parts[2] == "multipliers"
@@ -121,7 +121,7 @@ def find_field(path: str) -> Field | None:
 
 
 def no_field(path: str) -> str:
-    """The sentence about a path that is not a field."""
+    """The error message for a path that is not a field."""
     known = list(all_fields())
     inside = [name for name in [*known, f"{OPTIONS}.dropout"] if name.startswith(f"{path}.")]
     if inside:
@@ -132,7 +132,7 @@ def no_field(path: str) -> str:
 
 
 def nearest_field(path: str) -> str | None:
-    """The field that an unknown path was meant to be: its group is missing or wrong, or its name."""
+    """The field that an unknown path probably means: its group is missing or wrong, or its name is misspelt."""
     known = list(all_fields())
     group, _, leaf = path.rpartition(".")
     of_a_phase = find_field(f"{group}.epochs") is not None  # phases.3 has the fields of phases.0
@@ -149,12 +149,12 @@ def nearest_field(path: str) -> str | None:
 
 
 def all_fields() -> dict[str, Field]:
-    """Every field by its path, those of a phase as of the first one."""
+    """Every field by its path; those of a phase are listed for the first one."""
     return FIELDS | {f"phases.0.{name}": field for name, field in PHASE_FIELDS.items()}
 
 
 def in_run(where: str, fault: str) -> str:
-    """A sentence that begins with a path, about the run at ``where``."""
+    """Put the place of a run before a sentence that begins with a path."""
     return f"{where}.{fault}" if where else fault
 
 
@@ -166,7 +166,7 @@ _WORDS = {bool: "True or False", int: "a whole number", float: "a finite number"
 
 
 def wrong_type(path: str, value: Any, type_: Any, default: Any) -> str | None:
-    """The sentence about a value that is not of the type, an annotation; ``None`` where it is."""
+    """The error message for a value that does not fit a type annotation; ``None`` where it fits."""
     if _fits(value, type_):
         return None
     shown = repr(value)
@@ -175,7 +175,7 @@ def wrong_type(path: str, value: Any, type_: Any, default: Any) -> str | None:
 
 
 def read_text(text: str, type_: Any) -> Any:
-    """A value of the type from a command line's text; the text itself where it does not mean one.
+    """Parse a text from the command line as a type; return the text itself where that fails.
 
     >>> read_text("0.5,0.25", tuple[float, ...]), read_text("yes", bool), read_text("many", int)
     ((0.5, 0.25), True, 'many')
@@ -216,7 +216,7 @@ def _fits(value: Any, type_: Any) -> bool:
 
 
 def in_words(type_: Any) -> str:
-    """A type, an annotation, as a person says it."""
+    """A type annotation in words."""
     inner = get_args(type_)
     match get_origin(type_):
         case typing.Union | types.UnionType:

@@ -35,7 +35,7 @@ from jaxtl.config.fields import (
 from jaxtl.config.title import retitle, titled_fields
 from jaxtl.config.tree import Tree, assign, plain
 from jaxtl.errors import UserError, nearest
-from jaxtl.runtime.command import tell
+from jaxtl.runtime.command import path, tell
 from jaxtl.runtime.files import user_path
 
 _ROOT = pathlib.Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def parse_config(
       UserError: whatever is wrong with the config, all at once.
     """
     parser.add_argument("--config", required=True, help="FILE or FILE:RECIPE; the name of one of jaxtl's own is enough")
-    parser.add_argument("--workdir", type=user_path, help="folder of the results; default: runs/NAME OF THE CONFIG")
+    parser.add_argument("--workdir", type=path, help="folder of the results; default: runs/NAME OF THE CONFIG")
     assignments, others = split_flags(argv, own)
     arguments, unknown = parser.parse_known_args(others)
     if unknown:
@@ -69,8 +69,8 @@ def parse_config(
         raise UserError(f"There is no argument {unknown[0]}; {hint}")
     config = load_config(arguments.config)
     raise_problems(override(config, assignments) + check(config), arguments.config)
-    path, recipe = split_recipe(arguments.config)
-    arguments.workdir = arguments.workdir or pathlib.Path("runs") / "_".join(filter(None, (path.stem, recipe)))
+    file, recipe = split_recipe(arguments.config)
+    arguments.workdir = arguments.workdir or pathlib.Path("runs") / "_".join(filter(None, (file.stem, recipe)))
     return config, arguments
 
 
@@ -78,7 +78,7 @@ def parse_config(
 
 
 def load_config(place: str | pathlib.Path) -> Tree:
-    """What ``get_config()`` of a config file returns.
+    """Load a config file: what its ``get_config()`` returns.
 
     Args:
       place: a file, or ``FILE:RECIPE`` for a file whose ``get_config(recipe)`` takes the name of a recipe. The files
@@ -97,7 +97,7 @@ def load_config(place: str | pathlib.Path) -> Tree:
 
 
 def call_in_file(place: str | pathlib.Path, function: str, *, default: Any = None) -> Any:
-    """What a function of a config file returns; it is given the recipe if there is one and it takes an argument.
+    """Call a function of a config file, with the recipe if there is one and the function takes an argument.
 
     Args:
       place: as ``load_config`` takes it.
@@ -108,12 +108,7 @@ def call_in_file(place: str | pathlib.Path, function: str, *, default: Any = Non
       UserError: if there is no such file, or anything in it fails; file and line are named.
     """
     path, recipe = split_recipe(place)
-    if not path.is_file():
-        if str(path).isidentifier():
-            own = sorted(file.stem for folder in _PACKAGED for file in folder.glob("[!_]*.py"))
-            raise UserError(f"There is no config {str(path)!r} that comes with jaxtl; {nearest(str(path), own)}")
-        there = ", ".join(sorted(file.name for file in path.parent.glob("*.py"))) or "no config"
-        raise UserError(f"There is no config file {path}; the folder {path.parent} holds {there}.")
+    _refuse_missing(place, path)
     with _errors_explained(path, function):
         module = _load(path)
         if default is not None and not hasattr(module, function):
@@ -125,8 +120,28 @@ def call_in_file(place: str | pathlib.Path, function: str, *, default: Any = Non
         return found(recipe) if recipe and takes_recipe else found()
 
 
+def _refuse_missing(place: str | pathlib.Path, path: pathlib.Path) -> None:
+    own = sorted(file.stem for folder in _PACKAGED for file in folder.glob("[!_]*.py"))
+    if not str(place):
+        raise UserError(f"The name of the config is empty; give a file, or one of: {', '.join(own)}.")
+    if str(place).endswith(":"):
+        raise UserError(
+            f"The name of the recipe is missing after the colon in {str(place)!r}; add it, or drop the colon."
+        )
+    if path.is_file():
+        return
+    if re.fullmatch(r"\w+(:.*)?", str(place)):
+        raise UserError(f"There is no config {path.name!r} that comes with jaxtl; {nearest(path.name, own)}")
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give a config file, for example configs/cnn.py.")
+    if not path.parent.is_dir():
+        raise UserError(f"There is no config file {path}; there is no folder {path.parent}.")
+    there = ", ".join(sorted(file.name for file in path.parent.glob("*.py"))) or "no config"
+    raise UserError(f"There is no config file {path}; the folder {path.parent} holds {there}.")
+
+
 def split_recipe(place: str | pathlib.Path) -> tuple[pathlib.Path, str]:
-    """(file, recipe): ``configs/resnet18.py:best`` names a recipe, ``configs/resnet18.py`` none.
+    """Split ``configs/resnet18.py:best`` into file and recipe; without a recipe the second is "".
 
     >>> split_recipe("configs/resnet18.py:best")[1]
     'best'
@@ -140,7 +155,7 @@ def split_recipe(place: str | pathlib.Path) -> tuple[pathlib.Path, str]:
 
 
 def _load(path: pathlib.Path) -> types.ModuleType:
-    """The file as a module in a package of its folder, so that it can import from neighbours: ``from .cnn import …``.
+    """Import the file as a module of a package, so that it can import its neighbours: ``from .cnn import …``.
 
     The package has a new name each time: the file may have changed, and folders may have files of the same name.
     """
@@ -158,7 +173,7 @@ def _load(path: pathlib.Path) -> types.ModuleType:
 
 @contextlib.contextmanager
 def _errors_explained(path: pathlib.Path, function: str) -> Iterator[None]:
-    """Turn whatever a person's own file raises into a sentence with file, line and reason."""
+    """Turn any error in a config file into a sentence with file, line and reason."""
     try:
         yield
     except (Exception, SystemExit) as error:
@@ -178,7 +193,7 @@ def _errors_explained(path: pathlib.Path, function: str) -> Iterator[None]:
 
 
 def split_flags(argv: Sequence[str], own: Container[str] = ()) -> tuple[list[tuple[str, str]], list[str]]:
-    """The (path, text) pairs of ``--config.PATH=TEXT`` and ``--config.PATH TEXT``, and the other arguments.
+    """Split a command line into (path, text) pairs of ``--config.PATH=TEXT`` or ``--config.PATH TEXT``, and the rest.
 
     ``--data.size=64``, without ``config.``, means the same; so does ``--seed=3`` where the command has no such flag.
 
@@ -200,10 +215,10 @@ def split_flags(argv: Sequence[str], own: Container[str] = ()) -> tuple[list[tup
 
 
 def override(config: Tree, assignments: Iterable[tuple[str, str]]) -> list[str]:
-    """Set fields from the command line, in place; return what is wrong with them, one sentence each.
+    """Set fields from the command line, in place; return the problems, one sentence each.
 
-    Another network starts without the options of the old one, and says so. Another network or other data change the
-    title too, unless it is given: it says what runs.
+    Another network drops the options of the old one, with a message. Another network or other data change the title
+    too, unless it is set as well.
 
     Args:
       config: from ``load_config``.
@@ -242,12 +257,14 @@ def _override(config: Tree, where: str, path: str, text: str) -> str | None:
     try:
         assign(part, path, value)
     except (IndexError, TypeError):  # no such phase, or `phases` is something else, which `check` tells
-        return f"{path} does not exist in the phases of the config, which are counted from 0."
+        phases = part.get("phases", ())
+        count = len(phases) if isinstance(phases, tuple) else 0
+        return f"{path} does not exist: the config has {count} phase(s), counted from 0."
     return None
 
 
 def _drop_options(part: Tree, network: str) -> None:
-    """Take away the options of the network that another one replaces."""
+    """Drop the options of a network that another one replaces."""
     model = part.get("model", {})
     if network != model.get("name", network) and (options := model.pop("options", {})):
         told = ", ".join(f"{name}={value!r}" for name, value in options.items())

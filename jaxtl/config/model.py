@@ -1,4 +1,4 @@
-"""What the model fields and the phases of a config mean: a classifier with its variables, and a plan for its stages."""
+"""From the model fields and the phases of a config to a classifier with its variables, and a plan for its stages."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -60,14 +60,14 @@ def check_normalisation(weights: str, data: Mapping[str, Any]) -> None:
 def settled_plan(
     plan: Sequence[Phase], model: Classifier, params: Mapping[str, Any]
 ) -> tuple[tuple[Phase, ...], list[str]]:
-    """The plan with its stages named, and what was rounded for it."""
+    """The plan with its stages named, and what was adjusted for that, a sentence each."""
     layers = count_layers(params, model.stage_names)
     settled = [settle(phase, layers) for phase in plan]
     return tuple(phase for phase, _ in settled), [remark for _, remark in settled if remark]
 
 
 def start_weights(config: Mapping[str, Any], workdir: Path) -> str | Path | None:
-    """What a run starts from, as ``create`` takes it; the work folder is the one that holds its source."""
+    """What a run starts from, as ``create`` takes it; the work folder holds its source."""
     weights = config["model"]["weights"]
     return RunFiles(workdir).part(SOURCE) if weights == SOURCE else weights or None
 

@@ -1,4 +1,4 @@
-"""The title of a run, which has to say what runs: other data or another network than the config file's change it."""
+"""The title of a run: it changes where the command line changes the data or the network."""
 
 import pathlib
 import textwrap
@@ -10,19 +10,19 @@ from jaxtl.config.fields import FIELDS, OPTIONS
 from jaxtl.config.tree import Tree, leaves
 from jaxtl.data.catalogue import GIVEN
 
-# They change no figure; a folder that a config waits for, and where a data set lies, are not worth a word either.
+# Fields that change no result.
 _SILENT = {"data.download", "data.stream", "data.workers", "data.undecodable", OPTIONS}
 _NETWORK_AND_DATA = {"model.name", "data.name", "data.dir"}
 
 
 def titled_fields(config: Mapping[str, Any]) -> Tree:
-    """The fields that a title tells of, by path, complete."""
+    """The fields that a title may name, by path, with defaults."""
     tree = with_defaults({key: config[key] for key in ("data", "model") if isinstance(config.get(key), Mapping)})
     return dict(leaves({key: tree[key] for key in ("data", "model")}))
 
 
 def retitle(config: Tree, before: Tree) -> None:
-    """Change the title in place where other data or another network make it untrue.
+    """Change the title, in place, where it is no longer true of the data or the network.
 
     Args:
       config: as it is now.

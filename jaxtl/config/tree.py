@@ -12,7 +12,7 @@ Tree = dict[str, Any]
 
 
 def plain(config: Any) -> Any:
-    """Any mapping, also a ``ConfigDict``, as a dict, lists as tuples: configs that say the same are then equal.
+    """Convert any mapping, also a ``ConfigDict``, to a dict, and lists to tuples, so that equal configs compare equal.
 
     A dataclass, such as a ``Phase``, is the mapping of its fields.
     """
@@ -26,7 +26,7 @@ def plain(config: Any) -> Any:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Tree:
-    """``base`` with the leaves of ``changes``; a tuple, that of the phases too, is replaced as a whole.
+    """``base`` with the leaves of ``changes``; a tuple, also that of the phases, is replaced as a whole.
 
     >>> merge({"seed": 0, "data": {"size": 0, "name": "cifar10"}}, {"data": {"size": 64}})
     {'seed': 0, 'data': {'size': 64, 'name': 'cifar10'}}
@@ -39,7 +39,7 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Tree:
 
 
 def assign(tree: Any, path: str, value: Any) -> None:
-    """Set the leaf at ``path``, in place; dictionaries on the way to it are made.
+    """Set the leaf at ``path``, in place; missing dictionaries on the way are created.
 
     Raises:
       IndexError, ValueError: the path counts beyond the end of a tuple, or does not count.
@@ -67,7 +67,7 @@ def leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def without(tree: Any, paths: Container[str], path: str = "") -> Any:
-    """A copy that lacks the leaves at ``paths``."""
+    """A copy without the leaves at ``paths``."""
     if isinstance(tree, Mapping):
         inner = {key: f"{path}.{key}" if path else key for key in tree}
         return {key: without(value, paths, inner[key]) for key, value in tree.items() if inner[key] not in paths}

@@ -1,1 +1,1 @@
-"""A finished run taken elsewhere: ``python -m jaxtl.export --run DIR``."""
+"""Export of finished runs: ``python -m jaxtl.export --run DIR``."""

@@ -1,4 +1,4 @@
-"""``python -m jaxtl.export --run DIR [--out DIR] [--format ...]``: a finished run in formats that others load."""
+"""``python -m jaxtl.export --run DIR [--out DIR] [--format ...]``: write a finished run in formats that others load."""
 
 import argparse
 import sys
@@ -12,9 +12,8 @@ from jaxtl.errors import UserError
 from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, write_export
 from jaxtl.export.replace_folder import replaced
 from jaxtl.runs.finished import load_run
-from jaxtl.runtime.command import CommandParser, exit_status, put
+from jaxtl.runtime.command import CommandParser, exit_status, path, put
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
-from jaxtl.runtime.files import user_path
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -28,8 +27,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         description="Write a finished run for jaxtl (safetensors), PyTorch (torch) and jax alone (stablehlo).",
         epilog=f"{DESCRIPTION} tells classes, preprocessing and how to load each file. An earlier export is replaced.",
     )
-    parser.add_argument("--run", type=user_path, required=True, metavar="DIR", help="work folder of a finished run")
-    parser.add_argument("--out", type=user_path, metavar="DIR", help="folder of the export; default: RUN/export")
+    parser.add_argument("--run", type=path, required=True, metavar="DIR", help="work folder of a finished run")
+    parser.add_argument("--out", type=path, metavar="DIR", help="folder of the export; default: RUN/export")
     parser.add_argument(
         "--format", default=",".join(FORMATS), metavar="NAMES", help="separated by commas (%(default)s)"
     )

@@ -1,4 +1,4 @@
-"""Ask the exported program what it sees. This needs jax, flatbuffers, numpy and Pillow.
+"""Classify images with the exported program. This needs jax, flatbuffers, numpy and Pillow.
 
 python load_example.py IMAGE ...     photographs, read as the run's own images were: see read_image.py beside this file
 python load_example.py images.npy    an array, uint8 [B, H, W, C], of the size that model.json gives

@@ -1,4 +1,4 @@
-"""What an export holds: one file a format, and ``model.json``, which says what they are and how to load them."""
+"""Write an export: one file a format, and ``model.json``, which says what they are and how to load them."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ Entry = dict[str, Any]  # of one file in the description
 
 
 class Written(NamedTuple):
-    """What became of a format.
+    """The outcome of writing a format.
 
     Attributes:
       file: its name.
@@ -159,7 +159,7 @@ def _write_program(run: LoadedRun, folder: Path) -> Entry:
 
 
 def _largest_difference(run: LoadedRun, program: bytes) -> float:
-    """How far the program's probabilities are from those of the run's own model on this device, on two noisy images."""
+    """The largest difference between the probabilities of the program and of the run's model, on two noisy images."""
     images = np.random.default_rng(0).integers(0, 256, (2, *run.image_shape), np.uint8)
     ready = run.preprocess(jax.random.key(0), jnp.asarray(images))
     expected = jax.nn.softmax(jnp.asarray(run.model.apply(run.variables, ready, train=False)))

@@ -1,4 +1,4 @@
-"""A finished run for PyTorch: a state dict, and the lines of Python that load it.
+"""Convert a finished run to PyTorch: a state dict, and the lines of Python that load it.
 
 torchvision's networks end in one linear layer. A head with hidden layers or an activation on the logits becomes a
 ``torch.nn.Sequential`` in its place, which the lines build.

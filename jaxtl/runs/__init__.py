@@ -1,1 +1,1 @@
-"""Run folders: written, read, asked."""
+"""Run folders: write them, read them, predict and evaluate with them."""

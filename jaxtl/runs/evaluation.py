@@ -56,7 +56,7 @@ def choose_images(
     subset: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Chosen:
-    """Load what is asked for.
+    """Load images and label them by the run's classes.
 
     Of the run's own data, ``"train"`` is what trained it and ``"val"`` what it held out of that, if the data set has
     no validation split itself. ``"all"`` is every image of the data set, in memory.
@@ -108,7 +108,7 @@ def _load(
     image_size: tuple[int, int],
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Dataset, str]:
-    """The images with their own classes, and what to know of them."""
+    """The images with their own classes, and a remark on them."""
     data, (height, width) = run.config["data"], image_size
     how = dataclasses.replace(
         image_options({**data, "size": height if height == width else 0}),
@@ -155,7 +155,7 @@ def _joined(parts: Sequence[Dataset]) -> Dataset:
 
 
 def _refuse_trained_on(run: LoadedRun, test: Dataset) -> None:
-    """A folder that has gained files since is split again: images that trained the run may test it now."""
+    """Refuse test images that trained the run: a folder whose files have changed is split differently."""
     kept = RunFiles(run.folder).split()
     seen = np.isin(test.ids, np.concatenate([kept["train"], kept["validation"]]))
     if seen.any():
@@ -166,7 +166,7 @@ def _refuse_trained_on(run: LoadedRun, test: Dataset) -> None:
 
 
 def _held_by(run: LoadedRun, dataset: Dataset, split: str) -> tuple[Dataset, str]:
-    """Of the training images those that trained the run, or those that it held out of them; and what to know of it."""
+    """The training images that trained the run, or those that it held out, and a remark on them."""
     files = RunFiles(run.folder)
     wanted = files.split()["train" if split == "train" else "validation"]
     if not wanted.size:
@@ -185,7 +185,7 @@ def _held_by(run: LoadedRun, dataset: Dataset, split: str) -> tuple[Dataset, str
 
 
 def make_evaluation(run: LoadedRun, image_size: tuple[int, int], *, batch_size: int) -> Callable[[Dataset], Evaluation]:
-    """A function ``dataset -> Evaluation`` at an image size, which is checked first.
+    """Create a function ``dataset -> Evaluation`` for an image size, which is checked first.
 
     Images of another size are resized on the device, as the run resizes its own: bilinearly, both sides to the size,
     whatever the proportions. Then they are normalised by the run's mean and standard deviation.

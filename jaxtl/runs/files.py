@@ -1,4 +1,4 @@
-"""The files of a run: their names, and how each is read."""
+"""Names of the files of a run, and their readers."""
 
 import contextlib
 import csv
@@ -14,7 +14,7 @@ from jaxtl.runtime.files import damage_explained, read_object
 
 
 class RunFiles:
-    """The files of a run by their names; each is read with care: damage is a ``UserError`` that names the file.
+    """The files of a run: their names, and readers that report a damaged file as a ``UserError``.
 
     Attributes:
       path: the folder.

@@ -1,6 +1,7 @@
-"""Finished runs among the folders that a person names."""
+"""Find the finished runs among the folders given on a command line."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -57,15 +58,15 @@ def _expand(folders: Sequence[Path], with_baselines: bool) -> Iterator[Path]:
 
 
 def distinct_names(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
-    """The names; those that come twice with as much of their folder's path as tells them apart."""
+    """The names, made distinct: equal ones get their folder, relative to the common parent.
+
+    >>> distinct_names(["cnn", "cnn", "vgg"], [Path("a/x"), Path("a/y"), Path("b")])
+    ['cnn (x)', 'cnn (y)', 'vgg']
+    """
     distinct = list(names)
-    for name in dict.fromkeys(names):
-        alike = [i for i, other in enumerate(names) if other == name]
-        ends = [""] * len(alike)
-        for depth in range(max(len(folder.parts) for folder in folders) + 1):
-            ends = [f" ({'/'.join(folders[i].parts[-depth:])})" if depth else "" for i in alike]
-            if len(set(ends)) == len(ends):
-                break
-        for i, end in zip(alike, ends, strict=True):
-            distinct[i] = name + end
+    for i, name in enumerate(names):
+        alike = [folder.absolute() for folder, other in zip(folders, names, strict=True) if other == name]
+        if len(alike) > 1:
+            common = os.path.commonpath([folder.parent for folder in alike])
+            distinct[i] = f"{name} ({os.path.relpath(folders[i].absolute(), common)})"
     return distinct

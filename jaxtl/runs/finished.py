@@ -36,7 +36,7 @@ _LARGEST_SIDE = 10_000
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a run takes N images for; ``predictions[i]`` is a list of (class, probability), the most probable first.
+    """Predicted classes of N images; ``predictions[i]`` is a list of (class, probability), the most probable first.
 
     Attributes:
       names: what each image is called: its path, or its number.
@@ -64,7 +64,7 @@ class Predictions:
         return (self[i] for i in range(len(self)))
 
     def chosen(self, indices: np.ndarray) -> "Predictions":
-        """Those of some images, int ``[M]``."""
+        """The predictions of some images, by their indices, int ``[M]``."""
         names, faults = (tuple(column[i] for i in indices) for column in (self.names, self.faults))
         return Predictions(names, self.class_names, self.classes[indices], self.probability[indices], faults)
 
@@ -110,7 +110,7 @@ class LoadedRun(NamedTuple):
         return read_image(image, size or (H, W), fit=self.config["data"]["fit"], channels=C)
 
     def check_fit(self, preprocess: Transform, images: jax.ShapeDtypeStruct, why: str) -> None:
-        """Check that the network takes images that were preprocessed; nothing is computed.
+        """Check, by shapes alone, that the network takes preprocessed images.
 
         Raises:
           UserError: it does not; ``why`` is the message.
@@ -174,7 +174,7 @@ class LoadedRun(NamedTuple):
         return Predictions(names, self.class_names, classes, probability, tuple(faults))
 
     def _decoded(self, images: Sequence[Image], batch_size: int) -> Iterator[list[np.ndarray | str]]:
-        """Batches of images, one of them ahead; a reason in place of an image that cannot be read."""
+        """Decode batches of images, one batch ahead; an image that cannot be read is the reason, a string."""
 
         def decode(image: Image) -> np.ndarray | str:
             try:

@@ -1,4 +1,4 @@
-"""The folder of one run while it is computed: who may enter it, and what is written."""
+"""The folder of a run while it is computed: its lock, and the files that are written."""
 
 import contextlib
 import csv
@@ -17,7 +17,7 @@ from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.files import file_lock, write_whole
 from jaxtl.runtime.processes import broadcast, is_main_process
 
-# Fields that no figure depends on. Which images a folder holds is seen by their names, in split.npz.
+# Fields that no result depends on. Which images a folder holds is seen by their names, in split.npz.
 _INCIDENTAL = (
     *("data.dir", "data.download", "data.stream", "data.workers"),
     *("checkpoint_every_s", "keep_features_gb", "reported"),
@@ -206,7 +206,7 @@ def disk_errors_explained(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def identity(config: Mapping[str, Any]) -> Any:
-    """The config without the fields that no figure depends on: these may change while a run is going on."""
+    """The config without the fields that no result depends on, which may change when a run continues."""
     tree = plain(config)
     return without(tree, {path for path, _ in leaves(tree) if path.endswith(_INCIDENTAL)})
 

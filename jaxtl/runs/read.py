@@ -1,4 +1,4 @@
-"""A finished run, read back from its folder."""
+"""Read a finished run for comparisons."""
 
 from collections.abc import Mapping
 from pathlib import Path

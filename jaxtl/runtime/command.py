@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from jaxtl.errors import UserError, closest
-from jaxtl.runtime.files import write_errors_explained, write_whole
+from jaxtl.runtime.files import user_path, write_errors_explained, write_whole
 from jaxtl.runtime.interrupts import Interrupted, keep_interrupts
 
 _USER_ERROR = 2
@@ -182,19 +182,38 @@ class CommandParser(argparse.ArgumentParser):
         Raises:
           UserError: in any case.
         """
-        unknown = re.fullmatch(r"unrecognized arguments: (--)?(\S*?)(=.*| .*)?", message, re.DOTALL)
-        flags = re.findall(r"--([a-z-]+)", self.format_help())
         if message.startswith("the following arguments are required"):
             self.print_usage(sys.stderr)
-        if unknown:
-            message = f"There is no argument {unknown[1] or ''}{unknown[2]}"
-            near = closest(unknown[2], flags)
-            raise UserError(f"{message}; {f'did you mean --{near}?' if near else f'{self.prog} --help lists them.'}")
+        if unknown := re.match(r"unrecognized arguments: (-*)([^\s=]*)", message):
+            near = closest(unknown[2], re.findall(r"--([a-z-]+)", self.format_help()))
+            hint = f"did you mean --{near}?" if near else f"{self.prog} --help lists them."
+            raise UserError(f"There is no argument {unknown[1]}{unknown[2]}; {hint}")
+        message = re.sub(r"invalid int value: (.*)", r"\1 is not a whole number", message)
+        message = re.sub(r"invalid float value: (.*)", r"\1 is not a number", message)
+        if choice := re.fullmatch(r"(.*: )invalid choice: (.*) \(choose from (.*)\)", message, re.DOTALL):
+            message = f"{choice[1]}{choice[2]} is not one of " + choice[3].replace("'", "")
         raise UserError(f"{message[:1].upper()}{message[1:].rstrip('.')}; {self.prog} --help tells more.")
 
 
-def at_least_one(text: str) -> int:
-    """A number of 1 or more, for argparse."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
-    return int(text)
+def whole_number(least: int) -> Callable[[str], int]:
+    """A type for argparse: whole numbers from ``least`` on."""
+
+    def read(text: str) -> int:
+        if not text.isdigit() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        return int(text)
+
+    return read
+
+
+at_least_one = whole_number(1)
+
+
+def path(text: str) -> Path:
+    """A type for argparse: a path, see ``user_path``."""
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    try:
+        return user_path(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

@@ -14,9 +14,9 @@ from jaxtl.data import load_dataset
 from jaxtl.errors import UserError
 from jaxtl.models import list_models
 from jaxtl.models.registry import known
-from jaxtl.runtime.command import CommandParser, exit_status
+from jaxtl.runtime.command import CommandParser, exit_status, path
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
-from jaxtl.runtime.files import damage_explained, read_object, user_path
+from jaxtl.runtime.files import damage_explained, read_object
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
 from jaxtl.weights.convert import to_torch
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     fetching.set_defaults(run=_fetch)
 
     converting = commands.add_parser("convert", help="a file of PyTorch to safetensors of ours, or back")
-    converting.add_argument("--output", type=user_path, help=f"file to write; default: FILE with the ending {OURS}")
+    converting.add_argument("--output", type=path, help=f"file to write; default: FILE with the ending {OURS}")
     converting.add_argument("--force", action="store_true", help="replace the file to write, even if it is FILE")
     target = converting.add_mutually_exclusive_group()
     target.add_argument("--to-torch", action="store_true", help=f"write PyTorch's names and shapes, as {TORCH}")
@@ -54,18 +54,18 @@ def parser() -> argparse.ArgumentParser:
     verifying = commands.add_parser("verify", help="compare with stored logits and published accuracy")
     verifying.add_argument("--weights", help="tag or file; default: the first of the model's cards")
     verifying.add_argument("--card", help="tag of the card to compare a file with; default: the first")
-    verifying.add_argument("--reference", type=user_path, help="folder of elefant.jpg and NAME_elefant_output_ref.npy")
-    verifying.add_argument("--images", type=user_path, help="folder of photographs, named or grouped by synset")
-    verifying.add_argument("--synsets", type=user_path, help="file with the synset of each class, one a line")
-    verifying.add_argument("--cifar", type=user_path, help="folder that holds CIFAR-10")
-    verifying.add_argument("--logits", type=user_path, help="with --cifar: .npy or .npz (`logits`) of the test set")
+    verifying.add_argument("--reference", type=path, help="folder of elefant.jpg and NAME_elefant_output_ref.npy")
+    verifying.add_argument("--images", type=path, help="folder of photographs, named or grouped by synset")
+    verifying.add_argument("--synsets", type=path, help="file with the synset of each class, one a line")
+    verifying.add_argument("--cifar", type=path, help="folder that holds CIFAR-10")
+    verifying.add_argument("--logits", type=path, help="with --cifar: .npy or .npz (`logits`) of the test set")
     verifying.set_defaults(run=_verify)
 
     for command in (fetching, converting, verifying):
         command.add_argument("name", help="of the model, as list_models() has it")
-    converting.add_argument("file", type=user_path, help="PyTorch file, or safetensors of PyTorch's or of our names")
+    converting.add_argument("file", type=path, help="PyTorch file, or safetensors of PyTorch's or of our names")
     for command in (fetching, verifying):
-        command.add_argument("--weights-dir", type=user_path, help="folder with files that are here already")
+        command.add_argument("--weights-dir", type=path, help="folder with files that are here already")
     return whole
 
 

@@ -55,7 +55,7 @@ def test_a_flag_is_read_as_the_type_of_its_field(path, text, value):
         ("seed", "1.0", "seed is '1.0' (str), but must be a whole number"),
         ("data.download", "maybe", "data.download is 'maybe' (str), but must be True or False"),
         ("data.mean", "0.1,x", "data.mean is (0.1, 'x') (tuple), but must be a tuple, each element a finite number"),
-        ("phases.1.epochs", "1", "phases.1.epochs does not exist in the phases of the config"),
+        ("phases.1.epochs", "1", "phases.1.epochs does not exist: the config has 1 phase(s), counted from 0."),
         ("phases.x.epochs", "1", "phases.x.epochs does not exist; did you mean phases.0.epochs?"),
         ("phases", "1", "phases is a group of fields"),
         ("data", "1", "data is a group of fields"),
@@ -142,7 +142,7 @@ def test_a_config_file_that_is_not_there_or_no_python(tmp_path):
     (tmp_path / "cnn.yaml").touch()
     with pytest.raises(UserError, match=r"no config file .*cn\.py; the folder .* holds cnn\.py\."):
         load_config(tmp_path / "cn.py")
-    with pytest.raises(UserError, match="no config file"):
+    with pytest.raises(UserError, match="is a folder; give a config file"):
         load_config(tmp_path)
     with pytest.raises(UserError, match=r"cnn\.yaml is not a Python file"):
         load_config(tmp_path / "cnn.yaml")
