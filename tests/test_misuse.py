@@ -78,7 +78,7 @@ CASES = [
     ("train pictures", "There is no config 'pictures' that comes with jaxtl; "),
     ("train ./pictures", "pictures is a folder"),
     ("train tiny.yaml", "tiny.yaml is not a Python file"),
-    ("train tiny.py:", "The name of the recipe is missing after the colon in 'tiny.py:'; add it, or drop the colon."),
+    ("train tiny.py:", "The recipe is missing after the colon in 'tiny.py:'; add its name, or drop the colon."),
     ("train tiny.py:best", "tiny.py has a single recipe, not 'best'; leave out ':best'."),
     ("train --config=", "The name of the config is empty; give a file, or one of: "),
     ("train tiny.py --data.size", "data.size is '' (str), but must be a whole number; the default is 0."),
