@@ -125,9 +125,7 @@ def _refuse_missing(place: str | pathlib.Path, path: pathlib.Path) -> None:
     if not str(place):
         raise UserError(f"The name of the config is empty; give a file, or one of: {', '.join(own)}.")
     if str(place).endswith(":"):
-        raise UserError(
-            f"The name of the recipe is missing after the colon in {str(place)!r}; add it, or drop the colon."
-        )
+        raise UserError(f"The recipe is missing after the colon in {str(place)!r}; add its name, or drop the colon.")
     if path.is_file():
         return
     if re.fullmatch(r"\w+(:.*)?", str(place)):
