@@ -89,8 +89,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         tell(f"{place}: {reason}")
     kept = np.flatnonzero([not fault for fault in faults])
     if not len(kept):
-        why = f"none of the {len(unread)} paths named holds an image" if unread else "no image was found"
-        raise UserError(f"Nothing could be predicted: {why}.")
+        raise UserError("Nothing could be predicted: there is no readable image among the paths given.")
     files = [files[i] for i in kept]
     _report(arguments, runs[0], files, {name: found.chosen(kept) for name, found in answers.items()}, unread)
     if unread:
