@@ -14,8 +14,9 @@ from jaxtl.config.data import data_info, has_validation
 from jaxtl.config.fields import BASELINES, FIELDS, OPTIONS, SOURCE, find_field, in_run, no_field, wrong_type
 from jaxtl.config.tree import Tree, leaves, plain, without
 from jaxtl.errors import UserError, nearest
-from jaxtl.models import Classifier, build_model, model_options, option_types
+from jaxtl.models import Classifier, build_model, option_types
 from jaxtl.models.classifier import HEAD
+from jaxtl.models.options import checked
 from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.environment import memory
 from jaxtl.runtime.files import user_path
@@ -171,27 +172,22 @@ def _model_faults(run: Tree) -> Iterator[str]:
 
 
 def _option_faults(name: str, options: Tree) -> Iterator[str]:
-    known, defaults = option_types(name), model_options(name)
+    known = option_types(name)
     for option, value in options.items():
         path = f"{OPTIONS}.{option}"
         if option not in known:
             yield f"{path} does not exist for {name}; {nearest(option, known)}"
-        elif fault := wrong_type(path, value, known[option], defaults[option]):
-            yield fault
-        elif (most := max(_numbers(value), default=0)) > _MOST_UNITS:
-            yield f"{path} holds {most}, but no layer has more than {_MOST_UNITS} units; choose fewer."
-        elif (layers := sum(_numbers(value)) if option == "depths" else len([*_numbers(value)])) > _MOST_LAYERS:
+            continue
+        try:
+            checked(path, option, known[option], value)
+        except UserError as error:
+            yield str(error) if len(str(error)) < 300 else f"{str(error)[:140]} ... {str(error)[-140:]}"
+            continue
+        numbers = [number for number in jax.tree.leaves(value) if isinstance(number, int | float)]
+        if numbers and max(numbers) > _MOST_UNITS:
+            yield f"{path} holds {max(numbers)}, but no layer has more than {_MOST_UNITS} units; choose fewer."
+        elif (layers := sum(numbers) if option == "depths" else len(numbers)) > _MOST_LAYERS:
             yield f"{path} makes {layers} layers, but no network has more than {_MOST_LAYERS}; choose fewer."
-
-
-def _numbers(value: Any) -> Iterator[int | float]:
-    """All numbers in an option, at any depth."""
-    if isinstance(value, Mapping):
-        value = tuple(value.values())
-    if isinstance(value, tuple):
-        yield from (number for item in value for number in _numbers(item))
-    elif isinstance(value, int | float):
-        yield value
 
 
 @functools.lru_cache(maxsize=64)

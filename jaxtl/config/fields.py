@@ -1,11 +1,7 @@
 """Every field of a config: default, type, check and meaning. Those of a phase are the fields of ``Phase``."""
 
 import ast
-import builtins
-import collections.abc
 import math
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
@@ -166,7 +162,7 @@ _WORDS = {bool: "True or False", int: "a whole number", float: "a finite number"
 
 
 def wrong_type(path: str, value: Any, type_: Any, default: Any) -> str | None:
-    """The error message for a value that does not fit a type annotation; ``None`` where it fits."""
+    """The error message for a value that does not fit the type of its field; ``None`` where it fits."""
     if _fits(value, type_):
         return None
     shown = repr(value)
@@ -200,31 +196,17 @@ def read_literal(text: str) -> Any:
 
 
 def _fits(value: Any, type_: Any) -> bool:
-    inner = get_args(type_)
-    match get_origin(type_):
-        case typing.Union | types.UnionType:
-            return any(_fits(value, alternative) for alternative in inner)
-        case typing.Literal:
-            return value in inner
-        case builtins.tuple:
-            return isinstance(value, tuple) and all(_fits(item, inner[0]) for item in value)
-        case collections.abc.Mapping:
-            return isinstance(value, Mapping)  # its fields are the architecture's to check
+    if get_origin(type_) is tuple:
+        return isinstance(value, tuple) and all(_fits(item, get_args(type_)[0]) for item in value)
+    if get_origin(type_) is Mapping:
+        return isinstance(value, Mapping)  # whose own fields are checked one by one
     if type_ is float and not isinstance(value, bool):
         return isinstance(value, float | int) and abs(value) <= _GREATEST and not math.isnan(value)
     return isinstance(value, type_) and isinstance(value, bool) == (type_ is bool)
 
 
 def in_words(type_: Any) -> str:
-    """A type annotation in words."""
-    inner = get_args(type_)
-    match get_origin(type_):
-        case typing.Union | types.UnionType:
-            return " or ".join(map(in_words, inner))
-        case typing.Literal:
-            return f"one of {', '.join(map(repr, inner))}"
-        case builtins.tuple:
-            return f"a tuple, each element {in_words(inner[0])}"
-        case collections.abc.Mapping:
-            return "a mapping"
-    return _WORDS[type_]
+    """The type of a field in words."""
+    if get_origin(type_) is tuple:
+        return f"a tuple, each element {in_words(get_args(type_)[0])}"
+    return "a mapping" if get_origin(type_) is Mapping else _WORDS[type_]

@@ -51,7 +51,7 @@ def checked(shown: str, option: str, annotation: Any, value: Any) -> Any:
     else:
         return value
     if not fits:
-        raise UserError(f"{shown} is {value!r}, but it is {what}.")
+        raise UserError(f"{shown} is {value!r}, but must be {what}.")
     if option.endswith("dropout") and not 0 <= value < 1:
         raise UserError(f"{shown} is {value!r}, but a rate lies in [0, 1): 0 switches dropout off.")
     least = 0 if option == "grid" or annotation is bool else 1

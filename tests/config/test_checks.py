@@ -88,10 +88,18 @@ def test_every_field_has_a_meaning_and_every_option_of_a_phase_is_a_field():
         ),
         ("model.weights", "source", "model.weights is 'source', but the config describes none"),
         ("model.options", {"dropot": 0.1}, "model.options.dropot does not exist for cnn; did you mean 'dropout'?"),
-        ("model.options", {"dropout": "x"}, "model.options.dropout is 'x' (str), but must be a finite number"),
-        ("model.options", {"dropout": 2.0}, "model.options do not fit: dropout of cnn is 2.0"),
-        ("model.options", {"hidden": (8, 8.5)}, "model.options.hidden is (8, 8.5) (tuple), but must be a tuple"),
-        ("model.options", {"norm": "later"}, "must be one of 'none', 'after_conv', 'after_pool'"),
+        ("model.options", {"dropout": "x"}, "model.options.dropout is 'x', but must be a number."),
+        ("model.options", {"dropout": 2.0}, "model.options.dropout is 2.0, but a rate lies in [0, 1)"),
+        (
+            "model.options",
+            {"hidden": (8, 8.5)},
+            "model.options.hidden is (8, 8.5), but must be a tuple of whole numbers",
+        ),
+        (
+            "model.options",
+            {"norm": "later"},
+            "model.options.norm is 'later', but must be one of none, after_conv, after_pool.",
+        ),
         (
             "phases",
             (),
