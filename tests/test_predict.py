@@ -198,7 +198,9 @@ def test_several_runs_side_by_side_and_on_a_sheet(call, run, run_dir, other_dir,
     assert "sheet.png and 1 more pages, up to sheet-2.png" in err
     with Path("made/table.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    expected = {f"tiny ({path.name})": by_hand(load_run(path), images) for path in (run_dir, other_dir)}
+    expected = {
+        f"tiny ({path.parent.name}/{path.name})": by_hand(load_run(path), images) for path in (run_dir, other_dir)
+    }
     assert list(lines[0]) == ["file", *(key for name in expected for key in (name, f"{name} probability"))]
     for name, probability in expected.items():
         assert [line[name] for line in lines] == [DIGITS[k] for k in probability.argmax(-1)]
