@@ -211,7 +211,7 @@ def test_several_runs_side_by_side_and_on_a_sheet(call, run, run_dir, other_dir,
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50, "it shows something"
 
     status, out, _ = call(*arguments)
-    assert status == 0 and "tiny (other)" in out
+    assert status == 0 and "/other)" in out
     row = next(line for line in out.splitlines() if "5.png" in line)
     assert row.split()[1::3] == [DIGITS[probability[5].argmax()] for probability in expected.values()]
 
