@@ -76,7 +76,7 @@ class RecordSource:
     @functools.cached_property
     def labels(self) -> np.ndarray:
         """int32 [N]; all examples are read for them, which takes its time."""
-        return np.fromiter((self._example(i)[self.label] for i in self.ids), np.int32, len(self.ids))
+        return np.fromiter((int(self._example(i)[self.label]) for i in self.ids), np.int32, len(self.ids))
 
     def first_label(self) -> int:
         """The label of the first one, at the cost of one."""
@@ -233,11 +233,11 @@ def _is_image(feature: Any) -> bool:
 
 
 def _source(builder: Any, split: str, image: str, label: str) -> RecordSource:
-    """All examples of a split of theirs; nothing is decoded but labels."""
+    """All examples of a split of theirs; what need not be decoded is not."""
     import tensorflow_datasets as tfds
 
-    skip = tfds.decode.SkipDecoding()
-    decoders = {key: skip for key, feature in builder.info.features.items() if isinstance(feature, tfds.features.Image)}
+    skip, nested = tfds.decode.SkipDecoding(), (tfds.features.FeaturesDict, tfds.features.Sequence)
+    decoders = {key: skip for key, feature in builder.info.features.items() if not isinstance(feature, nested)}
     about, place = builder.info.splits[split], str(builder.data_dir)
     try:
         examples = builder.as_data_source(split, decoders=decoders, file_format=_ARRAY_RECORD)
