@@ -74,7 +74,7 @@ def _told(found: Any) -> str:
 def _more() -> Iterator[tuple[str, Mapping[str, int], Make | None, Found | str]]:
     both = ("cat", "dog")
     yield "no such folder", {}, None, "does not exist"
-    yield "a file in place of the folder", {}, lambda root: root.write_bytes(picture(1)), "is a file"
+    yield "a file in place of the folder", {}, lambda root: root.write_bytes(picture(1)), "is not a folder"
     yield "an empty folder", {}, lambda root: root.mkdir(), "holds no folder of images"
     yield "train and val, no test", {"train/cat": 4, "train/dog": 4, "val/cat": 2, "val/dog": 2}, None, (both, 8, 4)
     yield (
