@@ -29,6 +29,9 @@ _SPLIT_NAMES = sum(_SPLITS.values(), ())
 _LIKE_A_SPLIT = re.compile(r"(.*[_\- ])?(train(ing)?|val(id(ation)?)?|test(ing)?)\d*([_\- ].*)?", re.IGNORECASE)
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d)*")
 
+# By class, the places below its folder where images lie, as the names of folders; () is the folder itself.
+Inside = dict[str, set[tuple[str, ...]]]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileSource:
@@ -81,8 +84,7 @@ def scan(root: Path, options: ImageOptions) -> Collection:
     root = root.absolute()
     walk = _Walk(root)
     found = {split: walk.classes(folder) for split, folder in walk.splits().items()}
-    walk.refuse_folder_above()
-    remarks = walk.remarks
+    remarks = walk.remarks + _refuse_folder_above(root, walk.inside)
     if "val" in found and not any(found["val"].values()):
         del found["val"]
         remarks.append(Remark("val", "the folder holds no image", "left out"))
@@ -94,7 +96,7 @@ def scan(root: Path, options: ImageOptions) -> Collection:
         empty = [name for name, paths in classes.items() if not paths]
         remarks += [Remark(name, f"the class folder in {split} holds no image", "left out") for name in empty]
     if len(class_names) < 2:
-        raise walk.too_few_classes(class_names)
+        raise _too_few_classes(walk, class_names)
     splits: dict[str, Source] = {split: _files(root, classes, class_names) for split, classes in found.items()}
     _check_names(root, found, class_names, remarks)
     if "test" not in splits:
@@ -119,18 +121,64 @@ def _check_names(
             remarks.append(Remark(name, problem, "kept as a class of its own"))
 
 
+def _refuse_folder_above(root: Path, inside: Inside) -> list[Remark]:
+    """Refuse a root whose folders are data sets or splits rather than classes; remark on classes of folders alone.
+
+    Raises:
+      UserError: a class folder holds folders named as splits, or all hold no images but folders of the same names.
+    """
+    for name, places in inside.items():
+        splits = sorted({each for path in places for each in path if each.lower() in _SPLIT_NAMES})
+        if len(splits) > 1:
+            raise UserError(
+                f"{root} was understood as a folder of classes, but {name} holds the folders "
+                f"{' and '.join(splits)}; name {root / name} if that is the data set, or put the classes into "
+                f"the splits, as {splits[0]}/{name}."
+            )
+    filled = {name: places for name, places in inside.items() if places}
+    below = {name: {path[-1] for path in places} for name, places in filled.items() if () not in places}
+    if len(below) == len(filled) > 1:
+        shared = {each for each in set.intersection(*below.values()) if not _DATE.fullmatch(each)}
+        if len(shared) > 1:
+            raise UserError(
+                f"{root} was understood as a folder of the classes {_some(sorted(below))}, but each of them "
+                f"holds no image, only folders, and {_some(sorted(shared))} are in all of them; if these are the "
+                "classes, name the folder that holds them, else move the images of each class together."
+            )
+    return [
+        Remark(name, f"it has no image of its own, only the folders {_some(sorted(folders))}", "kept as one class")
+        for name, folders in below.items()
+        if len(folders) > 1
+    ]
+
+
+def _too_few_classes(walk: "_Walk", class_names: Sequence[str]) -> UserError:
+    """The error for a root with less than two classes."""
+    found = "holds no folder of images"
+    way_out = "put the images of each class into a folder named after it, and name the folder that holds these"
+    if class_names:
+        found = f"holds the images of one class only ({class_names[0]})"
+        inner = walk.root / class_names[0]
+        if () not in walk.inside[class_names[0]] and inner.is_dir():
+            way_out = f"name {inner} if the folders in it are the classes, else {way_out}"
+    elif walk.images_in(walk.root):
+        found += " (images lie in the folder itself)"
+    return UserError(f"{walk.root} {found}; a classifier needs two classes or more: {way_out}.")
+
+
 class _Walk:
     """A walk over the folders below a root: what is passed over becomes a remark.
 
     Attributes:
       root: where it begins.
       remarks: what was passed over so far.
+      inside: what was found in the folders of the classes so far.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.remarks: list[Remark] = []
-        self._inside: dict[str, set[tuple[str, ...]]] = {}  # by class, where in its folder images lie; () is the folder
+        self.inside: Inside = {}
         try:
             is_folder, exists = root.is_dir(), root.exists()
         except OSError as error:
@@ -163,7 +211,7 @@ class _Walk:
         others = [folder for folder in folders if folder not in named.values()]
         for folder in (*named.values(), *others):
             is_split = folder in named.values() or ("test" not in named and _LIKE_A_SPLIT.fullmatch(folder.name))
-            if is_split and (images := self._images_in(folder)) and not self._list(folder)[0]:
+            if is_split and (images := self.images_in(folder)) and not self._list(folder)[0]:
                 raise UserError(
                     f"{folder} holds {images} images and no class folders, so nothing says what they show; put them "
                     "into class folders, or move them out of the folder of images (python -m jaxtl.predict classifies "
@@ -182,11 +230,11 @@ class _Walk:
     def _refuse_unnamed_splits(self, named: dict[str, Path], folders: Sequence[Path]) -> None:
         """Refuse a root without a train folder of classes whose folders are splits all the same."""
         like_splits = [folder for folder in folders if _LIKE_A_SPLIT.fullmatch(folder.name)]
-        loose = [folder for folder in like_splits if self._images_in(folder)]
+        loose = [folder for folder in like_splits if self.images_in(folder)]
         held_out = [named[split] for split in ("test", "val") if split in named]
         # One may be a class named train.
         if loose and ({*held_out} & {*loose} or not any(map(self._is_filled, {*folders} - {*like_splits}))):
-            what = " and ".join(f"{shown(each.name)} ({self._images_in(each)} images)" for each in loose)
+            what = " and ".join(f"{shown(each.name)} ({self.images_in(each)} images)" for each in loose)
             raise UserError(
                 f"{self.root} was understood as splits without classes: {what}. What the images show must be the name "
                 "of a folder: put them into one folder a class, inside train and test or without these."
@@ -217,56 +265,14 @@ class _Walk:
             images = list(images_below(folder, self._pass_over, self.root))
             classes.setdefault(name, []).extend(str(path)[prefix:] for path in images)
             places = {path.parent for path in images}
-            self._inside.setdefault(name, set()).update(place.relative_to(folder).parts for place in places)
+            self.inside.setdefault(name, set()).update(place.relative_to(folder).parts for place in places)
         return classes
 
-    def refuse_folder_above(self) -> None:
-        """Refuse a root whose folders are data sets or splits rather than classes.
-
-        Raises:
-          UserError: a class folder holds folders named as splits, or all hold no images but folders of the same names.
-        """
-        for name, places in self._inside.items():
-            splits = sorted({each for path in places for each in path if each.lower() in _SPLIT_NAMES})
-            if len(splits) > 1:
-                raise UserError(
-                    f"{self.root} was understood as a folder of classes, but {name} holds the folders "
-                    f"{' and '.join(splits)}; name {self.root / name} if that is the data set, or put the classes into "
-                    f"the splits, as {splits[0]}/{name}."
-                )
-        filled = {name: places for name, places in self._inside.items() if places}
-        below = {name: {path[-1] for path in places} for name, places in filled.items() if () not in places}
-        if len(below) == len(filled) > 1:
-            shared = {each for each in set.intersection(*below.values()) if not _DATE.fullmatch(each)}
-            if len(shared) > 1:
-                raise UserError(
-                    f"{self.root} was understood as a folder of the classes {_some(sorted(below))}, but each of them "
-                    f"holds no image, only folders, and {_some(sorted(shared))} are in all of them; if these are the "
-                    "classes, name the folder that holds them, else move the images of each class together."
-                )
-        self.remarks += [
-            Remark(name, f"it has no image of its own, only the folders {_some(sorted(inside))}", "kept as one class")
-            for name, inside in below.items()
-            if len(inside) > 1
-        ]
-
-    def too_few_classes(self, class_names: Sequence[str]) -> UserError:
-        """The error for a root with less than two classes."""
-        found = "holds no folder of images"
-        way_out = "put the images of each class into a folder named after it, and name the folder that holds these"
-        if class_names:
-            found = f"holds the images of one class only ({class_names[0]})"
-            inner = self.root / class_names[0]
-            if () not in self._inside[class_names[0]] and inner.is_dir():
-                way_out = f"name {inner} if the folders in it are the classes, else {way_out}"
-        elif self._images_in(self.root):
-            found += " (images lie in the folder itself)"
-        return UserError(f"{self.root} {found}; a classifier needs two classes or more: {way_out}.")
-
     def _is_filled(self, folder: Path) -> bool:
-        return bool(self._images_in(folder) or self._list(folder, told_later=True)[0])
+        return bool(self.images_in(folder) or self._list(folder, told_later=True)[0])
 
-    def _images_in(self, folder: Path) -> int:
+    def images_in(self, folder: Path) -> int:
+        """The number of image files that lie in a folder itself."""
         return sum(map(is_image, self._list(folder, told_later=True)[1]))
 
     def _list(self, folder: Path, *, told_later: bool = False) -> tuple[list[Path], list[Path], list[Path]]:
