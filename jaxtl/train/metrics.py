@@ -1,49 +1,69 @@
-"""Loss and confusion matrix of a pass, as masked sums that add up on the device.
+"""Loss, accuracy and the confusion matrix as CLU metrics: masked sums that add up on the device.
 
 Sums, not means of means: batches of any size and any number of devices give the figures of one pass over all images.
 """
 
-from typing import Any
+# No `from __future__ import annotations` here: CLU reads the annotations of a Collection as classes.
 
 import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu import metrics as clu_metrics
 
 
 @flax.struct.dataclass
-class Metrics:
-    """Sums over images.
+class Confusion(clu_metrics.Metric):
+    """Counts of (true class, predicted class).
 
     Attributes:
-      loss: float32 scalar.
-      confusion: int32 ``[K, K]``, counts; rows are true classes, columns predictions.
+      counts: int32 ``[K, K]``; rows are true classes, columns predictions.
     """
 
-    loss: jax.Array
-    confusion: jax.Array
+    counts: jax.Array
 
-    def merge(self, other: "Metrics") -> "Metrics":
-        """The sums over the images of both."""
-        merged: Metrics = jax.tree.map(jnp.add, self, other)
-        return merged
+    @classmethod
+    def from_model_output(cls, *, logits: jax.Array, labels: jax.Array, mask: jax.Array, **_: jax.Array) -> "Confusion":
+        """From logits ``[B, K]``, int32 labels ``[B]`` and a bool mask ``[B]``."""
+        K = logits.shape[-1]
+        counts = jnp.zeros((K, K), jnp.int32).at[labels, logits.argmax(-1)].add(mask.astype(jnp.int32))
+        return cls(counts)
 
-    def compute(self) -> dict[str, Any]:
-        """The mean ``loss``, the ``accuracy`` in [0, 1], and ``confusion``."""
-        n = self.confusion.sum()
-        return {"loss": self.loss / n, "accuracy": self.confusion.trace() / n, "confusion": self.confusion}
+    def merge(self, other: "Confusion") -> "Confusion":
+        """The counts of both."""
+        return type(self)(self.counts + other.counts)
+
+    def compute(self) -> jax.Array:
+        """The counts, int32 ``[K, K]``."""
+        return self.counts
 
 
-def batch_metrics(losses: jax.Array, logits: jax.Array, labels: jax.Array, mask: jax.Array) -> Metrics:
-    """The metrics of a batch: float ``losses[B]``, ``logits[B, K]``, int32 ``labels[B]`` and bool ``mask[B]``."""
-    K = logits.shape[-1]
-    confusion = jnp.zeros((K, K), jnp.int32).at[labels, logits.argmax(-1)].add(mask.astype(jnp.int32))
-    return Metrics(jnp.where(mask, losses, 0).sum(), confusion)
+@flax.struct.dataclass
+class Metrics(clu_metrics.Collection):
+    """What a pass over a data set is measured by: mean loss, accuracy in [0, 1], confusion counts.
+
+    ``Metrics.single_from_model_output(loss=, logits=, labels=, mask=)`` measures a batch, ``merge`` adds batches.
+    """
+
+    loss: clu_metrics.Average.from_output("loss")  # type: ignore[valid-type]
+    accuracy: clu_metrics.Accuracy
+    confusion: Confusion
 
 
 def empty_metrics(num_classes: int) -> Metrics:
-    """The metrics of no image at all."""
-    return Metrics(jnp.zeros(()), jnp.zeros((num_classes, num_classes), jnp.int32))
+    """The metrics of no image at all: the neutral element of ``merge``.
+
+    ``Metrics.empty()`` cannot know the number of classes, and a state that is donated to a jitted step needs its
+    final shapes from the start.
+    """
+    nothing = Metrics.single_from_model_output(
+        loss=jnp.zeros(1),
+        logits=jnp.zeros((1, num_classes)),
+        labels=jnp.zeros(1, jnp.int32),
+        mask=jnp.zeros(1, bool),
+    )
+    # Leaves must not share a buffer, or donating the state would donate it twice.
+    return jax.tree.map(jnp.copy, nothing)
 
 
 def accuracy_of(confusion: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from jaxtl.data.augment import Transform
 from jaxtl.data.feed import Order
 from jaxtl.models.classifier import Classifier
 from jaxtl.runtime.mesh import replicated
-from jaxtl.train.metrics import Metrics, batch_metrics
+from jaxtl.train.metrics import Metrics
 from jaxtl.train.state import TrainState
 from jaxtl.transfer.partition import Variables, merge_variables
 
@@ -105,12 +105,13 @@ def make_train_step(
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
         # Without label smoothing, so that the curves of training and validation show the same quantity.
         losses = cross_entropy(logits, targets)
+        measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
         return TrainState(
             step=state.step + 1,
             trained=optax.apply_updates(state.trained, updates),
             batch_stats=batch_stats,
             opt_state=opt_state,
-            metrics=state.metrics.merge(batch_metrics(losses, logits, targets, mask)),
+            metrics=state.metrics.merge(measured),
         )
 
     return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
@@ -144,8 +145,9 @@ def make_eval_step(
         batch = transform(unused_key, inputs[indices])
         logits = jnp.asarray(model.apply(variables, batch, train=False, method=method))
         losses = cross_entropy(logits, targets)
+        measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
         rank = (logits > jnp.take_along_axis(logits, targets[:, None], axis=-1)).sum(-1, dtype=jnp.int32)
         predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1), losses, rank)
-        return metrics.merge(batch_metrics(losses, logits, targets, mask)), predictions
+        return metrics.merge(measured), predictions
 
     return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh))

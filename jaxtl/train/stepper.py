@@ -92,7 +92,7 @@ class Stepper:
 
     def loss_is_finite(self) -> bool:
         """Whether the losses since ``take_metrics`` are numbers; waits for the device."""
-        return bool(np.isfinite(float(self.state.metrics.loss)))
+        return bool(np.isfinite(float(self.state.metrics.loss.total)))
 
     def weights_are_finite(self) -> bool:
         """Whether the trained weights are numbers: only they show what the last update did."""

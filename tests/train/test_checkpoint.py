@@ -12,7 +12,7 @@ import pytest
 from jaxtl.errors import UserError
 from jaxtl.train import checkpoint
 from jaxtl.train.checkpoint import Checkpoints, flatten, read_best, unflatten
-from jaxtl.train.metrics import batch_metrics
+from jaxtl.train.metrics import Metrics
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.progress import Progress
 from jaxtl.train.state import TrainState, init_state
@@ -37,7 +37,9 @@ def train_state(seed: int) -> TrainState:
     state = init_state(params, stats, optimizer, 3)
     _, opt_state = optimizer.update(params, state.opt_state, params)
     logits = params["head"]["kernel"]
-    metrics = batch_metrics(logits[:, 0] ** 2, logits, jnp.array([0, 2]), jnp.array([True, True]))
+    metrics = Metrics.single_from_model_output(
+        loss=logits[:, 0] ** 2, logits=logits, labels=jnp.array([0, 2]), mask=jnp.array([True, True])
+    )
     return state.replace(step=jnp.int32(seed), opt_state=opt_state, metrics=metrics)
 
 
@@ -288,7 +290,7 @@ def test_trees_are_stored_under_paths_that_name_every_leaf():
     flat = flatten({"params": {"stem": {"kernel": np.ones(2)}}, "batch_stats": {}})
     assert list(flat) == ["params/stem/kernel"]
     state = train_state(4)
-    assert {"step", "trained/head/kernel", "metrics/confusion"} <= set(flatten(state))
+    assert {"step", "trained/head/kernel", "metrics/confusion/counts"} <= set(flatten(state))
     assert_same_bits(unflatten(flatten(state), train_state(5)), state)
 
 

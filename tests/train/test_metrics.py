@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precisio
 
 from jaxtl.data.feed import epoch_order
 from jaxtl.report.statistics import classification_scores
-from jaxtl.train.metrics import Metrics, batch_metrics, empty_metrics
+from jaxtl.train.metrics import Metrics, empty_metrics
 from jaxtl.train.step import cross_entropy
 
 K, N = 5, 83
@@ -18,7 +18,7 @@ PREDICTED = LOGITS.argmax(-1)
 
 @jax.jit
 def measure(logits, labels, mask) -> Metrics:
-    return batch_metrics(cross_entropy(logits, labels), logits, labels, mask)
+    return Metrics.single_from_model_output(loss=cross_entropy(logits, labels), logits=logits, labels=labels, mask=mask)
 
 
 def batches(size: int) -> list[Metrics]:
@@ -79,7 +79,7 @@ def test_empty_metrics_can_be_donated():
 
 
 def test_counts_are_exact_integers():
-    counts = merged(batches(8)).confusion
+    counts = merged(batches(8)).confusion.counts
     assert counts.dtype == jnp.int32
     assert int(counts.sum()) == N
 
