@@ -28,6 +28,8 @@ _SPLIT_NAMES = sum(_SPLITS.values(), ())
 # Names that people give to splits, and hardly to classes: test1, seg_train, val_images.
 _LIKE_A_SPLIT = re.compile(r"(.*[_\- ])?(train(ing)?|val(id(ation)?)?|test(ing)?)\d*([_\- ].*)?", re.IGNORECASE)
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d)*")
+# Names of what belongs together, and hardly of classes, where all are of this kind.
+_NO_CLASSES = {"image", "images", "img", "imgs", "mask", "masks", "label", "labels", "annotation", "annotations", "gt"}
 
 # By class, the places below its folder where images lie, as the names of folders; () is the folder itself.
 Inside = dict[str, set[tuple[str, ...]]]
@@ -109,7 +111,12 @@ def scan(root: Path, options: ImageOptions) -> Collection:
 def _check_names(
     root: Path, found: dict[str, dict[str, list[str]]], class_names: Sequence[str], remarks: list[Remark]
 ) -> None:
-    """Refuse classes without training images; remark on names that differ only in upper and lower case."""
+    """Refuse classes without training images, and images and masks; remark on names that differ in case alone."""
+    if {name.lower() for name in class_names} <= _NO_CLASSES:
+        raise UserError(
+            f"{root} was understood as a folder of the classes {' and '.join(class_names)}, which do not say what the "
+            "images show; put the images of each class into a folder named after it."
+        )
     for name in class_names:
         alike = [other for other in class_names if other != name and other.casefold() == name.casefold()]
         if not found["train"].get(name):

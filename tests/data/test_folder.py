@@ -357,6 +357,7 @@ LAYOUTS = {
         {"flower/daisy": 4, "flower/rose": 4, "tree": 4, "tree/oak": 4},
         (("flower", "tree"), 12, 4),
     ),
+    "images and masks": ({"images": 5, "masks": 5}, "classes images and masks, which do not say what the images show"),
     "a class called train": ({"train": 5, "bus": 5}, (("bus", "train"), 8, 2)),
     "odd names": (
         {"a b": 5, "Ä花": 5, "line\nbreak": 5, "quote'\"<b>": 5},
