@@ -5,11 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import rich
-
 from jaxtl.errors import UserError
 from jaxtl.report.comparison import compare_runs, show
 from jaxtl.report.comparison_page import PAGE, write
+from jaxtl.report.console import LiveConsole
 from jaxtl.runs.find import find_runs
 from jaxtl.runtime.command import CommandParser, exit_status, path
 
@@ -41,22 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    console = rich.get_console()
-
-    def say(line: str) -> None:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    runs = find_runs(arguments.folders, with_baselines=arguments.with_baselines, ignored=arguments.out, say=say)
+    out, console = arguments.out, LiveConsole()
+    runs = find_runs(arguments.folders, with_baselines=arguments.with_baselines, ignored=out, say=console.say)
     comparison = compare_runs(runs)
-    show(comparison, console)
+    show(comparison, console.console)
     try:
-        write(comparison, arguments.out)
+        write(comparison, out)
     except OSError as error:
         raise UserError(
-            f"The comparison cannot be written to {arguments.out} ({error.strerror or error}); choose another "
-            "folder with --out."
+            f"The comparison cannot be written to {out} ({error.strerror or error}); choose another folder with --out."
         ) from error
-    say(f"The page with all tables and charts: {arguments.out / PAGE}")
+    console.say(f"The page with all tables and charts: {out / PAGE}")
     return 0
 
 
