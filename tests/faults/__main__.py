@@ -4,6 +4,7 @@ import argparse
 import collections
 import concurrent.futures
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="commands at the same time (%(default)s)")
     arguments = parser.parse_args(argv)
     logging.getLogger("absl").setLevel(logging.ERROR)  # as the commands do
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # children of a background job would ignore Ctrl-C
     use_fast_cpu_lowerings()
     start = time.perf_counter()
     tables = try_all([arguments.only] if arguments.only else list(KINDS), arguments.jobs)

@@ -103,7 +103,8 @@ def _end(
     pause = rng.uniform(0, moment.up_to_s)
     time.sleep(pause)
     what = f"{sent.name} {moment.what}"
-    if process.poll() is None:
+    was_over = process.poll() is not None
+    if not was_over:
         process.send_signal(sent)
     try:
         _, err = process.communicate(timeout=60)
@@ -113,8 +114,9 @@ def _end(
     said = text(err).strip().splitlines()
     if "Traceback" in text(err):
         return Row(what, must, said[-1], TRACEBACK)
-    if not came or process.returncode == 0:
-        return Row(what, must, "it was over before", OTHER)
+    if not came or was_over or process.returncode == 0:
+        told = "it was over before" if not came or was_over else "it ran on to its end"
+        return Row(what, must, told, OTHER)
     if process.returncode not in STATUS[sent]:
         return Row(what, must, f"exit {process.returncode}: {said[-1] if said else ''}", OTHER)
     told = f" (“{said[-1]}”)" if said else ""
