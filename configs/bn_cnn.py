@@ -37,17 +37,20 @@ def get_config() -> ConfigDict:
     config.data.std = (0.2470, 0.2435, 0.2616)
     config.data.validation = 0.1
     config.batch_size = 128
-    config.phases = (
-        phase(
-            epochs=30,
-            optimizer="adamw",
-            learning_rate=2e-3,
-            schedule="cosine",
-            warmup_epochs=2,
-            weight_decay=0.05,
-            flip=True,
-            crop=4,
-            keep="best",
-        ),
-    )
+    config.phases = (adamw(30),)
     return config
+
+
+def adamw(epochs: int) -> ConfigDict:
+    """AdamW with a falling learning rate and augmentation."""
+    return phase(
+        epochs=epochs,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        schedule="cosine",
+        warmup_epochs=2,
+        weight_decay=0.05,
+        flip=True,
+        crop=4,
+        keep="best",
+    )

@@ -20,7 +20,9 @@
 
 from ml_collections import ConfigDict
 
-from jaxtl.config import default_config, phase
+from jaxtl.config import default_config
+
+from .bn_cnn import adamw
 
 
 def get_config() -> ConfigDict:
@@ -39,17 +41,5 @@ def get_config() -> ConfigDict:
     config.data.std = (0.2470, 0.2435, 0.2616)
     config.data.validation = 0.1
     config.batch_size = 128
-    config.phases = (
-        phase(
-            epochs=18,
-            optimizer="adamw",
-            learning_rate=2e-3,
-            schedule="cosine",
-            warmup_epochs=2,
-            weight_decay=0.05,
-            flip=True,
-            crop=4,
-            keep="best",
-        ),
-    )
+    config.phases = (adamw(18),)
     return config

@@ -23,7 +23,7 @@
 from ml_collections import ConfigDict
 
 from jaxtl.config import choose, default_config, phase
-from jaxtl.transfer.plans import lp_ft
+from jaxtl.transfer.plans import Plan, lp_ft
 
 
 def get_config(recipe: str = "replica") -> ConfigDict:
@@ -52,15 +52,20 @@ def best(config: ConfigDict) -> None:
     config.data.mean = (0.485, 0.456, 0.406)  # what the weights were trained with
     config.data.std = (0.229, 0.224, 0.225)
     config.data.validation = 0.1
-    config.phases = lp_ft(
-        1,
-        4,
+    config.phases = head_first(1, 4, warmup_epochs=0.5)
+
+
+def head_first(head_epochs: int, epochs: int, warmup_epochs: float) -> Plan:
+    """The head on kept features, then everything by SGD with a falling learning rate (LP-FT)."""
+    return lp_ft(
+        head_epochs,
+        epochs,
         probe={"optimizer": "adam", "learning_rate": 1e-3, "warmup_epochs": 0, "flip": False, "crop": 0},
         optimizer="sgd",
         nesterov=True,
         learning_rate=0.01,
         schedule="cosine",
-        warmup_epochs=0.5,
+        warmup_epochs=warmup_epochs,
         weight_decay=1e-4,
         flip=True,
         crop=4,

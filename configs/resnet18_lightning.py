@@ -25,7 +25,8 @@
 from ml_collections import ConfigDict
 
 from jaxtl.config import choose, default_config, phase
-from jaxtl.transfer.plans import lp_ft
+
+from .resnet18 import head_first
 
 
 def get_config(recipe: str = "replica") -> ConfigDict:
@@ -51,16 +52,4 @@ def replica(config: ConfigDict) -> None:
 def best(config: ConfigDict) -> None:
     """Larger images, the head first, augmentation, a falling learning rate."""
     config.data.size = 128
-    config.phases = lp_ft(
-        2,
-        8,
-        probe={"optimizer": "adam", "learning_rate": 1e-3, "warmup_epochs": 0, "flip": False, "crop": 0},
-        optimizer="sgd",
-        nesterov=True,
-        learning_rate=0.01,
-        schedule="cosine",
-        warmup_epochs=1,
-        weight_decay=1e-4,
-        flip=True,
-        crop=4,
-    )
+    config.phases = head_first(2, 8, warmup_epochs=1)

@@ -30,8 +30,10 @@
 from ml_collections import ConfigDict
 
 from jaxtl.config import choose, default_config
-from jaxtl.transfer.plans import gradual, lp_ft
+from jaxtl.transfer.plans import gradual
 from jaxtl.weights import card_for
+
+from .resnet18 import head_first
 
 
 def get_config(recipe: str = "replica") -> ConfigDict:
@@ -61,16 +63,4 @@ def replica(config: ConfigDict) -> None:
 def best(config: ConfigDict) -> None:
     """The head first, then everything, with momentum, augmentation and a falling learning rate."""
     config.batch_size = 128
-    config.phases = lp_ft(
-        1,
-        4,
-        probe={"optimizer": "adam", "learning_rate": 1e-3, "warmup_epochs": 0, "flip": False, "crop": 0},
-        optimizer="sgd",
-        nesterov=True,
-        learning_rate=0.01,
-        schedule="cosine",
-        warmup_epochs=0.5,
-        weight_decay=1e-4,
-        flip=True,
-        crop=4,
-    )
+    config.phases = head_first(1, 4, warmup_epochs=0.5)
