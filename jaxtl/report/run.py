@@ -127,6 +127,7 @@ def write_report(
         comparison=comparison,
         explain=explain,
     )
+    took = duration(summary["time"]["total_s"])
     html.write_report(
         folder.report,
         title=config["name"],
@@ -136,12 +137,7 @@ def write_report(
         class_names=images.class_names,
         figures=figures,
         comparison=comparison,
-        environment={
-            **invocation(),
-            **describe(),
-            "seed": config["seed"],
-            "wall time": duration(summary["time"]["total_s"]),
-        },
+        environment={**invocation(), **describe(), "seed": config["seed"], "wall time": took},
     )
     last = {f"test/{name}": summary["test"][name] for name in ("accuracy", "loss", "precision", "recall", "f1")}
     write_events(folder.tensorboard, history, figures, last)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxtl.errors import UserError
@@ -29,7 +29,12 @@ def find_runs(
       UserError: a folder does not exist, a file of a run is damaged, or no finished run is left.
     """
     found: dict[Path, Path] = {}
-    for folder in _expand(folders, with_baselines):
+    named: list[Path] = []
+    for folder in folders:
+        if not folder.exists():
+            raise UserError(f"The run folder {folder} does not exist; correct the path, or leave it out.")
+        named += [folder, *(RunFiles(folder).baselines() if with_baselines else [])]
+    for folder in named:
         place = folder.resolve()
         if place in found:
             say(f"{folder} is named more than once: it is taken once.")
@@ -46,15 +51,6 @@ def find_runs(
     runs = [read_run(folder) for folder in found.values()]
     names = distinct_names([run.name for run in runs], [*found])
     return [dataclasses.replace(run, name=name) for run, name in zip(runs, names, strict=True)]
-
-
-def _expand(folders: Sequence[Path], with_baselines: bool) -> Iterator[Path]:
-    for folder in folders:
-        if not folder.exists():
-            raise UserError(f"The run folder {folder} does not exist; correct the path, or leave it out.")
-        yield folder
-        if with_baselines:
-            yield from RunFiles(folder).baselines()
 
 
 def distinct_names(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
