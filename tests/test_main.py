@@ -194,7 +194,7 @@ CIFAR = ("--config.data.name=cifar10", "--config.data.subset=0", "--config.data.
 def test_missing_data_without_leave_to_download(command, tiny_config, tmp_path):
     flags = (*CIFAR, f"--config.data.dir={tmp_path}", "--config.data.download=false")
     said = refused(command("--config", tiny_config, "--workdir", tmp_path / "w", *flags))
-    assert f"CIFAR-10 is not in {tmp_path}: put cifar-10-batches-py" in said
+    assert f"CIFAR-10 is not in {tmp_path}; put cifar-10-batches-py" in said
     assert "or allow downloads" in said
 
 
