@@ -144,7 +144,7 @@ def train(
       folder: where checkpoints and history go.
       weights: what the network starts from.
       console: is told of everything, epoch by epoch.
-      load: gives the images of the config's data fields, if they are at hand.
+      load: loads the images of the config's data fields; default: ``jaxtl.config.data.load_splits``.
 
     Raises:
       UserError: for a mistake in the weights or the data.

@@ -37,7 +37,7 @@ PICTURE, TABLE = "lr_find.png", "lr_find.csv"
 
 
 def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
-    """The config of the main run, changed as the flags say, and the other flags.
+    """The config of the main run, with the changes of the flags, and the other flags.
 
     Raises:
       UserError: whatever is wrong with the config, all at once, or with the range.
@@ -47,7 +47,7 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
         usage="%(prog)s --config FILE [--workdir DIR] [--phase N] [--low RATE --high RATE --steps N] "
         "[--config.FIELD=VALUE ...]",
         description="Learning-rate range test: train a phase for a few steps while the rate grows, and draw the loss.",
-        epilog="Training images alone are looked at, and a run in the work folder stays as it is.",
+        epilog="It uses the training images alone, and leaves a run in the work folder as it is.",
     )
     parser.add_argument("--phase", type=int, default=0, help="which phase of the plan, from 0 (%(default)s)")
     parser.add_argument("--low", type=float, default=1e-7, help="first learning rate (%(default)s)")

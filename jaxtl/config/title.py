@@ -22,7 +22,7 @@ def titled_fields(config: Mapping[str, Any]) -> Tree:
 
 
 def retitle(config: Tree, before: Tree) -> None:
-    """Change the title, in place, where it is no longer true of the data or the network.
+    """Change the title, in place, where the data or the network are others than it says.
 
     Args:
       config: as it is now.

@@ -150,7 +150,7 @@ def data_folder(data_dir: str | Path | None) -> Path:
 
 @contextlib.contextmanager
 def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
-    """Let images that are at hand be a data set, by a name of their content, within this context.
+    """A context in which given images are a data set, under a name made from their content.
 
     Args:
       parts: by split: ``train``, ``test``, perhaps ``val``.

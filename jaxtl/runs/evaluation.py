@@ -178,7 +178,7 @@ def _held_by(run: LoadedRun, dataset: Dataset, split: str) -> tuple[Dataset, str
             "run's data; restore them, or choose another --split."
         )
     if split == "train":
-        said = "These images trained the run: the figures say how well it fits them, not what it makes of new ones."
+        said = "These images trained the run: the figures say how well it fits them, not how well it predicts new ones."
     else:
         said = "These images were held out of the training split by the run, and may have chosen its weights."
     return take(dataset, indices), said

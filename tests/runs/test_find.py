@@ -25,7 +25,7 @@ def test_runs_come_in_the_order_they_are_named(find, tmp_path, write_run):
     assert said == []
 
 
-def test_what_is_no_finished_run_is_skipped_with_a_line_each(find, tmp_path, write_run):
+def test_what_is_not_a_finished_run_is_skipped_with_a_line_each(find, tmp_path, write_run):
     write_run(tmp_path / "good", name="good", accuracy=0.8)
     write_run(tmp_path / "going on", name="going on", accuracy=0.8)
     (tmp_path / "going on" / "summary.json").unlink()

@@ -108,7 +108,7 @@ def test_one_process_cannot_enter_twice(tmp_path):
         RunFolder(tmp_path, CONFIG)
 
 
-def test_lines_are_appended_and_written_anew(tmp_path):
+def test_lines_are_appended_and_written_again(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
         folder.append_line({"epoch": 1})
         folder.append_line({"epoch": 2})
