@@ -29,7 +29,6 @@ def write_report(
     figures: Mapping[str, Figure | Gallery],
     comparison: Comparison | None,
     environment: Mapping[str, Any],
-    notes: Sequence[str] = (),
 ) -> None:
     """Write the report of a run. The file appears complete or not at all.
 
@@ -43,7 +42,6 @@ def write_report(
       figures: caption -> figure or cards with images; see the captions in ``figures``.
       comparison: the run beside its baselines, if there are any.
       environment: name -> value: versions, device, commit, seed, wall time.
-      notes: sentences for the reader, shown under the headline.
     """
     # What the template names, and a summary may lack.
     test: dict[str, Any] = dict.fromkeys(("accuracy", "top5", "majority", "loss", "precision", "recall", "f1", "n"))
@@ -73,12 +71,7 @@ def write_report(
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(plain(config))},
         environment=environment,
-        notes=[
-            *test.get("remarks", ()),
-            *data.get("warnings", ()),
-            *notes,
-            *(comparison.notes if comparison else []),
-        ],
+        notes=[*test.get("remarks", ()), *data.get("warnings", ()), *(comparison.notes if comparison else ())],
     )
 
 

@@ -1,5 +1,6 @@
 """TensorBoard event files of a run, written without TensorFlow."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -37,9 +38,8 @@ def write_events(
 ) -> None:
     """Write everything TensorBoard shows of a run, in place of what was there.
 
-    The events are a function of the arguments, not a log that grows: a run that was resumed has no point twice.
-    The new file is complete before an old one goes. Files other than event files are left alone. No thread writes:
-    an error, such as a full disk, is raised here and leaves nothing behind that waits.
+    A run that was resumed has no point twice. The new file is complete before an old one goes; other files are left
+    alone. No thread writes: an error, such as a full disk, is raised here and leaves nothing behind that waits.
 
     Args:
       folder: the log folder; made if absent.
@@ -57,14 +57,11 @@ def write_events(
     draft.mkdir()
     try:
         new = draft / f"events.out.tfevents.{int(now)}.{os.getpid()}"
-        writer = RecordWriter(str(new))
-        try:
+        with contextlib.closing(RecordWriter(str(new))) as writer:
             writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
             for step, value in _values(history, figures, scalars_at_end):
                 writer.write(Event(wall_time=now, step=step, summary=value).SerializeToString())
             writer.flush()
-        finally:
-            writer.close()
         new.replace(folder / new.name)
         for old in folder.glob("events.out.tfevents.*"):
             if old.name != new.name:

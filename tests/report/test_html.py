@@ -88,7 +88,9 @@ def write(tmp_path, **changes):
 
 
 def test_page_is_well_formed_and_says_what_the_run_found(tmp_path):
-    page = Page(write(tmp_path, notes=["The test images were used once."]))
+    found = summary(["ants", "bees"])
+    found["test"]["remarks"] = ["The test cannot tell the model from a guess."]
+    page = Page(write(tmp_path, summary=found))
     low, high = statistics.wilson_interval(186, 200)
     for words in (
         "A run",
@@ -98,7 +100,7 @@ def test_page_is_well_formed_and_says_what_the_run_found(tmp_path):
         "0.42 s",
         "2.05 k",
         "of 1,234,567",
-        "The test images were used once.",
+        "The test cannot tell the model from a guess.",
         "Macro mean",
         "abc1234",
     ):
@@ -170,14 +172,16 @@ def test_links_inside_the_page_have_their_targets(finished, tmp_path):
 
 def test_everything_from_outside_is_escaped(finished, tmp_path):
     evil = "<script>alert(1)</script>"
-    right = np.ones(10, bool)
+    right, class_names = np.ones(10, bool), [evil, '"><img src=x onerror=alert(1)>']
+    found = summary(class_names)
+    found["test"]["remarks"] = [evil]
     text = write(
         tmp_path,
         title=evil,
-        class_names=[evil, '"><img src=x onerror=alert(1)>'],
+        summary=found,
+        class_names=class_names,
         config={evil: evil},
         environment={evil: evil},
-        notes=[evil],
         history=[{**line, "phase": evil} for line in HISTORY],
         figures={evil: plots.curves(HISTORY), captions.UNSURE: [photo(evil, link='"><script>')]},
         comparison=compare_with_baselines(finished(evil, right, description=evil), [finished("b", right)]),
