@@ -17,6 +17,7 @@ from jaxtl.data.collection import SKIPPED
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.report.evaluation import scores, show
+from jaxtl.report.statistics import accuracy_interval
 from jaxtl.runs.evaluation import ALL, SPLITS, Chosen, choose_images, make_evaluation
 from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, tell, whole_number, write_result
@@ -74,6 +75,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     images = _choose(arguments, run, players)
     found = evaluate(images.dataset)
     test = scores(found.confusion, found.loss, run.class_names, images.present)
+    test |= {"interval": list(accuracy_interval(test) or ()), "class_names": list(run.class_names)}
     times = {
         "load_s": load_s,
         "compile_s": found.compile_s,

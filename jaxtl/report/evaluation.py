@@ -16,7 +16,7 @@ from jaxtl.report.text import duration, integer, loss, percent
 def scores(
     confusion: np.ndarray, mean_loss: float, class_names: Sequence[str], present: Sequence[int]
 ) -> dict[str, Any]:
-    """The keys of ``test`` in ``summary.json``, and ``interval``, the 95 % Wilson interval of the accuracy.
+    """The keys of ``test`` in ``summary.json``.
 
     Args:
       confusion: int ``[K, K]``, at least one image; rows are true classes.
@@ -24,16 +24,14 @@ def scores(
       class_names: K names.
       present: the classes that ``per_class`` lists. The macro means are over those that have images.
     """
-    found, n = classification_scores(confusion), int(confusion.sum())
+    found = classification_scores(confusion)
     return {
         "accuracy": found["accuracy"],
-        "interval": list(wilson_interval(int(np.trace(confusion)), n)),
         "loss": mean_loss if math.isfinite(mean_loss) else None,
         **{score: found[score] for score in ("precision", "recall", "f1")},
-        "n": n,
+        "n": int(confusion.sum()),
         "majority": majority(confusion, class_names),
         "remarks": remarks(confusion, class_names),
-        "class_names": list(class_names),
         "confusion_matrix": confusion.tolist(),
         "per_class": [{"class": class_names[k], **found["per_class"][k]} for k in present],
     }
