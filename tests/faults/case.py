@@ -96,7 +96,8 @@ class Row(NamedTuple):
 
 def refuses(fragment: str) -> Expected:
     """A sentence with these words in it."""
-    return Expected(f"refuse: “{fragment}”", lambda found: isinstance(found, Refused) and fragment in found.sentence)
+    text = f"refuse: “{fragment}”" if fragment else "refuse in a sentence"
+    return Expected(text, lambda found: isinstance(found, Refused) and fragment in found.sentence)
 
 
 def gives(value: Any, text: str, *, within: int = 0) -> Expected:
