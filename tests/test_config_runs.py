@@ -6,6 +6,7 @@ than 100 layers take minutes: they are cut to two layers a stage, and `make test
 configs that differ little from another.
 """
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -18,7 +19,7 @@ from flax import traverse_util
 
 import jaxtl
 from jaxtl.config.flags import load_config, override
-from jaxtl.data.catalogue import dataset_info
+from jaxtl.data.catalogue import DATASETS
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import model_options
 from jaxtl.train.checkpoint import read_best
@@ -54,12 +55,11 @@ def workdir(tmp_path):
     shutil.rmtree(tmp_path)
 
 
-def few_images(name: str, split: str, *_: object, **__: object) -> Dataset:
+def few_images(split: str, *_: object, **__: object) -> Dataset:
     """Eight noisy images of four classes, two of each, in place of CIFAR-10."""
-    assert name == "cifar10"
     rng = np.random.default_rng(["train", "test"].index(split))
     labels = np.repeat(np.arange(4, dtype=np.int32), 2)
-    return Dataset(rng.integers(0, 256, (8, 32, 32, 3), np.uint8), labels, dataset_info(name).class_names)
+    return Dataset(rng.integers(0, 256, (8, 32, 32, 3), np.uint8), labels, DATASETS["cifar10"].class_names)
 
 
 @functools.lru_cache(maxsize=1)  # the tests of a network follow each other, and it has up to 140 million parameters
@@ -104,7 +104,8 @@ def run(config: dict, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return stand_in(*what, depths)
 
     monkeypatch.setattr("jaxtl.create.load", load)
-    monkeypatch.setattr("jaxtl.data.prepare.load_dataset", few_images)
+    assert config["data"]["name"] == "cifar10"
+    monkeypatch.setitem(DATASETS, "cifar10", dataclasses.replace(DATASETS["cifar10"], load=few_images))
     summary = jaxtl.run(config, workdir)
 
     assert asked == ([(name, start)] if start else [])
