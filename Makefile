@@ -46,21 +46,17 @@ gpu-wheels:
 
 install-test: $(BIN)/.test
 
-# Every network of the zoo against torchvision's stored answers, real weights on real images: minutes, mostly compiling.
+# Every network of the zoo against torchvision's stored answers and at many sizes, real weights on real images: minutes.
 test-parity: $(BIN)/.test
-	$(BIN)/python -m pytest -n 2 -m parity tests/models/test_parity.py tests/weights/test_verify.py tests/weights/test_timm.py
+	$(BIN)/python -m pytest -n 2 -m parity tests/models tests/weights
 
 # The configs that `make test` leaves out, and those whose networks it cuts to two layers a stage at full depth: minutes.
 test-configs: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m deep tests/test_config_runs.py
 
-# Runs of several processes, and one killed again and again, that `make test` leaves out.
+# What `make test` leaves out of runs in processes of their own: several at a time, killed again and again, started twice.
 test-processes: $(BIN)/.test
-	$(BIN)/python -m pytest -n 2 -m processes tests/runtime/test_processes.py tests/test_resume.py
-
-# Hostile files, kills, odd folders, faults of the environment: the tables of docs/reliability.md, in build/reliability.md.
-test-faults: $(BIN)/.test
-	mkdir -p build && $(BIN)/python -m tests.faults --out build/reliability.md
+	$(BIN)/python -m pytest -n 2 -m processes
 
 # Benchmarks of a step or two: what they print means nothing, but they must run.
 test-benchmarks: $(BIN)/.test
@@ -74,8 +70,9 @@ test-wheel:
 	build/wheel/venv/bin/python -m pip install --quiet build/wheel/jaxtl-*.whl
 	cd build/wheel/elsewhere && ../venv/bin/jaxtl train quickstart --workdir quickstart && test -s quickstart/report/index.html
 
-# The manual as a site, in build/site; a broken link or reference is an error.
-docs: $(BIN)/.docs
+# Runs the blocks of README and the manual, and makes the manual a site, in build/site; a broken link is an error.
+docs: $(BIN)/.test $(BIN)/.docs
+	$(BIN)/python -m pytest -n 2 -m pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 lint: $(BIN)/.test

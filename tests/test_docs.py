@@ -62,6 +62,7 @@ def namespaces():
     return collections.defaultdict(dict)
 
 
+@pytest.mark.pages
 @pytest.mark.usefixtures("no_pictures", "compiled_once")
 @pytest.mark.parametrize(("page", "code"), list(blocks("python")))
 def test_python_of_the_pages(page, code, namespaces, monkeypatch):
@@ -99,6 +100,7 @@ def expanded(word):
     return sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
+@pytest.mark.pages
 @pytest.mark.usefixtures("compiled_once", "no_pictures")
 def test_commands_of_the_pages(workplace, capsys, monkeypatch):
     """All of them in a row: the later ones look at what the earlier ones have left."""

@@ -42,6 +42,7 @@ def passes(monkeypatch, tmp_path):
     return made
 
 
+@pytest.mark.processes
 def test_one_pass_serves_arms_seeds_and_trials(tiny_config, tmp_path, passes):
     jaxtl.run(load_config(tiny_config), tmp_path / "backbone")
     path = tmp_path / "probe.py"

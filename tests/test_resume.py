@@ -207,6 +207,7 @@ Checkpoints.save_last = save
 """
 
 
+@pytest.mark.processes
 def test_a_disk_that_is_full(command, tiny_config, tmp_path):
     """A limit on the size of files: every write beyond it fails, below Python too, where orbax writes."""
     arguments = ("--config", tiny_config, *OFTEN)

@@ -267,6 +267,7 @@ def start(*arguments):
     )
 
 
+@pytest.mark.processes
 def test_two_processes_one_killed_give_the_table_of_an_unbroken_search(call, configs, tmp_path):
     arguments = ("--config", configs[1], *SPACE, "--trials", 3, "--no-final", "--config.phases.0.epochs=3", "--workdir")
     assert call(*arguments, tmp_path / "straight")[0] == 0

@@ -40,7 +40,7 @@ def fold_batch_norm(
       UserError: if the variables lack a norm or convolution of the model, or have one of another shape.
 
     >>> import jax, jaxtl
-    >>> model, variables = jaxtl.create_model("cifar_resnet20", num_classes=10, key=jax.random.key(0))
+    >>> model, variables = jaxtl.create_model("cifar_resnet20", num_classes=10, key=jax.random.key(0), depth=8)
     >>> folded, smaller = fold_batch_norm(model, variables)
     >>> sorted(smaller["params"]["stage1"]["block1"])
     ['conv1', 'conv2']

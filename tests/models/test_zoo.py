@@ -118,6 +118,7 @@ def test_stages_name_the_parameters(name):
     assert set(shapes_of(name, 10)["params"]) == set(model.stage_names)
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("name", SMALLEST)
 @pytest.mark.parametrize("size", [(32, 32), (96, 96), (33, 47), (224, 75)])
 def test_images_of_any_size_give_maps_features_and_logits(name, size):
@@ -129,6 +130,7 @@ def test_images_of_any_size_give_maps_features_and_logits(name, size):
     assert features == (2, maps[stages[-1]][-1])
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(
     ("name", "stem", "last", "features"),
     [

@@ -131,6 +131,7 @@ SHELLS = {
 }
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full, a disk without space")
 def test_commands_in_a_shell(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}

@@ -40,6 +40,7 @@ def start(config, workdir, cache):
     return folder, int(hits), int(misses)
 
 
+@pytest.mark.processes
 def test_a_second_start_compiles_nothing_and_gives_the_same_figures(tiny_config, tmp_path):
     first, second = (start(tiny_config, tmp_path / name, tmp_path / "cache") for name in ("first", "second"))
     folder, _, compiled = first

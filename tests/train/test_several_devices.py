@@ -10,6 +10,7 @@ SCRIPT = pathlib.Path(__file__).with_name("mesh_script.py")
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+@pytest.mark.processes
 def test_eight_devices_compute_what_one_computes(tmp_path, mesh):
     path = tmp_path / "eight.npz"
     environment = {  # a process of its own, as the number of devices is fixed when jax starts
