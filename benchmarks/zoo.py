@@ -3,8 +3,8 @@
     python benchmarks/zoo.py
 
 GFLOPs are those of one image at the network's native size: two for each multiply-add of the convolutions and dense
-layers, padding counted as pixels, which is how torchvision and most papers count. Nothing is run, so the figures do not
-depend on the machine.
+layers, padding counted as pixels; torchvision counts one, so its figures are half of these. Nothing is run, so the
+figures do not depend on the machine.
 """
 
 import math

@@ -11,7 +11,7 @@ from jaxtl.runtime.command import exit_status, put
 # Name of the command -> its module and what it does.
 COMMANDS = {
     "train": ("jaxtl.main", "train, test and report what a config describes"),
-    "predict": ("jaxtl.predict", "ask a finished run about images"),
+    "predict": ("jaxtl.predict", "name what images show, by a finished run"),
     "evaluate": ("jaxtl.evaluate", "test a finished run on another data set, split or image size"),
     "compare": ("jaxtl.compare", "compare finished runs: tables, charts, paired tests"),
     "search": ("jaxtl.search.__main__", "search hyperparameters on validation images"),
@@ -34,7 +34,7 @@ def _dispatch(argv: list[str]) -> int:
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         lines = [f"  {command:{width}}  {what}\n" for command, (_, what) in COMMANDS.items()]
-        put("".join(["usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help tells more\n\n", *lines]))
+        put("".join(["usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help shows its arguments\n\n", *lines]))
         return 0
     if name == "--version":
         put(f"jaxtl {jaxtl.__version__}\n")

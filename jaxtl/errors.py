@@ -1,4 +1,4 @@
-"""The one kind of error that is meant for a person: a sentence, not a traceback; and the nearest name, its way out."""
+"""User errors: one sentence in place of a traceback; and the nearest name, which is often the way out."""
 
 import argparse
 import difflib

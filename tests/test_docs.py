@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,7 @@ def run_command(words):
         # A command quietens its process, which goes on here.
         patch.setattr(sys, "unraisablehook", sys.unraisablehook)
         patch.setattr(threading, "excepthook", threading.excepthook)
+        patch.setattr(warnings, "showwarning", warnings.showwarning)
         try:
             return importlib.import_module(module).main(arguments)
         except SystemExit as exit_:

@@ -151,12 +151,12 @@ class _Decoded(NamedTuple):
 def _decode(reader: ImageReader, N: int, folder: Path, streamed: bool, progress: Progress | None) -> _Decoded:  # noqa: N803
     images = np.empty((0 if streamed else N, *reader.shape), np.uint8)
     faults, digests, sizes = [""] * N, np.zeros(N, "S16"), np.zeros((N, 2), np.int32)
-    cache = DecodeCache(folder, f"{reader.shape} {reader.fit}") if streamed else None
+    cache = DecodeCache(folder, f"{reader.shape} {reader.fit} {reader.sizes}") if streamed else None
     source = reader.source
 
     def decode_one(i: int) -> None:
         if cache and (before := cache.get(source.name(i), source.file(i))):
-            digests[i], faults[i], *sizes[i] = before
+            digests[i], *sizes[i] = before
             return
         try:
             encoded = source.content(i)
@@ -167,8 +167,8 @@ def _decode(reader: ImageReader, N: int, folder: Path, streamed: bool, progress:
             digests[i] = hashlib.blake2b(encoded, digest_size=16).digest()
             if not streamed:
                 images[i] = image
-        if cache:
-            cache.put(source.name(i), source.file(i), digests[i], faults[i], sizes[i].tolist())
+            if cache:
+                cache.put(source.name(i), source.file(i), digests[i], sizes[i].tolist())
 
     # Threads suffice: Pillow releases the interpreter lock while it decodes.
     with concurrent.futures.ThreadPoolExecutor(cores()) as pool:

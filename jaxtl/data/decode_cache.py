@@ -13,7 +13,8 @@ from jaxtl.runtime.files import cache_dir, write_whole
 class DecodeCache:
     """What was found about the files of a folder, kept in the cache folder; it counts while a file is unchanged.
 
-    A lost or damaged cache costs a pass over the files and nothing else.
+    A lost or damaged cache costs a pass over the files and nothing else. Files that could not be decoded are not in it:
+    the fault may be one of the disk, which passes.
     """
 
     def __init__(self, root: Path, how: str) -> None:
@@ -25,18 +26,18 @@ class DecodeCache:
             found = json.loads(self._path.read_text())
         self._entries: dict[str, Any] = found if isinstance(found, dict) else {}
 
-    def get(self, name: str, file: str) -> tuple[bytes, str, int, int] | None:
-        """(digest, fault, height, width) of the image ``name`` in ``file``, or ``None`` where it must be decoded."""
+    def get(self, name: str, file: str) -> tuple[bytes, int, int] | None:
+        """(digest, height, width) of the image ``name`` in ``file``, or ``None`` where it must be decoded."""
         try:
-            stamp, digest, fault, height, width = self._entries[name]
-            found = bytes.fromhex(digest), str(fault), int(height), int(width)
+            stamp, digest, height, width = self._entries[name]
+            found = bytes.fromhex(digest), int(height), int(width)
         except (KeyError, ValueError, TypeError):
             return None
         return found if stamp == self._stamp(file) else None
 
-    def put(self, name: str, file: str, digest: bytes, fault: str, size: Sequence[int]) -> None:
+    def put(self, name: str, file: str, digest: bytes, size: Sequence[int]) -> None:
         """Remember an image, ``size`` of which is its (height, width) before it was resized."""
-        self._entries[name] = [self._stamp(file), digest.hex(), fault, *size]
+        self._entries[name] = [self._stamp(file), digest.hex(), *size]
         self._changed = True
 
     def save(self) -> None:

@@ -119,8 +119,8 @@ def _warnings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], g
     twice = sum(len({each["class"] for each in group}) > 1 for group in groups)
     if across:
         warnings.append(
-            f"{across:,} image{'s stand' if across > 1 else ' stands'} in more than one part: figures on images that "
-            "were trained on are too good."
+            f"{across:,} image{'s stand' if across > 1 else ' stands'} in more than one part: the figures of the test "
+            "are too high where its images were trained on."
         )
     if twice:
         warnings.append(f"{twice:,} image{'s stand' if twice > 1 else ' stands'} in more than one class.")

@@ -1,7 +1,7 @@
 """Image classification data sets of tensorflow-datasets, read without TensorFlow.
 
 Source: https://www.tensorflow.org/datasets. A data set that lies prepared as array_record needs no TensorFlow; to
-prepare one takes TensorFlow. The library itself is imported where it is needed and not before: that is slow.
+prepare one needs TensorFlow. The library itself is imported where it is needed and not before: that is slow.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ class RecordSource:
         return np.fromiter((int(self._example(i)[self.label]) for i in self.ids), np.int32, len(self.ids))
 
     def first_label(self) -> int:
-        """The label of the first one, at the cost of one."""
+        """The label of the first one, which reads one example only."""
         return int(self._example(self.ids[0])[self.label])
 
     def chosen(self, indices: np.ndarray) -> "RecordSource":
@@ -185,7 +185,7 @@ def _prepare(name: str, data_dir: Path | None, download: bool) -> Any:
         raise UserError(f"{name} is not prepared in {where}; {elsewhere}, or allow downloads.")
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
-            f"{name} is not prepared in {where}, and to prepare it takes TensorFlow, which is not installed; "
+            f"{name} is not prepared in {where}, and preparing it needs TensorFlow, which is not installed; "
             f"{elsewhere}, or pip install 'jaxtl[tfds]'."
         )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own lines are not for our screen

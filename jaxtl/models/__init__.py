@@ -1,6 +1,6 @@
 """Networks as pure functions of their variables.
 
-This room imports neither data nor training, so that a layer can be lifted out of it.
+This package imports neither data nor training, so that a layer can be lifted out of it.
 """
 
 from jaxtl.models.classifier import Classifier

@@ -33,7 +33,7 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
 
     Args:
       name: one of ``list_models()``.
-      num_classes: number of logits; 0 leaves the head away.
+      num_classes: number of logits; 0 leaves the head out.
       dtype: dtype of the computation; parameters are float32 in any case.
       **options: keyword arguments of the family's function, for example ``dropout=0.3``.
 

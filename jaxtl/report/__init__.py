@@ -1,5 +1,5 @@
-"""The report room: what a run found, as numbers with their uncertainty, figures and one page to read.
+"""The report: what a run found, as numbers with their uncertainty, figures and one page to read.
 
-``statistics`` counts, ``plots`` draws, ``html`` writes the page and ``tensorboard`` the event files. The room knows
+``statistics`` counts, ``plots`` draws, ``html`` writes the page and ``tensorboard`` the event files. The package knows
 neither models nor training: it takes NumPy arrays and plain mappings, so any classifier can use it.
 """

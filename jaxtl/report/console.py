@@ -15,7 +15,7 @@ from jaxtl.report.tables import Table, print_facts, print_shares, print_table
 from jaxtl.report.text import counted, duration, integer, percent
 from jaxtl.runtime.command import escape_unencodable
 
-PATIENCE_S = 30.0  # where there is no live line, something that goes on is heard of this often
+PATIENCE_S = 30.0  # where there is no live line, work that goes on prints a line this often
 FEW_EPOCHS, SHOWN_EPOCHS = 30, 10  # of few epochs each has a line; of more, so many have one, and all slow ones
 
 

@@ -1,4 +1,4 @@
-"""What a run comes to: the content of ``summary.json``, and the report."""
+"""The results of a run: the content of ``summary.json``, and the report."""
 
 import dataclasses
 import pathlib

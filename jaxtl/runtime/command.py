@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -37,6 +38,7 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
     # What libraries say of their own threads stays off the screen: what matters of it arrives as an exception too.
     for name in ("absl", "orbax", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.showwarning = lambda message, *_: tell(f"Warning: {message}")
     os.environ["MPLBACKEND"] = "agg"  # figures go to files; a notebook's backend may not be installed here
     if resumes:
         threading.excepthook = lambda error: None

@@ -15,7 +15,7 @@ from jaxtl.errors import UserError
 from jaxtl.runtime.command import tell
 from jaxtl.runtime.files import cache_dir
 
-MOST_BYTES = 4 << 30  # what was not used for longest goes first
+MOST_BYTES = 4 << 30  # the least recently used are removed first
 _WORTH_KEEPING_S = 0.1
 
 

@@ -65,7 +65,7 @@ def fetch(
       progress: whether to draw a progress bar on standard error.
 
     Raises:
-      UserError: whenever a whole and right file cannot be had.
+      UserError: whenever a whole and right file cannot be fetched.
       ValueError: ``md5`` or ``sha256`` is not a hash.
     """
     destination = Path(destination)

@@ -4,7 +4,6 @@ A device that does not report its memory, for example a CPU, is taken to have ro
 batches that the config names.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,8 @@ def free_bytes(mesh: Mesh) -> int | None:
     free = []
     for device in mesh.local_devices:
         memory = device.memory_stats() or {}
-        free.append(memory["bytes_limit"] - memory.get("bytes_in_use", 0) if "bytes_limit" in memory else -1)
+        left = max(0, memory.get("bytes_limit", 0) - memory.get("bytes_in_use", 0))
+        free.append(left if "bytes_limit" in memory else -1)
     least = int(gather_ints([min(free, default=-1)]).min())  # a process knows its own devices alone
     return None if least < 0 else least
 
@@ -59,7 +59,7 @@ def largest_batch(
       mesh: the devices that share a batch.
     """
     free = free_bytes(mesh)
-    most = min(math.ceil(count / _LEAST_STEPS / batch_size), _MOST_TIMES) * batch_size
+    most = min(count // (_LEAST_STEPS * batch_size), _MOST_TIMES) * batch_size
     size, room = (batch_size, 0.0) if free is None else (max(most, batch_size), _SHARE * free)
     while size > batch_size:
         try:

@@ -173,7 +173,7 @@ def _checks(arguments: argparse.Namespace, card: WeightCard) -> list[verify.Chec
     """What the flags give to compare with, read before anything is computed."""
     for flag, needed in (("logits", "cifar"), ("synsets", "images"), ("images", "synsets")):
         if getattr(arguments, flag) and not getattr(arguments, needed):
-            raise UserError(f"--{flag} is of use only with --{needed}: give both, or leave it away.")
+            raise UserError(f"--{flag} is of use only with --{needed}: give both, or leave it out.")
     checks = []
     if arguments.reference:
         checks.append(verify.reference_logits(card, arguments.reference))

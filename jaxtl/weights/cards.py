@@ -114,5 +114,5 @@ def card_for(name: str, tag: str) -> WeightCard:
         if card.tag == tag:
             return card
     tags = ", ".join(card.tag for card in weights_for(name))
-    there = f"it has: {tags}" if tags else "it has none of any"
+    there = f"it has: {tags}" if tags else "it has no weights"
     raise UserError(f"{name} has no weights {tag!r}; {there}, and a path takes weights of your own.")

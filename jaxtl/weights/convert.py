@@ -130,7 +130,7 @@ def skeleton(name: str, num_classes: int, **options: Any) -> dict[Path, Shape]:
 
     Args:
       name: one of ``list_models()``.
-      num_classes: number of logits; 0 leaves the head away.
+      num_classes: number of logits; 0 leaves the head out.
       **options: options of the architecture.
     """
     case = f"{name} {num_classes} {sorted(options.items())}"

@@ -139,7 +139,7 @@ def _file(weights: str, file: str) -> Path:
     try:
         return Path(huggingface_hub.hf_hub_download(repository, file, revision=revision or None))
     except Exception as error:  # it says of a network whatever its own libraries raise
-        raise UserError(f"{file} of {weights} cannot be had: {_why(error, file)}.") from error
+        raise UserError(f"{file} of {weights} cannot be fetched: {_why(error, file)}.") from error
 
 
 def _why(error: Exception, file: str) -> str:
@@ -212,7 +212,7 @@ def write_timm_folder(
     Raises:
       UserError: as ``to_timm``, or if a file cannot be written.
     """
-    arrays, folder, classes = to_timm(name, variables), Path(folder), classes_of(leaves(variables))
+    arrays, folder, classes = to_timm(name, variables), user_path(folder), classes_of(leaves(variables))
     cfg = {
         "input_size": [3, input_size, input_size],
         "fixed_input_size": False,

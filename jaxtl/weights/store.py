@@ -62,7 +62,7 @@ def read_weights(name: str, path: str | Path, **options: Any) -> Variables:
     Args:
       name: one of ``list_models()``.
       path: the file, or the repository as ``load`` takes it. What ``save`` wrote is not compared with the model.
-      **options: options of the architecture; a stage that they leave away may be in the file. VGG's dense layers may be
+      **options: options of the architecture; a stage that they leave out may be in the file. VGG's dense layers may be
         missing.
 
     Raises:

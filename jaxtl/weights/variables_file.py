@@ -10,7 +10,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from jaxtl.models.fit import leaves
-from jaxtl.runtime.files import write_errors_explained, write_whole
+from jaxtl.runtime.files import user_path, write_errors_explained, write_whole
 from jaxtl.weights.formats import damaged
 
 DIGEST = "tensors_sha256"  # its name in the file's metadata
@@ -34,7 +34,7 @@ def save_arrays(arrays: Mapping[str, Any], path: str | Path, metadata: Mapping[s
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     noted = dict(metadata or {}) | {DIGEST: digest(arrays)}
     with write_errors_explained(path):
-        write_whole(Path(path), safetensors.numpy.save(arrays, noted))
+        write_whole(user_path(path), safetensors.numpy.save(arrays, noted))
 
 
 def is_ours(arrays: Mapping[str, np.ndarray]) -> bool:

@@ -214,7 +214,7 @@ def _accuracy(card: WeightCard, right: int, count: int, what: str, *, exact: boo
     if card.top1 is None:
         return Outcome(what, f"{found:.2f} % ({right:,} of {count:,}); there is no published figure", True)
     share = card.top1 / 100
-    # Two decimals are published, so that half of the last digit is no difference.
+    # Two decimals are published, so half of the last digit does not count.
     exactly = 0.005 + 100 * card.top1_left_out / count
     allowed = exactly if exact else 300 * (share * (1 - share) / count) ** 0.5
     words = f"{found:.2f} % ({right:,} of {count:,}), published {card.top1:.2f} %, {allowed:.2g} allowed"
@@ -237,4 +237,4 @@ def _opened(path: Path) -> Image.Image:
     try:
         return Image.fromarray(read_image(path))
     except Undecodable as error:
-        raise UserError(f"{path} cannot be read as an image: {error}; replace it or take it away.") from error
+        raise UserError(f"{path} cannot be read as an image: {error}; replace or remove it.") from error

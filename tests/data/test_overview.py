@@ -46,7 +46,7 @@ def test_what_was_read(parts):
         {"part": "test", "index": 1, "image": "1", "class": "dog"},
     ]
     assert found["warnings"] == [
-        "1 image stands in more than one part: figures on images that were trained on are too good.",
+        "1 image stands in more than one part: the figures of the test are too high where its images were trained on.",
         "1 image stands in more than one class.",
     ]
     told = lines(found)

@@ -294,7 +294,7 @@ def test_a_length_that_nobody_knows_needs_a_hash(server, target):
     assert get(server, target, md5=MD5).read_bytes() == BODY
 
 
-# --- what cannot be had ---
+# --- what cannot be fetched ---
 
 
 @pytest.mark.parametrize("hashes", [{"md5": WRONG_MD5}, {"sha256": "0" * 8}, {"md5": MD5, "sha256": "0" * 64}])

@@ -68,7 +68,8 @@ def memory(monkeypatch, free):
         (80, 10_000, 16),  # half of 80 MiB: 64 numbers need 128 MiB and a little
         (800, 10_000, 64),  # 16 times as many and not more
         (8, 10_000, 4),  # no room even for that
-        (10_000, 300, 20),  # 16 steps and not fewer
+        (10_000, 320, 20),  # 16 steps and not fewer
+        (10_000, 319, 16),
         (10_000, 60, 4),
     ],
 )

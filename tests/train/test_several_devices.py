@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 SCRIPT = pathlib.Path(__file__).with_name("mesh_script.py")
 ROOT = pathlib.Path(__file__).parents[2]

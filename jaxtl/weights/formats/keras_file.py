@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
-from jaxtl.runtime.files import write_errors_explained, write_whole
+from jaxtl.runtime.files import user_path, write_errors_explained, write_whole
 from jaxtl.weights.formats import damaged
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -46,7 +46,7 @@ def read_keras_file(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: if there is no such file, it is damaged, or it is another HDF5 file; if h5py is not installed.
     """
-    path = Path(path)
+    path = user_path(path)
     h5py = _h5py(path)
     try:
         with h5py.File(path, "r") as file:
@@ -69,7 +69,7 @@ def write_keras_file(arrays: Mapping[str, Any], path: str | Path) -> None:
     Raises:
       UserError: if the file cannot be written, or h5py is not installed.
     """
-    h5py = _h5py(Path(path))
+    h5py = _h5py(user_path(path))
     content = io.BytesIO()
     layers: dict[str, list[str]] = {}
     for key in arrays:
@@ -83,7 +83,7 @@ def write_keras_file(arrays: Mapping[str, Any], path: str | Path) -> None:
             for key in keys:
                 group[key] = np.asarray(arrays[key])
     with write_errors_explained(path):
-        write_whole(Path(path), content.getvalue())
+        write_whole(user_path(path), content.getvalue())
 
 
 def _h5py(path: Path) -> ModuleType:

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
+from jaxtl.runtime.files import user_path
 from jaxtl.weights.formats import damaged, torch_legacy, torch_zip
 from jaxtl.weights.formats.safetensors_file import is_safetensors, read_safetensors
 from jaxtl.weights.formats.torch_pickle import Content, Tensor
@@ -49,7 +50,7 @@ def read_torch_file(path: str | Path) -> StateDict:
 def read_with_metadata(path: str | Path) -> tuple[StateDict, dict[str, str]]:
     """``read_torch_file``, and the metadata that a safetensors file may have."""
     try:
-        arrays, metadata = _read(Path(path))
+        arrays, metadata = _read(user_path(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}; name a file that can be.") from error
     for prefix in PREFIXES * 2:  # in any order

@@ -122,8 +122,8 @@ def load(file: BinaryIO, source: str, part: str, on_storage: Callable[[Storage],
         return unpickle(file, _STAND_INS, persistent=persistent)
     except ForbiddenError as error:
         raise UserError(
-            f"{source} asks for {shown(str(error))}, which is no part of a tensor and could run code: nothing was run; "
-            "take a file that holds a state dict alone, or save one with torch.save(model.state_dict(), path)."
+            f"{source} asks for {shown(str(error))}, which is not part of a tensor and could run code: nothing was "
+            "run; take a file that holds a state dict alone, or save one with torch.save(model.state_dict(), path)."
         ) from error
     except EOFError as error:
         raise truncated(source, f"{part} ends before its last byte") from error

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
-from jaxtl.runtime.files import write_errors_explained, write_whole
+from jaxtl.runtime.files import user_path, write_errors_explained, write_whole
 from jaxtl.weights.formats.torch_pickle import STORAGE_DTYPES
 
 _STORAGES = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
@@ -54,7 +54,7 @@ def write_torch_file(state_dict: Mapping[str, Any], path: str | Path) -> None:
             entry.extra = b"FB" + struct.pack("<H", padding) + b"Z" * padding  # as torch itself fills up
             archive.writestr(entry, content)
     with write_errors_explained(path):
-        write_whole(Path(path), file.getvalue())
+        write_whole(user_path(path), file.getvalue())
 
 
 # --- the pickle, opcode by opcode: pickle.Pickler asks to import what it names, and torch is not there ---

@@ -258,7 +258,7 @@ def test_a_file_that_names_anything_else_is_refused_by_that_name(writer, tmp_pat
     build = writer.zip_file if kind == "zip" else writer.legacy_file
     path.write_bytes(build(writer.ordered_dict_of(items), storages))
     message = refusal(path)
-    assert f"asks for {module}.{attribute}, which is no part of a tensor" in message
+    assert f"asks for {module}.{attribute}, which is not part of a tensor" in message
     assert "nothing was run" in message
     assert list(tmp_path.iterdir()) == [path]
 
