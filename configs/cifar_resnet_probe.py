@@ -1,4 +1,4 @@
-"""Study A's frozen experiment with weights that are at hand: a ResNet-32 trained on CIFAR-10, and a new linear layer.
+"""Study A's frozen experiment with available weights: a ResNet-32 trained on CIFAR-10, and a new linear layer.
 
 | | |
 |---|---|
@@ -15,8 +15,8 @@
 | Augmentation | none: the backbone runs once per image | the same |
 | Epoch tested | the last | the same |
 
-- Two things differ from the study: normalisation, and that images are not augmented.
-- Of the 53 s the five epochs take 0.2 s and the fifteen 0.6 s: all the rest is one pass of the backbone. The test of
+- Apart from the network, two things differ from the study: the normalisation, and no augmentation.
+- Of the 53 s the five epochs take 0.2 s and the fifteen 0.6 s: the rest is one pass of the backbone. The test of
   10,000 images takes 11 s. Training and test together are 1.003 times one forward pass over all images.
 """
 

@@ -15,10 +15,9 @@
 | Optimizer | Adam at 1e-3, batches of 128, 20 epochs |
 | Epoch tested | the last; no image is held out |
 
-- The study leaves the initialisation open; it is PyTorch's default.
+- The study does not give the initialisation; here it is PyTorch's default.
 - The test of 10,000 images takes 1 s.
-- With 1,000 training images held out it gave 74.53 %: at a constant learning rate, runs and epochs differ by about half
-  a point.
+- With 1,000 training images held out it gave 74.53 %.
 """
 
 from ml_collections import ConfigDict

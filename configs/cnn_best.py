@@ -9,7 +9,7 @@
 
 | What differs from `cnn.py` | |
 |---|---|
-| Images | normalised per channel; 2 % of the training images are held out to watch the curves by |
+| Images | normalised per channel; 2 % of the training images are held out to monitor training |
 | Augmentation | crops from 2 pixels of padding: at 4 the network underfits |
 | Optimizer | SGD at 0.05, Nesterov momentum 0.9, weight decay 5e-4, batches of 64; 2 warm-up epochs, cosine to zero |
 

@@ -14,7 +14,7 @@
 | Optimizer | AdamW at 2e-3, weight decay 0.05, batches of 128; 2 epochs of warm-up, cosine to zero |
 | Epoch tested | lowest validation loss, on a tenth of the training images |
 
-- The study gives nothing but the number of epochs: network and recipe are ours.
+- The study gives only the number of epochs: network and recipe are ours.
 - The test of 10,000 images takes 7.9 s.
 """
 

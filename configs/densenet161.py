@@ -19,7 +19,7 @@
 - The weights are those of the "PyTorch_CIFAR10" zoo, trained from scratch at 32 pixels. If its archive cannot be
   downloaded, --config.model.weights=PATH takes its file densenet161.pt, or any other file of this network.
 - The zoo's 94.07 % is its best epoch by test accuracy, over 9,984 of the 10,000 images.
-- The weights have seen every training image, so none of them could choose an epoch: the last one counts.
+- The weights were trained on every training image, so a validation split would tell nothing: the last epoch is tested.
 - The study does not say what batch norm does while frozen. Here it stays in inference mode;
   --config.phases.0.frozen_batch_norm=train lets its statistics drift.
 """

@@ -1,10 +1,10 @@
-"""Transfer between the halves of CIFAR-10, with 10, 100 and 1,000 labels a class: five strategies side by side.
+"""Transfer between the halves of CIFAR-10, with 10, 100 and 1,000 labels per class: five strategies side by side.
 
-A CNN with batch norm learns airplane, automobile, bird, cat and deer from all their training images. Then it has to
-tell dog, frog, horse, ship and truck apart. Every strategy sees the same images, for as many epochs, and is tested on
-the same 5,000.
+A CNN with batch norm learns airplane, automobile, bird, cat and deer from all their training images. Then it learns
+dog, frog, horse, ship and truck. Every strategy gets the same training images and the same number of epochs, and is
+tested on the same 5,000 images.
 
-| Ours, % | 10 labels a class | 100 | 1,000 |
+| Ours, % | 10 labels per class | 100 | 1,000 |
 |---|---|---|---|
 | from scratch | 51.36 | 77.42 | 89.62 |
 | linear probe | 69.66 | 76.84 | 80.78 |

@@ -1,4 +1,4 @@
-"""Study D: a network trained at 32 pixels runs at 96, with its weights reused and nothing resized.
+"""Study D: a network trained at 32 pixels runs at 96, with its weights reused and images not resized.
 
 | | |
 |---|---|
@@ -18,16 +18,16 @@
 |---|---|---|
 | Images | CIFAR-10's, enlarged 2 and 3 times | STL-10's, 96 x 96 (2.6 GB to download) |
 | Source | the nine shared classes of CIFAR-10 at 32 pixels | the same |
-| Each arm | 500 labelled images a class, one test set for all | the same |
+| Each arm | 500 labelled images per class, one test set for all | the same |
 | Measured | above | no: the data set was not at hand |
 
-- What stands in the way is the dense layer on flattened maps: its weights count the cells of a map of one size. With
-  `grid=2` the last maps are averaged to 2 x 2 cells, whatever their size. At 32 pixels they have 2 x 2 cells anyway, so
-  the source is the network of `bn_cnn.py` to the last bit.
-- As they are, the weights run at any size but see objects two and three times as large as those they know. A few epochs
-  on 405 images a class make up for most of that.
-- Enlarged images hold no more than the small ones, so resizing them back is the best that can be done; the question is
-  how much reuse at their own size loses.
+- The problem is the dense layer on flattened maps: its weights fit maps of one size only. With `grid=2` the last maps
+  are averaged to 2 x 2 cells, whatever their size. At 32 pixels they have 2 x 2 cells anyway, so the source is exactly
+  the network of `bn_cnn.py`.
+- Without tuning, the weights run at any size, but objects are two or three times as large as in training. A few epochs
+  on 405 images per class recover most of the loss.
+- Enlarged images contain no more information than the small ones, so resizing them back is the best possible; the
+  question is how much accuracy is lost without it.
 - One draw of labels and one initialisation each; 95 % intervals are below 1.1 points either way. Measured at commit
   ffb5a7a.
 """

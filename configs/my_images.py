@@ -1,4 +1,4 @@
-"""Your own images: a folder with one folder of photographs a class, or with train, val and test folders of them.
+"""Your own images: a folder with one folder of photographs per class, or with train, val and test folders of them.
 
 | | |
 |---|---|
@@ -12,13 +12,13 @@
 | For | a few hundred photographs and more | thousands of photographs, no download |
 | Network | ResNet-18 trained on ImageNet (45 MB to download) | a CNN with batch norm, random weights |
 | Images | 224 x 224 | 64 x 64 |
-| What trains | the new head on kept features, then everything with a small rate (LP-FT) | everything |
+| What trains | the new head on kept features, then everything at a small learning rate (LP-FT) | everything |
 | Measured | no: the ImageNet weights were not at hand | above |
 
-- Without a test folder a fifth of every class is held out for the test, and a tenth of the rest to choose the epoch by.
-- Photographs are scaled until they cover the size and cropped to the middle.
-- Files that cannot be decoded are skipped and listed in `remarks.csv`, up to a twentieth of all (`data.undecodable`).
-- What does not fit into memory is decoded by worker processes as it is needed.
+- Without a test folder, a fifth of every class is held out for the test. A tenth of the rest is for validation.
+- Photographs are scaled until they cover the size, then center-cropped.
+- Files that cannot be decoded are skipped and listed in `remarks.csv`, up to 5 % of all (`data.undecodable`).
+- Images that need more than a quarter of the memory are decoded by worker processes when they are needed.
 """
 
 from typing import Any

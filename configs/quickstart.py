@@ -1,9 +1,9 @@
 """Transfer in a minute, on data that need no download.
 
-A small CNN learns the handwritten digits 0-4 from all their training images. Then it has to tell 5-9 apart from five
-labels a class: from those weights, and, as the baseline, from scratch with the same network, labels and number of
-steps. Five more labels a class are for validation, which chooses the epoch that is tested. The report shows both on the
-same 448 test images, and whether the choice of test images explains the difference.
+A small CNN learns the handwritten digits 0-4 from all their training images. Then it learns 5-9 from five labels per
+class: starting from those weights and, as the baseline, from scratch with the same network, labels and number of steps.
+Five more labels per class are for validation, which chooses the epoch that is tested. The report compares both on the
+same 448 test images with a paired test.
 
 | | |
 |---|---|
@@ -11,8 +11,8 @@ same 448 test images, and whether the choice of test images explains the differe
 | Measured with | seed 0, AMD EPYC, 2 cores, about half a minute in all |
 | Command | `python -m jaxtl.main --config configs/quickstart.py --workdir runs/quickstart` |
 
-- Which labels are drawn matters as much as the method: with --config.seed and --config.data.split_seed at 1 it is
-  87.28 % against 89.29 %, at 2 87.05 % against 80.36 %.
+- Which labels are drawn matters as much as the method: transfer against scratch is 87.28 % against 89.29 % with
+  `--config.seed=1 --config.data.split_seed=1`, and 87.05 % against 80.36 % with 2.
 """
 
 from ml_collections import ConfigDict

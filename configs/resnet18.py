@@ -17,7 +17,7 @@
 | Epoch tested | the last; no image is held out | lowest validation loss, on a tenth of the training images |
 | Expected | about 79 %, the study's figure | 79 % to 97.5 %, which a fine-tuned ImageNet ResNet-50 reaches |
 
-- The network shrinks its maps 32 times: of a 32-pixel image the last stage sees a single pixel, of 128 pixels 4 x 4.
+- The network reduces its maps by 32: the last stage's maps have 1 x 1 cells for 32-pixel images, 4 x 4 for 128 pixels.
 """
 
 from ml_collections import ConfigDict

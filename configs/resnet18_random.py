@@ -3,14 +3,14 @@
 | | |
 |---|---|
 | Reported | no figure: the study compares it with its pretrained 78 % in words only |
-| Ours | not measured yet; nothing but CIFAR-10 has to be downloaded for it |
+| Ours | not measured yet; it needs only CIFAR-10 |
 | Command | `python -m jaxtl.main --config configs/resnet18_random.py --workdir runs/resnet18_random` |
 | `best` | `python -m jaxtl.main --config configs/resnet18_random.py:best --workdir runs/resnet18_random_best` |
 
 | | `replica`, the study's recipe | `best`, ours |
 |---|---|---|
 | Network, images | as in `resnet18_lightning.py` | as in `resnet18_lightning.py:best`, at 128 x 128 pixels |
-| What trains | everything for 10 epochs | the same: no head comes first, as there is nothing to protect |
+| What trains | everything for 10 epochs | the same, without a probe: there are no pretrained features to protect |
 | Optimizer | Adam at 1e-3 | SGD at 0.05, Nesterov momentum 0.9, weight decay 5e-4; an epoch of warm-up, cosine |
 | Expected | below the 78 % of the pretrained network | no figure is known |
 

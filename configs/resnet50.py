@@ -18,8 +18,8 @@
 
 - The sigmoid before the cross-entropy is an error of the study, kept in `replica`: no class can get a probability above
   23 %.
-- Both recipes of a network without batch norm need one pass of its backbone, and several seeds do:
-  `--config.keep_features_gb=1` keeps the features for the next run.
+- `best` runs the backbone once per image: `--config.keep_features_gb=1` keeps the features for other seeds. The same
+  holds for both recipes of `vgg16.py` and `vgg19.py`, which have no batch norm.
 """
 
 from ml_collections import ConfigDict

@@ -1,4 +1,4 @@
-"""Study D: a CNN for STL-10 with hyperparameters from a random search; the best trial's then train for 30 epochs.
+"""Study D: a CNN for STL-10 with hyperparameters from a random search; the best trial's are then trained for 30 epochs.
 
 | | |
 |---|---|
@@ -15,8 +15,7 @@
 | Augmentation | random mirror and crop |
 | Trials | 30 of 10 epochs, cosine to zero; judged by their lowest loss on a fifth of the training images, 900 |
 
-- What is searched is the study's; ranges, number of trials and their length, which it leaves open, are ours, and so are
-  augmentation, dropout and schedule.
+- The study says what is searched. Ranges, number and length of trials, augmentation, dropout and schedule are ours.
 - The nine classes are those that STL-10 shares with CIFAR-10, in one order.
 """
 

@@ -11,7 +11,7 @@
 |---|---|---|
 | All but the network | as in `resnet50.py`, sigmoid included | as in `resnet50.py:best` |
 | Head | sees the 512 channels of the last maps, averaged to 1 x 1 | the same |
-| Expected | about 81.9 %, the study's figure | above 81.87 %, for there is no sigmoid |
+| Expected | about 81.9 %, the study's figure | above 81.87 %, because there is no sigmoid |
 
 - The network's own dense layers are left out.
 - It has no batch norm that could drift: the backbone runs once per image in both recipes.

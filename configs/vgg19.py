@@ -10,7 +10,7 @@
 | | `replica`, the study's recipe | `best`, ours |
 |---|---|---|
 | All but the network | as in `vgg16.py` | as in `vgg16.py:best` |
-| Expected | about 81.6 %, the study's figure | above 81.64 %, for there is no sigmoid |
+| Expected | about 81.6 %, the study's figure | above 81.64 %, because there is no sigmoid |
 """
 
 from ml_collections import ConfigDict
