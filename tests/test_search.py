@@ -1,7 +1,6 @@
 """``python -m jaxtl.search``: what it finds, what it leaves behind, and that it goes on wherever it was ended."""
 
 import csv
-import importlib.util
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 import jaxtl.experiment
 import jaxtl.search.study
+from jaxtl.__main__ import main as jaxtl_command
 from jaxtl.data.dataset import take
 from jaxtl.report import plots
 from jaxtl.report import search as report
@@ -241,6 +241,7 @@ SLOWLY = """
 import sys, time
 import jaxtl.train.phase
 import jaxtl.search.study
+from jaxtl.__main__ import main as jaxtl_command
 from jaxtl.search.__main__ import main
 jaxtl.search.study.HEARTBEAT_S, jaxtl.search.study.GRACE_S = 1, 3
 from jaxtl.search.study import TrialConsole
@@ -516,11 +517,12 @@ def test_folders_that_hold_something_else(call, configs, tmp_path):
     assert status == 2 and "nosuch" in complained and complained.count("\n") == 1
 
 
-def test_without_optuna(call, configs, tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.delitem(sys.modules, "optuna")
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *args: None if name == "optuna" else find(name, *args)
-    )
-    status, _, complained = call("--config", configs[1], *SPACE, "--workdir", tmp_path / "s")
-    assert status == 2 and "pip install 'jaxtl[search]'" in complained and complained.count("\n") == 1
+def test_without_optuna(configs, tmp_path, monkeypatch, capsys):
+    """The command is imported afresh, and Optuna cannot be."""
+    monkeypatch.delattr(jaxtl, "search")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "optuna" or name.startswith("jaxtl.search")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    for arguments in (("--config", str(configs[1]), *SPACE, "--workdir", str(tmp_path / "s")), ("--help",)):
+        status, complained = jaxtl_command(["search", *arguments]), capsys.readouterr().err
+        assert status == 2 and "pip install 'jaxtl[search]'" in complained and complained.count("\n") == 1

@@ -2,7 +2,8 @@
 
 import importlib.util
 
-if importlib.util.find_spec("optuna"):  # an extra: the command says so where it is missing
+HAS_OPTUNA = importlib.util.find_spec("optuna") is not None  # an extra: the command says so where it is missing
+if HAS_OPTUNA:
     from jaxtl.search.space import Space
 
 __all__ = ["Space"]
