@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +71,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _list(arguments: argparse.Namespace) -> None:
     names = list_models(arguments.pattern)
-    cards = [card for card in CARDS if card.model in names]
-    rows = [row for row in hub_tags() if row["model"] in names] if arguments.hub else list(map(cells, cards))
+    all_rows = hub_tags() if arguments.hub else [cells(card, linked=arguments.markdown) for card in CARDS]
+    rows = [row for row in all_rows if row["model"] in names]
     if not rows:
         what = "repository of timm's" if arguments.hub else "card"
         raise UserError(
             f"No {what} is of a model that matches {arguments.pattern!r}; list without a pattern shows all."
         )
-    if arguments.markdown and not arguments.hub:
-        print(markdown(cards), end="")
+    if arguments.markdown:
+        print(markdown(rows), end="")
         return
     headings = [heading for heading in rows[0] if heading in _SHORT]
     table = Table(*headings, box=None)
@@ -89,8 +89,8 @@ def _list(arguments: argparse.Namespace) -> None:
     Console(width=None if sys.stdout.isatty() else 1000, highlight=False).print(table)
 
 
-def cells(card: WeightCard) -> dict[str, str]:
-    """A card as a line of the table, by heading."""
+def cells(card: WeightCard, *, linked: bool = False) -> dict[str, str]:
+    """A card as a line of the table, by heading; the file may be a link of markdown."""
     return {
         "model": card.model,
         "tag": card.tag,
@@ -101,18 +101,14 @@ def cells(card: WeightCard) -> dict[str, str]:
         "mean": " ".join(f"{value:g}" for value in card.mean),
         "std": " ".join(f"{value:g}" for value in card.std),
         "licence": card.licence,
-        "file": card.file,
+        "file": f"[{card.file}]({card.url})" if linked and card.url else card.file,
         "hash": f"{store.HASHES[card.digest[0]]} {card.digest[1][:8]}" if card.digest else "",
     }
 
 
-def markdown(cards: Sequence[WeightCard] = CARDS) -> str:
-    """The table of ``weights/README.md``, with all cards or some."""
-    headings = list(cells(cards[0]))
-    lines = [headings, ["---"] * len(headings)]
-    for card in cards:
-        row = cells(card)
-        lines.append([*(row | {"file": f"[{card.file}]({card.url})" if card.url else card.file}).values()])
+def markdown(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table as ``weights/README.md`` has it."""
+    lines = [rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 

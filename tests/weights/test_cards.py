@@ -5,7 +5,7 @@ import pytest
 import jaxtl
 from jaxtl.errors import UserError
 from jaxtl.models import native_size
-from jaxtl.weights.__main__ import markdown
+from jaxtl.weights.__main__ import cells, markdown
 from jaxtl.weights.cards import CARDS, card_for, weights_for
 
 
@@ -48,4 +48,5 @@ def test_an_unknown_tag_is_answered_with_those_that_exist():
 
 def test_the_table_of_the_readme_is_current():
     path = Path(__file__).parents[2] / "weights" / "README.md"
-    assert markdown() in path.read_text(), "put the output of python -m jaxtl.weights list --markdown into its place"
+    table = markdown([cells(card, linked=True) for card in CARDS])
+    assert table in path.read_text(), "put the output of python -m jaxtl.weights list --markdown into its place"

@@ -251,6 +251,10 @@ def test_the_table_of_the_hub_needs_no_network(capsys):
     assert [" ".join(line.split()) for line in lines if ".a1_in1k" in line] == [
         "hf:timm/resnet50.a1_in1k resnet50 81.214 288 apache-2.0"
     ]
+    assert main(["list", "resnet50", "--hub", "--markdown"]) == 0
+    heading, line, *rows = capsys.readouterr().out.splitlines()
+    assert heading == "| weights | model | top-1 % | at pixels | licence |" and line == "|" + " --- |" * 5
+    assert "| hf:timm/resnet50.a1_in1k | resnet50 | 81.214 | 288 | apache-2.0 |" in rows
     assert main(["list", "cnn", "--hub"]) == 2
     assert {row["model"] for row in hub_tags()} == set(hub.timm_models())
     assert all(row["weights"].startswith(f"hf:timm/{row['model']}.") for row in hub_tags())
