@@ -110,7 +110,7 @@ def field_help() -> str:
 def find_field(path: str) -> Field | None:
     """The field at a path; ``phases.N.…`` for any N."""
     parts = path.split(".")
-    if len(parts) >= 3 and parts[0] == "phases" and parts[1].isdigit():
+    if len(parts) >= 3 and parts[0] == "phases" and parts[1].isdecimal() and parts[1].isascii():
         is_multiplier = len(parts) == 4 and parts[2] == "multipliers"
         return _MULTIPLIER if is_multiplier else PHASE_FIELDS.get(".".join(parts[2:]))
     return FIELDS.get(path)

@@ -201,7 +201,7 @@ def whole_number(least: int) -> Callable[[str], int]:
     """A type for argparse: whole numbers from ``least`` on."""
 
     def read(text: str) -> int:
-        if not text.isdigit() or int(text) < least:
+        if not text.isdecimal() or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
         return int(text)
 

@@ -220,7 +220,7 @@ def _connect(url: str, have: int, timeout_s: float) -> http.client.HTTPResponse:
 
 def _seconds(retry_after: str) -> float:
     """The pause that a ``Retry-After`` asks for: a number of seconds or a date; 0 where it is neither."""
-    if retry_after.strip().isdigit():
+    if retry_after.strip().isdecimal():
         return float(retry_after)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())

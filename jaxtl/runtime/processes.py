@@ -145,7 +145,8 @@ def cluster_arguments(environment: Mapping[str, str]) -> dict[str, Any] | None:
         return {}
     if address or count or number:
         host, _, port = address.rpartition(":")
-        if not (host and port.isdigit() and count.isdigit() and number.isdigit() and int(number) < int(count)):
+        digits = port.isdecimal() and count.isdecimal() and number.isdecimal() and (port + count + number).isascii()
+        if not (host and digits and int(number) < int(count)):
             given = ", ".join(f"{name}={environment.get(name, '')}" for name in _VARIABLES)
             raise UserError(
                 f"{given} do not say which process of how many this is; set them to HOST:PORT, to the number N of "

@@ -85,7 +85,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _seed(text: str) -> int:
-    if not text.isdigit() or int(text) >= 2**31:
+    if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to {2**31 - 1}")
     return int(text)
 

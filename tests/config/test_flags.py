@@ -56,6 +56,10 @@ def test_a_flag_is_read_as_the_type_of_its_field(path, text, value):
         ("data.download", "maybe", "data.download is 'maybe' (str), but must be True or False"),
         ("data.mean", "0.1,x", "data.mean is (0.1, 'x') (tuple), but must be a tuple, each element a finite number"),
         ("phases.1.epochs", "1", "phases.1.epochs does not exist: the config has 1 phase(s), counted from 0."),
+        *(
+            (f"phases.{n}.epochs", "1", f"phases.{n}.epochs does not exist; did you mean phases.0.epochs?")
+            for n in "²٠"
+        ),
         ("phases.x.epochs", "1", "phases.x.epochs does not exist; did you mean phases.0.epochs?"),
         ("phases", "1", "phases is a group of fields"),
         ("data", "1", "data is a group of fields"),

@@ -1,5 +1,6 @@
 """What commands owe the shell, with the streams that a shell may give them."""
 
+import argparse
 import io
 import os
 import pathlib
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from jaxtl.errors import UserError
-from jaxtl.runtime.command import escape_unencodable, exit_status, outcome_of, put, tell
+from jaxtl.runtime.command import escape_unencodable, exit_status, outcome_of, put, tell, whole_number
 
 ROOT = pathlib.Path(__file__).parents[2]
 FULL = pathlib.Path("/dev/full")
@@ -103,6 +104,12 @@ def test_argparse_ends_a_command_by_itself():
     with pytest.raises(SystemExit) as info:
         exit_status(lambda: sys.exit(3))
     assert info.value.code == 3
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "²", ""])
+def test_what_is_no_whole_number_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number of 1 or more"):
+        whole_number(1)(text)
 
 
 def test_a_bug_keeps_its_traceback(capsys):

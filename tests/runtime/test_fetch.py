@@ -258,6 +258,16 @@ def test_a_server_that_asks_to_wait_is_asked_again_after_that(server, target, mo
     assert 20 < pauses[0] <= 30 if date else pauses == [7]
 
 
+def test_a_pause_that_is_no_number_is_that_of_a_server_which_asks_for_none(server, target, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(fetch_module.time, "sleep", pauses.append)
+    for pause in ("²", "soon"):
+        server.behaviour = Behaviour(failures=1, status=503, retry_after=pause)
+        target.unlink(missing_ok=True)
+        assert get(server, target).read_bytes() == BODY
+    assert pauses[0] == pauses[1]
+
+
 def test_a_server_that_asks_to_wait_for_long_is_one_sentence(server, target, monkeypatch):
     monkeypatch.setattr(fetch_module.time, "sleep", pytest.fail)
     server.behaviour = Behaviour(failures=1, status=429, retry_after="3600")

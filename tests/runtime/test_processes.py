@@ -250,7 +250,10 @@ def test_jax_finds_out_by_itself_where_it_is_asked_to():
 
 @pytest.mark.parametrize(
     "changed",
-    [{"JAXTL_PROCESS": "2"}, {"JAXTL_PROCESS": ""}, {"JAXTL_PROCESSES": "two"}, {"JAXTL_COORDINATOR": "node1"}],
+    [
+        *({"JAXTL_PROCESS": "2"}, {"JAXTL_PROCESS": ""}, {"JAXTL_PROCESS": "²"}, {"JAXTL_PROCESSES": "two"}),
+        *({"JAXTL_COORDINATOR": "node1"}, {"JAXTL_COORDINATOR": "node1:٩"}),
+    ],
 )
 def test_variables_that_contradict_each_other_are_one_sentence(changed):
     with pytest.raises(
