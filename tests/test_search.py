@@ -375,6 +375,17 @@ def test_an_attempt_that_fails_is_made_again_with_the_same_parameters(tmp_path):
     ]
 
 
+def test_an_import_that_fails_in_training_is_not_blamed_on_the_database(tmp_path):
+    found = open_study(tmp_path)
+    found.queue(1)
+
+    def fail(trial, place, params):
+        raise ImportError("no library for the images")
+
+    with pytest.raises(ImportError, match="no library for the images"):
+        found.run_next(fail)
+
+
 def test_processes_that_queue_and_take_at_the_same_moment(tmp_path):
     """Every place is queued and run once."""
     ran, meet = [], threading.Barrier(4)
@@ -491,6 +502,7 @@ def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
         (("--space", "blocks=1.."), "is neither a range nor a choice"),
         (("--config.data.validation=0", "--config.phases.0.keep=last"), "judged by validation images"),
         (("--config.batch_size=0",), "batch_size is 0"),
+        (("--seed", "²"), "'²' must be a whole number"),
     ],
 )
 def test_one_mistake_is_one_sentence(call, configs, tmp_path, change, expected):
@@ -515,6 +527,29 @@ def test_folders_that_hold_something_else(call, configs, tmp_path):
         assert status == 2 and "search.db cannot be used" in complained and complained.count("\n") == 1
     status, _, complained = call(*arguments, tmp_path / "new", "--storage", "nosuch://host/name")
     assert status == 2 and "nosuch" in complained and complained.count("\n") == 1
+
+
+def test_a_folder_with_any_name(call, configs, tmp_path):
+    folder = tmp_path / "a%20b?c#d{e}"
+    assert call("--config", configs[1], *SPACE, "--no-final", "--trials", 1, "--workdir", folder)[0] == 0
+    assert (folder / "search.db").is_file() and list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        ("postgresql+psycopg2://me:secret@host/name", "psycopg2://me:***@host/name cannot be used (import of psycopg2"),
+        ("postgresql+psycopg2://host/name?user=me&password=secret", "psycopg2://host/name cannot be used"),
+        ("postgresql://me:sec@ret@host/name", "cannot be read; write it as postgresql://"),
+        ("postgresql://me:secret@host:secret/name", "cannot be read; write it as"),
+        ("secret", "cannot be read; write it as"),
+    ],
+)
+def test_a_password_is_not_shown(call, configs, tmp_path, monkeypatch, storage, expected):
+    monkeypatch.setitem(sys.modules, "psycopg2", None)
+    status, _, complained = call("--config", configs[1], *SPACE, "--workdir", tmp_path, "--storage", storage)
+    assert status == 2 and expected in complained and complained.count("\n") == 1
+    assert "secret" not in complained and "ret@" not in complained
 
 
 def test_without_optuna(configs, tmp_path, monkeypatch, capsys):

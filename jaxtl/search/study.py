@@ -20,6 +20,7 @@ import optuna
 from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -79,7 +80,7 @@ class Search:
                 f"The work folder {folder} holds a run ({', '.join(strange)}), not a search; choose another with "
                 "--workdir."
             )
-        url = storage or f"sqlite:///{folder.absolute() / STORAGE}"
+        url = storage or str(URL.create("sqlite", database=str(folder.absolute() / STORAGE)))
         self.study = Study(url, folder.absolute(), space, maximise=self.monitor == "val_accuracy", **method)
         drawn = space.draw(0, 4) if space.apply else []
         asked = {
@@ -248,14 +249,15 @@ class Study:
       seed: of the sampler.
 
     Raises:
-      UserError: the database cannot be used; also in the methods.
+      UserError: the URL is none, or the database cannot be used; the latter also in the methods.
     """
 
     def __init__(
         self, url: str, folder: Path, space: Space, *, maximise: bool, sampler: str, pruner: str, seed: int
     ) -> None:
-        self._url, self._lock, self._space, self._sampler, self._seed = url, folder / LOCK, space, sampler, seed
-        with self._explained(), file_lock(self._lock):
+        self._shown, self._lock = _shown(url), folder / LOCK
+        self._space, self._sampler, self._seed = space, sampler, seed
+        with self._explained(ImportError), file_lock(self._lock):
             # No pool: a connection is closed once it is used, so that none is left open where a search ends.
             unpooled = {"poolclass": NullPool}
             storage = RDBStorage(url, engine_kwargs=unpooled, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S)
@@ -319,17 +321,30 @@ class Study:
         return {trial.user_attrs["place"]: trial for trial in self._study.get_trials(deepcopy=False)}
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn a database that cannot be used into a sentence."""
+    def _explained(self, *more: type[Exception]) -> Iterator[None]:
+        """Turn a database that cannot be used into a sentence; ``more`` are further errors that say so."""
+        known: tuple[type[Exception], ...] = (SQLAlchemyError, optuna.exceptions.StorageInternalError, *more)
         quiet()
         try:
             yield
-        except (SQLAlchemyError, optuna.exceptions.StorageInternalError, ImportError) as error:
+        except known as error:
             reason = " ".join(str(error.__cause__ or error).split("\n")[0].split())
             raise UserError(
-                f"The trials in {self._url} cannot be used ({reason}): restore the database, give another --storage, "
+                f"The trials in {self._shown} cannot be used ({reason}): restore the database, give another --storage, "
                 "or search in another folder with --workdir."
             ) from error
+
+
+def _shown(url: str) -> str:
+    """The address of a database without what nobody else should read: its password and its options."""
+    with contextlib.suppress(SQLAlchemyError, ValueError):
+        address = make_url(url)
+        if not address.password or "@" not in f"{address.host}{address.database}":  # else part of the password
+            return address.set(query={}).render_as_string(hide_password=True)
+    raise UserError(
+        "The address given as --storage cannot be read; write it as postgresql://USER:PASSWORD@HOST:PORT/NAME, with "
+        "%40 for an @ in the password."
+    )
 
 
 def _line(place: int, trial: FrozenTrial) -> TrialLine:
