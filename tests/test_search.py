@@ -202,6 +202,39 @@ def test_a_search_in_which_no_trial_comes_to_its_end(call, configs, tmp_path):
     assert "The space" not in (tmp_path / "search.html").read_text() and not (tmp_path / "best").exists()
 
 
+def test_a_device_whose_memory_other_processes_may_have_taken(call, configs, tmp_path, monkeypatch):
+    """Beside another process a trial is not to blame, and its turn comes again; alone it is."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def run_another(*args):
+        begun.set()
+        ended.wait(20)
+        return 0.5
+
+    other = threading.Thread(
+        target=lambda: open_study(tmp_path, space=Space(dict([SPACE[1].split("=")]))).run_next(run_another)
+    )
+
+    def train(*args):
+        if not begun.is_set():
+            other.start()
+            begun.wait()
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8 bytes.")
+
+    arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir", tmp_path)
+    monkeypatch.setattr(jaxtl.experiment, "train", train)
+    try:
+        status, _, complained = call(*arguments)
+    finally:
+        ended.set()
+        other.join()
+    assert status == 2 and "run one process a device" in complained and complained.count("\n") == 1
+    assert call(*arguments)[0] == 0
+    assert [(trial["state"], trial["reason"]) for trial in table(tmp_path)] == [
+        *(("pruned", "The network needs more memory than the device has."), ("complete", ""))
+    ]
+
+
 @pytest.mark.parametrize("measure", ["val_loss", "val_accuracy"])
 def test_charts(measure):
     params = KINDS.draw(0, 7)

@@ -41,6 +41,7 @@ from jaxtl.runtime.files import file_lock
 from jaxtl.search.space import Space, monitor_of, quiet, trial_faults
 from jaxtl.train.phase import DivergedError
 
+RUNNING = TrialState.RUNNING.name.lower()
 BEST, TRIALS, STORAGE, LOCK = "best", "trials", "search.db", "search.lock"
 SHOWN = 15  # trials that a screen has room for
 POLL_S = 1.0  # how often a process that waits for others looks after them
@@ -159,6 +160,11 @@ class Search:
                 except jax.errors.JaxRuntimeError as error:
                     if "RESOURCE_EXHAUSTED" not in str(error):
                         raise
+                    if any(line.state == RUNNING and line.number != place for line in self.study.lines()):
+                        raise UserError(
+                            "The device has no memory left for this process, perhaps because other processes of the "
+                            "search use it; run one process a device."
+                        ) from error
                     reason = "The network needs more memory than the device has."
                 except optuna.TrialPruned as pruned:
                     reason = str(pruned)
@@ -224,10 +230,10 @@ class TrialConsole(RunConsole):
         self._trial, self._monitor = trial, monitor
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def parameters(self, params: Mapping[str, Any]) -> None:
-        """Nothing."""
+        """Print nothing."""
 
     def on_epoch_end(self, line: Mapping[str, Any]) -> None:
         """Keep the line and report it; raises ``optuna.TrialPruned`` where the pruner ends the trial."""
