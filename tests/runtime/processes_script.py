@@ -83,7 +83,7 @@ def change(number, *, stop=(), kill=(), fault=None, on_device=True):
     if kill:
         jaxtl.runtime.processes._HEARTBEAT_TIMEOUT_S = 5
     if number in kill:
-        jaxtl.train.phase.PhaseTrainer._check_loss = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        jaxtl.train.stepper.Stepper.loss_is_finite = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     if fault and number in fault["processes"]:
         kind = {"UserError": UserError, "RuntimeError": RuntimeError}[fault["kind"]]
 
@@ -91,7 +91,9 @@ def change(number, *, stop=(), kill=(), fault=None, on_device=True):
             raise kind("This is wrong; fix it.")
 
         where, method = fault["place"].rsplit(".", 1)
-        setattr(functools.reduce(getattr, where.split("."), jaxtl), method, fail)
+        place = functools.reduce(getattr, where.split("."), jaxtl)
+        assert hasattr(place, method), "a fault where nothing is would never occur"
+        setattr(place, method, fail)
 
 
 if __name__ == "__main__":

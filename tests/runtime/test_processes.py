@@ -49,7 +49,7 @@ def several(tmp_path_factory):
         job("stop_one", 2, "one_stopped", stop=[1]),
         job("alone_goes_on", 1, "one_stopped"),
         job("mistake_of_one", 2, fault=wrong("experiment.load_splits")),
-        job("crash", 2, fault=wrong("train.phase.PhaseTrainer._check_loss", "RuntimeError")),
+        job("crash", 2, fault=wrong("train.stepper.Stepper.loss_is_finite", "RuntimeError")),
         job("missing", 2, started=1),
     )
 
