@@ -187,7 +187,8 @@ def test_logits_that_cannot_be_compared_are_named_before_anything_is_computed(at
     assert "holds no array `logits`, but other" in message()
     np.savez(path, logits=np.zeros((2, 3), np.float32))
     assert "holds float32 of shape (2, 3), but the logits are float32 of shape (2, 10)" in message()
-    for garbage in (b"", b"garbage", b"PK\x03\x04 and no more", b"\x93NUMPY\x01\x00\x10\x00garbage"):
+    header = b"\x93NUMPY\x01\x00\x10\x00"
+    for garbage in (b"", b"garbage", b"PK\x03\x04 and no more", header + b"garbage", header + b"{'shape': (2, 10("):
         path.write_bytes(garbage)
         assert "is not a file of numpy.save or numpy.savez, or is damaged" in message()
     path = tmp_path / "logits.npy"
