@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxtl.runtime.files import file_lock, read_object, write_whole
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.train.checkpoint import digest
 
+_EXTRA = 1024  # bytes that a file takes at most beyond its features
 _POLL_S = 0.5  # how often a process that waits for another looks whether that is done
 
 
@@ -53,35 +55,46 @@ class FeatureStore:
     def load(self, key: str) -> tuple[np.ndarray, float] | None:
         """Features float32 ``[N, F]``, read from disk as they are used, and the seconds of a pass; ``None`` if lost."""
         path = self._folder / f"{key}.npy"
-        with contextlib.suppress(OSError, ValueError, EOFError, KeyError, TypeError):
+        with contextlib.suppress(Exception):  # a damaged header raises all kinds, and the digest guards the rest
             note = read_object(path.with_suffix(".json"))
             features = np.load(path, mmap_mode="r")
             if digest({"features": features}) == note["digest"]:
                 pass_s = float(note["pass_s"])
-                path.touch()  # the oldest go first
+                with contextlib.suppress(OSError):  # a folder that can only be read, or the file is gone by now
+                    os.utime(path)  # the oldest go first
                 return features, pass_s
         return None
 
     def save(self, key: str, features: np.ndarray, pass_s: float) -> None:
-        """Keep features that took ``pass_s`` seconds a pass; call it under the lock."""
+        """Keep features that took ``pass_s`` seconds a pass; call it under their lock."""
         if features.nbytes > self._most_bytes:
             return
         path, draft = self._folder / f"{key}.npy", self._folder / f"{key}.partial"
-        with contextlib.suppress(OSError):
-            self._make_room(features.nbytes)
+        note = {"digest": digest({"features": features}), "pass_s": pass_s}
+        with contextlib.suppress(OSError), file_lock(self._folder / "store.lock"):
+            self._make_room(features.nbytes + _EXTRA)
             with draft.open("wb") as file:
                 np.save(file, features)
             draft.replace(path)
-            note = {"digest": digest({"features": features}), "pass_s": pass_s}
             write_whole(path.with_suffix(".json"), json.dumps(note).encode())
 
     def _make_room(self, nbytes: int) -> None:
-        """Remove what was not used for longest, and what killed processes left, until so many bytes fit."""
-        found = [(path, path.stat()) for path in self._folder.iterdir() if path.suffix in (".npy", ".partial")]
-        taken = sum(status.st_size for _, status in found)
-        for path, status in sorted(found, key=lambda each: each[1].st_mtime):
+        """Remove what killed processes left, and what was not used for longest until so many bytes fit.
+
+        It is called under the lock of the store, so that no other process writes.
+        """
+        found = []
+        for path in self._folder.iterdir():
+            with contextlib.suppress(OSError):  # others may remove files, too
+                if path.suffix == ".partial":
+                    path.unlink()
+                elif path.suffix == ".npy":
+                    status = path.stat()
+                    found.append((status.st_mtime, status.st_size, path))
+        taken = sum(size for _, size, _ in found)
+        for _, size, path in sorted(found):
             if taken + nbytes <= self._most_bytes:
                 return
             path.unlink(missing_ok=True)
             path.with_suffix(".json").unlink(missing_ok=True)
-            taken -= status.st_size
+            taken -= size

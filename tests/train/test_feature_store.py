@@ -1,6 +1,7 @@
 """Features on disk: one pass of the backbone for all runs that share it, and never features of something else."""
 
 import dataclasses
+import errno
 import math
 import multiprocessing
 import os
@@ -19,7 +20,7 @@ from jaxtl.data.dataset import Dataset, take
 from jaxtl.models import build_model
 from jaxtl.runtime.files import file_lock
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
-from jaxtl.train.checkpoint import Checkpoints
+from jaxtl.train.checkpoint import Checkpoints, digest
 from jaxtl.train.extract import Views
 from jaxtl.train.feature_store import FeatureStore
 from jaxtl.train.features import FeatureCache
@@ -139,6 +140,79 @@ def test_a_damaged_file_costs_a_pass_and_nothing_else(world, tmp_path, train_set
         path.write_text('{"digest": "0"}')
     assert passes(world, tmp_path, train_set) == 1
     assert passes(world, tmp_path, train_set) == 0
+
+
+def test_every_bit_of_a_header_may_flip(tmp_path):
+    store, features = FeatureStore(tmp_path, 1e9), np.ones((2, 10), np.float32)
+    store.save("a", features, 1.0)
+    whole = (tmp_path / "a.npy").read_bytes()
+    for bit in range(8 * (len(whole) - features.nbytes)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / "a.npy").unlink()
+        (tmp_path / "a.npy").write_bytes(damaged)
+        loaded = store.load("a")  # a space that became another is no harm
+        assert loaded is None or np.array_equal(loaded[0], features), bit
+
+
+def test_a_store_that_can_only_be_read_serves(world, tmp_path, train_set, monkeypatch):
+    """Root may write everywhere: so the system calls that change something are refused."""
+    passes(world, tmp_path, train_set)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    for name in ("open", "utime", "mkdir", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    assert passes(world, tmp_path, train_set) == 0
+
+
+def test_features_that_another_process_removes_while_they_are_read_serve(tmp_path, monkeypatch):
+    store, features = FeatureStore(tmp_path, 1e9), np.ones((2, 10), np.float32)
+    store.save("a", features, 1.0)
+
+    def digest_then_remove(content):
+        (tmp_path / "a.npy").unlink()
+        return digest(content)
+
+    monkeypatch.setattr("jaxtl.train.feature_store.digest", digest_then_remove)
+    loaded, _ = store.load("a")
+    np.testing.assert_array_equal(loaded, features)
+    assert not (tmp_path / "a.npy").exists(), "no empty file takes its place"
+
+
+def test_processes_that_save_at_once_keep_the_bound(tmp_path, monkeypatch):
+    """One is in the midst of writing: the other neither takes its draft for a leftover nor counts without it."""
+    features = np.ones((100, 10), np.float32)
+    stores = [FeatureStore(tmp_path, 1.9 * features.nbytes) for _ in range(2)]
+    writes, go_on = threading.Event(), threading.Event()
+    save = np.save
+
+    def slow(file, array):
+        if not writes.is_set():
+            writes.set()
+            assert go_on.wait(60)
+        save(file, array)
+
+    monkeypatch.setattr(np, "save", slow)
+    threads = [threading.Thread(target=stores[i].save, args=("ab"[i], features, 1.0)) for i in range(2)]
+    threads[0].start()
+    assert writes.wait(60)
+    threads[1].start()
+    threads[1].join(0.5)
+    go_on.set()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.json", "b.npy"]
+
+
+def test_leftovers_go_and_files_that_vanish_are_no_fault(tmp_path):
+    store, features = FeatureStore(tmp_path, 1e9), np.ones((2, 10), np.float32)
+    (tmp_path / "killed.partial").write_bytes(b"half of it")
+    (tmp_path / "gone.npy").symlink_to(tmp_path / "nowhere")
+    store.save("a", features, 1.0)
+    np.testing.assert_array_equal(store.load("a")[0], features)
+    assert not (tmp_path / "killed.partial").exists()
 
 
 def test_the_folder_stays_within_its_bound(world, tmp_path, train_set):
