@@ -34,9 +34,9 @@ def passes(monkeypatch, tmp_path):
     monkeypatch.setenv("JAXTL_CACHE", str(tmp_path / "cache"))
     extract, made = Extractor.extract, []
 
-    def counted(self, variables, dataset, views):
+    def counted(self, variables, dataset, *details):
         made.append(len(dataset))
-        return extract(self, variables, dataset, views)
+        return extract(self, variables, dataset, *details)
 
     monkeypatch.setattr(Extractor, "extract", counted)
     return made

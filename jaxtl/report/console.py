@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from jaxtl.report.evaluation import facts
 from jaxtl.report.tables import Table, print_facts, print_shares, print_table
-from jaxtl.report.text import counted, duration, integer, percent
+from jaxtl.report.text import counted, duration, integer, number, percent
 from jaxtl.runtime.command import escape_unencodable
 
 PATIENCE_S = 30.0  # where there is no live line, work that goes on prints a line this often
@@ -157,6 +157,18 @@ class RunConsole(LiveConsole):
     def on_pass_skipped(self, what: str, images: int) -> None:
         """Say that an earlier run did the work."""
         self.say(f"The features of the {counted(images, f'{what} image')} are those that an earlier run kept.")
+
+    def on_pass_awaited(self) -> None:
+        """Say why nothing moves."""
+        self.say("Waiting for another process that computes the same features.")
+
+    def on_pass_unkept(self, what: str, images: int, nbytes: int, most_bytes: float) -> None:
+        """Say which bound is too low."""
+        with_others = "" if nbytes > most_bytes else "with those before "
+        self.say(
+            f"The features of the {counted(images, f'{what} image')} take {number(nbytes / 1e9)} GB, {with_others}more "
+            f"than keep_features_gb={most_bytes / 1e9:g}, so they are not kept on disk."
+        )
 
     def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
         """Say what the kept features were good for, or that they were not."""

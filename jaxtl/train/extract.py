@@ -76,8 +76,14 @@ class Extractor:
         """Drop the backbone's variables: they are about to change."""
         self._folded = None
 
-    def extract(self, variables: Mapping[str, Any], dataset: Dataset, views: Views | None) -> Kept:
+    def extract(self, variables: Mapping[str, Any], dataset: Dataset, views: Views | None, before: int = 0) -> Kept:
         """The features of a data set under the backbone of these variables.
+
+        Args:
+          variables: of the model.
+          dataset: the images.
+          views: augmented views of them.
+          before: images of the same pass that were done before, for the observer.
 
         Raises:
           Interrupted: if a stop was asked for.
@@ -108,7 +114,7 @@ class Extractor:
                     kept = self._write(kept, features, at)
                 if schedule.due():
                     jax.block_until_ready(features)
-                    self._observer.on_images(min(view * N + (i + 1) * batch_size, count * N))
+                    self._observer.on_images(before + min(view * N + (i + 1) * batch_size, count * N))
                     stop, _ = schedule.sync()
                     if stop:
                         raise Interrupted(self._stop, "while features were computed, which will be done again")

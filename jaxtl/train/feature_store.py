@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +29,23 @@ class FeatureStore:
     """
 
     def __init__(self, folder: Path, most_bytes: float) -> None:
-        self._folder, self._most_bytes = folder, most_bytes
+        self.most_bytes = most_bytes
+        self._folder, self._claimed = folder, 0
+
+    def claim(self, nbytes: int, files: int) -> bool:
+        """Whether features fit beside all that were claimed before; only these may be saved.
+
+        A run that saved more than that would remove in each run what the next one asks for.
+        """
+        needed = self._claimed + nbytes + files * _EXTRA
+        if needed > self.most_bytes:
+            return False
+        self._claimed = needed
+        return True
 
     @contextlib.contextmanager
-    def lock(self, key: str, stop: StopFlag) -> Iterator[None]:
-        """A context in which no other process computes these features.
+    def lock(self, key: str, stop: StopFlag, on_wait: Callable[[], None]) -> Iterator[None]:
+        """A context in which no other process computes these features; ``on_wait`` is called while one does.
 
         Raises:
           Interrupted: if a stop was asked for while another process computed them.
@@ -47,6 +59,7 @@ class FeatureStore:
                 except BlockingIOError:
                     if stop:
                         raise Interrupted(stop, "while another process computed the same features") from None
+                    on_wait()
                     time.sleep(_POLL_S)
                 except OSError:  # a folder that can only be read, or a file system without locks: then without
                     waits = False
@@ -67,8 +80,6 @@ class FeatureStore:
 
     def save(self, key: str, features: np.ndarray, pass_s: float) -> None:
         """Keep features that took ``pass_s`` seconds a pass; call it under their lock."""
-        if features.nbytes > self._most_bytes:
-            return
         path, draft = self._folder / f"{key}.npy", self._folder / f"{key}.partial"
         note = {"digest": digest({"features": features}), "pass_s": pass_s}
         with contextlib.suppress(OSError), file_lock(self._folder / "store.lock"):
@@ -93,7 +104,7 @@ class FeatureStore:
                     found.append((status.st_mtime, status.st_size, path))
         taken = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):
-            if taken + nbytes <= self._most_bytes:
+            if taken + nbytes <= self.most_bytes:
                 return
             path.unlink(missing_ok=True)
             path.with_suffix(".json").unlink(missing_ok=True)

@@ -6,6 +6,7 @@ numbers. With ``cached_views=K`` it does so for K augmented views of each image,
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -58,7 +59,8 @@ class FeatureCache:
         self._extractor = Extractor(model, preprocess, batch_size, mesh, observer, stop)
         self._store = store if is_single_process() else None
         self._kept: dict[tuple[str, Views | None], Kept] = {}
-        self._programs: dict[tuple[Views | None, tuple[int, ...]], str] = {}  # as text, by views and shape of an image
+        # As text, with the width of features, by views and shape of an image.
+        self._programs: dict[tuple[Views | None, tuple[int, ...]], tuple[str, int]] = {}
 
     def forget(self) -> None:
         """Drop all features: the backbone is about to change."""
@@ -79,7 +81,7 @@ class FeatureCache:
         """
         if (what, views) in self._kept:
             return self._kept[what, views]._replace(passes=0, seconds=0.0, compile_s=0.0)
-        if self._store is None:
+        if self._store is None or not len(dataset) or not self._has_room(self._store, variables, what, dataset, views):
             kept = self._compute(variables, what, dataset, views)
         else:
             kept = self._shared(self._store, variables, what, dataset, views)
@@ -93,6 +95,18 @@ class FeatureCache:
         self._observer.on_pass_end(what, count, len(dataset), kept.seconds)
         return kept
 
+    def _has_room(
+        self, store: FeatureStore, variables: Mapping[str, Any], what: str, dataset: Dataset, views: Views | None
+    ) -> bool:
+        """Whether the store has room for the features, beside others of this run; that it has none is told."""
+        N, count = len(dataset), views.count if views else 1
+        _, width = self._program(variables, dataset, views)
+        nbytes = count * N * width * np.dtype(np.float32).itemsize
+        fitting = store.claim(nbytes, 1 if views else -(-N // PART))
+        if not fitting:
+            self._observer.on_pass_unkept(what, N, nbytes, store.most_bytes)
+        return fitting
+
     def _shared(
         self, store: FeatureStore, variables: Mapping[str, Any], what: str, dataset: Dataset, views: Views | None
     ) -> Kept:
@@ -100,34 +114,36 @@ class FeatureCache:
 
         That is done part by part, so that a run that is killed loses one part. Views are drawn for all images at once.
         """
-        start, step = time.perf_counter(), len(dataset) if views else PART
-        parts = [take(dataset, slice(at, at + step)) for at in range(0, len(dataset), step)]
-        found = [self._part(store, variables, what, part, views) for part in parts]
-        skipped = sum(len(part) for part, (_, _, computed) in zip(parts, found, strict=True) if computed is None)
-        if skipped:
-            self._observer.on_pass_skipped(what, skipped)
-        features = found[0][0] if len(found) == 1 else np.concatenate([part for part, *_ in found])
+        start, count = time.perf_counter(), views.count if views else 1
+        on_wait = functools.cache(self._observer.on_pass_awaited)  # it is told once
+        found: list[np.ndarray] = []
+        done, computed, passes, pass_s, seconds, compile_s = 0, 0, 0, 0.0, 0.0, 0.0
+        step = len(dataset) if views else PART
+        for part in (take(dataset, slice(at, at + step)) for at in range(0, len(dataset), step)):
+            key = self._key(variables, part, views)
+            with store.lock(key, self._stop, on_wait):
+                loaded = store.load(key)
+                if loaded is None:
+                    if not computed:
+                        self._observer.on_pass_start(f"Features of {what} images", count * len(dataset))
+                    kept = self._extractor.extract(variables, part, views, count * done)
+                    loaded = np.asarray(kept.examples.inputs)[: count * len(part)], kept.pass_s
+                    store.save(key, *loaded)
+                    computed += len(part)
+                    passes, seconds, compile_s = count, seconds + kept.seconds, compile_s + kept.compile_s
+            found.append(loaded[0])
+            pass_s += loaded[1]
+            done += len(part)
+            if computed:
+                self._observer.on_images(count * done)
+        if computed:
+            self._observer.on_pass_end(what, count, computed, seconds)
+        if computed < done:
+            self._observer.on_pass_skipped(what, done - computed)
+        features = found[0] if len(found) == 1 else np.concatenate(found)
         inputs = put(features, replicated(self._mesh)) if fits(features.nbytes, self._mesh) else features
-        examples = self._extractor.examples(inputs, dataset, views.count if views else 1)
-        computed = [kept for *_, kept in found if kept is not None]
-        passes = max((kept.passes for kept in computed), default=0)
-        compile_s = sum(kept.compile_s for kept in computed)
-        seconds = time.perf_counter() - start - compile_s
-        return Kept(examples, sum(pass_s for _, pass_s, _ in found), passes, seconds, compile_s)
-
-    def _part(
-        self, store: FeatureStore, variables: Mapping[str, Any], what: str, part: Dataset, views: Views | None
-    ) -> tuple[np.ndarray, float, Kept | None]:
-        """Features of a part, the seconds of a pass over it, and what was computed for it; ``None`` if nothing was."""
-        key = self._key(variables, part, views)
-        with store.lock(key, self._stop):
-            found = store.load(key)
-            if found is not None:
-                return *found, None
-            kept = self._compute(variables, what, part, views)
-            features = np.asarray(kept.examples.inputs)[: kept.examples.total * kept.examples.views]
-            store.save(key, features, kept.pass_s)
-            return features, kept.pass_s, kept
+        examples = self._extractor.examples(inputs, dataset, count)
+        return Kept(examples, pass_s, passes, time.perf_counter() - start - compile_s, compile_s)
 
     def _key(self, variables: Mapping[str, Any], dataset: Dataset, views: Views | None) -> str:
         """A digest of all that features depend on: backbone, preprocessing and images; of views, how they are drawn.
@@ -135,16 +151,23 @@ class FeatureCache:
         The program says what the network computes, and how images are prepared. It is that of one image: the batch size
         matters where views are drawn alone.
         """
-        shape, backbone = dataset.image_shape, backbone_of(variables)
-        if (views, shape) not in self._programs:
-            image = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
-            program = jax.jit(self._extractor.function(self._model, views)).lower(backbone, image, jax.random.key(0))
-            self._programs[views, shape] = program.as_text()
+        backbone = backbone_of(variables)
+        program, _ = self._program(variables, dataset, views)
         content = {
             **jax.tree.map(np.asarray, flatten(backbone)),
-            "program": self._programs[views, shape],
+            "program": program,
             "images": dataset.digest,
             "views": views and [*dataclasses.astuple(views), self._batch_size],
             "computed by": [jax.__version__, self._mesh.devices.flat[0].device_kind],
         }
         return digest(content)
+
+    def _program(self, variables: Mapping[str, Any], dataset: Dataset, views: Views | None) -> tuple[str, int]:
+        """What computes the features of one image, as text, and how wide they are."""
+        shape = dataset.image_shape
+        if (views, shape) not in self._programs:
+            image = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
+            function = jax.jit(self._extractor.function(self._model, views))
+            program = function.lower(backbone_of(variables), image, jax.random.key(0))
+            self._programs[views, shape] = program.as_text(), program.out_info.shape[1]
+        return self._programs[views, shape]

@@ -30,6 +30,12 @@ class Observer(Protocol):
     def on_pass_skipped(self, what: str, images: int) -> None:
         """The features of so many images were kept on disk by an earlier run."""
 
+    def on_pass_awaited(self) -> None:
+        """Another process computes the same features, and this one waits for it."""
+
+    def on_pass_unkept(self, what: str, images: int, nbytes: int, most_bytes: float) -> None:
+        """The features of so many images are not kept on disk: they, or they and those before, exceed the bound."""
+
     def on_epoch_end(self, line: Line) -> None:
         """An epoch is over, and this is its line."""
 

@@ -208,6 +208,19 @@ def test_passes_whose_features_are_kept_are_told_with_the_time_they_saved():
     ]
 
 
+def test_why_features_are_not_kept_and_for_whom_a_run_waits():
+    console, screen = shown(terminal=False)
+    console.on_pass_awaited()
+    console.on_pass_unkept("training", 24_000, 196_608_000, 0.1e9)
+    console.on_pass_unkept("validation", 1, 8_192, 0.1e9)
+    ending = "more than keep_features_gb=0.1, so they are not kept on disk."
+    assert screen.getvalue().splitlines() == [
+        "Waiting for another process that computes the same features.",
+        f"The features of the 24,000 training images take 0.1966 GB, {ending}",
+        f"The features of the 1 validation image take 8.192e-06 GB, with those before {ending}",
+    ]
+
+
 # --- many epochs, pipes and notebooks ---
 
 

@@ -32,6 +32,12 @@ class Recorder:
     def on_pass_skipped(self, what, images):
         self._note("pass skipped", what, images)
 
+    def on_pass_awaited(self):
+        self._note("awaited")
+
+    def on_pass_unkept(self, what, images, nbytes, most_bytes):
+        self._note("unkept", what, images, nbytes, most_bytes)
+
     def on_time_saved(self, epochs, passes, seconds):
         self._note("saved", epochs, passes, seconds)
 

@@ -228,8 +228,52 @@ def test_the_folder_stays_within_its_bound(world, tmp_path, train_set):
     assert passes(world, folder, sets[2], most_bytes=most_bytes) == 1
     assert len(list(folder.glob("*.npy"))) == len(list(folder.glob("*.json"))) == 2
     assert [passes(world, folder, dataset, most_bytes=most_bytes) for dataset in (sets[0], sets[2])] == [0, 0]
-    assert passes(world, tmp_path / "none", sets[0], most_bytes=10) == 1
-    assert list((tmp_path / "none").iterdir()) == []
+
+
+@pytest.mark.parametrize("views", [None, VIEWS], ids=["images as they are", "augmented views"])
+def test_a_bound_that_a_data_set_exceeds_is_told(world, tmp_path, train_set, monkeypatch, views):
+    """Parts of 16 would fit: each would take the place of the one that the next run asks for first."""
+    monkeypatch.setattr("jaxtl.train.features.PART", 16)
+    nbytes = 37 * 16 * 4 * (2 if views else 1)
+    for _ in range(2):
+        cache, recorder = world.cache(tmp_path, most_bytes=nbytes)  # a file takes more than its features
+        for _ in range(2):
+            cache.of(world.variables, "training", train_set, views)
+        assert recorder.of("unkept") == [["training", 37, nbytes, nbytes]]
+        assert len(recorder.of("pass end")) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_sets_that_exceed_the_bound_together_do_not_take_each_others_place(
+    world, tmp_path, train_set, validation_set, monkeypatch
+):
+    monkeypatch.setattr("jaxtl.train.features.PART", 16)
+
+    def run():
+        cache, recorder = world.cache(tmp_path, most_bytes=37 * 16 * 4 + 3 * 1024)
+        for what, dataset in (("training", train_set), ("validation", validation_set)):
+            cache.of(world.variables, what, dataset)
+        assert [what for what, *_ in recorder.of("unkept")] == ["validation"]
+        return [what for what, *_ in recorder.of("pass end")]
+
+    assert [run(), run()] == [["training", "validation"], ["validation"]]
+
+
+def test_the_parts_of_a_data_set_are_one_pass_for_who_looks_on(world, tmp_path, train_set, monkeypatch):
+    monkeypatch.setattr("jaxtl.train.features.PART", 16)
+    cache, recorder = world.cache(tmp_path)
+    cache.of(world.variables, "training", train_set)
+    assert recorder.of("pass start") == [["Features of training images", 37]]
+    done = [images for (images,) in recorder.of("images")]
+    assert done == sorted(done) and {16, 32, 37} <= set(done)
+    ((what, views, images, seconds),) = recorder.of("pass end")
+    assert (what, views, images) == ("training", 1, 37) and seconds > 0
+
+
+@pytest.mark.parametrize("views", [None, VIEWS], ids=["images as they are", "augmented views"])
+def test_no_images_have_no_features(world, tmp_path, train_set, views):
+    kept = world.cache(tmp_path)[0].of(world.variables, "training", take(train_set, slice(0)), views)
+    assert kept.examples.total == 0
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(world, tmp_path, train_set):
@@ -257,8 +301,10 @@ def test_only_one_process_computes(world, tmp_path, train_set):
         stop.signal = signal.SIGTERM
         with pytest.raises(Interrupted, match="Stopped by SIGTERM while another process computed the same features"):
             passes(world, tmp_path, train_set, stop=stop)
-        threading.Timer(0.3, release.set).start()
-        assert passes(world, tmp_path, train_set) == 0
+        threading.Timer(1.2, release.set).start()  # so that it looks several times, and tells it once
+        cache, recorder = world.cache(tmp_path)
+        assert cache.of(world.variables, "training", train_set).passes == 0
+        assert recorder.events == [("awaited",), ("pass skipped", "training", 37)]
     finally:
         release.set()
         other.join()
