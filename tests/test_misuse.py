@@ -166,7 +166,7 @@ def test_a_mistake_is_one_sentence(place, capsys, monkeypatch, line, words):
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "fields"])
 def test_ctrl_c_ends_every_command_with_a_word(capsys, monkeypatch, name):
-    module = importlib.import_module(COMMANDS[name][0])
+    module = importlib.import_module("jaxtl.search.command" if name == "search" else COMMANDS[name][0])
 
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
