@@ -70,9 +70,10 @@ test-wheel:
 	build/wheel/venv/bin/python -m pip install --quiet build/wheel/jaxtl-*.whl
 	cd build/wheel/elsewhere && ../venv/bin/jaxtl train quickstart --workdir quickstart && test -s quickstart/report/index.html
 
-# Runs the blocks of README and the manual, and makes the manual a site, in build/site; a broken link is an error.
+# Runs the blocks of README and the manual, in their order, and makes the manual a site, in build/site; a broken link is an
+# error.
 docs: $(BIN)/.test $(BIN)/.docs
-	$(BIN)/python -m pytest -n 2 -m pages
+	$(BIN)/python -m pytest -m pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 lint: $(BIN)/.test
