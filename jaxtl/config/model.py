@@ -46,14 +46,14 @@ def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Class
 
 
 def check_normalisation(weights: str, data: Mapping[str, Any]) -> None:
-    """Warn of images that are normalised otherwise than the repository of the weights says."""
+    """Warn where the config normalises images by another mean or deviation than the weights were trained with."""
     card = hub_card(weights)
     for field, theirs in (("mean", card.mean), ("std", card.std)):
         if not np.allclose(np.broadcast_to(data[field], 3), theirs, atol=0.005):
             warnings.warn(
                 f"data.{field} is {data[field]}, but the weights {weights} expect {theirs}; set it to that, or they "
                 "see other numbers than in their training.",
-                stacklevel=3,
+                stacklevel=2,  # one place, whoever creates the model: Python then says it once
             )
 
 

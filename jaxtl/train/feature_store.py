@@ -18,7 +18,7 @@ _POLL_S = 0.5  # how often a process that waits for another looks whether that i
 
 
 class FeatureStore:
-    """A folder of features that several processes may share; what was not used for longest goes first.
+    """A folder of features that several processes may share; the least recently used go first.
 
     ``KEY.npy`` holds features, ``KEY.json`` their digest and the time they took. The key is a digest of all that the
     features depend on. A lost or damaged file costs a pass of the backbone and nothing else, and so does a full disk.
@@ -90,7 +90,7 @@ class FeatureStore:
             write_whole(path.with_suffix(".json"), json.dumps(note).encode())
 
     def _make_room(self, nbytes: int) -> None:
-        """Remove what killed processes left, and what was not used for longest until so many bytes fit.
+        """Remove what killed processes left, and the least recently used until so many bytes fit.
 
         It is called under the lock of the store, so that no other process writes.
         """
