@@ -236,3 +236,14 @@ def _write_run(
         run.write_predictions(np.arange(n) + first_index, labels, predicted, np.full(n, 0.5), classes)
         run.write_summary(summary)
     return json.loads(json.dumps(summary))
+
+
+def edit(name, change):
+    """A damage of a run folder: its JSON file ``name`` is changed in place by ``change``."""
+
+    def damage(folder):
+        content = json.loads((folder / name).read_text())
+        change(content)
+        (folder / name).write_text(json.dumps(content))
+
+    return damage

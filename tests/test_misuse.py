@@ -1,7 +1,6 @@
 """Every command, used wrongly on purpose: each mistake is one sentence that says what is wrong and what to do."""
 
 import importlib
-import json
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ import pytest
 import jaxtl
 from jaxtl.__main__ import COMMANDS, main
 from jaxtl.config.flags import load_config
+from tests.conftest import edit
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -35,17 +35,6 @@ def place(tiny_config, tmp_path_factory, compiled_once):
         shutil.copytree(root / "r", root / name)
         damage(root / name)
     return root
-
-
-def edit(name, change):
-    """A damage: the JSON file ``name`` of a run is changed in place."""
-
-    def damage(folder):
-        content = json.loads((folder / name).read_text())
-        change(content)
-        (folder / name).write_text(json.dumps(content))
-
-    return damage
 
 
 DAMAGES = {

@@ -21,6 +21,7 @@ from jaxtl.config.flags import load_config
 from jaxtl.data.image_files import image_files
 from jaxtl.report import sheets as contact_sheets
 from jaxtl.runs.finished import LoadedRun, load_run
+from tests.conftest import edit
 
 DIGITS = "0123456789"
 
@@ -231,17 +232,6 @@ def test_mistakes_are_one_sentence(call, run_dir, folder, tmp_path):
     assert (status, out) == (2, "")
     assert err.splitlines()[0].startswith("gone.png: it cannot be read")
     assert err.splitlines()[1].startswith("jaxtl: Nothing could be predicted")
-
-
-def edit(name, change):
-    """A damage: the JSON file ``name`` is changed in place by ``change``."""
-
-    def damage(folder):
-        content = json.loads((folder / name).read_text())
-        change(content)
-        (folder / name).write_text(json.dumps(content))
-
-    return damage
 
 
 DAMAGES = {
