@@ -15,9 +15,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from jaxtl.report import plots
-from jaxtl.report.statistics import classification_scores
 from jaxtl.runs.folder import RunFolder
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.train.scores import classification_scores
 
 use_fast_cpu_lowerings()  # as all commands do; before a test starts XLA's backend
 

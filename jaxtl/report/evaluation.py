@@ -8,9 +8,10 @@ import numpy as np
 from rich.console import Console
 
 from jaxtl.report.remarks import majority, remarks
-from jaxtl.report.statistics import classification_scores, wilson_interval
+from jaxtl.report.statistics import wilson_interval
 from jaxtl.report.tables import Table, print_facts, print_table
 from jaxtl.report.text import duration, integer, loss, percent
+from jaxtl.train.scores import classification_scores
 
 
 def scores(

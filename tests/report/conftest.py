@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from jaxtl.report.comparison import FinishedRun
-from jaxtl.report.statistics import classification_scores
+from jaxtl.train.scores import classification_scores
 
 
 def _finished(name, right, **changes):

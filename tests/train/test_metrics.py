@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, log_loss, precision_recall_fscore_support
 
 from jaxtl.data.feed import epoch_order
-from jaxtl.report.statistics import classification_scores
 from jaxtl.train.metrics import Metrics, empty_metrics
+from jaxtl.train.scores import classification_scores
 from jaxtl.train.step import cross_entropy
 
 K, N = 5, 83
