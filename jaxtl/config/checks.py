@@ -90,8 +90,8 @@ def _field_faults(part: Tree) -> Iterator[tuple[str, str]]:
 
 
 def _is_group(path: str) -> bool:
-    a_mapping = re.fullmatch(r"phases\.\d+(\.multipliers)?", path)
-    return path == OPTIONS or any(name.startswith(f"{path}.") for name in FIELDS) or bool(a_mapping)
+    is_phase, takes_names = re.fullmatch(r"phases\.\d+", path), find_field(f"{path}.name")
+    return path == OPTIONS or any(name.startswith(f"{path}.") for name in FIELDS) or bool(is_phase or takes_names)
 
 
 def _phase_faults(run: Tree) -> Iterator[str]:
@@ -100,13 +100,22 @@ def _phase_faults(run: Tree) -> Iterator[str]:
             "phases is empty, which tests weights as they are, but the head would be new; give a phase, or "
             "model.weights with model.new_head=False."
         )
+    yield from _unknown_classes(run, "data.per_class", run["data"]["per_class"])
     for i, changes in enumerate(run["phases"]):
+        yield from _unknown_classes(run, f"phases.{i}.class_weights", changes["class_weights"])
         if Phase(**changes).needs_validation and not has_validation(run["data"]):
             what = "patience" if changes["patience"] else "keep='best'"
             yield (
                 f"phases.{i}.{what} needs validation images, but data.validation is 0; "
                 "hold some out, or set keep='last' and patience=0."
             )
+
+
+def _unknown_classes(run: Tree, path: str, by_class: Any) -> Iterator[str]:
+    classes = run["data"]["classes"] or data_info(run["data"]).class_names
+    for name in by_class if isinstance(by_class, Mapping) else ():
+        if name not in classes:
+            yield f"{path} names {name!r}, which is not a class of the data; {nearest(name, classes)}"
 
 
 def _unknown_data(run: Tree) -> Iterator[str]:

@@ -49,7 +49,11 @@ FIELDS: dict[str, Field] = {
     "data.classes": Field((), "names of the classes to keep, in the order of their new labels; empty: all"),
     "data.subset": Field(0, "use the first N training images, before the validation split; 0: all", within(0)),
     "data.test_subset": Field(0, "test on the first N test images; 0: all", within(0)),
-    "data.per_class": Field(0, "train on N images a class, drawn by data.split_seed; 0: all", within(0)),
+    "data.per_class": Field(
+        0,
+        "train on N images a class, drawn by data.split_seed, 0: all; or by class, all of the others: per_class.cat=50",
+        within(0),
+    ),
     "data.validation": Field(0.1, "share of the training images held out, stratified", within(0, 1, open_high=True)),
     "data.split_seed": Field(0, "seed of the validation split and of per_class", _SEED),
     "data.size": Field(0, "resize images to N x N pixels; 0: as they are", within(0, 4096)),
@@ -80,8 +84,12 @@ FIELDS: dict[str, Field] = {
 }
 PHASE_FIELDS = fields_of(Phase)
 
-# `phases.N.multipliers.STAGE` is a field for every stage.
-_MULTIPLIER = Field(1.0, "what the stage's learning rate is multiplied by", within(0, open_low=True))
+# `phases.N.multipliers.STAGE` is a field for every stage, and so on.
+_BY_NAME = {
+    "multipliers": Field(1.0, "what the stage's learning rate is multiplied by", within(0, open_low=True)),
+    "class_weights": Field(1.0, "weight of the class in the training loss", within(0)),
+    "per_class": Field(0, "training images of the class", within(1)),
+}
 
 # `model.options.X` is any option of the architecture; its default and its type are the architecture's own.
 OPTIONS = "model.options"
@@ -109,10 +117,12 @@ def field_help() -> str:
 
 def find_field(path: str) -> Field | None:
     """The field at a path; ``phases.N.…`` for any N."""
+    group = path.rpartition(".")[0]
+    if (of_names := _BY_NAME.get(group.rpartition(".")[2])) and find_field(group):
+        return of_names
     parts = path.split(".")
     if len(parts) >= 3 and parts[0] == "phases" and parts[1].isdecimal() and parts[1].isascii():
-        is_multiplier = len(parts) == 4 and parts[2] == "multipliers"
-        return _MULTIPLIER if is_multiplier else PHASE_FIELDS.get(".".join(parts[2:]))
+        return PHASE_FIELDS.get(".".join(parts[2:]))
     return FIELDS.get(path)
 
 

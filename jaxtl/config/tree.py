@@ -39,13 +39,15 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Tree:
 
 
 def assign(tree: Any, path: str, value: Any) -> None:
-    """Set the leaf at ``path``, in place; missing dictionaries on the way are created.
+    """Set the leaf at ``path``, in place; missing dictionaries on the way are created, also in place of one value.
 
     Raises:
       IndexError, ValueError: the path counts beyond the end of a tuple, or does not count.
     """
     *parents, leaf = path.split(".")
     for parent in parents:
+        if isinstance(tree, dict) and isinstance(tree.get(parent), str | int):
+            tree[parent] = {}
         tree = tree[int(parent)] if isinstance(tree, tuple) else tree.setdefault(parent, {})
     tree[leaf] = value
 

@@ -22,7 +22,14 @@ class Order(NamedTuple):
     mask: np.ndarray
 
 
-def epoch_order(count: int, batch_size: int, key: tuple[int, ...] | None, *, views: int = 1) -> Order:
+def epoch_order(
+    count: int,
+    batch_size: int,
+    key: tuple[int, ...] | None,
+    *,
+    views: int = 1,
+    balanced: np.ndarray | None = None,
+) -> Order:
     """Indices 0..count-1 in batches; shuffled by the key, or in their own order where it is ``None``.
 
     Args:
@@ -32,6 +39,8 @@ def epoch_order(count: int, batch_size: int, key: tuple[int, ...] | None, *, vie
         else, which is what lets an interrupted epoch be resumed at any step.
       views: versions of each image, of which one is drawn; version v of image i stands at ``v * count + i``. The order
         of the images is the same for any number of them.
+      balanced: int ``[count]``, the labels, to draw every class equally often, see ``balanced_indices``; ``None``:
+        every image once.
 
     >>> epoch_order(5, 3, None)
     Order(indices=array([[0, 1, 2],
@@ -39,10 +48,35 @@ def epoch_order(count: int, batch_size: int, key: tuple[int, ...] | None, *, vie
            [ True,  True, False]]))
     """
     random = np.random.default_rng(key)
-    order = np.arange(count) if key is None else random.permutation(count)
+    order = np.arange(count) if balanced is None else balanced_indices(balanced, random)
+    order = order if key is None else random.permutation(order)
     steps = -(-count // batch_size)
     indices = np.resize(order, (steps, batch_size)).astype(np.int32)
     if views > 1:
         indices += random.integers(0, views, indices.shape, np.int32) * count
     mask = np.arange(steps * batch_size).reshape(steps, batch_size) < count
     return Order(indices, mask)
+
+
+def balanced_indices(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """As many indices as labels, of which every class has the same number or one more.
+
+    A class with more images than that gives some of them, drawn without replacement. One with fewer gives all of them
+    equally often, but for one time: less is left to chance than in draws with replacement, as of PyTorch's
+    ``WeightedRandomSampler``.
+
+    Args:
+      labels: int ``[N]``; classes without an image have no share.
+      random: draws the images.
+
+    Returns:
+      int64 ``[N]``, class by class.
+
+    >>> labels = np.array([0, 0, 0, 0, 0, 1])
+    >>> labels[balanced_indices(labels, np.random.default_rng(0))].tolist()
+    [0, 0, 0, 1, 1, 1]
+    """
+    classes = random.permutation(np.unique(labels))  # the first ones have one more
+    N, K = len(labels), len(classes)
+    members = [random.permutation(np.flatnonzero(labels == k)) for k in classes]
+    return np.concatenate([np.resize(of, N // K + (i < N % K)) for i, of in enumerate(members)])

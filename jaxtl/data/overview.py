@@ -109,7 +109,8 @@ def _warnings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], g
     if train[most] >= IMBALANCE * train[least]:
         warnings.append(
             f"The classes are unbalanced: {class_names[most]} has {train[most]:,} training images, "
-            f"{class_names[least]} has {train[least]:,}."
+            f"{class_names[least]} has {train[least]:,}; class_weights='balanced' or balanced_sampling=True of a phase "
+            "makes up for that."
         )
     for part, of_class in counts.items():
         if lacking := [name for name, n in zip(class_names, of_class, strict=True) if not n]:

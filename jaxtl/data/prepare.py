@@ -1,7 +1,7 @@
 """From a data set's name to the images that train, validate and test."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +41,7 @@ def prepare(
     classes: Sequence[str] = (),
     subset: int = 0,
     test_subset: int = 0,
-    per_class: int = 0,
+    per_class: int | Mapping[str, int] = 0,
     validation: float = 0.1,
     split_seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
@@ -56,7 +56,7 @@ def prepare(
       classes: names of the classes to keep, in the order of their new labels; empty keeps all.
       subset: the first N training images of those classes; 0 takes all.
       test_subset: the first N test images of those classes; 0 takes all.
-      per_class: of what is left, N training images of each class; 0 takes all.
+      per_class: of what is left, N training images of each class, 0 takes all; or of each class that is named.
       validation: share of what is left that is held out, stratified by class, in [0, 1); 0 holds out none. A data set
         with validation images of its own gives those.
       split_seed: seed of ``per_class`` and of the validation split.

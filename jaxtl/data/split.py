@@ -1,6 +1,6 @@
 """Choose images by class, as sorted arrays of indices: the same for the same seed, everywhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -34,23 +34,31 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     return np.flatnonzero(~is_held).astype(np.int64), np.flatnonzero(is_held).astype(np.int64)
 
 
-def per_class(labels: np.ndarray, n: int, seed: int, class_names: Sequence[str] = ()) -> np.ndarray:
-    """Choose ``n`` images of every class that occurs in ``labels`` (integers [N]), at random by ``seed``.
+def per_class(
+    labels: np.ndarray, count: int | Mapping[str, int], seed: int, class_names: Sequence[str] = ()
+) -> np.ndarray:
+    """Choose ``count`` images of every class that occurs in ``labels`` (integers [N]), at random by ``seed``.
 
-    Errors call classes by ``class_names``, if they are given.
+    Args:
+      labels: integers [N].
+      count: one number for all classes, or numbers by name; of a class that is not named all images are chosen.
+      seed: chooses the images.
+      class_names: what errors call the classes, and ``count`` if it is a mapping.
 
     Returns:
-      int64 indices, sorted: ``n`` for each class.
+      int64 indices, sorted.
 
     Raises:
-      UserError: ``n`` is below 1, or a class has fewer than ``n`` images.
+      UserError: a number is below 1, or a class has fewer images.
     """
-    if n < 1:
-        raise UserError(f"{n} images of every class cannot be chosen; choose at least 1.")
+    least = min(count.values(), default=1) if isinstance(count, Mapping) else count
+    if least < 1:
+        raise UserError(f"{least} images of a class cannot be chosen; choose at least 1.")
     rng = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
+        n = count.get(class_names[label], len(members)) if isinstance(count, Mapping) else count
         if len(members) < n:
             name = repr(class_names[label]) if class_names else label
             raise UserError(

@@ -186,6 +186,8 @@ class RunConsole(LiveConsole):
         for split in ("train", "val"):
             if line[f"{split}_loss"] is not None:
                 text += f"  {split} loss {line[f'{split}_loss']:.4f} accuracy {percent(line[f'{split}_accuracy'])}"
+        if line.get("val_f1") is not None:
+            text += f" F1 {percent(line['val_f1'])}"
         text += f"  lr {line['learning_rate']:.2g}  {line['images_per_s']:,.0f} images/s  {duration(line['seconds'])}"
         step = 1 if self._epochs <= FEW_EPOCHS else ceil(self._epochs / SHOWN_EPOCHS)
         if line["phase"] != self._phase or line["epoch"] % step == 0 or line["epoch"] in (1, self._epochs):

@@ -144,7 +144,7 @@ def draw(
 
 def step_rates(task: Task, history: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """The learning rate of every step of the history, in its order: float32 [S]."""
-    steps = -(-len(task.train) // task.batch_size)
+    steps = task.steps_per_epoch
     epochs = Counter(line["phase_index"] for line in history)
     rates = [learning_rates(phase, steps)[: steps * epochs[i]] for i, phase in enumerate(task.plan)]
     return np.concatenate([*rates, np.zeros(0, np.float32)])

@@ -13,6 +13,7 @@ from jaxtl.report import comparison as compared
 from jaxtl.report.comparison import Comparison
 from jaxtl.report.figures import CAPTIONS, Gallery
 from jaxtl.report.page import Picture, write_page
+from jaxtl.report.remarks import on_training
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
 from jaxtl.report.text import integer
@@ -71,7 +72,12 @@ def write_report(
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(plain(config))},
         environment=environment,
-        notes=[*test.get("remarks", ()), *data.get("warnings", ()), *(comparison.notes if comparison else ())],
+        notes=[
+            *test.get("remarks", ()),
+            *data.get("warnings", ()),
+            *on_training(plain(config).get("phases", ())),
+            *(comparison.notes if comparison else ()),
+        ],
     )
 
 

@@ -1,6 +1,6 @@
 """What to know of the figures of a test before one believes them, in sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,21 @@ def remarks(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
         found.append(f"The model names {named} of {len(class_names)} classes; it never names {_listed(unnamed)}.")
     if untested := [class_names[k] for k in np.flatnonzero(support == 0).tolist()]:
         found.append(f"Without test images, and so left out of the macro means: {_listed(untested)}.")
+    return found
+
+
+def on_training(phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on what the phases of a config did about rare classes, and which weights they validated."""
+    found = []
+    for i, phase in enumerate(phases):
+        if phase.get("balanced_sampling"):
+            found.append(f"Phase {i} drew every class equally often (balanced_sampling): its training curves do, too.")
+        weights = phase.get("class_weights", "none")
+        if weights != "none":
+            by_class = weights if weights == "balanced" else ", ".join(f"{name} {w:g}" for name, w in weights.items())
+            found.append(f"Phase {i} weighted its loss by class (class_weights: {by_class}), but not its curves.")
+        if phase.get("ema"):
+            found.append(f"Phase {i} validated and kept the moving average of its weights (ema={phase['ema']:g}).")
     return found
 
 

@@ -17,6 +17,7 @@ from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table, csv_text
 from jaxtl.report.text import NOT_MEASURED, duration, integer, loss, percent
 from jaxtl.runtime.files import write_whole
+from jaxtl.train.progress import more_is_better
 
 PAGE, CSV, JSON = "search.html", "trials.csv", "trials.json"
 COMPLETE, PRUNED = ENDED = "complete", "pruned"  # states of a trial
@@ -38,7 +39,7 @@ class Outcome(NamedTuple):
     """A search."""
 
     name: str
-    measure: str  # what trials are judged by: val_loss or val_accuracy
+    measure: str  # what trials are judged by: a ``monitor``
     lines: Sequence[TrialLine]  # by number
     space: Mapping[str, Any]  # by parameter, its distribution, one of Optuna's
     method: Mapping[str, Any]  # how parameters were chosen: sampler, pruner, seed
@@ -50,12 +51,12 @@ class Outcome(NamedTuple):
     @property
     def maximise(self) -> bool:
         """Whether more is better."""
-        return self.measure == "val_accuracy"
+        return more_is_better(self.measure)
 
     @property
     def title(self) -> str:
         """The measure in words."""
-        return "Validation accuracy" if self.maximise else "Validation loss"
+        return f"Validation {self.measure.removeprefix('val_').replace('_', ' ')}".replace("f1", "macro F1")
 
     @property
     def ranked(self) -> list[TrialLine]:

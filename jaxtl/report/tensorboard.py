@@ -24,6 +24,8 @@ TAGS = {
     "val_loss": "loss/validation",
     "train_accuracy": "accuracy/train",
     "val_accuracy": "accuracy/validation",
+    "val_f1": "macro_f1/validation",
+    "val_balanced_accuracy": "balanced_accuracy/validation",
     "learning_rate": "learning_rate",
     "images_per_s": "images_per_s",
     "seconds": "seconds_per_epoch",

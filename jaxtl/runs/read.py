@@ -34,7 +34,7 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
             "device": str(environment.get("device", "")),
             "reported": str(settings.get("reported") or ""),
             "settings": dict(leaves(identity(settings))),
-            "per_class": int(settings.get("data", {}).get("per_class", 0)),
+            "per_class": count if isinstance(count := settings.get("data", {}).get("per_class"), int) else 0,
         }
     with files.explained(files.SUMMARY):
         summary = summary or read_object(folder / files.SUMMARY)

@@ -40,6 +40,7 @@ from jaxtl.runtime.environment import describe
 from jaxtl.runtime.files import file_lock
 from jaxtl.search.space import Space, monitor_of, quiet, trial_faults
 from jaxtl.train.phase import DivergedError
+from jaxtl.train.progress import more_is_better
 
 RUNNING = TrialState.RUNNING.name.lower()
 BEST, TRIALS, STORAGE, LOCK = "best", "trials", "search.db", "search.lock"
@@ -82,7 +83,7 @@ class Search:
                 "--workdir."
             )
         url = storage or str(URL.create("sqlite", database=str(folder.absolute() / STORAGE)))
-        self.study = Study(url, folder.absolute(), space, maximise=self.monitor == "val_accuracy", **method)
+        self.study = Study(url, folder.absolute(), space, maximise=more_is_better(self.monitor), **method)
         drawn = space.draw(0, 4) if space.apply else []
         asked = {
             "config": identity(config),

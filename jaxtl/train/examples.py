@@ -4,7 +4,7 @@ In any case a step is given ``(inputs, labels, order, row)`` and takes the batch
 inputs where they lie on the device, from one batch that the host has gathered or decoded where they do not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -55,6 +55,7 @@ def batches(
     key: tuple[int, ...] | None,
     mesh: Mesh,
     first: int = 0,
+    balanced: np.ndarray | None = None,
 ) -> Iterator[Batch]:
     """What the steps of an epoch are given, one after another.
 
@@ -64,11 +65,12 @@ def batches(
       key: seed of the shuffle, see ``epoch_order``; ``None`` keeps the order.
       mesh: the devices.
       first: the step to begin with, in an epoch that was broken off.
+      balanced: see ``epoch_order``.
 
     Yields:
       ``(inputs, labels, order, row)``; the shapes are the same at every step.
     """
-    order = epoch_order(examples.total, batch_size, key, views=examples.views)
+    order = epoch_order(examples.total, batch_size, key, views=examples.views, balanced=balanced)
     rows = range(first, len(order.indices))
     if isinstance(examples.inputs, jax.Array):
         on_device, labels = put_order(order, mesh), jnp.asarray(examples.labels)
@@ -88,6 +90,22 @@ def batches(
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes
             yield ahead.pop(0)
     yield from ahead
+
+
+def loss_weights(weights: str | Mapping[str, float], dataset: Dataset) -> np.ndarray | None:
+    """The weight of each class in the loss, float32 ``[K]``; ``None`` where all are 1.
+
+    Args:
+      weights: ``"none"``; ``"balanced"``, scikit-learn's N / (K * images of the class), K of the classes that have
+        images; or weights by name of a class, 1 for the others.
+      dataset: the training images.
+    """
+    if weights == "none":
+        return None
+    if isinstance(weights, Mapping):
+        return np.array([weights.get(name, 1.0) for name in dataset.class_names], np.float32)
+    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
+    return (len(dataset) / (np.count_nonzero(counts) * np.maximum(counts, 1))).astype(np.float32)
 
 
 def shapes_of_batch(examples: Examples, batch_size: int, mesh: Mesh) -> tuple[Any, Any, Order]:

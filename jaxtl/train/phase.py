@@ -10,12 +10,12 @@ from jaxtl.runtime.interrupts import Interrupted
 from jaxtl.runtime.processes import broadcast
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation
-from jaxtl.train.examples import batches
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.metrics import accuracy_of
 from jaxtl.train.observer import SYNC_S
 from jaxtl.train.optimizer import make_schedule
 from jaxtl.train.progress import Line, Progress, best_epoch, out_of_patience
+from jaxtl.train.scores import classification_scores
 from jaxtl.train.stepper import Stepper
 from jaxtl.train.sync import SyncSchedule
 from jaxtl.train.task import Inputs, Session, Task, feature_inputs, image_inputs
@@ -101,7 +101,7 @@ class PhaseTrainer:
     ) -> None:
         self.task, self.session, self.features, self.progress = task, session, features, progress
         self.phase = task.plan[progress.phase]
-        self.steps_per_epoch = -(-len(task.train) // task.batch_size)
+        self.steps_per_epoch = task.steps_per_epoch
         self.schedule = make_schedule(self.phase, self.steps_per_epoch)
         self.stepper = Stepper(task, progress.phase, variables, self.schedule)
         self.cached = caches_features(self.phase, task.model.stage_names, variables["batch_stats"])
@@ -147,8 +147,7 @@ class PhaseTrainer:
         task, progress, observer = self.task, self.progress, self.session.observer
         done_epochs, images = len(progress.lines()), len(task.train)
         row = progress.step - done_epochs * self.steps_per_epoch
-        seeds = (task.seed, progress.phase, done_epochs)
-        feed = batches(self.inputs.examples, task.batch_size, seeds, task.mesh, row)
+        feed = task.batches(self.inputs.examples, progress.phase, done_epochs, row)
         batch = next(feed, None)
         if batch is not None and self.stepper.program is None:
             self._tell_compiled("train step", self.stepper.compile(self.inputs, batch))
@@ -175,6 +174,7 @@ class PhaseTrainer:
         """Validate, write the line of the epoch, and keep its variables if they are the best."""
         progress = self.progress
         measured, validation = self.stepper.take_metrics(), self._validate()
+        scores = classification_scores(validation.confusion) if validation else {}
         line: Line = {
             "phase": self.phase.name,
             "phase_index": progress.phase,
@@ -183,6 +183,8 @@ class PhaseTrainer:
             "train_accuracy": accuracy_of(np.asarray(measured["confusion"])),
             "val_loss": validation.loss if validation else None,
             "val_accuracy": validation.accuracy if validation else None,
+            "val_f1": scores.get("f1"),
+            "val_balanced_accuracy": scores.get("recall"),
             "learning_rate": float(self.schedule(progress.step - 1)),
             "images_per_s": len(self.task.train) / train_s,
             "seconds": train_s + (validation.seconds if validation else 0.0),

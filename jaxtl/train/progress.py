@@ -39,10 +39,13 @@ class Progress:
         return [line for line in self.history if line["phase_index"] == self.phase]
 
 
-def best_epoch(lines: Sequence[Mapping[str, Any]], monitor: str) -> int | None:
-    """The epoch with the lowest ``val_loss`` or the highest ``val_accuracy``, the earliest of equals.
+def more_is_better(monitor: str) -> bool:
+    """Whether larger values of a ``monitor`` are better: all are, but for the loss."""
+    return monitor != "val_loss"
 
-    ``None`` without validation.
+
+def best_epoch(lines: Sequence[Mapping[str, Any]], monitor: str) -> int | None:
+    """The epoch with the best value of what is monitored, the earliest of equals; ``None`` without validation.
 
     >>> best_epoch([{"epoch": 1, "val_loss": 0.5}, {"epoch": 2, "val_loss": 0.4}], "val_loss")
     2
@@ -50,7 +53,7 @@ def best_epoch(lines: Sequence[Mapping[str, Any]], monitor: str) -> int | None:
     measured = [line for line in lines if line[monitor] is not None]
     if not measured:
         return None
-    sign = -1 if monitor == "val_accuracy" else 1
+    sign = -1 if more_is_better(monitor) else 1
     return int(min(measured, key=lambda line: (sign * line[monitor], line["epoch"]))["epoch"])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.runtime.mesh import put, replicated
-from jaxtl.train.examples import Batch, batches
+from jaxtl.train.examples import Batch
 from jaxtl.train.stepper import Stepper
 from jaxtl.train.task import Task, image_inputs
 
@@ -124,4 +124,4 @@ def suggest(found: RangeTest) -> Suggestion | None:
 def _endless(task: Task, index: int) -> Iterator[Batch]:
     """The batches of one epoch after another, each in the order it has in training."""
     for epoch in itertools.count():
-        yield from batches(task.images, task.batch_size, (task.seed, index, epoch), task.mesh)
+        yield from task.batches(task.images, index, epoch)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
@@ -13,7 +14,7 @@ from jaxtl.data.feed import Order
 from jaxtl.models.classifier import Classifier
 from jaxtl.runtime.mesh import replicated
 from jaxtl.train.metrics import Metrics
-from jaxtl.train.state import TrainState
+from jaxtl.train.state import TrainState, moving_average
 from jaxtl.transfer.partition import Variables, merge_variables
 
 
@@ -58,6 +59,8 @@ def make_train_step(
     *,
     train: bool | Collection[str] = True,
     label_smoothing: float = 0.0,
+    class_weights: np.ndarray | None = None,
+    ema: float = 0.0,
     method: str = "__call__",
     mesh: Mesh,
 ) -> jax.stages.Wrapped:
@@ -69,6 +72,9 @@ def make_train_step(
       transform: augmentation and normalisation, uint8 images in, float32 out.
       train: the stages in training mode (dropout, batch statistics).
       label_smoothing: see ``cross_entropy``.
+      class_weights: float32 ``[K]``, what the loss of an image of each class is multiplied by before the mean over the
+        images of the batch is taken, as in Keras; ``None``: 1.
+      ema: decay of the moving average, see ``jaxtl.train.state.moving_average``; 0: none.
       method: of the model, from a batch to logits; ``"classify"`` where the inputs are features.
       mesh: devices to run on.
 
@@ -97,20 +103,25 @@ def make_train_step(
                 rngs={"dropout": dropout_key},
             )
             losses = cross_entropy(logits, targets, label_smoothing)
+            if class_weights is not None:
+                losses *= jnp.asarray(class_weights)[targets]
             mean = jnp.where(mask, losses, 0).sum() / mask.sum()
             moved = updates.get("batch_stats", {})
             return mean, (logits, {stage: moved[stage] for stage in state.batch_stats})
 
         (_, (logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.trained)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.trained)
-        # Without label smoothing, so that the curves of training and validation show the same quantity.
+        trained, step = optax.apply_updates(state.trained, updates), state.step + 1
+        moved = {"params": trained, "batch_stats": batch_stats}
+        # Without label smoothing and weights, so that the curves of training and validation show the same quantity.
         losses = cross_entropy(logits, targets)
         measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
         return TrainState(
-            step=state.step + 1,
-            trained=optax.apply_updates(state.trained, updates),
+            step=step,
+            trained=trained,
             batch_stats=batch_stats,
             opt_state=opt_state,
+            average=moving_average(state.average, moved, ema, opt_state, step) if ema else {},
             metrics=state.metrics.merge(measured),
         )
 

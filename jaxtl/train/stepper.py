@@ -12,13 +12,13 @@ import optax
 
 from jaxtl.runtime.mesh import put, replicated
 from jaxtl.runtime.processes import wait_for_all
-from jaxtl.train.examples import Batch
+from jaxtl.train.examples import Batch, loss_weights
 from jaxtl.train.metrics import empty_metrics
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import TrainState, init_state
 from jaxtl.train.step import make_train_step
 from jaxtl.train.task import Inputs, Task
-from jaxtl.transfer.partition import Variables, merge_variables, split_variables
+from jaxtl.transfer.partition import Variables, layer_depths, merge_variables, split_variables
 from jaxtl.transfer.phases import stages_in_training_mode, trained_stages
 
 
@@ -39,14 +39,14 @@ class Stepper:
 
     def __init__(self, task: Task, index: int, variables: Mapping[str, Any], schedule: optax.Schedule) -> None:
         self._task, self._phase, stages = task, task.plan[index], task.model.stage_names
-        self._optimizer = make_optimizer(self._phase, schedule)
+        depths = layer_depths(variables["params"], stages)
+        self._optimizer = make_optimizer(self._phase, schedule, steps_per_epoch=task.steps_per_epoch, depths=depths)
         self._in_training = stages_in_training_mode(self._phase, stages, variables["batch_stats"])
         trained = trained_stages(self._phase, stages)
         moving, self.frozen = split_variables(variables, trained=trained, in_training=self._in_training)
         self._num_classes, self._everywhere = task.train.num_classes, replicated(task.mesh)
-        self.state = init_state(
-            moving["params"], moving["batch_stats"], self._optimizer, self._num_classes, self._everywhere
-        )
+        first = moving["params"], moving["batch_stats"], self._optimizer, self._num_classes, self._everywhere
+        self.state = init_state(*first, averaged=self._phase.ema > 0)
         self._key = jax.random.fold_in(jax.random.key(task.seed), index)
         self.program: Callable[..., TrainState] | None = None
 
@@ -59,6 +59,8 @@ class Stepper:
             inputs.transform,
             train=self._in_training,
             label_smoothing=self._phase.label_smoothing,
+            class_weights=loss_weights(self._phase.class_weights, self._task.train),
+            ema=self._phase.ema,
             method=inputs.method,
             mesh=self._task.mesh,
         )
@@ -86,8 +88,11 @@ class Stepper:
         return measured
 
     def variables(self, *, keep: bool = False) -> Variables:
-        """All variables as they are now; to ``keep`` them takes a copy of what the next step donates."""
-        moving = {"params": self.state.trained, "batch_stats": self.state.batch_stats}
+        """All variables as they are now, averaged where the phase averages them.
+
+        To ``keep`` them takes a copy of what the next step donates.
+        """
+        moving = self.state.average or {"params": self.state.trained, "batch_stats": self.state.batch_stats}
         return merge_variables(jax.tree.map(jnp.copy, moving) if keep else moving, self.frozen)
 
     def loss_is_finite(self) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
@@ -13,7 +13,7 @@ from jaxtl.models.classifier import HEAD, Classifier
 from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluate, make_evaluator
-from jaxtl.train.examples import Examples, place
+from jaxtl.train.examples import Batch, Examples, batches, place
 from jaxtl.train.extract import Kept, Views
 from jaxtl.train.feature_store import FeatureStore
 from jaxtl.train.features import FeatureCache
@@ -45,6 +45,23 @@ class Task:
     batch_size: int
     seed: int
     mesh: Mesh
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch; the last one may have fewer images."""
+        return -(-len(self.train) // self.batch_size)
+
+    def batches(self, examples: Examples, index: int, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch of a phase.
+
+        Args:
+          examples: the training images, or their features.
+          index: position of the phase in the plan.
+          epoch: number of the epoch in the phase, from 0.
+          first: the step to begin with.
+        """
+        balanced = self.train.labels if self.plan[index].balanced_sampling else None
+        return batches(examples, self.batch_size, (self.seed, index, epoch), self.mesh, first, balanced)
 
     @functools.cached_property
     def images(self) -> Examples:

@@ -4,6 +4,8 @@ Only the trained part is differentiated and given to the optimiser. Masking the 
 decay frozen leaves, keep moments for them, and pay for their backward pass as soon as anything reads the gradient.
 """
 
+import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -74,6 +76,31 @@ def count_layers(params: Mapping[str, Any], stage_names: Sequence[str]) -> dict[
         stage: len({path[:-1] for path in traverse_util.flatten_dict({stage: params.get(stage, {})})})
         for stage in stage_names
     }
+
+
+def layer_depths(params: Mapping[str, Any], stage_names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """By stage and layer, how many layers come after it in the model; 0 for the last layer of the head.
+
+    A layer is what stands directly below its stage: a residual block, a layer of a dense block, a convolution. Layers
+    are ordered by the number that their name ends with; those of one number, such as ``conv2`` and ``norm2``, count as
+    one, and those without a number, such as ``transition``, come last.
+
+    Args:
+      params, stage_names: see ``count_layers``.
+
+    >>> params = {"head": {"linear": 0}, "stem": {"conv1": 0, "norm1": 0, "conv2": 0}}
+    >>> layer_depths(params, ("stem", "head"))
+    {'head': {'linear': 0}, 'stem': {'conv1': 2, 'norm1': 2, 'conv2': 1}}
+    """
+    depths: dict[str, dict[str, int]] = {}
+    after = 0
+    for stage in reversed(stage_names):
+        found = {layer: re.search(r"\d+$", layer) for layer in params.get(stage, {})}
+        numbers = {layer: int(number[0]) if number else math.inf for layer, number in found.items()}
+        last_first = sorted(set(numbers.values()), reverse=True)
+        depths[stage] = {layer: after + last_first.index(number) for layer, number in numbers.items()}
+        after += len(last_first)
+    return depths
 
 
 def transplant(variables: Mapping[str, Any], source: Mapping[str, Any], *, new_head: bool) -> dict[str, Any]:

@@ -37,8 +37,21 @@ class Phase:
     multipliers: Mapping[str, float] = field(
         {}, "by stage, what its learning rate is multiplied by (Howard & Ruder 2018): multipliers.stem=0.1"
     )
-    schedule: str = field("constant", "course of the learning rate", one_of("constant", "step", "cosine", "linear"))
-    warmup_epochs: float = field(0.0, "linear rise of the learning rate; may be a fraction", within(0))
+    layer_decay: float = field(
+        1.0,
+        "what the learning rate is multiplied by from each layer to the one before it, beginning with 1 at the last "
+        "layer of the head; multipliers come on top; 1: no decay",
+        within(0, 1, open_low=True),
+    )
+    schedule: str = field(
+        "constant", "course of the learning rate", one_of("constant", "step", "cosine", "linear", "onecycle")
+    )
+    warmup_epochs: float = field(
+        0.0,
+        "linear rise of the learning rate; may be a fraction; 'onecycle' rises by a cosine instead, for 30 % of the "
+        "phase where this is 0",
+        within(0),
+    )
     step_epochs: int = field(5, "schedule 'step': epochs between steps", count(1))
     step_factor: float = field(0.1, "schedule 'step': factor at each step", within(0, 1, open_low=True))
     final_factor: float = field(0.0, "schedules 'cosine', 'linear': share of the rate at the end", within(0, 1))
@@ -46,7 +59,28 @@ class Phase:
     nesterov: bool = field(False, "Nesterov's form of the momentum")
     weight_decay: float = field(0.0, "decay of kernels: decoupled for adamw, else L2 added to the gradient", within(0))
     clip_norm: float = field(0.0, "largest global norm of the gradient", within(0))
+    accumulate: int = field(
+        1,
+        "steps whose mean gradient makes one update, as a batch so many times as large would; an epoch ends with an "
+        "update, of fewer steps where they do not divide",
+        count(1),
+    )
+    ema: float = field(
+        0.0,
+        "decay of the moving average of weights and running statistics that is validated, kept and tested in their "
+        "place: 0.999 averages about the last 1,000 updates; 0: none",
+        within(0, 1, open_high=True),
+    )
     label_smoothing: float = field(0.0, "share of the target spread over all classes", within(0, 1, open_high=True))
+    class_weights: str | Mapping[str, float] = field(
+        "none",
+        "weight of an image in the training loss: 'balanced' is inverse to the number of training images of its class, "
+        "with mean 1; or by class, 1 for the others: class_weights.cat=5",
+        one_of("none", "balanced"),
+    )
+    balanced_sampling: bool = field(
+        False, "an epoch of the same length draws every class equally often, and images of rare classes several times"
+    )
     batch_norm: str = field(
         "train",
         "trained stages are in training mode; 'frozen' puts those with batch norm in inference mode",
@@ -65,7 +99,11 @@ class Phase:
     cached_views: int = field(
         0, "with flip or crop: keep the features of N augmented views of each image and draw among them", count(0)
     )
-    monitor: str = field("val_loss", "what 'best' means", one_of("val_loss", "val_accuracy"))
+    monitor: str = field(
+        "val_loss",
+        "what 'best' means; val_f1 is macro F1",
+        one_of("val_loss", "val_accuracy", "val_f1", "val_balanced_accuracy"),
+    )
     patience: int = field(0, "epochs without a better value before the phase ends", count(0))
     keep: str = field("best", "which epoch's weights the phase ends with", one_of("best", "last"))
 
@@ -171,6 +209,11 @@ def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
             faults.append(f"multipliers names {stage!r}, but the model's stages are: {', '.join(stage_names)}.")
         elif stage not in trained:
             faults.append(f"multipliers names {stage!r}, which the phase does not train; add it to train, or drop it.")
+    if phase.balanced_sampling and phase.class_weights == "balanced":
+        faults.append(
+            "balanced_sampling is on and class_weights is 'balanced', which makes up for rare classes twice; keep one "
+            "of them."
+        )
     if phase.cached_views and not phase.augments:
         faults.append(
             f"cached_views is {phase.cached_views}, but without flip or crop every view is the same; "

@@ -235,6 +235,45 @@ def test_bad_multipliers(multipliers, words):
     assert check(digits(phases=(phase(multipliers=multipliers),))) == [words]
 
 
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (
+            {"class_weights": "balance"},
+            "phases.0.class_weights is 'balance', which does not exist; did you mean 'balanced'?",
+        ),
+        ({"class_weights": {"3": -1.0}}, "phases.0.class_weights.3 is -1.0, but must be at least 0."),
+        (
+            {"class_weights": {"three": 2.0}},
+            "phases.0.class_weights names 'three', which is not a class of the data; choose one of: 0, 1, 2, 3, 4, 5, "
+            "6, 7, 8, 9.",
+        ),
+        (
+            {"class_weights": "balanced", "balanced_sampling": True},
+            "phases.0.balanced_sampling is on and class_weights is 'balanced', which makes up for rare classes twice; "
+            "keep one of them.",
+        ),
+        ({"accumulate": 0}, "phases.0.accumulate is 0, but must be at least 1."),
+        ({"ema": 1.0}, "phases.0.ema is 1.0, but must lie in [0, 1)."),
+        ({"layer_decay": 0.0}, "phases.0.layer_decay is 0.0, but must lie in (0, 1]."),
+        ({"monitor": "val_fl"}, "phases.0.monitor is 'val_fl', which does not exist; did you mean 'val_f1'?"),
+    ],
+)
+def test_bad_recipes_of_training(recipe, words):
+    assert check(digits(phases=(phase(**recipe),))) == [words]
+
+
+def test_numbers_of_images_may_be_given_by_class():
+    config = digits()
+    config.data.per_class = {"3": 10}
+    assert check(config) == []
+    config.data.per_class = {"3": 0}
+    assert check(config) == ["data.per_class.3 is 0, but must be at least 1."]
+    config.data.per_class = {"x": 5}
+    (fault,) = check(config)
+    assert fault.startswith("data.per_class names 'x', which is not a class of the data; choose one of: 0, 1")
+
+
 def test_the_last_layers_are_counted_in_the_model_of_the_config():
     assert check(digits(phases=(phase(train=("last:3",)),))) == []
     assert check(digits(phases=(phase(train=("last:99",)),))) == [

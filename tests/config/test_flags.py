@@ -117,6 +117,18 @@ def test_multipliers_are_fields_of_their_own():
     assert tree["phases"][0]["multipliers"] == {"stem": 0.5}
 
 
+def test_values_by_class_are_fields_of_their_own():
+    tree = plain(digits(phases=(phase(epochs=2),)))
+    flags = [("phases.0.class_weights.3", "20"), ("data.per_class.3", "10"), ("data.per_class.4", "5")]
+    assert override(tree, flags) == []
+    assert tree["phases"][0]["class_weights"] == {"3": 20.0}
+    assert tree["data"]["per_class"] == {"3": 10, "4": 5}
+    assert check(tree) == []
+    assert override(tree, [("phases.0.class_weights", "balanced"), ("data.per_class", "7")]) == []
+    assert (tree["phases"][0]["class_weights"], tree["data"]["per_class"]) == ("balanced", 7)
+    assert check(tree) == []
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
 from ml_collections import ConfigDict
 
-from jaxtl.config.tree import differences, merge, plain, without
+from jaxtl.config.tree import assign, differences, merge, plain, without
 
 
 def test_plain_forgets_containers_and_keeps_values():
@@ -16,6 +16,13 @@ def test_merge_leaves_its_arguments_alone():
 
 def test_without_reaches_into_phases():
     assert without({"a": 1, "phases": ({"b": 1, "c": 2},)}, {"a", "phases.0.c"}) == {"phases": ({"b": 1},)}
+
+
+def test_values_by_name_take_the_place_of_one_value():
+    tree = {"per_class": 0, "phases": ({"class_weights": "none"},)}
+    assign(tree, "per_class.cat", 5)
+    assign(tree, "phases.0.class_weights.cat", 2.0)
+    assert tree == {"per_class": {"cat": 5}, "phases": ({"class_weights": {"cat": 2.0}},)}
 
 
 def test_differences_are_named_by_path():

@@ -59,6 +59,15 @@ def test_per_class_takes_n_of_each():
     assert not np.array_equal(chosen, per_class(LABELS, 2, seed=6))
 
 
+def test_per_class_takes_other_numbers_of_classes_that_are_named():
+    names = tuple("abcd")
+    chosen = per_class(LABELS, {"b": 1, "d": 2}, seed=5, class_names=names)
+    counts = np.bincount(LABELS)
+    assert np.bincount(LABELS[chosen]).tolist() == [counts[0], 1, counts[2], 2]
+    with pytest.raises(UserError, match="500 images of the class 'b' cannot be chosen"):
+        per_class(LABELS, {"b": 500}, seed=5, class_names=names)
+
+
 def test_per_class_names_the_class_that_has_too_few():
     with pytest.raises(UserError, match="8 images of the class 2 cannot be chosen, which has only 7"):
         per_class(LABELS, 8, seed=0)

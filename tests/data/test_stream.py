@@ -40,14 +40,16 @@ def test_a_file_that_has_gone_is_told_in_its_sentence():
         list(stream(stored([*range(7), 99], workers=1), np.arange(8).reshape(2, 4)))
 
 
-def test_an_epoch_goes_on_in_the_middle_with_the_batches_it_would_have_had():
+@pytest.mark.parametrize("is_balanced", [False, True])
+def test_an_epoch_goes_on_in_the_middle_with_the_batches_it_would_have_had(is_balanced):
     labels, mesh = np.arange(N, dtype=np.int32) % 3, data_mesh(6)
     whole = Dataset(stored(workers=1), labels, ("a", "b", "c"))
     chosen = take(whole, np.arange(1, N))
     in_memory = Dataset(np.asarray(chosen.images), chosen.labels, chosen.class_names)
 
     def seen(dataset, first):
-        for inputs, labels, order, row in batches(place(dataset, mesh), 6, (1, 2), mesh, first):
+        examples, balanced = place(dataset, mesh), dataset.labels if is_balanced else None
+        for inputs, labels, order, row in batches(examples, 6, (1, 2), mesh, first, balanced):
             at = np.asarray(order.indices)[row]
             yield np.asarray(inputs)[at, 0, 0, 0], np.asarray(labels)[at], np.asarray(order.mask)[row]
 

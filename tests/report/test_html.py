@@ -8,6 +8,7 @@ from jaxtl.report import html, plots, statistics
 from jaxtl.report.comparison import compare_with_baselines
 from jaxtl.report.pictures import Card
 from jaxtl.report.text import NOT_MEASURED
+from jaxtl.train.scores import classification_scores
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -54,7 +55,7 @@ HISTORY = [
 
 
 def summary(class_names):
-    scores = statistics.classification_scores(CONFUSION)
+    scores = classification_scores(CONFUSION)
     per_class = [{"class": name, **line} for name, line in zip(class_names, scores.pop("per_class"), strict=True)]
     return {
         "name": "test",
@@ -252,6 +253,13 @@ def test_what_was_read_is_shown_with_what_was_left_out(tmp_path):
         "The classes are unbalanced.",
     ):
         assert words in said, words
+
+
+def test_the_page_says_that_classes_were_balanced(tmp_path):
+    config = {"phases": ({"balanced_sampling": True}, {"class_weights": {"ants": 2.0}})}
+    said = Page(write(tmp_path, config=config)).text
+    assert "Phase 0 drew every class equally often" in said
+    assert "class_weights: ants 2" in said
 
 
 def test_what_was_not_measured_is_a_dash(tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxtl.report.remarks import majority, remarks
+from jaxtl.report.remarks import majority, on_training, remarks
 
 NAMES = ["daisy", "rose", "tulip"]
 
@@ -43,3 +43,15 @@ def test_classes_without_test_images_are_named_and_many_are_counted():
 def test_images_of_one_class_alone_have_no_baseline_to_beat(right):
     confusion = np.array([[right, 5], [0, 0]])
     assert not any("always naming" in sentence for sentence in remarks(confusion, NAMES[:2]))
+
+
+def test_what_training_did_about_rare_classes_is_told_by_phase():
+    plain = {"balanced_sampling": False, "class_weights": "none", "ema": 0.0}
+    assert on_training([plain, {}]) == []
+    assert on_training([plain, {**plain, "balanced_sampling": True, "ema": 0.99}, {"class_weights": "balanced"}]) == [
+        "Phase 1 drew every class equally often (balanced_sampling): its training curves do, too.",
+        "Phase 1 validated and kept the moving average of its weights (ema=0.99).",
+        "Phase 2 weighted its loss by class (class_weights: balanced), but not its curves.",
+    ]
+    (told,) = on_training([{"class_weights": {"daisy": 20.0, "rose": 0.5}}])
+    assert "(class_weights: daisy 20, rose 0.5)" in told

@@ -19,7 +19,8 @@ SCRIPT = pathlib.Path(__file__).with_name("processes_script.py")
 ROOT = pathlib.Path(__file__).parents[2]
 TIMES = ("seconds", "images_per_s")
 
-# Kept features, batch norm, a last batch that is short, and a choice of the best epoch.
+# Kept features, batch norm, a last batch that is short, a choice of the best epoch, balanced draws, averages, and
+# accumulated gradients.
 CONFIG = """
 from jaxtl.config import default_config, phase
 
@@ -32,8 +33,8 @@ def get_config():
     config.model.options = {"blocks": ((4,),), "hidden": (), "norm": "after_pool"}
     config.batch_size = 32
     config.phases = (
-        phase(train=("head",), epochs=1, learning_rate=0.01, crop=1, cached_views=2),
-        phase(epochs=2, learning_rate=0.01, crop=1),
+        phase(train=("head",), epochs=1, learning_rate=0.01, crop=1, cached_views=2, balanced_sampling=True),
+        phase(epochs=2, learning_rate=0.01, crop=1, balanced_sampling=True, ema=0.9, accumulate=2),
     )
     return config
 """

@@ -17,14 +17,14 @@ from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.runtime.mesh import data_mesh, put_order, replicated
 from jaxtl.train.checkpoint import flatten
 from jaxtl.train.evaluate import make_evaluator
-from jaxtl.train.examples import place
+from jaxtl.train.examples import loss_weights, place
 from jaxtl.train.extract import Views
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
 from jaxtl.transfer import Phase
-from jaxtl.transfer.partition import merge_variables, split_variables
+from jaxtl.transfer.partition import layer_depths, merge_variables, split_variables
 
 BATCH = 16
 TRAINED = ("stage1", "head")
@@ -39,16 +39,19 @@ def compute(mesh: Mesh) -> dict[str, Any]:
     variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     moving, frozen = split_variables(variables, trained=TRAINED, in_training=TRAINED)
     # SGD, as Adam's first steps blow up rounding where a gradient is all but zero.
-    optimizer = make_optimizer(Phase(optimizer="sgd", clip_norm=1.0), lambda step: 0.1)
+    depths = layer_depths(variables["params"], model.stage_names)
+    phase = Phase(optimizer="sgd", clip_norm=1.0, accumulate=2, layer_decay=0.5)
+    optimizer = make_optimizer(phase, lambda step: 0.1, steps_per_epoch=3, depths=depths)
     preprocess = normalise([0.5], [0.5])
     transform = compose(horizontal_flip(), pad_and_crop(1), preprocess)
-    step = make_train_step(model, optimizer, transform, train=TRAINED, label_smoothing=0.1, mesh=mesh)
+    options = {"label_smoothing": 0.1, "class_weights": loss_weights("balanced", data), "ema": 0.5}
+    step = make_train_step(model, optimizer, transform, train=TRAINED, **options, mesh=mesh)
     cache = FeatureCache(model, preprocess, batch_size=BATCH, mesh=mesh, observer=Recorder(), stop=StopFlag())
     kept = cache.of(variables, "training", data, Views(2, 0, flip=True, crop=1)).examples
     everywhere = replicated(mesh)
-    state = jax.device_put(init_state(moving["params"], moving["batch_stats"], optimizer, 3), everywhere)
+    state = init_state(moving["params"], moving["batch_stats"], optimizer, 3, everywhere, averaged=True)
     frozen, pixels, labels = jax.device_put((frozen, data.images, data.labels), everywhere)
-    order = put_order(epoch_order(len(data), BATCH, (0,)), mesh)
+    order = put_order(epoch_order(len(data), BATCH, (0,), balanced=data.labels), mesh)
     assert len(order.indices.sharding.device_set) == mesh.size
     for _ in range(3):
         state = step(state, frozen, pixels, labels, order, jax.random.key(0))
@@ -65,7 +68,7 @@ def compute(mesh: Mesh) -> dict[str, Any]:
         "confusion": found.confusion,
         "predicted": found.predicted,
         "probability": found.probability,
-        **flatten({"trained": state.trained, "batch_stats": state.batch_stats}),
+        **flatten({"trained": state.trained, "batch_stats": state.batch_stats, "average": state.average}),
     }
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from outcomes import Recorder, assert_same_bits, assert_same_outcome
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
@@ -24,10 +25,10 @@ from jaxtl.transfer import Phase
 SGD = Phase(optimizer="sgd", momentum=0.0, learning_rate=0.05, epochs=2)
 # The rate is multiplied by 100 every epoch. Logistic regression survives that, but its validation gets worse.
 WORSE_AND_WORSE = dataclasses.replace(SGD, schedule="step", step_epochs=1, step_factor=100.0, epochs=9, patience=2)
-# Everything that a resumed run must carry over: moments, statistics, dropout, augmentation, a schedule,
-# a best epoch.
+# Everything that a resumed run must carry over: moments, statistics, dropout, augmentation, a schedule, a best epoch,
+# averages, and gradients that wait for their update.
 PLAN = (
-    Phase(train=("head",), epochs=2, learning_rate=0.02, flip=True),
+    Phase(train=("head",), epochs=2, learning_rate=0.02, flip=True, balanced_sampling=True, ema=0.7),
     Phase(
         epochs=3,
         learning_rate=0.01,
@@ -36,6 +37,10 @@ PLAN = (
         flip=True,
         crop=1,
         clip_norm=1.0,
+        accumulate=2,
+        ema=0.7,
+        layer_decay=0.8,
+        class_weights="balanced",
     ),
 )
 
@@ -96,6 +101,7 @@ def test_a_line_says_all_about_its_epoch(whole, world):
     for line in history:
         assert set(line) == {
             *("phase", "phase_index", "epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy"),
+            *("val_f1", "val_balanced_accuracy"),
             *("learning_rate", "images_per_s", "seconds"),
         }
         assert all(math.isfinite(value) for name, value in line.items() if name != "phase")
@@ -150,7 +156,8 @@ def test_the_figures_of_an_epoch_are_those_of_all_images_and_of_no_other_epoch(w
 def test_without_validation_the_last_epoch_is_kept(world, tmp_path):
     fitted = world.run(tmp_path, [dataclasses.replace(SGD, patience=1)], model=world.linear, validation=None)
     assert fitted.best_epoch == len(fitted.history) == 2
-    assert [(line["val_loss"], line["val_accuracy"]) for line in fitted.history] == [(None, None)] * 2
+    measured = [value for line in fitted.history for name, value in line.items() if name.startswith("val_")]
+    assert measured == [None] * 8
     assert_same_bits(read_best(tmp_path), {"params": fitted.variables["params"]})
 
 
@@ -178,6 +185,34 @@ def test_accuracy_can_be_what_is_monitored(world, tmp_path):
     accuracies = [line["val_accuracy"] for line in fitted.history]
     assert fitted.best_epoch == int(np.argmax(accuracies)) + 1
     assert len(accuracies) == min(fitted.best_epoch + 2, 9)
+
+
+@pytest.mark.parametrize("monitor", ["val_f1", "val_balanced_accuracy"])
+def test_scores_that_weigh_classes_alike_can_be_what_is_monitored(world, tmp_path, monitor):
+    fitted = world.run(tmp_path, [dataclasses.replace(WORSE_AND_WORSE, monitor=monitor)], model=world.linear)
+    values = [line[monitor] for line in fitted.history]
+    assert fitted.best_epoch == int(np.argmax(values)) + 1
+    assert len(values) == min(fitted.best_epoch + 2, 9)
+    found = world.evaluate(world.linear, world.validation, fitted.variables)
+    expected = {
+        "val_f1": f1_score(world.validation.labels, found.predicted, average="macro"),
+        "val_balanced_accuracy": balanced_accuracy_score(world.validation.labels, found.predicted),
+    }
+    assert max(values) == pytest.approx(expected[monitor])
+
+
+def test_the_average_is_what_is_validated_kept_and_handed_on(world, tmp_path):
+    averaged = dataclasses.replace(SGD, ema=0.9, keep="last")
+    fitted = world.run(tmp_path / "ema", [averaged], model=world.linear)
+    plain = world.run(tmp_path / "plain", [dataclasses.replace(SGD, keep="last")], model=world.linear)
+    assert [line["train_loss"] for line in fitted.history] == [line["train_loss"] for line in plain.history]
+    assert fitted.history[-1]["val_loss"] != plain.history[-1]["val_loss"]
+    found = world.evaluate(world.linear, world.validation, fitted.variables)
+    assert found.loss == fitted.history[-1]["val_loss"]
+    assert_same_bits(read_best(tmp_path / "ema"), {"params": fitted.variables["params"]})
+    still = dataclasses.replace(SGD, learning_rate=1e-30, epochs=1)
+    longer = world.run(tmp_path / "longer", [averaged, still], model=world.linear)
+    assert longer.history[-1]["val_loss"] == pytest.approx(fitted.history[-1]["val_loss"], rel=1e-6)
 
 
 def test_the_next_phase_starts_from_the_weights_that_were_kept(world, tmp_path):

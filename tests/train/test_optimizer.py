@@ -1,5 +1,7 @@
 """Optimisers against their papers' and PyTorch's update rules, written out in float64."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -202,13 +204,13 @@ def test_a_multiplier_is_a_rate_of_its_own(name, options):
         assert not np.allclose(found["stem"][leaf], plain["stem"][leaf], rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["constant", "step", "cosine", "linear"])
+@pytest.mark.parametrize("name", ["constant", "step", "cosine", "linear", "onecycle"])
 def test_the_rates_of_a_chart_are_those_of_the_steps(name):
     phase = Phase(schedule=name, learning_rate=0.3, epochs=3, step_epochs=1, warmup_epochs=0.5)
     schedule = make_schedule(phase, 4)
     rates = learning_rates(phase, 4)
     assert (rates.shape, rates.dtype) == ((12,), np.float32)
-    np.testing.assert_allclose(rates, [float(schedule(step)) for step in range(12)], rtol=1e-6)
+    np.testing.assert_allclose(rates, [float(schedule(step)) for step in range(12)], rtol=1e-5)
 
 
 def test_linear_is_a_triangle_with_its_warm_up():
@@ -222,3 +224,92 @@ def test_linear_is_a_triangle_with_its_warm_up():
 def test_cosine_may_end_above_zero():
     schedule = schedule_of("cosine", 0.3, epochs=4, steps_per_epoch=25, final_factor=0.5)
     assert float(schedule(100)) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(("warmup", "rise"), [(0, 30), (2.9, 29)])
+def test_onecycle_is_half_a_cosine_up_and_half_a_cosine_down(warmup, rise):
+    # OneCycleLR(max_lr=2.0, pct_start=0.3): from max_lr / 25 to max_lr to max_lr / 25 / 1e4.
+    schedule = schedule_of("onecycle", 2.0, epochs=10, steps_per_epoch=10, warmup_epochs=warmup)
+    steps = np.arange(101)
+    up, down = np.minimum(steps / rise, 1), np.maximum(steps - rise, 0) / (100 - rise)
+    half = lambda start, end, share: start + (end - start) * (1 - np.cos(np.pi * share)) / 2  # noqa: E731
+    expected = np.where(steps < rise, half(2.0 / 25, 2.0, up), half(2.0, 2.0 / 25e4, down))
+    np.testing.assert_allclose([schedule(step) for step in steps], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_onecycle_of_few_steps_is_finite(steps):
+    rates = learning_rates(Phase(schedule="onecycle", epochs=steps, learning_rate=1.0), 1)
+    assert np.isfinite(rates).all() and rates.max() <= 1.0
+    assert steps == 1 or rates.max() == 1.0
+
+
+def steps_of(optimizer, grads, params):
+    """The parameters after each gradient."""
+    state, seen = optimizer.init(params), []
+    for each in grads:
+        updates, state = optimizer.update(each, state, params)
+        params = optax.apply_updates(params, updates)
+        seen.append(params)
+    return seen
+
+
+def dyadic(seed):
+    """Gradients whose sums and halves are exact in float32."""
+    rng = np.random.default_rng(seed)
+    return {name: jnp.float32(rng.integers(-64, 64, leaf.shape) / 32) for name, leaf in PARAMS.items()}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "tolerance"),
+    [
+        ({"momentum": 0.5}, 0),  # all of it exact in float32, and so equal bit by bit
+        ({"weight_decay": 0.3}, 1e-6),
+        ({"clip_norm": 0.5}, 1e-6),
+        ({"optimizer": "adamw", "weight_decay": 0.3}, 1e-6),
+    ],
+)
+def test_two_accumulated_steps_are_one_of_their_mean_gradient(recipe, tolerance):
+    recipe = {"optimizer": "sgd", **recipe}
+    params, grads = jax.tree.map(jnp.float32, PARAMS), [dyadic(seed) for seed in range(4)]
+    phase, rate = Phase(**recipe, accumulate=2), optax.linear_schedule(0.5, 0.0, 8)
+    found = steps_of(make_optimizer(phase, rate), grads, params)
+    means = [jax.tree.map(lambda a, b: (a + b) / 2, *grads[i : i + 2]) for i in (0, 2)]
+    first, second = steps_of(make_optimizer(Phase(**recipe), lambda update: rate(2 * update)), means, params)
+    assert all(np.array_equal(found[0][name], params[name]) for name in PARAMS), "not a bit moves in between"
+    for got, expected in ((found[1], first), (found[2], first), (found[3], second)):
+        for name in PARAMS:
+            np.testing.assert_allclose(got[name], expected[name], rtol=tolerance, atol=tolerance)
+
+
+def test_every_epoch_ends_with_an_update_of_the_steps_that_are_left():
+    # 5 steps an epoch by twos: 2, 2 and 1, with the rates of steps 0, 2, 4, and 5, 7, 9 of the next epoch.
+    phase = Phase(optimizer="sgd", momentum=0.0, accumulate=2)
+    optimizer = make_optimizer(phase, lambda step: 1.0 + step, steps_per_epoch=5)
+    grads = [{"kernel": jnp.full((1, 1), float(i))} for i in range(10)]
+    seen = steps_of(optimizer, grads, {"kernel": jnp.zeros((1, 1))})
+    moved = np.diff([0.0, *(float(params["kernel"][0, 0]) for params in seen)])
+    assert moved.tolist() == [0, -0.5 * 1, 0, -2.5 * 3, -4.0 * 5, 0, -5.5 * 6, 0, -7.5 * 8, -9.0 * 10]
+
+
+def test_more_accumulated_steps_than_an_epoch_has_are_one_update_an_epoch():
+    optimizer = make_optimizer(Phase(optimizer="sgd", accumulate=64), lambda step: 1.0, steps_per_epoch=3)
+    moved = steps_of(optimizer, [dyadic(0)] * 6, jax.tree.map(jnp.float32, PARAMS))
+    changes = [not np.array_equal(a["kernel"], b["kernel"]) for a, b in itertools.pairwise(moved)]
+    assert changes == [False, True, False, False, True]
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_layer_decay_is_a_rate_of_its_own_for_every_layer_and_multipliers_come_on_top(name):
+    layer = jax.tree.map(jnp.float32, PARAMS)
+    params = {"stem": {"block1": layer, "block2": layer}, "head": {"linear": layer}}
+    depths = {"stem": {"block1": 2, "block2": 1}, "head": {"linear": 0}}
+    grads = [jax.tree.map(lambda leaf: jnp.ones_like(leaf) + leaf, params)]
+    rate, recipe = optax.constant_schedule(RATE), {"optimizer": name, "weight_decay": 0.1}
+    (plain,) = steps_of(make_optimizer(Phase(**recipe), rate), grads, params)
+    phase = Phase(**recipe, layer_decay=0.5, multipliers={"stem": 0.1})
+    (found,) = steps_of(make_optimizer(phase, rate, depths=depths), grads, params)
+    for stage, block, factor in (("stem", "block1", 0.025), ("stem", "block2", 0.05), ("head", "linear", 1.0)):
+        for leaf, start in layer.items():
+            moved, whole = found[stage][block][leaf] - start, plain[stage][block][leaf] - start
+            np.testing.assert_allclose(moved, factor * whole, rtol=1e-4, atol=1e-7)

@@ -17,6 +17,8 @@ def lines(values, monitor="val_loss", start=1):
         ("val_accuracy", [0.5, 0.8, 0.4], 2),
         ("val_loss", [0.5, 0.3, 0.3], 2),  # the earliest of equals
         ("val_accuracy", [0.7, 0.7, 0.7], 1),
+        ("val_f1", [0.5, 0.8, 0.4], 2),
+        ("val_balanced_accuracy", [0.5, 0.8, 0.4], 2),
         ("val_loss", [None, None], None),
         ("val_loss", [], None),
     ],

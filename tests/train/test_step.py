@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import chex
@@ -6,13 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn.utils.class_weight import compute_class_weight
 
 from jaxtl.data.augment import compose, horizontal_flip, pad_and_crop
 from jaxtl.data.feed import epoch_order
 from jaxtl.models import build_model
 from jaxtl.runtime.mesh import put_order, replicated
+from jaxtl.train.examples import loss_weights
+from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import cross_entropy, make_train_step
+from jaxtl.transfer import Phase
 from jaxtl.transfer.partition import merge, split_variables
 
 BATCH = 8
@@ -68,6 +73,7 @@ class Transfer:
         self.trained, self.batch_stats = moving["params"], moving["batch_stats"]
         self.optimizer = optax.adam(0.01)
         self.data, self.mesh, self.traces = train_set, mesh, 0
+        self.transform = compose(horizontal_flip(), preprocess)
 
         def transform(key, images):
             self.traces += 1
@@ -205,3 +211,96 @@ def test_training_learns(transfer):
         state = state.replace(metrics=transfer.state().metrics)
     assert losses[-1] < 0.8 * losses[0]
     assert set(merge(state.trained, transfer.frozen["params"])) == set(transfer.model.stage_names)
+
+
+# Class weights
+
+
+def test_balanced_weights_are_those_of_scikit_learn(train_set):
+    weights = loss_weights("balanced", train_set)
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=train_set.labels)
+    np.testing.assert_allclose(weights, expected, rtol=1e-6)
+    assert weights.dtype == np.float32
+    assert weights[train_set.labels].mean() == pytest.approx(1.0)
+
+
+def test_weights_by_name_and_of_classes_without_images(train_set):
+    assert loss_weights("none", train_set) is None
+    assert loss_weights({"middle": 5.0}, train_set).tolist() == [1.0, 5.0, 1.0]
+    two = dataclasses.replace(train_set, labels=train_set.labels % 2)  # no image is "bottom"
+    assert np.isfinite(loss_weights("balanced", two)).all()
+    np.testing.assert_allclose(
+        loss_weights("balanced", two)[:2],
+        compute_class_weight("balanced", classes=np.arange(2), y=two.labels),
+        rtol=1e-6,
+    )
+
+
+def test_a_weight_multiplies_the_loss_of_its_class_alone(plain):
+    weights = np.array([0.5, 1.0, 4.0], np.float32)
+    step = make_train_step(plain.model, plain.optimizer, plain.preprocess, class_weights=weights, mesh=plain.mesh)
+    order = epoch_order(len(plain.data), BATCH, (1,))
+    state = init_state(copied(plain.params), {}, plain.optimizer, 3).replace(step=jnp.int32(4))  # the short batch
+    arguments = NOTHING, plain.data.images, plain.data.labels, put_order(order, plain.mesh), jax.random.key(0)
+    state = step(state, *arguments)
+    indices = order.indices[4, :5]
+    each = [jax.grad(plain.loss)(plain.params, indices[i : i + 1], 0.0) for i in range(5)]
+    scales = weights[plain.data.labels[indices]] / 5
+    expected = jax.tree.map(lambda p, *g: p - sum(w * x for w, x in zip(scales, g, strict=True)), plain.params, *each)
+    chex.assert_trees_all_close(state.trained, expected, atol=1e-5)
+    unweighted, _ = plain.loss_and_grads(plain.params, indices)
+    assert float(state.metrics.compute()["loss"]) == pytest.approx(float(unweighted), rel=1e-5), (
+        "curves have no weights"
+    )
+
+
+# Accumulated gradients and moving averages
+
+
+def run_steps(plain, phase, batch, steps, **options):
+    """The states after each step of a phase on the first images, without a short batch."""
+    optimizer = make_optimizer(phase, lambda step: 0.5)
+    step = make_train_step(plain.model, optimizer, plain.preprocess, ema=phase.ema, mesh=plain.mesh, **options)
+    state = init_state(copied(plain.params), {}, optimizer, 3, averaged=phase.ema > 0)
+    order, seen = put_order(epoch_order(32, batch, None), plain.mesh), []
+    for _ in range(steps):
+        state = step(state, NOTHING, plain.data.images, plain.data.labels, order, jax.random.key(0))
+        seen.append(copied({"trained": state.trained, "average": state.average.get("params", {})}))
+    return seen
+
+
+def test_four_steps_of_a_batch_are_one_of_a_batch_four_times_as_large(plain):
+    """For SGD with momentum, decay and weights of classes, without batch norm: equal but for the order of the sums."""
+    recipe = {"optimizer": "sgd", "weight_decay": 0.01, "ema": 0.9}
+    weights = loss_weights({"top": 3.0}, plain.data)
+    small = run_steps(plain, Phase(**recipe, accumulate=4), 8, 8, class_weights=weights)
+    large = run_steps(plain, Phase(**recipe), 32, 2, class_weights=weights)
+    assert_same(small[2]["trained"], plain.params)  # not a bit moves before the fourth
+    for found, expected in ((small[3], large[0]), (small[6], large[0]), (small[7], large[1])):
+        chex.assert_trees_all_close(found["trained"], expected["trained"], atol=1e-6)
+        chex.assert_trees_all_close(found["average"], expected["average"], atol=1e-6)
+    assert not np.allclose(*(jax.tree.leaves(each["trained"])[0] for each in (small[7], small[3])), atol=1e-3)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9999])
+def test_the_average_is_the_weighted_mean_of_the_weights_after_each_update(plain, decay):
+    seen = run_steps(plain, Phase(optimizer="sgd", ema=decay), 8, 5)
+    for n in (1, 2, 5):
+        shares = decay ** np.arange(n - 1, -1.0, -1) * (1 - decay) / (1 - decay**n)
+        trained = jax.tree.map(lambda *after: np.stack(after), *(each["trained"] for each in seen[:n]))
+        expected = jax.tree.map(functools.partial(np.tensordot, shares, axes=1), trained)
+        chex.assert_trees_all_close(seen[n - 1]["average"], jax.tree.map(np.float32, expected), rtol=1e-5, atol=1e-6)
+
+
+def test_running_statistics_are_averaged_like_the_weights(transfer):
+    step = make_train_step(
+        transfer.model, transfer.optimizer, transfer.transform, train=TRAINED, ema=0.5, mesh=transfer.mesh
+    )
+    state = init_state(copied(transfer.trained), copied(transfer.batch_stats), transfer.optimizer, 3, averaged=True)
+    order, stats = put_order(epoch_order(len(transfer.data), BATCH, (0,)), transfer.mesh), []
+    for _ in range(2):
+        state = step(state, transfer.frozen, transfer.data.images, transfer.data.labels, order, jax.random.key(0))
+        stats.append(copied(state.batch_stats))
+    assert set(state.average["batch_stats"]) == {"stage1"}
+    expected = jax.tree.map(lambda one, two: (one + 2 * two) / 3, *stats)
+    chex.assert_trees_all_close(state.average["batch_stats"], expected, rtol=1e-5)
