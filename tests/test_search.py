@@ -235,8 +235,8 @@ def test_a_device_whose_memory_other_processes_may_have_taken(call, configs, tmp
     ]
 
 
-@pytest.mark.parametrize("measure", ["val_loss", "val_accuracy"])
-def test_charts(measure):
+@pytest.mark.parametrize(("measure", "title"), [("val_loss", "Validation loss"), ("val_f1", "Validation macro F1")])
+def test_charts(measure, title):
     params = KINDS.draw(0, 7)
     lines = [
         TrialLine(
@@ -251,7 +251,7 @@ def test_charts(measure):
     ]
     method = {"sampler": "random", "pruner": "none", "seed": 0}
     outcome = Outcome("n", measure, lines, KINDS.parameters, method, {}, None, "", {})
-    assert outcome.best.number == (3 if measure == "val_loss" else 6)
+    assert (outcome.best.number, outcome.title) == (3 if measure == "val_loss" else 6, title)
     charts = report.draw(outcome)
     (history,), panels = charts["history"].axes, charts["parameters"].axes
     (line,) = (line for line in history.lines if line.get_label() == "best so far")

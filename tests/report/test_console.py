@@ -16,6 +16,7 @@ LINE = {
     "train_accuracy": 0.5,
     "val_loss": 2.0,
     "val_accuracy": 0.25,
+    "val_f1": 0.2,
     "learning_rate": 0.001,
     "images_per_s": 1234.5,
     "seconds": 61.0,
@@ -97,15 +98,15 @@ def test_an_epoch_is_one_line():
     console, screen = shown(terminal=False)
     an_epoch(console)
     assert screen.getvalue() == (
-        "Epoch   2/5  head+stem  train loss 1.2346 accuracy 50.00 %  val loss 2.0000 accuracy 25.00 %  lr 0.001  "
-        "1,234 images/s  1 min 1 s\n"
+        "Epoch   2/5  head+stem  train loss 1.2346 accuracy 50.00 %  val loss 2.0000 accuracy 25.00 % F1 20.00 %  lr "
+        "0.001  1,234 images/s  1 min 1 s\n"
     )
 
 
 def test_an_epoch_without_validation():
     console, screen = shown(terminal=False)
     console.on_epoch_start("all", 1, 1, 10)
-    console.on_epoch_end({**LINE, "val_loss": None, "val_accuracy": None})
+    console.on_epoch_end({**LINE, "val_loss": None, "val_accuracy": None, "val_f1": None})
     assert "val" not in screen.getvalue()
     assert "train loss 1.2346" in screen.getvalue()
 

@@ -57,10 +57,15 @@ def of_backbone(world, images, preprocess, transform=None, key=None):
     return np.asarray(world.model.apply(world.variables, batch, train=False, method="features"))
 
 
-def test_the_cached_phase_gives_the_result_of_the_uncached_one(world, tmp_path):
-    recorder = Recorder()
-    cached = world.run(tmp_path / "cached", [PROBE], observer=recorder)
-    plain = world.run(tmp_path / "plain", [dataclasses.replace(PROBE, cache_features=False)])
+@pytest.mark.parametrize(
+    "recipe",
+    [{}, {"balanced_sampling": True, "ema": 0.8, "accumulate": 2, "class_weights": {"top": 2.0}}],
+    ids=["plain", "balanced, averaged and accumulated"],
+)
+def test_the_cached_phase_gives_the_result_of_the_uncached_one(world, tmp_path, recipe):
+    recorder, probe = Recorder(), dataclasses.replace(PROBE, **recipe)
+    cached = world.run(tmp_path / "cached", [probe], observer=recorder)
+    plain = world.run(tmp_path / "plain", [dataclasses.replace(probe, cache_features=False)])
     for line, other in zip(cached.history, plain.history, strict=True):
         for figure in ("train_accuracy", "val_accuracy", "learning_rate"):
             assert line[figure] == other[figure], figure
