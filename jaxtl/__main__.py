@@ -44,7 +44,9 @@ def _dispatch(argv: list[str]) -> int:
     if name in TAKES_CONFIG and arguments and not arguments[0].startswith("-"):
         arguments = ["--config", *arguments]
     if name == "fields":
-        arguments = ["--help-fields", *arguments]
+        if arguments and arguments[0] not in ("-h", "--help"):
+            raise UserError(f"jaxtl fields lists all fields and takes no arguments; leave out {arguments[0]!r}.")
+        arguments = ["--help-fields"]
     status: int = importlib.import_module(COMMANDS[name][0]).main(arguments)
     return status
 

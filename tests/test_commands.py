@@ -24,6 +24,11 @@ def test_every_command_tells_its_usage(name, capsys):
     assert "usage:" in capsys.readouterr().out
 
 
+def test_fields_takes_no_arguments(capsys):
+    assert main(["fields", "phases"]) == 2
+    assert "takes no arguments; leave out 'phases'" in capsys.readouterr().err
+
+
 def test_fields_and_version(capsys):
     assert main(["fields"]) == 0
     assert "batch_size" in capsys.readouterr().out

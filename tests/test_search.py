@@ -17,6 +17,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 import jaxtl.experiment
 import jaxtl.search.study
+import jaxtl.search.trials
 from jaxtl.__main__ import main as jaxtl_command
 from jaxtl.data.dataset import take
 from jaxtl.report import plots
@@ -92,7 +93,7 @@ def call(capsys, monkeypatch):
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     monkeypatch.setattr("threading.excepthook", lambda error: None)
     monkeypatch.setattr(report, "draw", lambda outcome: {})
-    monkeypatch.setattr(jaxtl.search.study, "POLL_S", 0.1)
+    monkeypatch.setattr(jaxtl.search.trials, "POLL_S", 0.1)
     monkeypatch.setattr(jaxtl.search.study, "HEARTBEAT_S", 1)
     monkeypatch.setattr(jaxtl.search.study, "GRACE_S", 3)
 
@@ -156,7 +157,7 @@ def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch)
     """With test images that are noise, and a test that fails, trials come out the same."""
     arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir")
     assert call(*arguments, tmp_path / "honest")[0] == 0
-    load, seen = jaxtl.search.study.load_splits, []
+    load, seen = jaxtl.search.trials.load_splits, []
 
     def with_noise(data):
         splits = load(data)
@@ -169,7 +170,7 @@ def test_no_trial_looks_at_the_test_images(call, configs, tmp_path, monkeypatch)
         return train(config, *args)
 
     train = jaxtl.experiment.train
-    monkeypatch.setattr(jaxtl.search.study, "load_splits", with_noise)
+    monkeypatch.setattr(jaxtl.search.trials, "load_splits", with_noise)
     monkeypatch.setattr(jaxtl.experiment, "load_splits", None)
     monkeypatch.setattr(jaxtl.experiment, "test", None)
     monkeypatch.setattr(jaxtl.experiment, "train", watched)
@@ -274,10 +275,11 @@ SLOWLY = """
 import sys, time
 import jaxtl.train.phase
 import jaxtl.search.study
+import jaxtl.search.trials
 from jaxtl.__main__ import main as jaxtl_command
 from jaxtl.search.__main__ import main
 jaxtl.search.study.HEARTBEAT_S, jaxtl.search.study.GRACE_S = 1, 3
-from jaxtl.search.study import TrialConsole
+from jaxtl.search.trials import TrialConsole
 jaxtl.train.phase.SYNC_S = 0.0
 on_line = TrialConsole.on_epoch_end
 TrialConsole.on_epoch_end = lambda self, line: (on_line(self, line), time.sleep(2))
@@ -333,14 +335,14 @@ def test_two_processes_one_killed_give_the_table_of_an_unbroken_search(call, con
 def test_a_signal_in_the_middle_of_a_trial(call, configs, tmp_path, monkeypatch):
     arguments = ("--config", configs[1], *SPACE, "--trials", 2, "--no-final", "--workdir")
     assert call(*arguments, tmp_path / "straight")[0] == 0
-    on_line = jaxtl.search.study.TrialConsole.on_epoch_end
+    on_line = jaxtl.search.trials.TrialConsole.on_epoch_end
 
     def then_signal(self, line):
         on_line(self, line)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(jaxtl.search.study.TrialConsole, "on_epoch_end", then_signal)
+        patch.setattr(jaxtl.search.trials.TrialConsole, "on_epoch_end", then_signal)
         status, _, complained = call(*arguments, tmp_path / "broken")
     assert status == 128 + signal.SIGTERM and "all is saved" in complained
     assert len((tmp_path / "broken/trials/0000/metrics.jsonl").read_text().splitlines()) == 1

@@ -21,6 +21,7 @@ from jaxtl.train.progress import more_is_better
 
 PAGE, CSV, JSON = "search.html", "trials.csv", "trials.json"
 COMPLETE, PRUNED = ENDED = "complete", "pruned"  # states of a trial
+RUNNING = "running"
 
 
 class TrialLine(NamedTuple):
@@ -62,9 +63,9 @@ class Outcome(NamedTuple):
     def ranked(self) -> list[TrialLine]:
         """The completed trials, the best first, of equals the earliest; then the others."""
         sign = -1 if self.maximise else 1
-        completed = [line for line in self.lines if line.state == COMPLETE]
-        others = [line for line in self.lines if line.state != COMPLETE]
-        return sorted(completed, key=lambda line: sign * (line.value or 0.0)) + others
+        return sorted(
+            self.lines, key=lambda line: (0, sign * (line.value or 0.0)) if line.state == COMPLETE else (1, 0)
+        )
 
     @property
     def best(self) -> TrialLine | None:
@@ -101,9 +102,9 @@ def write(outcome: Outcome, folder: Path) -> None:
         params = [line.params.get(name, "") for name in space]
         rows.append([line.number, line.state, line.value, line.epochs, line.seconds, *params, line.reason])
     write_whole(folder / CSV, csv_text(rows).encode())
+    about = {"name": outcome.name, "measure": outcome.measure, "final": outcome.final, "space": space}
     found = {"best": best and best.number, "test": test, "trials": [line._asdict() for line in outcome.lines]}
-    tree = {name: getattr(outcome, name) for name in ("name", "measure", "final")} | {"space": space, **found}
-    tree |= outcome.method
+    tree = {**about, **outcome.method, **found}
     write_whole(folder / JSON, (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode())
 
 

@@ -13,7 +13,8 @@ from jaxtl.errors import UserError
 from jaxtl.runs.folder import disk_errors_explained
 from jaxtl.runtime.command import CommandParser, at_least_one
 from jaxtl.search.space import Space, is_field, read_distribution, space_faults, type_of, typed
-from jaxtl.search.study import PRUNERS, SAMPLERS, Search
+from jaxtl.search.study import PRUNERS, SAMPLERS
+from jaxtl.search.trials import Search
 
 _EPILOG = """\
 The space is what get_space() of the config file returns, and what --space adds or changes:

@@ -99,6 +99,7 @@ class Extractor:
         # The last batch is filled up, so that it reaches beyond the last image: the next view writes over that.
         rows = (count - 1) * N + -(-N // batch_size) * batch_size
         kept: Any = None
+        before_last: Any = None
         schedule = SyncSchedule(self._stop, SYNC_S)
         for view in range(count):
             view_key = jax.random.fold_in(key, view)
@@ -112,8 +113,10 @@ class Extractor:
                     kept[at : at + batch_size] = features
                 else:
                     kept = self._write(kept, features, at)
+                # Two batches ahead keep a device busy; more would leave the clock and Ctrl-C waiting for all of them.
+                jax.block_until_ready(before_last)
+                before_last = features
                 if schedule.due():
-                    jax.block_until_ready(features)
                     self._observer.on_images(before + min(view * N + (i + 1) * batch_size, count * N))
                     stop, _ = schedule.sync()
                     if stop:
