@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from jaxtl.report.evaluation import facts
 from jaxtl.report.tables import Table, print_facts, print_shares, print_table
-from jaxtl.report.text import counted, duration, integer, number, percent
+from jaxtl.report.text import counted, duration, integer, number, percent, speed
 from jaxtl.runtime.command import escape_unencodable
 
 PATIENCE_S = 30.0  # where there is no live line, work that goes on prints a line this often
@@ -50,7 +50,7 @@ class LiveConsole:
         if self._done_before is None:  # a resumed epoch does not begin at 0, and its rate must not count what was done
             self._done_before, self._started = done, now
         elapsed = now - self._started
-        rate = f"{(done - self._done_before) / elapsed:,.0f} images/s" if elapsed else ""
+        rate = speed((done - self._done_before) / elapsed) if elapsed else ""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=done, rate=rate)
         elif rate:
@@ -188,7 +188,7 @@ class RunConsole(LiveConsole):
                 text += f"  {split} loss {line[f'{split}_loss']:.4f} accuracy {percent(line[f'{split}_accuracy'])}"
         if line.get("val_f1") is not None:
             text += f" F1 {percent(line['val_f1'])}"
-        text += f"  lr {line['learning_rate']:.2g}  {line['images_per_s']:,.0f} images/s  {duration(line['seconds'])}"
+        text += f"  lr {line['learning_rate']:.2g}  {speed(line['images_per_s'])}  {duration(line['seconds'])}"
         step = 1 if self._epochs <= FEW_EPOCHS else ceil(self._epochs / SHOWN_EPOCHS)
         if line["phase"] != self._phase or line["epoch"] % step == 0 or line["epoch"] in (1, self._epochs):
             self._phase = line["phase"]

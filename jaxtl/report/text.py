@@ -56,6 +56,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def speed(images_per_s: float) -> str:
+    """How many images a second: "1,234 images/s", below ten with a decimal: "4.6 images/s"."""
+    return f"{images_per_s:,.{0 if images_per_s >= 10 else 1}f} images/s"
+
+
 def is_measured(value: float | None) -> TypeGuard[float]:
     """Whether there is a number to show."""
     return value is not None and isfinite(value)

@@ -21,6 +21,10 @@ def test_duration(seconds, expected):
     assert text.duration(seconds) == expected
 
 
+def test_speed():
+    assert [text.speed(value) for value in (1234.4, 10.4, 4.62)] == ["1,234 images/s", "10 images/s", "4.6 images/s"]
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
