@@ -1,8 +1,8 @@
 """Images in a report: which are chosen, what is said of them, and how they get into the page."""
 
 import base64
+import dataclasses
 import io
-import types
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from jaxtl.report import pictures
 from jaxtl.report.figures import Findings, draw, step_rates
 from jaxtl.train.class_maps import ClassMaps
 from jaxtl.train.evaluate import Evaluation
+from jaxtl.train.task import Task
 from jaxtl.transfer.phases import Phase
 
 HISTORY = [{"phase": "all", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}]
@@ -184,10 +185,10 @@ def test_equal_files_are_shown_as_they_are_and_linked(run, tmp_path):
 
 def test_every_step_that_was_run_has_its_learning_rate():
     phases = (Phase(epochs=2, schedule="linear", learning_rate=1.0), Phase(epochs=3, learning_rate=0.5))
-    task = types.SimpleNamespace(train=range(7), batch_size=4, plan=phases)
+    task = Task(None, phases, range(7), None, None, batch_size=4, seed=0, mesh=None)
     history = [{"phase_index": i} for i in (0, 1, 1)]  # the first phase ended early
     assert step_rates(task, history).tolist() == [1.0, 0.75, 0.5, 0.5, 0.5, 0.5]
-    assert step_rates(types.SimpleNamespace(train=range(7), batch_size=4, plan=()), []).tolist() == []
+    assert step_rates(dataclasses.replace(task, plan=()), []).tolist() == []
 
 
 def test_without_mistakes_there_are_none_to_show(run):
