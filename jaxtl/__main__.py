@@ -14,6 +14,7 @@ COMMANDS = {
     "predict": ("jaxtl.predict", "name what images show, by a finished run"),
     "evaluate": ("jaxtl.evaluate", "test a finished run on another data set, split or image size"),
     "compare": ("jaxtl.compare", "compare finished runs: tables, charts, paired tests"),
+    "study": ("jaxtl.study", "run the rows of a study's table, and show ours beside the study's"),
     "search": ("jaxtl.search.__main__", "search hyperparameters on validation images"),
     "export": ("jaxtl.export.__main__", "write a finished run as files that others can load"),
     "lr-find": ("jaxtl.lr_find", "find a learning rate to begin with"),

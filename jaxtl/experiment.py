@@ -12,15 +12,17 @@ from typing import Any
 import jax
 import rich.console
 
-from jaxtl.config import BASELINES, SOURCE, check, raise_problems, variants
+from jaxtl.config import BASELINES, SOURCE, check, raise_problems, repeats, variants
 from jaxtl.config.data import load_splits, preprocessing, with_images
 from jaxtl.config.model import create, settled_plan, start_weights, validate_weights
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.overview import lines as overview_lines
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
+from jaxtl.report.comparison import compare_runs, show
 from jaxtl.report.console import RunConsole
 from jaxtl.report.run import Summary, Trained, compare_arms, summarise, write_report
+from jaxtl.runs.find import find_runs
 from jaxtl.runs.folder import RunFolder, disk_errors_explained
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import describe, device, invocation
@@ -45,6 +47,8 @@ def run(
     config: Config,
     workdir: str | pathlib.Path,
     *,
+    seeds: Sequence[int] = (),
+    vary_split: bool = False,
     train: Dataset | None = None,
     validation: Dataset | None = None,
     test: Dataset | None = None,
@@ -55,6 +59,9 @@ def run(
     Args:
       config: as the files in ``configs/`` return it; see ``jaxtl.config`` for the fields.
       workdir: the run folder. Source and baselines get run folders of their own inside.
+      seeds: a run for each seed, in a run folder of its own inside; likewise for each fold where ``data.folds`` asks
+        for folds. They are compared, and nothing else lies in the work folder.
+      vary_split: whether the seeds are also those of the validation split, the folds and ``data.per_class``.
       train: images to train on, in place of those that ``data.name`` names; the other data fields apply to them.
       validation: images to validate on; without them ``data.validation`` holds out a share of ``train``.
       test: images to test on; needed with ``train``.
@@ -64,7 +71,8 @@ def run(
       The content of ``summary.json``: ``test`` {accuracy, loss, precision, recall, f1, n, confusion_matrix,
       per_class}, ``time`` {compile_s, train_s, features_s, inference_s, total_s} in seconds, of which
       ``features_s`` is the part of ``train_s`` that kept features took; ``params`` {total, trainable}, ``best_epoch``,
-      ``epochs_run``, and ``comparison`` where the config names baselines.
+      ``epochs_run``, and ``comparison`` where the config names baselines. Of several runs the content of
+      ``comparison.json``: ``runs``, and ``repeated`` with mean, standard deviation and interval across them.
 
     Raises:
       UserError: for a mistake in the config, the data or the folder.
@@ -75,7 +83,29 @@ def run(
     with with_images(config, train, validation, test) as tree, contextlib.closing(console):
         raise_problems(check(tree), "The config")
         with disk_errors_explained(workdir):
+            if several := repeats(tree, seeds, vary_split=vary_split):
+                return _run_each(several, workdir, console)
             return _run_all(variants(tree), workdir, console)
+
+
+def _run_each(several: Mapping[str, Config], workdir: pathlib.Path, console: RunConsole) -> Summary:
+    """Run a config several times, by the name of the run folder, and compare the runs."""
+    if (workdir / RunFolder.CONFIG).exists():
+        raise UserError(f"The work folder {workdir} holds a single run; choose another for several with --workdir.")
+    for number, (name, config) in enumerate(several.items(), start=1):
+        console.say(f"\nRun {number} of {len(several)}: {name}")
+        _run_all(variants(config), workdir / name, console)
+    record: dict[str, Any] = {}
+    if is_main_process():
+        from jaxtl.report.comparison_page import PAGE, write  # draws, which no training should wait for
+
+        folders = [workdir / name for name in several]
+        comparison = compare_runs(find_runs(folders, with_baselines=True, ignored=workdir, say=console.say))
+        write(comparison, workdir)
+        show(comparison, console.console)
+        console.say(f"The page with all tables and charts: {workdir / PAGE}")
+        record = comparison.record()
+    return Summary(broadcast(record))
 
 
 def _run_all(runs: Mapping[str, Config], workdir: pathlib.Path, console: RunConsole) -> Summary:

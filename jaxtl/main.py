@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxtl.config.fields import field_help
 from jaxtl.config.flags import parse_config
 from jaxtl.experiment import run
-from jaxtl.runtime.command import CommandParser, exit_status, put
+from jaxtl.runtime.command import CommandParser, exit_status, put, seeds
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
 
@@ -22,20 +22,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     parser = CommandParser(
         prog="python -m jaxtl.main",
-        usage="%(prog)s --config FILE [--workdir DIR] [--config.FIELD=VALUE ...], or %(prog)s --help-fields",
+        usage="%(prog)s --config FILE [--workdir DIR] [--seeds SEEDS] [--config.FIELD=VALUE ...], or "
+        "%(prog)s --help-fields",
         description="Train, test and report what a config describes; or go on where the work folder was left.",
         epilog="Any field can be changed: --config.seed=3, --config.phases.0.epochs=1, --config.source.batch_size=64.",
         formatter_class=argparse.RawTextHelpFormatter,
     )
     fields = "list every field with its default, allowed values and meaning"
     parser.add_argument("--help-fields", action="store_true", help=fields)
+    each = "a run for each seed, as in 0..4 or 0,3,7, and their mean"
+    split = "the seeds choose validation images, folds and data.per_class too"
+    parser.add_argument("--seeds", type=seeds, default=(), help=each)
+    parser.add_argument("--vary-split", action="store_true", help=split)
     if "--help-fields" in argv:  # by ourselves: argparse hides that nobody reads, or that the disk is full
         put(field_help() + "\n")
         return 0
-    config, arguments = parse_config(parser, argv) if is_main_process() else ({}, argparse.Namespace(workdir=""))
+    nothing = argparse.Namespace(workdir="", seeds=(), vary_split=False)
+    config, arguments = parse_config(parser, argv) if is_main_process() else ({}, nothing)
     # Where there are several processes, the first one tells the others: a user error in the flags is then told once.
-    config, workdir = broadcast((config, str(arguments.workdir)))
-    run(config, workdir)
+    config, arguments = broadcast((config, arguments))
+    run(config, arguments.workdir, seeds=arguments.seeds, vary_split=arguments.vary_split)
     return 0
 
 

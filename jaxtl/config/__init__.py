@@ -1,6 +1,6 @@
 """Configs: fields, files, flags, checks."""
 
-from jaxtl.config.build import choose, default_config, phase, variants, with_defaults
+from jaxtl.config.build import choose, default_config, phase, repeats, variants, with_defaults
 from jaxtl.config.checks import check, raise_problems
 from jaxtl.config.fields import BASELINES, SOURCE
 
@@ -12,6 +12,7 @@ __all__ = [
     "default_config",
     "phase",
     "raise_problems",
+    "repeats",
     "variants",
     "with_defaults",
 ]

@@ -6,7 +6,7 @@ A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
@@ -56,6 +56,32 @@ def choose(recipe: str, recipes: Mapping[str, T]) -> T:
     if recipe not in recipes:
         raise UserError(f"The config has no recipe {recipe!r}; {nearest(recipe, recipes)}")
     return recipes[recipe]
+
+
+def repeats(config: Mapping[str, Any], seeds: Sequence[int] = (), *, vary_split: bool = False) -> dict[str, Tree]:
+    """The config once for each seed and for each fold that is held out in turn, by name; empty where it is one run.
+
+    Args:
+      config: with its source and its baselines, which get the same seed and fold unless they have their own.
+      seeds: values of ``seed``.
+      vary_split: whether they are values of ``data.split_seed``, too.
+
+    >>> list(repeats({"data": {"folds": 2}}, [0, 7]))
+    ['seed0_fold0', 'seed0_fold1', 'seed7_fold0', 'seed7_fold1']
+    """
+    tree = plain(config)
+    data = tree.get("data", {})
+    folds = data.get("folds", 0) if data.get("fold", -1) < 0 else 0
+    seeded: Tree = {f"seed{n}": {"seed": n, "data": {"split_seed": n} if vary_split else {}} for n in seeds}
+    folded: Tree = {f"fold{n}": {"data": {"fold": n}} for n in range(folds)}
+    found = {"": tree}
+    for draws in filter(None, (seeded, folded)):
+        found = {
+            f"{name}_{draw}".lstrip("_"): merge(each, changes)
+            for name, each in found.items()
+            for draw, changes in draws.items()
+        }
+    return found if seeded or folded else {}
 
 
 def variants(config: Mapping[str, Any]) -> dict[str, Tree]:

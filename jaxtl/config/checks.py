@@ -140,6 +140,11 @@ def _data_faults(run: Tree) -> Iterator[str]:
             yield f"data.classes names {name!r}, which {data['name']} does not have; {nearest(name, info.class_names)}"
     if len(data["classes"]) == 1 or len(set(data["classes"])) < len(data["classes"]):
         yield f"data.classes is {data['classes']}, but a classifier needs two different classes or more."
+    folds, fold = data["folds"], data["fold"]
+    if folds == 1 or 0 <= fold >= folds:
+        yield f"data.folds is {folds} and data.fold {fold}; take two folds or more, which are counted from 0."
+    if folds and "val" in sizes:
+        yield f"data.folds is {folds}, but {data['name']} has validation images of its own; set data.folds to 0."
     for path, count, split in (
         ("data.subset", data["subset"], "train"),
         ("data.test_subset", data["test_subset"], "test"),

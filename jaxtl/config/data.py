@@ -51,7 +51,7 @@ def with_images(
 
 def has_validation(data: Mapping[str, Any]) -> bool:
     """Whether there are images to validate on: held out, or the data set's own."""
-    return data["validation"] > 0 or "val" in data_info(data).sizes
+    return data["validation"] > 0 or data["folds"] > 0 or "val" in data_info(data).sizes
 
 
 def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], None] | None = None) -> Splits:
@@ -64,8 +64,8 @@ def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], Non
     Raises:
       UserError: see ``jaxtl.data.prepare.prepare``.
     """
-    names = ("download", "classes", "subset", "test_subset", "per_class", "validation", "split_seed")
-    chosen = {name: data[name] for name in names}
+    names = ("download", "classes", "subset", "test_subset", "per_class", "validation", "folds", "split_seed")
+    chosen = {name: data[name] for name in names} | {"fold": max(data["fold"], 0)}
     return prepare(data["name"], data["dir"] or None, options=image_options(data), progress=progress, **chosen)
 
 

@@ -69,9 +69,14 @@ def parse_config(
         raise UserError(f"There is no argument {unknown[0]}; {hint}")
     config = load_config(arguments.config)
     raise_problems(override(config, assignments) + check(config), arguments.config)
-    file, recipe = split_recipe(arguments.config)
-    arguments.workdir = arguments.workdir or pathlib.Path("runs") / "_".join(filter(None, (file.stem, recipe)))
+    arguments.workdir = arguments.workdir or default_workdir(arguments.config)
     return config, arguments
+
+
+def default_workdir(place: str | pathlib.Path) -> pathlib.Path:
+    """Where the results of a config go: ``runs/resnet18_best`` for ``resnet18:best``."""
+    file, recipe = split_recipe(place)
+    return pathlib.Path("runs", "_".join(filter(None, (file.stem, recipe))))
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -148,8 +153,13 @@ def split_recipe(place: str | pathlib.Path) -> tuple[pathlib.Path, str]:
     name, recipe = found.groups() if found else (str(place), "")
     path = user_path(name)
     if re.fullmatch(r"\w+", name) and not path.is_file():
-        path = next((file for folder in _PACKAGED if (file := folder / f"{name}.py").is_file()), path)
+        path = packaged(f"{name}.py") or path
     return path, recipe
+
+
+def packaged(name: str) -> pathlib.Path | None:
+    """The file of that name among the configs that come with jaxtl; ``None`` if there is none."""
+    return next((file for folder in _PACKAGED if (file := folder / name).is_file()), None)
 
 
 def _load(path: pathlib.Path) -> types.ModuleType:

@@ -10,7 +10,7 @@ from jaxtl.data.dataset import Dataset, Remark, first, select_classes, take
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.overview import overview, remarks_on, repeated
 from jaxtl.data.split import per_class as choose_per_class
-from jaxtl.data.split import stratified_split
+from jaxtl.data.split import stratified_fold, stratified_split
 
 
 class Splits(NamedTuple):
@@ -43,6 +43,8 @@ def prepare(
     test_subset: int = 0,
     per_class: int | Mapping[str, int] = 0,
     validation: float = 0.1,
+    folds: int = 0,
+    fold: int = 0,
     split_seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Splits:
@@ -59,7 +61,9 @@ def prepare(
       per_class: of what is left, N training images of each class, 0 takes all; or of each class that is named.
       validation: share of what is left that is held out, stratified by class, in [0, 1); 0 holds out none. A data set
         with validation images of its own gives those.
-      split_seed: seed of ``per_class`` and of the validation split.
+      folds: in place of ``validation``, the number of stratified folds, of which one is held out; 0: see there.
+      fold: which one, from 0.
+      split_seed: seed of ``per_class``, of the validation split and of the folds.
       progress: called with (split, images done, images in all) while files are decoded.
 
     Raises:
@@ -81,7 +85,10 @@ def prepare(
     if "val" in info.sizes:
         held = part("val", 0)
     else:
-        rest, indices = stratified_split(train.labels, validation, split_seed)
+        if folds:
+            rest, indices = stratified_fold(train.labels, fold, folds, split_seed)
+        else:
+            rest, indices = stratified_split(train.labels, validation, split_seed)
         train, held = take(train, rest), take(train, indices) if indices.size else None
     parts = {"training": train, **({"validation": held} if held else {}), "test": test}
     noticed = dict.fromkeys(remark for dataset in parts.values() for remark in dataset.remarks)

@@ -34,6 +34,31 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     return np.flatnonzero(~is_held).astype(np.int64), np.flatnonzero(is_held).astype(np.int64)
 
 
+def stratified_fold(labels: np.ndarray, fold: int, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hold out one of several folds, which share no image and have equally many of every class, give or take one.
+
+    As in scikit-learn's ``StratifiedKFold(shuffle=True)``, the folds of a seed are together all images.
+
+    Args:
+      labels: integers [N].
+      fold: which one, in [0, folds).
+      folds: how many, at least 2.
+      seed: chooses the images.
+
+    Returns:
+      ``(rest, held)``: int64 indices, each sorted; together they are 0..N-1.
+
+    Raises:
+      UserError: no class has as many images as there are folds.
+    """
+    if folds > (most := int(np.bincount(labels).max(initial=0))):
+        raise UserError(f"{folds} folds cannot be made of classes of {most} images at most; choose fewer.")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    dealt = np.empty(len(labels), np.int64)
+    dealt[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % folds
+    return np.flatnonzero(dealt != fold).astype(np.int64), np.flatnonzero(dealt == fold).astype(np.int64)
+
+
 def per_class(
     labels: np.ndarray, count: int | Mapping[str, int], seed: int, class_names: Sequence[str] = ()
 ) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Finished runs beside each other: a run and its baselines in the run's own report, or any runs on a page of theirs."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.console import Console
 
-from jaxtl.report.statistics import holm, mcnemar, paired_difference_interval, wilson_interval
+from jaxtl.report.statistics import Spread, holm, mcnemar, paired_difference_interval, spread, wilson_interval
 from jaxtl.report.tables import Table, print_table
 from jaxtl.report.text import NOT_MEASURED, compact, counted, duration, integer, p_value, percent, points
 
@@ -17,8 +18,17 @@ ONE_DRAW = (
     "Each run is one draw of training images and one initialisation; intervals and tests cover the choice of test "
     "images alone."
 )
+ACROSS_DRAWS = (
+    "Runs of one config differ in their draw alone: seed, validation split or fold. Mean, standard deviation (SD) and "
+    "95 % interval (Student's t) are across draws; differences are between runs of the same draw."
+)
+ACROSS_FOLDS = (
+    "Across folds each training image is validated once. Folds share training images, so the interval is a little too "
+    "narrow; where the fold also chose the epoch (keep='best'), its accuracy is a little too high."
+)
 
-
+VALIDATED, TESTED_ON = "validation images", "test images"
+DRAWN = ("seed", "split_seed", "fold")  # last parts of the fields in which repeated runs differ
 NAMES = ("name", "arm")  # fields that a reader sees at once
 BESIDE = ("source.", "baselines.")  # fields of other runs in the same folder
 OF_A_PHASE = (".train", ".epochs", ".learning_rate")
@@ -50,11 +60,19 @@ class FinishedRun:
     test_images: tuple[tuple[str, str], ...]  # (index, true class) of N test images
     right: np.ndarray  # bool [N], which of them it got right
     settings: Mapping[str, Any] = field(default_factory=dict)  # path -> value of the fields that figures depend on
+    val_accuracy: float | None = None  # on validation images, after the epoch that was tested
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval of the accuracy."""
         return wilson_interval(int(self.right.sum()), len(self.right))
+
+    @property
+    def reported_point(self) -> tuple[float | None, float | None]:
+        """The accuracy, in [0, 1], and the seconds of training that the study reports, where ``reported`` says so."""
+        accuracy = re.match(r"~?(\d+(?:\.\d+)?) ?%", self.reported)
+        time = re.search(r"(?:(\d+) min )?(\d+) s of training", self.reported)
+        return accuracy and float(accuracy[1]) / 100, time and 60.0 * int(time[1] or 0) + int(time[2])
 
     def record(self) -> dict[str, Any]:
         """The figures, flat: a line of ``comparison.csv``. Times in seconds, shares in [0, 1]."""
@@ -78,6 +96,18 @@ class Difference(NamedTuple):
     p_holm: float  # the same, corrected for all pairs of the comparison
 
 
+class Repeated(NamedTuple):
+    """The accuracy of one config across draws, on validation or on test images."""
+
+    name: str  # of the config
+    measured_on: str  # VALIDATED or TESTED_ON
+    draws: str  # in words
+    runs: tuple[str, ...]  # names, in the order of their draws
+    accuracies: tuple[float, ...]  # of each run, in [0, 1]
+    across: Spread  # of the accuracies
+    difference: Spread | None  # to the first config, over draws that both have; None for that one, and below two
+
+
 class Comparison(NamedTuple):
     """All that tables, charts and files are made of."""
 
@@ -85,6 +115,7 @@ class Comparison(NamedTuple):
     test_sets: list[list[int]]  # positions of the runs that were tested on the same images, set by set
     differences: list[Difference]  # of the pairs of a test set that were tested, those of its first run first
     notes: list[str]  # sentences on what can be compared and what cannot
+    repeated: list[Repeated]  # of the configs that were run several times, that of the best mean first
 
     def record(self) -> dict[str, Any]:
         """The figures and the tests, for JSON."""
@@ -94,6 +125,13 @@ class Comparison(NamedTuple):
             "pairs": [{**d._asdict(), "run": names[d.run], "other": names[d.other]} for d in self.differences],
             "test_sets": [[names[i] for i in group] for group in self.test_sets],
             "notes": self.notes,
+            "repeated": [
+                {
+                    name: value._asdict() if isinstance(value, Spread) else value
+                    for name, value in each._asdict().items()
+                }
+                for each in self.repeated
+            ],
         }
 
 
@@ -113,14 +151,56 @@ def compare_with_baselines(run: FinishedRun, baselines: Sequence[FinishedRun]) -
 def _compare(runs: Sequence[FinishedRun], *, with_first: bool) -> Comparison:
     """Test all pairs on the same images, or those with the first run; p-values are corrected for all tests together."""
     test_sets = groups([run.test_images for run in runs])
-    pairs = [pair for group in test_sets for pair in combinations(group, 2) if pair[0] == 0 or not with_first]
+    repeated = repeats(runs)
+    # Single runs of these say less than their means, and the best of many runs is the best by luck.
+    drawn = {name for each in repeated for name in each.runs}
+    pairs = [
+        (i, j)
+        for group in test_sets
+        for i, j in combinations(group, 2)
+        if (i == 0 or not with_first) and not {runs[i].name, runs[j].name} <= drawn
+    ]
     p_values = [mcnemar(runs[i].right, runs[j].right) for i, j in pairs]
     differences = []
     for (i, j), p, corrected in zip(pairs, p_values, holm(p_values), strict=True):
         difference = float(runs[i].right.mean() - runs[j].right.mean())
         interval = paired_difference_interval(runs[i].right, runs[j].right)
         differences.append(Difference(i, j, difference, interval, p, corrected))
-    return Comparison(tuple(runs), test_sets, differences, _notes(runs, test_sets))
+    return Comparison(tuple(runs), test_sets, differences, _notes(runs, test_sets, repeated), repeated)
+
+
+def repeats(runs: Sequence[FinishedRun]) -> list[Repeated]:
+    """The accuracies of configs that were run several times, each time with another draw, the best mean first."""
+    same = [{path: value for path, value in run.settings.items() if path.split(".")[-1] not in DRAWN} for run in runs]
+    draws = [tuple(run.settings.get(path, 0) for path in ("seed", "data.split_seed", "data.fold")) for run in runs]
+    found = [sorted(group, key=lambda i: draws[i]) for group in groups(same)]
+    found = [group for group in found if len({draws[i] for i in group}) == len(group) > 1]
+    found.sort(key=lambda group: -np.mean([runs[i].accuracy for i in group]))
+    titles = [str(runs[group[0]].settings.get("name", "")) for group in found]
+    repeated: list[Repeated] = []
+    for measured_on in (VALIDATED, TESTED_ON):
+        first: dict[Any, float] = {}  # by draw and test images
+        for group, title in zip(found, titles, strict=True):
+            values = [runs[i].accuracy if measured_on == TESTED_ON else runs[i].val_accuracy for i in group]
+            known = [value for value in values if value is not None]
+            # Validation images of one split are no estimate: they chose the epoch. Across folds they are all images.
+            if len(known) < len(group) or not (measured_on == TESTED_ON or runs[group[0]].settings.get("data.folds")):
+                continue
+            by_draw = {(draws[i], runs[i].test_images): value for i, value in zip(group, known, strict=True)}
+            shared = [value - first[draw] for draw, value in by_draw.items() if draw in first]
+            first = first or by_draw
+            names = tuple(runs[i].name for i in group)
+            name = title if titles.count(title) == 1 else f"{title}, as {names[0]}"
+            words, difference = _in_draws([draws[i] for i in group]), spread(shared) if len(shared) > 1 else None
+            repeated.append(Repeated(name, measured_on, words, names, tuple(known), spread(known), difference))
+    return repeated
+
+
+def _in_draws(draws: Sequence[tuple[int, ...]]) -> str:
+    """What varies: ``seed 0, 1, 2``."""
+    columns = [list(dict.fromkeys(column)) for column in zip(*draws, strict=True)]
+    named = zip(("seed", "split seed", "fold"), columns, strict=True)
+    return "; ".join(f"{what} {', '.join(map(str, values))}" for what, values in named if len(values) > 1)
 
 
 def groups(keys: Sequence[object]) -> list[list[int]]:
@@ -176,6 +256,21 @@ def runs_table(comparison: Comparison) -> Table:
     if not any(run.reported for run in comparison.runs):
         headings, rows = headings[:-1], [row[:-1] for row in rows]
     return Table("Runs", headings, rows)
+
+
+def repeated_table(comparison: Comparison) -> Table | None:
+    """Mean, standard deviation and interval of the configs that were run several times; None where none was."""
+    headings = ["Config", "Accuracy on", "Draws", "Mean", "SD, points", "95 % interval", *TESTED[:2]]
+    rows = []
+    for each in comparison.repeated:
+        across, by = each.across, each.difference
+        row = [each.name, each.measured_on, each.draws, percent(across.mean), f"{100 * across.sd:.2f}"]
+        row += [f"{100 * across.low:.2f} to {100 * across.high:.2f}"]
+        row += [points(by.mean), f"{points(by.low)} to {points(by.high)}"] if by else [NOT_MEASURED] * 2
+        rows.append(row)
+    if not any(each.difference for each in comparison.repeated):
+        headings, rows = headings[:-2], [row[:-2] for row in rows]
+    return Table("Across draws", headings, rows) if rows else None
 
 
 def difference_tables(comparison: Comparison) -> list[Table]:
@@ -240,8 +335,9 @@ def verdicts(comparison: Comparison) -> list[str]:
 
 def show(comparison: Comparison, console: Console) -> None:
     """Print the table of the runs, the differences, and the notes."""
-    for table in (runs_table(comparison), *difference_tables(comparison)):
-        print_table(table, console)
+    for table in (runs_table(comparison), repeated_table(comparison), *difference_tables(comparison)):
+        if table:
+            print_table(table, console)
     for sentence in filter(None, (correction(comparison), *comparison.notes)):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
@@ -261,8 +357,12 @@ def _in_words(comparison: Comparison, found: Difference) -> str:
     return sentence if p < 0.05 else sentence + " Chance alone could explain a difference of this size."
 
 
-def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]]) -> list[str]:
-    notes = [ONE_DRAW]
+def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]], repeated: Sequence[Repeated]) -> list[str]:
+    notes = [ACROSS_DRAWS] if repeated else []
+    if {run.name for run in runs} > {name for each in repeated for name in each.runs}:
+        notes.append(ONE_DRAW)
+    if any(each.measured_on == VALIDATED for each in repeated):
+        notes.append(ACROSS_FOLDS)
     if len(test_sets) > 1:
         named = (f"{len(of)} runs" if len(of) > 3 else _quoted([runs[i] for i in of]) for of in test_sets)
         sets = [f"{name} on {len(runs[of[0]].right):,}" for name, of in zip(named, test_sets, strict=True)]

@@ -8,7 +8,7 @@ from jaxtl.report import comparison as compared
 from jaxtl.report import plots
 from jaxtl.report.comparison import Comparison, groups
 from jaxtl.report.page import Picture, write_page
-from jaxtl.report.tables import csv_text
+from jaxtl.report.tables import Table, csv_text
 from jaxtl.report.text import compact, duration, percent
 from jaxtl.runtime.files import write_whole
 
@@ -16,7 +16,7 @@ PAGE, CSV, JSON = "comparison.html", "comparison.csv", "comparison.json"
 ACCURACIES, TIME_ACCURACY, CURVES, CONFUSIONS = "accuracies", "time_accuracy", "curves", "confusion_matrices"
 
 
-def write(comparison: Comparison, folder: Path) -> None:
+def write(comparison: Comparison, folder: Path, *, study: Table | None = None, absent: Sequence[str] = ()) -> None:
     """Write page, table, figures and charts, each whole or not at all.
 
     Charts of an earlier comparison in the same folder that this one lacks are removed: they would pass for its own.
@@ -24,6 +24,8 @@ def write(comparison: Comparison, folder: Path) -> None:
     Args:
       comparison: what is written.
       folder: made if absent.
+      study: a table of published figures with ours, above all others; its title is that of the page.
+      absent: sentences on its rows that are not measured.
 
     Raises:
       OSError: the folder cannot be made or written.
@@ -41,8 +43,11 @@ def write(comparison: Comparison, folder: Path) -> None:
         folder / PAGE,
         "comparison.html",
         charts,
-        title=f"Comparison of {len(runs)} runs" if len(runs) > 1 else runs[0].name,
+        title=study.title if study else f"Comparison of {len(runs)} runs" if len(runs) > 1 else runs[0].name,
+        study=study,
+        absent=absent,
         highlights=_highlights(comparison),
+        repeated=compared.repeated_table(comparison),
         runs=compared.runs_table(comparison),
         one_test_set=len(comparison.test_sets) == 1,
         verdicts=compared.verdicts(comparison),
@@ -85,6 +90,8 @@ def _in_words(names: Sequence[str], most: int = 12) -> str:
 
 def _highlights(comparison: Comparison) -> list[tuple[str, str, str]]:
     """(what, figure, name of the run) of the runs that stand out, where they can be compared."""
+    if repeated := comparison.repeated[:4]:
+        return [(f"Mean accuracy on {each.measured_on}", percent(each.across.mean), each.name) for each in repeated]
     runs = comparison.runs
     if len(runs) < 2 or len(comparison.test_sets) > 1:
         return []

@@ -45,6 +45,9 @@ class Summary(dict[str, Any]):
     """The content of ``summary.json``; a notebook shows a line of it, not every cell of the confusion matrix."""
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        if "test" not in self:  # several runs
+            printer.text("; ".join(f"{run['name']}: {percent(run['accuracy'])}" for run in self["runs"]))
+            return
         test = self["test"]
         line = f"test accuracy {percent(test['accuracy'])} on {counted(test['n'], 'image')}"
         printer.text(f"Summary of {self['name']!r}: {line}; keys {', '.join(self)}")

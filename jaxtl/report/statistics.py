@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from math import sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,34 @@ def accuracy_interval(test: Mapping[str, Any]) -> tuple[float, float] | None:
     if not test.get("n") or test.get("accuracy") is None:
         return None
     return wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
+
+
+class Spread(NamedTuple):
+    """What several draws of one quantity tell of it."""
+
+    n: int  # draws
+    mean: float
+    sd: float  # standard deviation of single draws, with n - 1
+    low: float  # interval of the mean
+    high: float
+
+
+def spread(values: Sequence[float], confidence: float = 0.95) -> Spread:
+    """Mean, standard deviation, and Student's t interval of the mean, of independent draws.
+
+    Source: Student (1908), The probable error of a mean, Biometrika 6, 1-25.
+
+    Raises:
+      ValueError: there are fewer than two values.
+    """
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"a standard deviation needs two values or more, got {n}")
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    half = float(t.ppf((1 + confidence) / 2, n - 1)) * sd / sqrt(n)
+    return Spread(n, mean, sd, mean - half, mean + half)
 
 
 def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:

@@ -30,6 +30,12 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
+def markdown(table: Table) -> str:
+    """The headings and rows in Markdown."""
+    lines = [table.headings, ["---"] * len(table.headings), *table.rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def print_table(table: Table, console: Console) -> None:
     """Print a table as wide as its figures need."""
     title = Text(table.title, "bold") if table.title else None

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,19 @@ class RunFiles:
         """Run folders of the baselines, by name."""
         return sorted(path for path in (self.path / self.BASELINES).glob("*") if path.is_dir())
 
+    def repeats(self) -> list[Path]:
+        """Run folders of the seeds and folds of a config, see ``jaxtl.config.repeats``; empty for a single run."""
+        if (self.path / self.CONFIG).exists():
+            return []
+        found = [path for path in self.path.glob("*") if re.fullmatch(r"(seed\d+)?_?(fold\d+)?", path.name)]
+        return sorted(found, key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
+
     def unfinished(self) -> str:
         """Why the folder does not hold a finished run; empty if it does."""
         if not self.path.is_dir():
             return "it is a file" if self.path.exists() else "it does not exist"
+        if repeats := self.repeats():
+            return f"it holds several runs, for example {repeats[0]}"
         if not (self.path / self.CONFIG).is_file():
             return f"it is not a run folder (it has no {self.CONFIG})"
         if not (self.path / self.SUMMARY).is_file():

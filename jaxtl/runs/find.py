@@ -16,8 +16,8 @@ def find_runs(
 ) -> list[FinishedRun]:
     """Read the finished runs among the folders.
 
-    A shell pattern like ``runs/*`` also names other things: what is not a run, or not finished yet, is skipped with a
-    message.
+    A folder of the seeds and folds of a config stands for these. A shell pattern like ``runs/*`` also names other
+    things: what is not a run, or not finished yet, is skipped with a message.
 
     Args:
       folders: what to look at, in the order of the result.
@@ -33,7 +33,8 @@ def find_runs(
     for folder in folders:
         if not folder.exists():
             raise UserError(f"The run folder {folder} does not exist; correct the path, or leave it out.")
-        named += [folder, *(RunFiles(folder).baselines() if with_baselines else [])]
+        for place in RunFiles(folder).repeats() or [folder]:
+            named += [place, *(RunFiles(place).baselines() if with_baselines else [])]
     for folder in named:
         place = folder.resolve()
         if place in found:

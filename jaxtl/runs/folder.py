@@ -63,6 +63,11 @@ class RunFolder(RunFiles):
         self._lock.close()
 
     def _refuse_another(self) -> None:
+        if several := self.repeats():
+            raise UserError(
+                f"The work folder {self.path} holds the runs of several seeds or folds ({several[0].name}, …); choose "
+                "another with --workdir."
+            )
         if not (self.path / self.CONFIG).exists():
             if strange := [name for name in self.PRODUCTS if (self.path / name).exists()]:
                 raise UserError(

@@ -49,6 +49,10 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
             raise ValueError("confusion_matrix does not fit per_class and n")
         if round(scores["accuracy"] * n) != correct:
             raise ValueError(f"accuracy is {scores['accuracy']}, but confusion_matrix has {correct} of {n} right")
+    with files.explained(files.HISTORY):
+        tested = [line for line in history if line["epoch"] == summary.get("best_epoch")]
+        val_accuracy = tested[-1].get("val_accuracy") if tested else None
+        val_accuracy = None if val_accuracy is None else _share(val_accuracy)
     with files.explained(files.PREDICTIONS):
         lines = [(next(iter(line.values())), line["true"], line["predicted"]) for line in predictions]  # index or path
         right = np.array([true == predicted for _, true, predicted in lines], bool)
@@ -62,6 +66,7 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
         class_names=class_names,
         confusion=confusion,
         history=history,
+        val_accuracy=val_accuracy,
         test_images=tuple((index, true) for index, true, _ in lines),
         right=right,
         **of_config,

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import itertools
 import logging
 import os
 import re
@@ -209,6 +210,26 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 at_least_one = whole_number(1)
+
+
+def seeds(text: str) -> tuple[int, ...]:
+    """A type for argparse: distinct seeds, up to a thousand.
+
+    >>> seeds("0..2"), seeds("3,7"), seeds("0..1,9")
+    ((0, 1, 2), (3, 7), (0, 1, 9))
+    """
+    parts = [re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", part.strip()) for part in text.split(",")]
+    ranges = [range(int(part[1]), int(part[2] or part[1]) + 1) for part in parts if part]
+    if not all(parts) or not all(ranges) or sum(map(len, ranges)) > 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} names no seeds; write 0..4 or 0,3,7")
+    return tuple(dict.fromkeys(itertools.chain(*ranges)))
+
+
+def share(text: str) -> float:
+    """A type for argparse: a share above 0, and 1 at most."""
+    if not 0 < float(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share above 0, and 1 at most")
+    return float(text)
 
 
 def path(text: str) -> Path:

@@ -18,7 +18,7 @@ import optuna
 from ml_collections import ConfigDict
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from jaxtl.config import check, variants
+from jaxtl.config import check, repeats, variants
 from jaxtl.config.data import has_validation
 from jaxtl.config.fields import OPTIONS, SOURCE, find_field, no_field, read_literal, read_text
 from jaxtl.config.tree import Tree, assign, plain
@@ -141,7 +141,10 @@ def quiet() -> None:
 DRAWS = 64  # configs that a space is judged by: one of them is valid if more than a few of a hundred are
 
 # Fields of the data that decide what a value means: trials that differ in them cannot be compared.
-OBJECTIVE = ("name", "dir", "classes", "subset", "per_class", "validation", "split_seed", "test", "undecodable")
+OBJECTIVE = (
+    *("name", "dir", "classes", "subset", "per_class", "validation", "folds", "fold", "split_seed"),
+    *("test", "undecodable"),
+)
 
 
 def monitor_of(config: Mapping[str, Any]) -> str:
@@ -175,6 +178,8 @@ def space_faults(config: Mapping[str, Any], space: Space, *, draws: bool = True)
         faults.append(
             "Trials are judged by validation images, but data.validation is 0; hold some out, for example 0.1."
         )
+    if repeats(config):
+        faults.append("Trials are judged on one fold: choose it by data.fold, or set data.folds to 0.")
     if not space.parameters:
         faults.append("The space is empty, so all trials would be the same; name a parameter.")
     for name in space.parameters:

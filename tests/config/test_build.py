@@ -1,6 +1,6 @@
 import pytest
 
-from jaxtl.config import check, default_config, phase, variants
+from jaxtl.config import check, default_config, phase, repeats, variants
 from jaxtl.config.tree import plain
 from jaxtl.transfer import Phase, fine_tune, gradual, linear_probe, lp_ft
 
@@ -38,3 +38,20 @@ def test_the_phases_of_a_plan_can_be_changed_in_a_config():
     assert [each["epochs"] for each in runs[""]["phases"]] == [1, 5]
     assert [each["flip"] for each in runs["source"]["phases"]] == [True, False]
     assert runs["baselines.other"]["phases"][0]["crop"] == 4
+
+
+def test_a_config_for_each_seed_and_fold():
+    config = default_config()
+    config.baselines.other = {"batch_size": 8}
+    assert repeats(config) == {}
+    assert {name: each["seed"] for name, each in repeats(config, (0, 3)).items()} == {"seed0": 0, "seed3": 3}
+    assert [each["data"]["split_seed"] for each in repeats(config, (0, 3), vary_split=True).values()] == [0, 3]
+    config.data.folds = 2
+    found = repeats(config, (5, 6))
+    drawn = [(name, each["seed"], each["data"]["fold"]) for name, each in found.items()]
+    names = ("seed5_fold0", "seed5_fold1", "seed6_fold0", "seed6_fold1")
+    assert drawn == list(zip(names, (5, 5, 6, 6), (0, 1, 0, 1), strict=True))
+    other = variants(found["seed6_fold1"])["baselines.other"]
+    assert (other["seed"], other["data"]["fold"], other["batch_size"]) == (6, 1, 8), "the baselines get the same draw"
+    config.data.fold = 1
+    assert repeats(config) == {}, "one fold is one run"

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from sklearn.model_selection import StratifiedKFold
 
-from jaxtl.data.split import per_class, stratified_split
+from jaxtl.data.split import per_class, stratified_fold, stratified_split
 from jaxtl.errors import UserError
 
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [40, 25, 7, 2]))
@@ -81,3 +82,30 @@ def test_per_class_refuses_less_than_one():
 def test_no_labels_give_no_indices():
     rest, held = stratified_split(np.zeros(0, np.int32), 0.5, seed=0)
     assert len(rest) == len(held) == len(per_class(np.zeros(0, np.int32), 1, seed=0)) == 0
+
+
+def test_folds_are_disjoint_stratified_and_together_all_images():
+    parts = [stratified_fold(LABELS, fold, 5, seed=3) for fold in range(5)]
+    held = [held for _, held in parts]
+    assert np.array_equal(np.sort(np.concatenate(held)), np.arange(len(LABELS)))
+    for rest, part in parts:
+        assert np.array_equal(np.sort(np.concatenate([rest, part])), np.arange(len(LABELS)))
+        assert rest.dtype == part.dtype == np.int64 and (np.diff(rest) > 0).all() and (np.diff(part) > 0).all()
+    counts = np.array([np.bincount(LABELS[part], minlength=4) for part in held])
+    assert (counts.max(0) - counts.min(0) <= 1).all() and np.ptp(counts.sum(1)) <= 1
+
+
+@pytest.mark.filterwarnings("ignore:The least populated class")
+def test_folds_hold_as_many_of_each_class_as_those_of_scikit_learn():
+    theirs = StratifiedKFold(5, shuffle=True, random_state=0).split(LABELS, LABELS)
+    ours = (stratified_fold(LABELS, fold, 5, seed=0) for fold in range(5))
+    counts = [sorted(np.bincount(LABELS[held], minlength=4)[0] for _, held in parts) for parts in (ours, theirs)]
+    assert counts[0] == counts[1] == [8] * 5
+    with pytest.raises(UserError, match="41 folds cannot be made of classes of 40 images at most; choose fewer"):
+        stratified_fold(LABELS, 0, 41, seed=0)
+
+
+def test_the_seed_decides_the_folds():
+    same, again, other = (stratified_fold(LABELS, 1, 5, seed=seed)[1] for seed in (1, 1, 2))
+    assert np.array_equal(same, again)
+    assert not np.array_equal(same, other)

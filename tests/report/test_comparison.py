@@ -1,5 +1,6 @@
 """Runs beside each other: what is tested, what the tables say, what is noted."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -16,6 +17,7 @@ from jaxtl.report.comparison import (
     correction,
     difference_tables,
     groups,
+    repeated_table,
     runs_table,
     settings_table,
     show,
@@ -240,3 +242,60 @@ def test_the_screen_shows_every_figure_whole_however_narrow_it_is(three, finishe
     assert "…" not in text
     assert "[bold]whose" in text, "a name is no markup"
     assert "Holm's method for all 6 pairs" in text
+
+
+# --- runs that differ in their draw alone ---
+
+
+def drawn(finished, name, accuracies, **settings):
+    """Runs of one config, one a seed."""
+    rights = vectors(*accuracies)
+    return [
+        finished(f"{name} {seed}", right, settings={"name": name, "seed": seed, **settings})
+        for seed, right in enumerate(rights)
+    ]
+
+
+def test_runs_of_one_config_have_a_mean_and_are_not_tested_against_each_other(finished):
+    better, worse = drawn(finished, "a", (0.8, 0.7, 0.9), rate=1), drawn(finished, "b", (0.7, 0.6, 0.7), rate=2)
+    found = compare_runs([*worse, *better, finished("single", vectors(0.5)[0])])
+    first, second = found.repeated
+    assert (first.name, first.draws, first.accuracies) == ("a", "seed 0, 1, 2", (0.8, 0.7, 0.9))
+    assert first.across == statistics.spread([0.8, 0.7, 0.9]) and first.difference is None
+    assert second.difference == pytest.approx(statistics.spread([-0.1, -0.1, -0.2])), "by seed"
+    names = [run.name for run in found.runs]
+    assert all("single" in (names[d.run], names[d.other]) for d in found.differences) and len(found.differences) == 6
+    assert "across draws" in found.notes[0] and ONE_DRAW in found.notes
+    row = repeated_table(found).rows[1]
+    assert row[:5] == ["b", "test images", "seed 0, 1, 2", "66.67 %", "5.77"] and row[6] == "-13.33"
+
+
+def test_other_settings_or_the_same_draw_twice_are_no_repeats(finished):
+    a, b = vectors(0.8, 0.7)
+    for settings in ({"seed": 0}, {"seed": 1, "rate": 2}):
+        runs = [finished("a", a, settings={"seed": 0, "rate": 1}), finished("b", b, settings={"rate": 1, **settings})]
+        found = compare_runs(runs)
+        assert found.repeated == [] and len(found.differences) == 1 and repeated_table(found) is None
+    same = [finished(name, a, settings={"seed": 0}) for name in "ab"]
+    assert compare_runs(same).repeated == []
+
+
+def test_configs_tested_on_other_images_have_no_difference(finished):
+    a = drawn(finished, "a", (0.8, 0.7), data=1)
+    b = drawn(finished, "b", (0.7, 0.6), data=2)
+    b = [dataclasses.replace(run, test_images=tuple((f"x{i}", "cat") for i in range(100))) for run in b]
+    assert [each.difference for each in compare_runs([*a, *b]).repeated] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        ("~75 %", (0.75, None)),
+        ("81.87 %; 12 min 47 s of training, 1 min 4 s for the test images", (0.8187, 767.0)),
+        ("94 %, 50 s of training", (0.94, 50.0)),
+        ("no figure", (None, None)),
+        ("", (None, None)),
+    ],
+)
+def test_what_a_study_reports_can_be_drawn(finished, text, point):
+    assert finished("a", BEST, reported=text).reported_point == pytest.approx(point)

@@ -29,9 +29,10 @@ def history(epochs, *, head=0, validation=True):
     ]
 
 
-def runs(names, accuracies, intervals, seconds=(1.0,) * 99):
-    columns = zip(names, accuracies, intervals, seconds, strict=False)
-    return [types.SimpleNamespace(name=n, accuracy=a, interval=i, train_s=s) for n, a, i, s in columns]
+def runs(names, accuracies, intervals, seconds=(1.0,) * 99, reported=((None, None),) * 99):
+    columns = zip(names, accuracies, intervals, seconds, reported, strict=False)
+    fields = ("name", "accuracy", "interval", "train_s", "reported_point")
+    return [types.SimpleNamespace(**dict(zip(fields, values, strict=True))) for values in columns]
 
 
 def line(axes, label):
@@ -414,3 +415,13 @@ def test_a_strategy_is_a_line_through_its_points_with_their_intervals():
     assert whiskers(axes, 1) == [(0.4, 0.6), (0.7, 0.8), (0.2, 0.4), (0.6, 0.8)]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["probe", "scratch"]
     assert axes.xaxis.get_major_formatter()(10, 0) == "10"
+
+
+def test_what_a_study_reports_is_drawn_beside_ours():
+    pair = runs("ab", (0.8, 0.9), ((0.7, 0.9), (0.8, 1.0)), (60.0, 90.0), ((0.6, 3000.0), (0.85, None)))
+    (axes,) = plots.accuracy_comparison(pair).axes
+    np.testing.assert_allclose(line(axes, "reported").get_xydata(), [[0.6, 0], [0.85, 1]])
+    assert legend(axes) == ["reported"] and axes.get_xlim()[0] < 0.6
+    (axes,) = plots.time_accuracy(pair).axes
+    np.testing.assert_allclose(line(axes, "reported").get_xydata(), [[3000.0, 0.6]])
+    assert axes.get_xlim()[1] > 3000 and axes.get_ylim()[0] < 0.6

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 from sklearn.calibration import calibration_curve
 
 from jaxtl.report import statistics
@@ -133,3 +134,14 @@ def test_holm_keeps_false_rejections_below_the_level():
 def test_holm_refuses_what_is_no_probability(p):
     with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
         statistics.holm([0.5, p])
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_the_interval_across_draws_is_students(confidence):
+    values = [0.71, 0.74, 0.72, 0.78]
+    found = statistics.spread(values, confidence)
+    expected = ttest_1samp(values, 0).confidence_interval(confidence)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert (found.n, found.mean, found.sd) == (4, pytest.approx(0.7375), pytest.approx(np.std(values, ddof=1)))
+    with pytest.raises(ValueError, match="two values or more, got 1"):
+        statistics.spread([0.5])

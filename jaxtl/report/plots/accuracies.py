@@ -37,6 +37,10 @@ def accuracy_comparison(runs: Sequence[FinishedRun]) -> Figure:
         _dot(axes, run.accuracy, row, run.interval, row, across=True)
         text = f"{100 * run.accuracy:.1f} %"
         axes.annotate(text, (run.accuracy, row), (0, 8), textcoords="offset points", ha="center", fontweight="bold")
+    reported = [(share, row) for row, run in enumerate(runs) if (share := run.reported_point[0])]
+    if reported:
+        _reported(axes, reported)
+        axes.legend(loc="lower left")
     axes.set_yticks(range(len(runs)), fit_names([run.name for run in runs], points=200, size=9))
     axes.set_ylim(len(runs) - 0.5, -0.65)
     axes.set(xlim=_room(runs), xlabel=ACCURACY)
@@ -55,6 +59,10 @@ def time_accuracy(runs: Sequence[FinishedRun]) -> Figure:
     labels, seconds = fit_names([run.name for run in runs], points=170, size=8.5), [run.train_s for run in runs]
     for i, (label, run) in enumerate(zip(labels, runs, strict=True)):
         _dot(axes, run.train_s, run.accuracy, run.interval, i, label=label)
+    reported = [(time, share) for share, time in (run.reported_point for run in runs) if share and time]
+    if reported:
+        _reported(axes, reported)
+        seconds += [time for time, _ in reported]
     # At least a factor of 2 on each side, so that a round time falls inside.
     pad = 10 ** max(0.12 * np.log10(max(seconds) / min(seconds)), 0.35)
     low, high = min(seconds) / pad, max(seconds) * pad
@@ -130,6 +138,12 @@ def _dot(axes: Axes, x: float, y: float, interval: Interval, i: int, *, across: 
     axes.errorbar([x], [y], **reach, fmt=run_marker(i), elinewidth=1.8, capsize=4, label=label, **looks)
 
 
+def _reported(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """The figures of a study, beside ours."""
+    x, y = zip(*dict.fromkeys(points), strict=True)
+    axes.plot(x, y, "D", ms=7, mfc="none", mec=style.INK, mew=1.2, zorder=2, linestyle="none", label="reported")
+
+
 def _log_axis(axes: Axes, name: str, ticks: Mapping[float, str]) -> None:
     axes.set_xscale("log")
     axes.set_xlabel(name)
@@ -140,8 +154,9 @@ def _log_axis(axes: Axes, name: str, ticks: Mapping[float, str]) -> None:
 
 
 def _room(runs: Sequence[FinishedRun]) -> Interval:
-    """Limits of an axis, a little beyond all intervals."""
-    low, high = min(run.interval[0] for run in runs), max(run.interval[1] for run in runs)
+    """Limits of an axis, a little beyond all intervals and all reported figures."""
+    ends = [end for run in runs for end in (*run.interval, run.reported_point[0]) if end is not None]
+    low, high = min(ends), max(ends)
     pad = max(0.08 * (high - low), 0.004)
     return low - pad, high + pad
 

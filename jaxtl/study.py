@@ -1,0 +1,245 @@
+"""``python -m jaxtl.study a [--scale 0.02]``: run the rows of a study's table; our figures beside the study's."""
+
+import argparse
+import copy
+import json
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxtl import experiment, search
+from jaxtl.config import BASELINES, SOURCE, raise_problems, with_defaults
+from jaxtl.config.data import data_info
+from jaxtl.config.flags import default_workdir, load_config, override, packaged, split_flags
+from jaxtl.config.tree import Tree
+from jaxtl.errors import UserError
+from jaxtl.report.comparison import FinishedRun, compare_runs
+from jaxtl.report.comparison_page import PAGE, write
+from jaxtl.report.console import LiveConsole
+from jaxtl.report.statistics import spread
+from jaxtl.report.tables import Table, markdown, print_table
+from jaxtl.report.text import NOT_MEASURED, duration, percent
+from jaxtl.runs.files import RunFiles
+from jaxtl.runs.find import find_runs
+from jaxtl.runs.folder import disk_errors_explained
+from jaxtl.runtime.command import CommandParser, exit_status, path, seeds, share, write_result
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.files import read_object
+from jaxtl.weights.cards import card_for
+from jaxtl.weights.store import is_tag
+
+LEAST = 20  # images of each class, in a try-out
+HEADINGS = (
+    *("Row", "Recipe", "Reported", "Ours", "95 % interval", "Start of the weights"),
+    *("Time to train", "Time to test", "Measured on", "Command"),
+)
+HEAD = """# Results
+
+Every row of the five studies: what the study reports, and what we measured on all of its test images, which were used
+once, at the end. `jaxtl study all --no-train --page docs/results.md` writes this page from the finished runs in `runs`.
+"""
+Figures = dict[str, Any]  # of a row, see `figures`
+
+
+class Row(NamedTuple):
+    """A row of a study's table, by one recipe, see ``configs/studies.toml``."""
+
+    name: str
+    recipe: str
+    place: str  # of the config
+    trials: int  # of a search; 0: a config that is trained
+
+    @property
+    def command(self) -> str:
+        """What measures it."""
+        return f"jaxtl search {self.place} --trials {self.trials}" if self.trials else f"jaxtl train {self.place}"
+
+
+def studies() -> dict[str, tuple[str, list[Row]]]:
+    """Title and rows of each study."""
+    file = packaged("studies.toml")
+    tables = tomllib.loads(file.read_text("utf-8")) if file else {}
+    found = {}
+    for study, table in tables.items():
+        rows = [
+            Row(row["name"], recipe, place, row.get("trials", 0))
+            for row in table["rows"]
+            for recipe, place in row["recipes"].items()
+        ]
+        found[study] = table["title"], rows
+    return found
+
+
+def scaled(config: Tree, scale: float) -> Tree:
+    """The config on a share of its images and epochs: at least 20 images of each class, and one epoch a phase."""
+    config, info = copy.deepcopy(config), data_info(config["data"])
+    if scale == 1:
+        return config
+    config["name"] += f", a try-out on {100 * scale:g} %"
+    classes = len(config["data"]["classes"] or info.class_names)
+    for field, split in (("subset", "train"), ("test_subset", "test")):
+        whole = config["data"][field] or info.sizes[split] * classes // info.num_classes
+        config["data"][field] = min(whole, max(round(scale * whole), LEAST * classes))
+    for part in (config, config.get(SOURCE) or {}, *(config.get(BASELINES) or {}).values()):
+        if count := part.get("data", {}).get("per_class"):
+            part["data"]["per_class"] = min(count, max(round(scale * count), LEAST // 4))
+        for phase in part.get("phases", ()):
+            phase["epochs"] = max(round(scale * phase["epochs"]), 1)
+    return config
+
+
+def train(row: Row, folder: Path, arguments: argparse.Namespace, assignments: Sequence[tuple[str, str]]) -> str:
+    """Run a row, or go on; return why it could not be measured, empty if it was."""
+    try:
+        config = load_config(row.place)
+        raise_problems(override(config, assignments), row.place)
+        config = scaled(config, arguments.scale)
+        if not row.trials:
+            experiment.run(config, folder, seeds=arguments.seeds)
+            return ""
+        if not search.HAS_OPTUNA:
+            return "It needs Optuna; run pip install 'jaxtl[search]'."
+        from jaxtl.search.command import search as run_search
+
+        counts = [(f"data.{name}", config["data"][name]) for name in ("subset", "test_subset")]
+        flags = [f"--config.{name}={value}" for name, value in (*assignments, *counts)]
+        trials = str(max(round(arguments.scale * row.trials), 2))
+        run_search(["--config", row.place, "--workdir", str(folder), "--trials", trials, *flags])
+    except UserError as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def finished(row: Row, folder: Path) -> list[FinishedRun]:
+    """The finished run of a row, or those of several seeds; none where there is none."""
+    folder = folder / "best" if row.trials else folder
+    if not RunFiles(folder).repeats() and RunFiles(folder).unfinished():
+        return []
+    return find_runs([folder], with_baselines=False, ignored=folder, say=lambda line: None)
+
+
+def figures(runs: Sequence[FinishedRun]) -> Figures:
+    """What table and page say of the runs of a row: shares in [0, 1], times in seconds, means of several runs."""
+    low, high = spread([run.accuracy for run in runs])[3:] if len(runs) > 1 else runs[0].interval
+    environment, settings = RunFiles(runs[0].folder).config().get("environment", {}), runs[0].settings
+    measured_on = (runs[0].device, environment.get("date", "")[:10], environment.get("commit", ""))
+    means = {
+        name: float(np.mean([getattr(run, name) for run in runs])) for name in ("accuracy", "train_s", "inference_s")
+    }
+    start = start_in_words(str(settings["model.name"]), str(settings["model.weights"]))
+    measured = ", ".join(filter(None, measured_on))
+    return {**means, "low": low, "high": high, "runs": len(runs), "start": start, "measured_on": measured}
+
+
+def start_in_words(model: str, weights: str) -> str:
+    """What a run starts from."""
+    if is_tag(model, weights):
+        return f"{card_for(model, weights).data} ({weights})"
+    return {"": "random", SOURCE: "a run on other images"}.get(weights) or weights
+
+
+def study_table(
+    rows: Sequence[Row], found: Mapping[str, Figures], reasons: Mapping[str, str]
+) -> tuple[Table, list[str]]:
+    """The study's table, and why rows of it are not measured; figures and reasons are by the places of configs."""
+    lines: list[list[str]] = []
+    absent: dict[str, list[str]] = {}
+    for row in rows:
+        config, mine = with_defaults(load_config(row.place)), found.get(row.place)
+        start = start_in_words(config["model"]["name"], config["model"]["weights"])
+        if mine:
+            start = mine["start"] + f"; the study: {start}" * (mine["start"] != start)
+            ours = percent(mine["accuracy"]) + f" (mean of {mine['runs']} runs)" * (mine["runs"] > 1)
+            cells = [ours, f"{100 * mine['low']:.2f} to {100 * mine['high']:.2f}", start]
+            cells += [duration(mine["train_s"]), duration(mine["inference_s"]), mine["measured_on"]]
+        else:
+            cells = ["not measured", NOT_MEASURED, start, *[NOT_MEASURED] * 3]
+            absent.setdefault(reasons.get(row.place) or _why_absent(config, start), []).append(f"`{row.command}`")
+        lines.append([row.name, row.recipe, config["reported"], *cells, row.command])
+    told = [f"Not measured: {why} What measures it: {', '.join(commands)}." for why, commands in absent.items()]
+    return Table("", HEADINGS, lines), told
+
+
+def _why_absent(config: Tree, start: str) -> str:
+    """Why a row may not have been run."""
+    weights, images = config["model"]["weights"], config["data"]["name"]
+    if weights not in ("", SOURCE):
+        return f"the weights were not at hand, {start}."
+    return "it was not run yet." if images == "cifar10" else f"the images of {images} were not at hand."
+
+
+def write_results(file: Path, found: Mapping[str, Figures]) -> None:
+    """Write all studies as a page of Markdown, and their figures as JSON; what that holds from before stays."""
+    kept = file.with_suffix(".json")
+    known = {**(read_object(kept) if kept.exists() else {}), **found}
+    parts = [HEAD]
+    for title, rows in studies().values():
+        table, absent = study_table(rows, known, {})
+        parts.append(f"## {title}\n\n{markdown(table)}\n" + "".join(f"- {line}\n" for line in absent))
+    write_result(kept, json.dumps(known, indent=1, sort_keys=True) + "\n")
+    write_result(file, "\n".join(parts))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
+    use_fast_cpu_lowerings()
+    return exit_status(lambda: _study(sys.argv[1:] if argv is None else argv), resumes=True)
+
+
+def _study(argv: Sequence[str]) -> int:
+    parser = CommandParser(
+        prog="python -m jaxtl.study",
+        usage="%(prog)s STUDY [--scale SHARE] [--seeds SEEDS] [--no-train] [--page FILE] [--config.FIELD=VALUE ...]",
+        description="Run the rows of a study's table, or go on, and show them as the study does, ours beside its own.",
+    )
+    known = studies()
+    parser.add_argument("study", choices=[*known, "all"], help="which study")
+    parser.add_argument("--scale", type=share, default=1.0, help="share of images and epochs, for a try-out (all)")
+    parser.add_argument("--workdir", type=path, help="folder of the run folders; default: runs, or runs/scale_SHARE")
+    parser.add_argument("--seeds", type=seeds, default=(), help="a run for each seed, as in 0..4 or 0,3,7")
+    parser.add_argument("--no-train", action="store_true", help="train nothing, show the runs that are finished")
+    parser.add_argument(
+        "--page", type=path, help="Markdown file of the results; their figures stay in a .json beside it"
+    )
+    assignments, others = split_flags(argv)
+    arguments = parser.parse_args(others)
+    if arguments.page and arguments.scale < 1:
+        raise UserError("A page of results shows no try-outs; leave out --page or --scale.")
+    workdir = arguments.workdir or Path("runs", *[f"scale_{arguments.scale:g}"] * (arguments.scale < 1))
+    everything: dict[str, Figures] = {}
+    for name in known if arguments.study == "all" else [arguments.study]:
+        (title, rows), reasons = known[name], {}
+        folders = {row: workdir / default_workdir(row.place).name for row in rows}
+        if not arguments.no_train:
+            reasons = {row.place: train(row, folders[row], arguments, assignments) for row in rows}
+        runs = {row.place: there for row in rows if (there := finished(row, folders[row]))}
+        title += f": a try-out on {100 * arguments.scale:g} %" * (arguments.scale < 1)
+        everything |= _show(title, rows, runs, reasons, workdir / f"study_{name}")
+    if arguments.page:
+        write_results(arguments.page, everything)
+    return 0
+
+
+def _show(
+    title: str, rows: Sequence[Row], runs: Mapping[str, list[FinishedRun]], reasons: Mapping[str, str], out: Path
+) -> dict[str, Figures]:
+    """Print the table of a study, write its page, and return its figures."""
+    console, found = LiveConsole(), {place: figures(there) for place, there in runs.items()}
+    table, absent = study_table(rows, found, reasons)
+    print_table(Table(title, table.headings[:8], [line[:8] for line in table.rows]), console.console)
+    for line in absent:
+        console.say(line)
+    if runs:
+        comparison = compare_runs([run for there in runs.values() for run in there])
+        with disk_errors_explained(out):
+            write(comparison, out, study=table._replace(title=title), absent=absent)
+        console.say(f"The page with all tables and charts: {out / PAGE}")
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

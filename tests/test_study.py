@@ -1,0 +1,102 @@
+"""``python -m jaxtl.study``: the rows of a study, run or not, in the study's own table."""
+
+import json
+import re
+
+import pytest
+
+from jaxtl import study
+from jaxtl.config import check
+from jaxtl.config.flags import load_config
+
+pytestmark = pytest.mark.usefixtures("compiled_once", "coarse_pictures")
+EVERY_ROW = [row for _, rows in study.studies().values() for row in rows]
+
+
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path, tiny_config):
+    """``call(*arguments)`` of a study of two rows, one of which lacks its weights: (status, printed)."""
+    lacking = tmp_path / "lacking.py"
+    text = tiny_config.read_text().replace("config.name = ", "config.reported, config.name = '81 %', ")
+    lacking.write_text(text.replace("return", "config.model.weights = '/nowhere.pth'\n    return"))
+    mine = tmp_path / "mine.py"
+    mine.write_text(text)
+    rows = [study.Row("A CNN", "replica", str(mine), 0), study.Row("A network", "best", str(lacking), 0)]
+    monkeypatch.setattr(study, "studies", lambda: {"z": ("Study Z: digits", rows)})
+    monkeypatch.setattr("jaxtl.report.figures.draw", lambda **kwargs: {})
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments):
+        capsys.readouterr()
+        return study.main([str(argument) for argument in arguments]), capsys.readouterr().out
+
+    return run
+
+
+def test_there_are_all_rows_of_the_five_studies():
+    found = {name: len({row.name for row in rows}) for name, (_, rows) in study.studies().items()}
+    assert found == {"a": 5, "b": 4, "c": 2, "d": 3, "e": 4}
+    assert [row.command for row in EVERY_ROW if row.trials] == ["jaxtl search stl10_search --trials 30"]
+    assert len({row.place for row in EVERY_ROW}) == len(EVERY_ROW)
+
+
+@pytest.mark.parametrize("row", EVERY_ROW, ids=lambda row: row.place)
+def test_a_row_is_sound_in_full_and_as_a_try_out(row):
+    config = load_config(row.place)
+    assert config["reported"] and check(config) == []
+    assert study.scaled(config, 1) == config
+    small = study.scaled(config, 0.01)
+    assert check(small) == []
+    assert small["data"]["subset"] <= 500 and small["data"]["test_subset"] == 200 - 20 * (
+        len(small["data"]["classes"]) == 9
+    )
+    assert {phase["epochs"] for phase in small["phases"]} <= {1}
+    assert all(phase["epochs"] == 1 for each in small["baselines"].values() for phase in each.get("phases", ()))
+
+
+def test_rows_are_run_and_what_lacks_its_weights_says_so(call, tmp_path):
+    status, printed = call("z", "--scale", "0.5")
+    assert status == 0
+    folder = tmp_path / "runs" / "scale_0.5"
+    summary = json.loads((folder / "mine" / "summary.json").read_text())
+    assert (summary["epochs_run"], summary["test"]["n"]) == (1, 100)
+    (mine,) = (line for line in printed.splitlines() if line.strip().startswith("A CNN"))
+    assert f"{100 * summary['test']['accuracy']:.2f} %" in mine and "81 %" in mine and "random" in mine
+    assert "Study Z: digits: a try-out on 50 %" in printed
+    (absent,) = (line for line in printed.splitlines() if line.startswith("Not measured: "))
+    assert "jaxtl train " in absent and "is neither a file" in absent
+    page = (folder / "study_z" / "comparison.html").read_text()
+    assert "The study" in page and "not measured" in page and "is neither a file" in page
+    again = call("z", "--no-train", "--scale", "0.5")[1]
+    assert mine in again and "Epoch" not in again
+
+
+def test_the_page_keeps_what_was_measured_before(call, tmp_path, write_run):
+    write_run(tmp_path / "runs" / "mine", name="mine", accuracy=0.8)
+    before = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "runs": 5, "train_s": 60, "inference_s": 1}
+    before |= {"start": "Tiny ImageNet", "measured_on": "a GPU"}
+    lacking = study.studies()["z"][1][1].place
+    (tmp_path / "results.json").write_text(json.dumps({lacking: before}))
+    add_weights = tmp_path / "runs" / "mine" / "config.json"
+    config = json.loads(add_weights.read_text())
+    config["config"]["model"]["weights"] = ""
+    add_weights.write_text(json.dumps(config))
+    status, _ = call("all", "--no-train", "--page", "results.md")
+    assert status == 0
+    text = (tmp_path / "results.md").read_text()
+    (mine,) = re.findall(r"^\| A CNN \|.*$", text, re.M)
+    assert "| 80.00 % | " in mine and "| cpu |" in mine
+    (other,) = re.findall(r"^\| A network \|.*$", text, re.M)
+    assert "50.00 % (mean of 5 runs) | 40.00 to 60.00 | Tiny ImageNet; the study: /nowhere.pth | 1 min 0 s" in other
+    assert set(json.loads((tmp_path / "results.json").read_text())) == {lacking, str(tmp_path / "mine.py")}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("f",), ("a", "--scale", "0"), ("a", "--scale", "2"), ("a", "--scale", "x"), ("a", "--scale=0.1", "--page=x")],
+)
+def test_mistakes_are_one_sentence(call, capsys, flags):
+    assert study.main(list(flags)) == 2
+    complained = capsys.readouterr().err
+    assert complained.startswith("jaxtl: ") and complained.count("\n") == 1
