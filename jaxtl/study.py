@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxtl import experiment, search
-from jaxtl.config import BASELINES, SOURCE, raise_problems, with_defaults
+from jaxtl.config import BASELINES, SOURCE, raise_problems, variants, with_defaults
 from jaxtl.config.data import data_info
 from jaxtl.config.flags import default_workdir, load_config, override, packaged, split_flags
-from jaxtl.config.tree import Tree
+from jaxtl.config.tree import Tree, leaves
 from jaxtl.errors import UserError
 from jaxtl.report.comparison import FinishedRun, compare_runs
 from jaxtl.report.comparison_page import PAGE, write
@@ -25,13 +25,15 @@ from jaxtl.report.tables import Table, markdown, print_table
 from jaxtl.report.text import NOT_MEASURED, duration, percent
 from jaxtl.runs.files import RunFiles
 from jaxtl.runs.find import find_runs
-from jaxtl.runs.folder import disk_errors_explained
-from jaxtl.runtime.command import CommandParser, exit_status, path, seeds, share, write_result
+from jaxtl.runs.folder import disk_errors_explained, identity
+from jaxtl.runtime.command import CommandParser, exit_status, path, seeds, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import read_object
 from jaxtl.weights.cards import card_for
 from jaxtl.weights.store import is_tag
 
+# Fields in which the run of a row may differ from its config; where the weights start is a column of the table.
+FREE = ("name", "seed", "data.split_seed", "data.folds", "data.fold", "model.weights")
 LEAST = 20  # images of each class, in a try-out
 HEADINGS = (
     *("Row", "Recipe", "Reported", "Ours", "95 % interval", "Start of the weights"),
@@ -62,15 +64,10 @@ class Row(NamedTuple):
 def studies() -> dict[str, tuple[str, list[Row]]]:
     """Title and rows of each study."""
     file = packaged("studies.toml")
-    tables = tomllib.loads(file.read_text("utf-8")) if file else {}
     found = {}
-    for study, table in tables.items():
-        rows = [
-            Row(row["name"], recipe, place, row.get("trials", 0))
-            for row in table["rows"]
-            for recipe, place in row["recipes"].items()
-        ]
-        found[study] = table["title"], rows
+    for study, table in tomllib.loads(file.read_text("utf-8") if file else "").items():
+        rows = [(row["name"], *of, row.get("trials", 0)) for row in table["rows"] for of in row["recipes"].items()]
+        found[study] = table["title"], [Row(*row) for row in rows]
     return found
 
 
@@ -85,7 +82,7 @@ def scaled(config: Tree, scale: float) -> Tree:
         whole = config["data"][field] or info.sizes[split] * classes // info.num_classes
         config["data"][field] = min(whole, max(round(scale * whole), LEAST * classes))
     for part in (config, config.get(SOURCE) or {}, *(config.get(BASELINES) or {}).values()):
-        if count := part.get("data", {}).get("per_class"):
+        if isinstance(count := part.get("data", {}).get("per_class"), int) and count:
             part["data"]["per_class"] = min(count, max(round(scale * count), LEAST // 4))
         for phase in part.get("phases", ()):
             phase["epochs"] = max(round(scale * phase["epochs"]), 1)
@@ -122,17 +119,18 @@ def finished(row: Row, folder: Path) -> list[FinishedRun]:
     return find_runs([folder], with_baselines=False, ignored=folder, say=lambda line: None)
 
 
-def figures(runs: Sequence[FinishedRun]) -> Figures:
+def figures(row: Row, runs: Sequence[FinishedRun], scale: float) -> Figures:
     """What table and page say of the runs of a row: shares in [0, 1], times in seconds, means of several runs."""
+    own = dict(leaves(identity(variants(scaled(load_config(row.place), scale))[""])))
+    changed = [path for path, value in own.items() if path not in FREE and runs[0].settings.get(path, value) != value]
     low, high = spread([run.accuracy for run in runs])[3:] if len(runs) > 1 else runs[0].interval
-    environment, settings = RunFiles(runs[0].folder).config().get("environment", {}), runs[0].settings
+    found: Figures = {"low": low, "high": high, "runs": len(runs), "changed": changed if not row.trials else []}
+    for name in ("accuracy", "train_s", "inference_s"):
+        found[name] = float(np.mean([getattr(run, name) for run in runs]))
+    settings, environment = runs[0].settings, RunFiles(runs[0].folder).config().get("environment", {})
+    found["start"] = start_in_words(settings["model.name"], settings["model.weights"])
     measured_on = (runs[0].device, environment.get("date", "")[:10], environment.get("commit", ""))
-    means = {
-        name: float(np.mean([getattr(run, name) for run in runs])) for name in ("accuracy", "train_s", "inference_s")
-    }
-    start = start_in_words(str(settings["model.name"]), str(settings["model.weights"]))
-    measured = ", ".join(filter(None, measured_on))
-    return {**means, "low": low, "high": high, "runs": len(runs), "start": start, "measured_on": measured}
+    return {**found, "measured_on": ", ".join(filter(None, measured_on))}
 
 
 def start_in_words(model: str, weights: str) -> str:
@@ -154,6 +152,8 @@ def study_table(
         if mine:
             start = mine["start"] + f"; the study: {start}" * (mine["start"] != start)
             ours = percent(mine["accuracy"]) + f" (mean of {mine['runs']} runs)" * (mine["runs"] > 1)
+            if changed := mine.get("changed"):
+                ours += f", with other {', '.join(changed)}"
             cells = [ours, f"{100 * mine['low']:.2f} to {100 * mine['high']:.2f}", start]
             cells += [duration(mine["train_s"]), duration(mine["inference_s"]), mine["measured_on"]]
         else:
@@ -198,7 +198,7 @@ def _study(argv: Sequence[str]) -> int:
     )
     known = studies()
     parser.add_argument("study", choices=[*known, "all"], help="which study")
-    parser.add_argument("--scale", type=share, default=1.0, help="share of images and epochs, for a try-out (all)")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of images and epochs, for a try-out (all)")
     parser.add_argument("--workdir", type=path, help="folder of the run folders; default: runs, or runs/scale_SHARE")
     parser.add_argument("--seeds", type=seeds, default=(), help="a run for each seed, as in 0..4 or 0,3,7")
     parser.add_argument("--no-train", action="store_true", help="train nothing, show the runs that are finished")
@@ -207,8 +207,8 @@ def _study(argv: Sequence[str]) -> int:
     )
     assignments, others = split_flags(argv)
     arguments = parser.parse_args(others)
-    if arguments.page and arguments.scale < 1:
-        raise UserError("A page of results shows no try-outs; leave out --page or --scale.")
+    if not 0 < arguments.scale <= 1 or (arguments.page and arguments.scale < 1):
+        raise UserError("--scale is a share of at most 1, and must be left out with --page, which shows no try-outs.")
     workdir = arguments.workdir or Path("runs", *[f"scale_{arguments.scale:g}"] * (arguments.scale < 1))
     everything: dict[str, Figures] = {}
     for name in known if arguments.study == "all" else [arguments.study]:
@@ -218,17 +218,25 @@ def _study(argv: Sequence[str]) -> int:
             reasons = {row.place: train(row, folders[row], arguments, assignments) for row in rows}
         runs = {row.place: there for row in rows if (there := finished(row, folders[row]))}
         title += f": a try-out on {100 * arguments.scale:g} %" * (arguments.scale < 1)
-        everything |= _show(title, rows, runs, reasons, workdir / f"study_{name}")
+        everything |= _show(title, rows, runs, reasons, arguments.scale, workdir / f"study_{name}")
     if arguments.page:
         write_results(arguments.page, everything)
     return 0
 
 
 def _show(
-    title: str, rows: Sequence[Row], runs: Mapping[str, list[FinishedRun]], reasons: Mapping[str, str], out: Path
+    title: str,
+    rows: Sequence[Row],
+    runs: Mapping[str, list[FinishedRun]],
+    reasons: Mapping[str, str],
+    scale: float,
+    out: Path,
 ) -> dict[str, Figures]:
     """Print the table of a study, write its page, and return its figures."""
-    console, found = LiveConsole(), {place: figures(there) for place, there in runs.items()}
+    console, found = (
+        LiveConsole(),
+        {row.place: figures(row, runs[row.place], scale) for row in rows if row.place in runs},
+    )
     table, absent = study_table(rows, found, reasons)
     print_table(Table(title, table.headings[:8], [line[:8] for line in table.rows]), console.console)
     for line in absent:

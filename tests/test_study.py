@@ -62,7 +62,12 @@ def test_rows_are_run_and_what_lacks_its_weights_says_so(call, tmp_path):
     summary = json.loads((folder / "mine" / "summary.json").read_text())
     assert (summary["epochs_run"], summary["test"]["n"]) == (1, 100)
     (mine,) = (line for line in printed.splitlines() if line.strip().startswith("A CNN"))
-    assert f"{100 * summary['test']['accuracy']:.2f} %" in mine and "81 %" in mine and "random" in mine
+    assert (
+        f"{100 * summary['test']['accuracy']:.2f} %" in mine
+        and "with other" not in mine
+        and "81 %" in mine
+        and "random" in mine
+    )
     assert "Study Z: digits: a try-out on 50 %" in printed
     (absent,) = (line for line in printed.splitlines() if line.startswith("Not measured: "))
     assert "jaxtl train " in absent and "is neither a file" in absent
@@ -90,6 +95,15 @@ def test_the_page_keeps_what_was_measured_before(call, tmp_path, write_run):
     (other,) = re.findall(r"^\| A network \|.*$", text, re.M)
     assert "50.00 % (mean of 5 runs) | 40.00 to 60.00 | Tiny ImageNet; the study: /nowhere.pth | 1 min 0 s" in other
     assert set(json.loads((tmp_path / "results.json").read_text())) == {lacking, str(tmp_path / "mine.py")}
+
+
+def test_a_run_by_another_recipe_says_what_it_changed(call, tmp_path, write_run):
+    write_run(tmp_path / "runs" / "mine", name="mine", accuracy=0.8)
+    path = tmp_path / "runs" / "mine" / "config.json"
+    content = json.loads(path.read_text())
+    content["config"] |= {"model": {"name": "cnn", "weights": ""}, "batch_size": 7, "seed": 5}
+    path.write_text(json.dumps(content))
+    assert "80.00 %, with other batch_size" in call("z", "--no-train")[1]
 
 
 @pytest.mark.parametrize(

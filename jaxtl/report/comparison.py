@@ -127,8 +127,8 @@ class Comparison(NamedTuple):
             "notes": self.notes,
             "repeated": [
                 {
-                    name: value._asdict() if isinstance(value, Spread) else value
-                    for name, value in each._asdict().items()
+                    part: value._asdict() if isinstance(value, Spread) else value
+                    for part, value in each._asdict().items()
                 }
                 for each in self.repeated
             ],
@@ -154,12 +154,8 @@ def _compare(runs: Sequence[FinishedRun], *, with_first: bool) -> Comparison:
     repeated = repeats(runs)
     # Single runs of these say less than their means, and the best of many runs is the best by luck.
     drawn = {name for each in repeated for name in each.runs}
-    pairs = [
-        (i, j)
-        for group in test_sets
-        for i, j in combinations(group, 2)
-        if (i == 0 or not with_first) and not {runs[i].name, runs[j].name} <= drawn
-    ]
+    pairs = [pair for group in test_sets for pair in combinations(group, 2) if pair[0] == 0 or not with_first]
+    pairs = [pair for pair in pairs if not {runs[i].name for i in pair} <= drawn]
     p_values = [mcnemar(runs[i].right, runs[j].right) for i, j in pairs]
     differences = []
     for (i, j), p, corrected in zip(pairs, p_values, holm(p_values), strict=True):

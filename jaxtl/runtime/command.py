@@ -225,13 +225,6 @@ def seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(itertools.chain(*ranges)))
 
 
-def share(text: str) -> float:
-    """A type for argparse: a share above 0, and 1 at most."""
-    if not 0 < float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a share above 0, and 1 at most")
-    return float(text)
-
-
 def path(text: str) -> Path:
     """A type for argparse: a path, see ``user_path``."""
     if not text:
