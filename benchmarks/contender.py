@@ -28,6 +28,7 @@ class Task(NamedTuple):
       dtype: of the computation; trained parameters are float32.
       classes: number of logits.
       seed: of weights and images.
+      augment: the policy of another train step, ``"none"`` for no such step; see ``auto_augment`` of a phase.
     """
 
     what: Literal["inference", "train"]
@@ -37,6 +38,7 @@ class Task(NamedTuple):
     dtype: Literal["float32", "bfloat16"] = "float32"
     classes: int = 1000
     seed: int = 0
+    augment: str = "none"
 
 
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9

@@ -25,7 +25,7 @@ def main() -> None:
     import optax
 
     import jaxtl
-    from jaxtl.data.augment import compose, normalise, random_augmentation
+    from jaxtl.data.augment import normalise
     from jaxtl.data.feed import epoch_order
     from jaxtl.runtime.compile_cache import keep_compiled
     from jaxtl.runtime.cpu import use_fast_cpu_lowerings
@@ -51,7 +51,7 @@ def main() -> None:
     labels = np.zeros(arguments.batch, np.int32)
     inputs = jax.device_put((images, labels), everywhere)
     order = put_order(epoch_order(arguments.batch, arguments.batch, (0,)), mesh)
-    transform = compose(random_augmentation(flip=True, crop=4), normalise(IMAGENET_MEAN, IMAGENET_STD))
+    transform = Phase(flip=True, crop=4).transform(normalise(IMAGENET_MEAN, IMAGENET_STD))
     step = make_train_step(model, optimizer, transform, mesh=mesh)
     jax.block_until_ready((state, inputs))
     ends["init"] = time.time()

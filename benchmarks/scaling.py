@@ -28,7 +28,7 @@ import jax
 import numpy as np
 import optax
 
-from jaxtl.data.augment import compose, normalise, random_augmentation
+from jaxtl.data.augment import normalise
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import build_model
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
@@ -55,8 +55,8 @@ def measure(arguments: argparse.Namespace) -> int:
     model = build_model(arguments.model, 10)
     variables = {"batch_stats": {}, **jax.jit(model.init)(jax.random.key(0), np.zeros((1, size, size, 3), np.float32))}
     optimizer = make_optimizer(Phase(optimizer="sgd"), optax.constant_schedule(0.01))
-    augment = random_augmentation(flip=True, crop=4)
-    step = make_train_step(model, optimizer, compose(augment, normalise([0.5] * 3, [0.5] * 3)), mesh=mesh)
+    transform = Phase(flip=True, crop=4).transform(normalise([0.5] * 3, [0.5] * 3))
+    step = make_train_step(model, optimizer, transform, mesh=mesh)
     state = init_state(variables["params"], variables["batch_stats"], optimizer, 10)
     state = put(jax.tree.map(np.array, state), replicated(mesh))
     frozen: dict[str, Any] = {"params": {}, "batch_stats": {}}

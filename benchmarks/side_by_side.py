@@ -212,6 +212,9 @@ def _parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=at_least_one, default=7, help="turns of each contender")
     parser.add_argument("--seconds", type=float, default=2.0, help="least length of a turn; it has 3 steps or more")
     parser.add_argument("--seed", type=int, default=0)
+    if benchmark.what == "train":
+        policies = ("none", "randaugment", "trivialaugment")
+        parser.add_argument("--augment", choices=policies, default="none", help="also a step with such images")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     parser.add_argument("--plot", type=pathlib.Path, help="draw the speeds into this PNG file")
     return parser
@@ -256,6 +259,7 @@ def _case(benchmark: Benchmark, arguments: argparse.Namespace, model: str, conso
         arguments.dtype,
         CLASSES[native_size(model)],
         arguments.seed,
+        getattr(arguments, "augment", "none"),
     )
     measured = measure(
         benchmark, task, arguments.peer, repeats=arguments.repeats, least_s=arguments.seconds, say=console.print
@@ -268,8 +272,8 @@ def _in_own_process(benchmark: Benchmark, arguments: argparse.Namespace, model: 
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "case.json"
         words = [sys.executable, "-m", f"benchmarks.{benchmark.what}", "--model", model, "--json", str(path)]
-        for name in ("size", "batch", "dtype", "repeats", "seconds", "seed"):
-            if (value := getattr(arguments, name)) is not None:
+        for name in ("size", "batch", "dtype", "repeats", "seconds", "seed", "augment"):
+            if (value := getattr(arguments, name, None)) is not None:
                 words += [f"--{name}", str(value)]
         for peer in arguments.peer:
             words += ["--peer", peer]

@@ -8,7 +8,8 @@ normalised float32 images and labels that lie on the device. Batch norm and drop
 the parameters stay in float32. jaxtl runs its own step (``make_train_step``), which also gathers its batch by index and
 adds up loss, accuracy and the confusion matrix; the peers do no such thing: PyTorch eager, channels last; Keras and
 plain Flax in a jitted step. "jaxtl, augmented" is the step as a run takes it: it starts from uint8 images, flips, crops
-and normalises them too. It is not compared with the peers.
+and normalises them too. With ``--augment randaugment`` another one does that as well. They are not compared with the
+peers.
 
 Weights are random, images are noise; the first device alone computes. Contenders take turns of ``--seconds``; printed
 are medians of ``--repeats`` turns, and ratios of medians. A GFLOP counts each multiply-add of jaxtl's network as two,
@@ -17,6 +18,7 @@ gradients of weights and of maps. "of matmul" is the share of what a square matr
 which takes its turn too. "program" is what XLA's program takes on the device: state, images and temporaries.
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +32,7 @@ from jax.sharding import Mesh
 import jaxtl
 from benchmarks.contender import LEARNING_RATE, MOMENTUM, Contender, Task, compiled, images_and_labels
 from benchmarks.side_by_side import Benchmark, command
-from jaxtl.data.augment import Transform, compose, normalise, random_augmentation
+from jaxtl.data.augment import Transform, compose, normalise
 from jaxtl.data.feed import epoch_order
 from jaxtl.models import Classifier
 from jaxtl.runtime.mesh import put_order, replicated
@@ -47,12 +49,18 @@ def ours(task: Task) -> Contender:
 
 
 def augmented(task: Task) -> list[Contender]:
-    """The whole step of a run."""
+    """The whole step of a run, and the same with a policy where the task names one."""
     images, labels = images_and_labels(task)
     pixels = np.random.default_rng(task.seed).integers(0, 256, images.shape, np.uint8)
-    augment = compose(random_augmentation(flip=True, crop=task.size // 8), normalise(IMAGENET_MEAN, IMAGENET_STD))
-    step = step_of(task, *network(task), augment, pixels, labels)
-    return [compiled("jaxtl, augmented", *step, carries=True)]
+    phase = Phase(flip=True, crop=task.size // 8)
+    phases = {"jaxtl, augmented": phase}
+    if task.augment != "none":
+        phases[f"jaxtl, {task.augment}"] = dataclasses.replace(phase, auto_augment=task.augment)
+    contenders = []
+    for name, phase in phases.items():
+        step = step_of(task, *network(task), phase.transform(normalise(IMAGENET_MEAN, IMAGENET_STD)), pixels, labels)
+        contenders.append(compiled(name, *step, carries=True))
+    return contenders
 
 
 def network(task: Task, **options: Any) -> tuple[Classifier, dict[str, Any]]:

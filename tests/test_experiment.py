@@ -127,6 +127,7 @@ def test_the_report_is_one_self_contained_page(finished):
     workdir, summary = finished
     page = (workdir / "report" / "index.html").read_text()
     assert f"{100 * summary['test']['accuracy']:.2f}" in page
+    assert "Augmented images" not in page, "the run augments none"
     assert page.count("data:image/png;base64,") >= 4
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page), "nothing is loaded from elsewhere"
 
@@ -243,7 +244,7 @@ def test_a_folder_of_images_gives_the_same_run_from_memory_and_streamed(tmp_path
     config.data.undecodable, config.data.validation = 0.1, 0.2
     config.model.options = {"blocks": ((4,),), "hidden": (8,)}
     config.batch_size = 4
-    config.phases = (phase(epochs=1, flip=True),)
+    config.phases = (phase(epochs=1, flip=True, resized_crop=0.5, erasing=0.5, mixup=0.5),)
     outcomes = []
     for stream in ("never", "always"):
         config.data.stream, config.data.workers = stream, 1

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Transform = Callable[[jax.Array, jax.Array], jax.Array]
 Border = Literal["black", "reflect"]
@@ -28,16 +29,31 @@ def compose(*transforms: Transform) -> Transform:
 
 def horizontal_flip(probability: float = 0.5) -> Transform:
     """Mirror each image left to right with the given probability; dtype and range are kept."""
+    return _flip(2, probability)
 
+
+def vertical_flip(probability: float = 0.5) -> Transform:
+    """Mirror each image top to bottom with the given probability; dtype and range are kept."""
+    return _flip(1, probability)
+
+
+def _flip(axis: int, probability: float) -> Transform:
     def apply(key: jax.Array, images: jax.Array) -> jax.Array:
-        return mirror(images, jax.random.bernoulli(key, probability, images.shape[:1]))
+        chosen = jax.random.bernoulli(key, probability, images.shape[:1])
+        return jnp.where(chosen[:, None, None, None], jnp.flip(images, axis), images)
 
     return apply
 
 
-def mirror(images: jax.Array, which: jax.Array) -> jax.Array:
-    """The images ``[B, H, W, C]``, left and right exchanged in those that bool ``[B]`` names."""
-    return jnp.where(which[:, None, None, None], images[:, :, ::-1], images)
+def quarter_turns() -> Transform:
+    """Turn each square image by 0, 90, 180 or 270 degrees, equally likely; dtype and range are kept."""
+
+    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
+        turns = jax.random.randint(key, (len(images), 1, 1, 1), 0, 4)
+        half = jnp.where(turns >= 2, images[:, ::-1, ::-1], images)
+        return jnp.where(turns % 2 == 1, jnp.rot90(half, axes=(1, 2)), half)
+
+    return apply
 
 
 def pad_and_crop(padding: int, border: Border = "black") -> Transform:
@@ -60,11 +76,6 @@ def pad_and_crop(padding: int, border: Border = "black") -> Transform:
         return jax.vmap(crop)(padded, corners)
 
     return apply
-
-
-def random_augmentation(*, flip: bool, crop: int, border: Border = "black") -> Transform:
-    """What a phase asks for: ``horizontal_flip()`` if ``flip``, then ``pad_and_crop(crop, border)`` if ``crop``."""
-    return compose(*[horizontal_flip()] * flip, *[pad_and_crop(crop, border)] * bool(crop))
 
 
 def resize(height: int, width: int) -> Transform:
@@ -95,6 +106,11 @@ def normalise(mean: Sequence[float], std: Sequence[float]) -> Transform:
         return images.astype(jnp.float32) * scale - shift
 
     return apply
+
+
+def denormalise(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """The inverse of ``normalise`` as pixels to look at: float in, uint8 of the same shape out."""
+    return np.clip(np.round(255 * (np.asarray(images) * np.asarray(std) + np.asarray(mean))), 0, 255).astype(np.uint8)
 
 
 def channels(count: int) -> Transform:

@@ -26,9 +26,9 @@ COMPARISON, COMPARISON_CURVES, LABELS = "Comparison", "Comparison of curves", "C
 CURVES, LEARNING_RATE, CONFUSION = "Learning curves", "Learning rate", "Confusion matrix"
 CALIBRATION, REPEATED = "Calibration", "Equal images"
 MISTAKES, UNSURE, TYPICAL = "Largest losses of mistakes", "Right but unsure", "Right predictions"
-CLASS_MAPS, SAMPLES = "Class-activation maps", "Sample images"
+CLASS_MAPS, SAMPLES, AUGMENTED = "Class-activation maps", "Sample images", "Augmented images"
 CAPTIONS = {COMPARISON, COMPARISON_CURVES, LABELS, CURVES, LEARNING_RATE, CONFUSION, CALIBRATION, REPEATED}
-CAPTIONS |= {MISTAKES, UNSURE, TYPICAL, CLASS_MAPS, SAMPLES}
+CAPTIONS |= {MISTAKES, UNSURE, TYPICAL, CLASS_MAPS, SAMPLES, AUGMENTED}
 
 # Cards of each gallery.
 SHOWN_MISTAKES, SHOWN_UNSURE, SHOWN_TYPICAL, EXPLAINED, CLASSES, SHOWN_REPEATED = 12, 6, 12, 7, 20, 12

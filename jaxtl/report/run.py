@@ -106,6 +106,7 @@ def write_report(
     """Pictures, page and event files; where there is a comparison, it is added to the summary."""
     # Not at the top: the libraries that draw take long to import, and no training should wait for them.
     from jaxtl.report import html
+    from jaxtl.report.augmented import augmented
     from jaxtl.report.figures import Findings, draw, step_rates
     from jaxtl.report.tensorboard import write_events
 
@@ -130,6 +131,7 @@ def write_report(
         comparison=comparison,
         explain=explain,
     )
+    figures |= augmented(task, config["data"]["mean"], config["data"]["std"])
     took = duration(summary["time"]["total_s"])
     html.write_report(
         folder.report,

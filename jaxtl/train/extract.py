@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxtl.data.augment import Border, Transform, compose, random_augmentation
+from jaxtl.data.augment import Transform
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.stored import StoredImages
 from jaxtl.models.classifier import HEAD, Classifier
@@ -22,22 +22,22 @@ from jaxtl.train.evaluate import folded
 from jaxtl.train.examples import Examples, batches, place
 from jaxtl.train.observer import SYNC_S, Observer
 from jaxtl.train.sync import SyncSchedule
+from jaxtl.transfer.augmentation import Augmentation
 
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """Augmented views of each image; the fields are those of `jaxtl.transfer.Phase`.
+    """Augmented views of each image.
 
     Attributes:
       count: views of each image, at least 1.
       seed: of the augmentation.
+      augmentation: which mixes no images.
     """
 
     count: int
     seed: int
-    flip: bool = False
-    crop: int = 0
-    crop_border: Border = "black"
+    augmentation: Augmentation
 
 
 class Kept(NamedTuple):
@@ -134,10 +134,7 @@ class Extractor:
 
     def function(self, model: Classifier, views: Views | None) -> Callable[..., jax.Array]:
         """The function ``(variables, images, key) -> features``: uint8 ``[B, H, W, C]`` to float32 ``[B, F]``."""
-        augment = compose()
-        if views:
-            augment = random_augmentation(flip=views.flip, crop=views.crop, border=views.crop_border)
-        transform = compose(augment, self._preprocess)
+        transform = (views.augmentation if views else Augmentation()).transform(self._preprocess)
 
         def backbone(variables: dict[str, Any], images: jax.Array, key: jax.Array) -> jax.Array:
             features = model.apply(variables, transform(key, images), train=False, method="features")

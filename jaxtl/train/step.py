@@ -11,11 +11,14 @@ from jax.sharding import Mesh
 
 from jaxtl.data.augment import Transform
 from jaxtl.data.feed import Order
+from jaxtl.data.mix import Mix
 from jaxtl.models.classifier import Classifier
 from jaxtl.runtime.mesh import replicated
 from jaxtl.train.metrics import Metrics
 from jaxtl.train.state import TrainState, moving_average
 from jaxtl.transfer.partition import Variables, merge_variables
+
+MIXING = 2  # beside 0 and 1, from which ``jax.random.split`` derives the keys of a step
 
 
 class Predictions(NamedTuple):
@@ -39,23 +42,24 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float =
 
     Args:
       logits: float ``[B, K]``.
-      labels: int32 ``[B]``.
+      labels: classes, int32 ``[B]``, or soft labels that sum to 1, float ``[B, K]``.
       label_smoothing: share of the target that is spread evenly over all K classes (Szegedy et al. 2016, and
         ``torch.nn.CrossEntropyLoss``).
 
     Returns:
       float32 ``[B]``.
     """
-    if not label_smoothing:
+    if not label_smoothing and labels.ndim == 1:
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+    targets = jax.nn.one_hot(labels, logits.shape[-1]) if labels.ndim == 1 else labels
+    return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
 
 
 def make_train_step(
     model: Classifier,
     optimizer: optax.GradientTransformation,
     transform: Transform,
+    mix: Mix | None = None,
     *,
     train: bool | Collection[str] = True,
     label_smoothing: float = 0.0,
@@ -70,10 +74,11 @@ def make_train_step(
       model: the classifier.
       optimizer: for the trained parameters alone.
       transform: augmentation and normalisation, uint8 images in, float32 out.
+      mix: mixes the images of a batch after that, and their labels; ``None`` leaves them alone.
       train: the stages in training mode (dropout, batch statistics).
       label_smoothing: see ``cross_entropy``.
       class_weights: float32 ``[K]``, what the loss of an image of each class is multiplied by before the mean over the
-        images of the batch is taken, as in Keras; ``None``: 1.
+        images of the batch is taken, as in Keras; a mixed image has the mixed weight; ``None``: 1.
       ema: decay of the moving average, see ``jaxtl.train.state.moving_average``; 0: none.
       method: of the model, from a batch to logits; ``"classify"`` where the inputs are features.
       mesh: devices to run on.
@@ -81,7 +86,8 @@ def make_train_step(
     The step takes the batch ``order[state.step % steps]`` of inputs that lie on the device, images as uint8
     ``[N, H, W, C]`` or features ``[N, F]``. Gradients are taken for ``state.trained`` alone; ``frozen`` holds the
     ``params`` and ``batch_stats`` that the step leaves as they are. All it draws comes from ``key`` and ``state.step``,
-    so that a step can be repeated bit by bit.
+    so that a step can be repeated bit by bit. Of mixed images the loss is that of the soft labels, and accuracy and
+    confusion count the heavier label of each.
     """
 
     def train_step(
@@ -90,8 +96,13 @@ def make_train_step(
         row = state.step % order.indices.shape[0]
         indices, mask = order.indices[row], order.mask[row]
         targets = labels[indices]
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        batch = transform(augment_key, inputs[indices])
+        step_key = jax.random.fold_in(key, state.step)
+        augment_key, dropout_key = jax.random.split(step_key)
+        batch, counted = transform(augment_key, inputs[indices]), targets
+        if mix is not None:
+            soft = jax.nn.one_hot(targets, state.metrics.confusion.counts.shape[0])
+            batch, targets = mix(jax.random.fold_in(step_key, MIXING), batch, soft)
+            counted = targets.argmax(-1)
 
         def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, dict[str, Any]]]:
             logits, updates = model.apply(
@@ -104,7 +115,8 @@ def make_train_step(
             )
             losses = cross_entropy(logits, targets, label_smoothing)
             if class_weights is not None:
-                losses *= jnp.asarray(class_weights)[targets]
+                weights = jnp.asarray(class_weights)
+                losses *= weights[targets] if mix is None else targets @ weights
             mean = jnp.where(mask, losses, 0).sum() / mask.sum()
             moved = updates.get("batch_stats", {})
             return mean, (logits, {stage: moved[stage] for stage in state.batch_stats})
@@ -115,7 +127,7 @@ def make_train_step(
         moved = {"params": trained, "batch_stats": batch_stats}
         # Without label smoothing and weights, so that the curves of training and validation show the same quantity.
         losses = cross_entropy(logits, targets)
-        measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
+        measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=counted, mask=mask)
         return TrainState(
             step=step,
             trained=trained,

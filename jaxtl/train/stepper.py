@@ -57,6 +57,7 @@ class Stepper:
             self._task.model,
             self._optimizer,
             inputs.transform,
+            inputs.mix,
             train=self._in_training,
             label_smoothing=self._phase.label_smoothing,
             class_weights=loss_weights(self._phase.class_weights, self._task.train),

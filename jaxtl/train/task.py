@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
-from jaxtl.data.augment import Transform, compose, random_augmentation
+from jaxtl.data.augment import Transform, compose
 from jaxtl.data.dataset import Dataset
+from jaxtl.data.mix import Mix
 from jaxtl.models.classifier import HEAD, Classifier
 from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.train.checkpoint import Checkpoints
@@ -110,6 +111,7 @@ class Inputs(NamedTuple):
     Attributes:
       examples: images or features to train on.
       transform: augmentation and normalisation in training.
+      mix: what mixes the images of a batch after that, or ``None``.
       method: of the model, from such examples to logits.
       evaluate: the validation, or ``None``.
       kept: the features of training and validation; empty where there are images.
@@ -117,6 +119,7 @@ class Inputs(NamedTuple):
 
     examples: Examples
     transform: Transform
+    mix: Mix | None
     method: str
     evaluate: Evaluate | None
     kept: tuple[Kept, ...] = ()
@@ -124,7 +127,7 @@ class Inputs(NamedTuple):
 
 def image_inputs(task: Task, phase: Phase) -> Inputs:
     """The images, augmented at every step."""
-    return Inputs(task.images, augmentation(phase, task.preprocess), "__call__", task.evaluate)
+    return Inputs(task.images, phase.transform(task.preprocess), phase.mix(), "__call__", task.evaluate)
 
 
 def feature_inputs(task: Task, phase: Phase, variables: Variables, features: FeatureCache) -> Inputs:
@@ -133,17 +136,10 @@ def feature_inputs(task: Task, phase: Phase, variables: Variables, features: Fea
     Raises:
       Interrupted: if a stop was asked for.
     """
-    views = None
-    if phase.augments:
-        views = Views(phase.cached_views, task.seed, phase.flip, phase.crop, phase.crop_border)
+    views = Views(phase.cached_views, task.seed, phase.alone()) if phase.augments else None
     kept = [features.of(variables, "training", task.train, views)]
     evaluate = None
     if task.validation is not None:
         kept.append(features.of(variables, "validation", task.validation))
         evaluate = task.evaluate_features(kept[1])
-    return Inputs(kept[0].examples, compose(), "classify", evaluate, tuple(kept))
-
-
-def augmentation(phase: Phase, preprocess: Transform) -> Transform:
-    """Augmentation and preprocessing of the training images of a phase."""
-    return compose(random_augmentation(flip=phase.flip, crop=phase.crop, border=phase.crop_border), preprocess)
+    return Inputs(kept[0].examples, compose(), None, "classify", evaluate, tuple(kept))

@@ -57,8 +57,9 @@ def field(default: T, doc: str, check: Check = ANY) -> T:
 
 
 def fields_of(cls: type) -> dict[str, Field]:
-    """The fields of a dataclass whose defaults are written as ``field(...)``."""
-    return {each.name: each.metadata["field"] for each in dataclasses.fields(cls)}
+    """The fields of a dataclass whose defaults are written as ``field(...)``; those that it inherits come last."""
+    own_first = sorted(dataclasses.fields(cls), key=lambda each: each.name not in cls.__annotations__)
+    return {each.name: each.metadata["field"] for each in own_first}
 
 
 def documented(cls: type[T]) -> type[T]:

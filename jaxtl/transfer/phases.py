@@ -9,9 +9,9 @@ import dataclasses
 import re
 from collections.abc import Collection, Mapping, Sequence
 
-from jaxtl.data.augment import BORDERS, Border
 from jaxtl.errors import UserError, closest
 from jaxtl.models.classifier import HEAD
+from jaxtl.transfer.augmentation import Augmentation
 from jaxtl.transfer.fields import count, documented, field, one_of, within
 
 ALL = "all"
@@ -19,7 +19,7 @@ ALL = "all"
 
 @documented
 @dataclasses.dataclass(frozen=True)
-class Phase:
+class Phase(Augmentation):
     """One recipe. Lengths are in epochs, rates per step, and 0 switches a thing off unless it says otherwise.
 
     A stage in training mode normalises by the batch, keeps running statistics and drops out; one in inference mode does
@@ -92,12 +92,9 @@ class Phase:
         "drift, as in PyTorch after model.train()",
         one_of("frozen", "train"),
     )
-    flip: bool = field(False, "mirror a random half of the images")
-    crop: int = field(0, "pixels of padding before a random crop back to size", count(0, 4096))
-    crop_border: Border = field("black", "what a crop sees outside of the image", one_of(*BORDERS))
     cache_features: bool = field(True, "when the head alone trains: run the backbone once per image, keep its features")
     cached_views: int = field(
-        0, "with flip or crop: keep the features of N augmented views of each image and draw among them", count(0)
+        0, "with augmentation: keep the features of N augmented views of each image and draw among them", count(0)
     )
     monitor: str = field(
         "val_loss",
@@ -116,11 +113,6 @@ class Phase:
     def needs_validation(self) -> bool:
         """Whether the phase chooses by images that it did not train on."""
         return self.patience > 0 or self.keep == "best"
-
-    @property
-    def augments(self) -> bool:
-        """Whether an image looks different from epoch to epoch."""
-        return self.flip or self.crop > 0
 
 
 def trained_stages(phase: Phase, stage_names: Sequence[str]) -> tuple[str, ...]:
@@ -216,8 +208,13 @@ def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
         )
     if phase.cached_views and not phase.augments:
         faults.append(
-            f"cached_views is {phase.cached_views}, but without flip or crop every view is the same; "
+            f"cached_views is {phase.cached_views}, but without augmentation every view is the same; "
             "set it to 0, or augment."
+        )
+    elif phase.cached_views and phase.mixes:
+        faults.append(
+            f"cached_views is {phase.cached_views}, but mixup and cutmix mix other images in every step, while kept "
+            "features are those of single images; set it to 0, or leave both off."
         )
     elif phase.cached_views and not caches_features(phase, stage_names, stage_names):
         faults.append(
@@ -263,7 +260,7 @@ def caches_features(phase: Phase, stage_names: Sequence[str], with_statistics: C
     >>> caches_features(Phase(train=("head",), flip=True), ("stem", "head"), {"stem"})
     False
     """
-    if not phase.cache_features or (phase.augments and not phase.cached_views) or len(stage_names) == 1:
+    if not phase.cache_features or phase.mixes or (phase.augments and not phase.cached_views) or len(stage_names) == 1:
         return False
     moving = {*trained_stages(phase, stage_names), *stages_in_training_mode(phase, stage_names, with_statistics)}
     return moving == {HEAD}

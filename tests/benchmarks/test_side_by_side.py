@@ -39,9 +39,9 @@ def check_case(case):
 
 @pytest.mark.bench
 def test_training(tmp_path, capsys):
-    case = run(train.main, tmp_path)
+    case = run(train.main, tmp_path, "--augment", "trivialaugment")
     check_case(case)
-    assert list(case["contenders"]) == ["jaxtl", "plain Flax", "jaxtl, augmented"]
+    assert list(case["contenders"]) == ["jaxtl", "plain Flax", "jaxtl, augmented", "jaxtl, trivialaugment"]
     assert case["gflops_per_image"] == pytest.approx(3 * 0.0133, rel=0.1)  # README: 0.01 of a forward pass
     out = capsys.readouterr().out
     assert f"jaxtl runs at {case['ratios']['plain Flax']['median']:.2f} times the speed of plain Flax" in out

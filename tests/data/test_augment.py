@@ -4,7 +4,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxtl.data.augment import compose, horizontal_flip, normalise, pad_and_crop, resize
+from jaxtl.data.augment import (
+    compose,
+    denormalise,
+    horizontal_flip,
+    normalise,
+    pad_and_crop,
+    quarter_turns,
+    resize,
+    vertical_flip,
+)
+from jaxtl.data.boxes import random_erasing, random_resized_crop
+from jaxtl.data.colour import colour_jitter
+from jaxtl.data.mix import mix, random_mix
+from jaxtl.data.policies import rand_augment, trivial_augment
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -151,3 +164,85 @@ def test_images_of_a_batch_are_drawn_independently():
     batch = np.repeat(IMAGES[:1], 64, axis=0)
     for transform, outcomes in ((horizontal_flip(), 2), (pad_and_crop(1), 9)):
         assert len({image.tobytes() for image in np.asarray(transform(KEY, batch))}) == outcomes
+
+
+def test_vertical_flip_exchanges_top_and_bottom():
+    np.testing.assert_array_equal(vertical_flip(1.0)(KEY, IMAGES), IMAGES[:, ::-1])
+    flipped = np.asarray(vertical_flip()(KEY, np.repeat(IMAGES[:1], 2000, axis=0)))
+    assert (flipped == IMAGES[0, ::-1]).all((1, 2, 3)).mean() == pytest.approx(0.5, abs=0.04)
+
+
+def test_quarter_turns_are_equally_likely():
+    image = RNG.integers(0, 256, (5, 5, 2), dtype=np.uint8)
+    turned = np.asarray(quarter_turns()(KEY, np.repeat(image[None], 2000, axis=0)))
+    assert turned.dtype == np.uint8
+    for turns in range(4):
+        assert (turned == np.rot90(image, turns)).all((1, 2, 3)).mean() == pytest.approx(0.25, abs=0.04)
+
+
+def test_denormalise_undoes_normalise():
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    np.testing.assert_array_equal(denormalise(normalise(mean, std)(KEY, IMAGES), mean, std), IMAGES)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_erasing_sets_a_rectangle_of_some_images_to_0(dtype):
+    images = np.full((2000, 12, 10, 3), 7, dtype)
+    erased = np.asarray(random_erasing(0.25)(KEY, images))
+    assert erased.dtype == dtype
+    assert set(np.unique(erased)) == {0, 7}
+    hit = (erased == 0).any((1, 2, 3))
+    assert hit.mean() == pytest.approx(0.25, abs=0.04)
+    for mask in (erased[hit] == 0)[:50]:
+        rows, columns = mask.any((1, 2)), mask.any((0, 2))
+        assert mask.sum() == rows.sum() * columns.sum() * 3, "a whole rectangle in all channels"
+    np.testing.assert_array_equal(random_erasing(0.0)(KEY, images), images)
+
+
+# --- mixing ---
+
+
+def test_mixed_images_and_labels_are_hand_computed():
+    images = jnp.asarray(RNG.normal(size=(3, 2, 2, 1)), jnp.float32)
+    targets = jnp.eye(3)
+    mixed, soft = mix(images, targets, jnp.array([0.25, 1.0, 0.5])[:, None, None])
+    np.testing.assert_allclose(mixed[0], 0.25 * images[0] + 0.75 * images[2], rtol=1e-6)
+    np.testing.assert_allclose(soft, [[0.25, 0, 0.75], [0, 1, 0], [0, 0.5, 0.5]])
+    pasted = jnp.array([[[True, True], [True, False]]] * 3)
+    mixed, soft = mix(images, targets, ~pasted)
+    np.testing.assert_array_equal(mixed[1], jnp.where(pasted[1][..., None], images[0], images[1]))
+    np.testing.assert_allclose(soft[1], [0.75, 0.25, 0])
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.4, 1.0)])
+def test_soft_labels_sum_to_one_and_say_what_is_mixed(mixup, cutmix):
+    count = 2000
+    images = np.tile(np.array([0, 1], np.float32)[:, None, None, None], (count // 2, 6, 5, 1))  # the class is the value
+    mixed, soft = jax.jit(random_mix(mixup, cutmix))(KEY, images, np.eye(2, dtype=np.float32)[np.arange(count) % 2])
+    np.testing.assert_allclose(np.sum(soft, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.mean(mixed, axis=(1, 2, 3)), soft[:, 1], atol=1e-5)
+    own = np.asarray(soft)[np.arange(count), np.arange(count) % 2]
+    is_cut = np.isin(mixed, (0, 1)).all((1, 2, 3)) & (own > 0.01) & (own < 0.99)
+    if not cutmix:
+        assert own.mean() == pytest.approx(0.5, abs=0.05)
+        assert own.var() == pytest.approx(0.25 / (2 * mixup + 1), rel=0.1), "of Beta(alpha, alpha)"
+        assert not is_cut.any()
+    elif mixup:
+        assert 0.25 < is_cut.mean() < 0.6
+    else:
+        assert np.isin(mixed, (0, 1)).all()
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        *(vertical_flip(), random_resized_crop(0.3), random_erasing(1.0), rand_augment(), trivial_augment()),
+        *(colour_jitter(brightness=0.5, hue=0.2), quarter_turns()),
+    ],
+)
+def test_the_key_decides_everything(transform):
+    images, jitted = np.tile(IMAGES[:, :5], (3, 3, 3, 1)), jax.jit(transform)
+    first, again, other = jitted(KEY, images), jitted(KEY, images), jitted(jax.random.key(1), images)
+    assert first.shape == images.shape and first.dtype == jnp.uint8
+    np.testing.assert_array_equal(first, again)
+    assert (np.asarray(first) != other).any((1, 2, 3)).mean() > 0.35

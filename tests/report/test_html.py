@@ -134,15 +134,22 @@ def test_images_stand_in_their_sections_with_their_names(tmp_path):
         captions.UNSURE: [photo("two.jpg", right=True)],
         captions.CLASS_MAPS: [photo("one.jpg", right=False, said=("", "for ants"))],
         captions.SAMPLES: [photo()],
+        captions.AUGMENTED: [photo(said=("as it is", "70 % ant, 30 % bee"))],
     }
     text = write(tmp_path, figures=figures)
     page = Page(text)
-    assert page.tags.count("img") == 5
+    assert page.tags.count("img") == 7
     assert page.text.index("of one.jpg") < page.text.index("of two.jpg") < page.text.index("Grad-CAM")
     assert "for ants" in page.text and "(the first 1 classes)" in page.text
     assert '<a href="../data/one.jpg">one.jpg</a>' in text and '<div class="photo wrong">' in text
     alone = Page(write(tmp_path, figures={captions.UNSURE: figures[captions.UNSURE]})).text
-    assert "Grad-CAM" not in alone and "Mistakes" not in alone and "Right but unsure" in alone
+    assert "70 % ant, 30 % bee" in page.text and "what the network sees of it in training" in page.text
+    assert (
+        "Augmented images" not in alone
+        and "Grad-CAM" not in alone
+        and "Mistakes" not in alone
+        and "Right but unsure" in alone
+    )
 
 
 def test_page_needs_nothing_from_outside(tmp_path):

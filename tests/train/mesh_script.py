@@ -24,6 +24,7 @@ from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
 from jaxtl.train.step import make_train_step
 from jaxtl.transfer import Phase
+from jaxtl.transfer.augmentation import Augmentation
 from jaxtl.transfer.partition import layer_depths, merge_variables, split_variables
 
 BATCH = 16
@@ -47,7 +48,7 @@ def compute(mesh: Mesh) -> dict[str, Any]:
     options = {"label_smoothing": 0.1, "class_weights": loss_weights("balanced", data), "ema": 0.5}
     step = make_train_step(model, optimizer, transform, train=TRAINED, **options, mesh=mesh)
     cache = FeatureCache(model, preprocess, batch_size=BATCH, mesh=mesh, observer=Recorder(), stop=StopFlag())
-    kept = cache.of(variables, "training", data, Views(2, 0, flip=True, crop=1)).examples
+    kept = cache.of(variables, "training", data, Views(2, 0, Augmentation(flip=True, crop=1))).examples
     everywhere = replicated(mesh)
     state = init_state(moving["params"], moving["batch_stats"], optimizer, 3, everywhere, averaged=True)
     frozen, pixels, labels = jax.device_put((frozen, data.images, data.labels), everywhere)

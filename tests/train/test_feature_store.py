@@ -27,8 +27,9 @@ from jaxtl.train.features import FeatureCache
 from jaxtl.train.loop import fit
 from jaxtl.train.task import Session, Task
 from jaxtl.transfer import Phase
+from jaxtl.transfer.augmentation import Augmentation
 
-VIEWS = Views(2, 0, flip=True)
+VIEWS = Views(2, 0, Augmentation(flip=True))
 
 
 @pytest.fixture(scope="module")

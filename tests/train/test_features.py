@@ -22,6 +22,7 @@ from jaxtl.train.features import FeatureCache
 from jaxtl.train.loop import fit
 from jaxtl.train.task import Session, Task
 from jaxtl.transfer import Phase
+from jaxtl.transfer.augmentation import Augmentation
 
 # All that a head can draw: dropout on the features and on hidden units.
 HEAD = {"hidden": (6,), "dropout": 0.3, "input_dropout": 0.2}
@@ -116,7 +117,9 @@ def test_features_are_those_of_the_model(world, train_set, preprocess, monkeypat
 
 
 def test_views_are_augmented_images_and_all_different(world, train_set, preprocess):
-    kept = world.cache().of(world.variables, "training", train_set, Views(3, 5, flip=True, crop=1)).examples
+    kept = (
+        world.cache().of(world.variables, "training", train_set, Views(3, 5, Augmentation(flip=True, crop=1))).examples
+    )
     assert (kept.views, kept.total) == (3, 37)
     found = np.asarray(kept.inputs)
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(5), 2), 1)  # view 2, batch 1
@@ -183,5 +186,7 @@ def test_the_backbone_is_compiled_once_for_data_sets_of_any_length(world, train_
     for what, dataset in (("training", train_set), ("validation", validation_set)):
         cache.of(world.variables, what, dataset)
     assert [what for what, _ in recorder.of("compile")] == ["feature extraction"]
-    cache.of(world.variables, "training", train_set, Views(2, 0, flip=True))  # other images, another program
+    cache.of(
+        world.variables, "training", train_set, Views(2, 0, Augmentation(flip=True))
+    )  # other images, another program
     assert len(recorder.of("compile")) == 2

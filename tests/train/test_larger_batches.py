@@ -13,6 +13,7 @@ from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.extract import Views
 from jaxtl.train.features import FeatureCache
+from jaxtl.transfer.augmentation import Augmentation
 
 
 def memory(monkeypatch, free):
@@ -67,6 +68,6 @@ def test_augmented_views_keep_the_batch_that_they_are_drawn_in(monkeypatch, net,
     model, variables = net
     memory(monkeypatch, 1 << 40)
     cache = FeatureCache(model, preprocess, batch_size=2, mesh=mesh, observer=Recorder(), stop=StopFlag())
-    cache.of(variables, "training", train_set, Views(2, 0, flip=True))
+    cache.of(variables, "training", train_set, Views(2, 0, Augmentation(flip=True)))
     ((size, _),) = cache._extractor._programs.values()
     assert size == 2

@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from jaxtl.data.augment import compose, horizontal_flip, pad_and_crop
 from jaxtl.data.feed import epoch_order
+from jaxtl.data.mix import mix
 from jaxtl.models import build_model
 from jaxtl.runtime.mesh import put_order, replicated
 from jaxtl.train.examples import loss_weights
@@ -304,3 +305,44 @@ def test_running_statistics_are_averaged_like_the_weights(transfer):
     assert set(state.average["batch_stats"]) == {"stage1"}
     expected = jax.tree.map(lambda one, two: (one + 2 * two) / 3, *stats)
     chex.assert_trees_all_close(state.average["batch_stats"], expected, rtol=1e-5)
+
+
+# Mixed images and soft labels
+
+
+def test_the_loss_of_soft_labels_is_hand_computed():
+    logits, soft = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]]), np.array([[0.7, 0.3, 0.0], [0.0, 0.5, 0.5]])
+    log_probabilities = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    for smoothing in (0.0, 0.1):
+        expected = -((0.9 * soft + 0.1 / 3 if smoothing else soft) * log_probabilities).sum(1)
+        np.testing.assert_allclose(
+            cross_entropy(jnp.float32(logits), jnp.float32(soft), smoothing), expected, rtol=1e-5
+        )
+
+
+def test_a_step_follows_the_gradient_of_soft_labels_and_counts_the_heavier_one(plain):
+    def mix_three_to_one(key, images, targets):
+        return mix(images, targets, jnp.full((BATCH, 1, 1), 0.75))
+
+    weights = np.array([0.5, 1.0, 4.0], np.float32)
+    options = {"class_weights": weights, "mesh": plain.mesh}
+    step = make_train_step(plain.model, plain.optimizer, plain.preprocess, mix_three_to_one, **options)
+    order = epoch_order(len(plain.data), BATCH, (1,))
+    state = init_state(copied(plain.params), {}, plain.optimizer, 3).replace(step=jnp.int32(4))  # the short last batch
+    state = step(state, NOTHING, plain.data.images, plain.data.labels, put_order(order, plain.mesh), jax.random.key(0))
+    indices = order.indices[4]
+    labels = plain.data.labels[indices]
+    images = plain.preprocess(jax.random.key(0), jnp.asarray(plain.data.images)[indices])
+    images = 0.75 * images + 0.25 * jnp.roll(images, 1, axis=0)
+    soft = 0.75 * np.eye(3)[labels] + 0.25 * np.eye(3)[np.roll(labels, 1)]
+
+    def loss(params):
+        logits = plain.model.apply({"params": params}, images[:5], train=False)
+        each = -(soft[:5] * jax.nn.log_softmax(logits)).sum(1)
+        return (each * (soft[:5] @ weights)).mean(), each.mean()  # curves have no weights
+
+    (_, value), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(plain.params)
+    chex.assert_trees_all_close(state.trained, jax.tree.map(lambda p, g: p - g, plain.params, grads), atol=1e-6)
+    measured = state.metrics.compute()
+    assert float(measured["loss"]) == pytest.approx(float(value), rel=1e-5)
+    assert measured["confusion"].sum(1).tolist() == np.bincount(labels[:5], minlength=3).tolist()

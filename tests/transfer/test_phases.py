@@ -76,6 +76,9 @@ def test_a_frozen_stage_without_batch_norm_is_never_in_training_mode():
         (Phase(train=("head",), flip=True), False),
         (Phase(train=("head",), crop=4), False),
         (Phase(train=("head",), flip=True, cached_views=4), True),
+        (Phase(train=("head",), erasing=0.5, cached_views=4), True),
+        (Phase(train=("head",), mixup=0.2), False),
+        (Phase(train=("head",), cutmix=1.0, cached_views=4), False),  # every step mixes other images
         (Phase(train=("head",), cache_features=False), False),
         (Phase(train=("head",), frozen_batch_norm="train"), False),  # features would depend on the batch
         (Phase(train=("stage2", "head")), False),
@@ -148,7 +151,11 @@ def test_both_adjustments_are_told():
         (Phase(train=("stage9",)), "train: The model has no stage 'stage9'"),
         (Phase(multipliers={"stage9": 0.1}), "multipliers names 'stage9', but the model's stages are: stem, stage1"),
         (Phase(train=("head",), multipliers={"stem": 0.1}), "multipliers names 'stem', which the phase does not train"),
-        (Phase(train=("head",), cached_views=4), "cached_views is 4, but without flip or crop every view is the same"),
+        (Phase(train=("head",), cached_views=4), "cached_views is 4, but without augmentation every view is the same"),
+        (
+            Phase(train=("head",), mixup=0.2, cached_views=4),
+            "cached_views is 4, but mixup and cutmix mix other images in every step",
+        ),
         (Phase(flip=True, cached_views=4), "cached_views is 4, but features can be kept only where a head alone"),
         (
             Phase(train=("head",), flip=True, cached_views=4, frozen_batch_norm="train"),
