@@ -123,7 +123,7 @@ def figures(row: Row, runs: Sequence[FinishedRun], scale: float) -> Figures:
     """What table and page say of the runs of a row: shares in [0, 1], times in seconds, means of several runs."""
     own = dict(leaves(identity(variants(scaled(load_config(row.place), scale))[""])))
     changed = [path for path, value in own.items() if path not in FREE and runs[0].settings.get(path, value) != value]
-    low, high = spread([run.accuracy for run in runs])[3:] if len(runs) > 1 else runs[0].interval
+    low, high = spread([run.accuracy for run in runs], bounds=(0, 1))[3:] if len(runs) > 1 else runs[0].interval
     found: Figures = {"low": low, "high": high, "runs": len(runs), "changed": changed if not row.trials else []}
     for name in ("accuracy", "train_s", "inference_s"):
         found[name] = float(np.mean([getattr(run, name) for run in runs]))

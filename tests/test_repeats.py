@@ -65,7 +65,7 @@ def test_mean_standard_deviation_and_interval_are_on_the_page_and_in_json(seeds)
     assert (across["n"], across["mean"]) == (2, pytest.approx(np.mean(accuracies)))
     assert across["sd"] == pytest.approx(np.std(accuracies, ddof=1))
     low, high = ttest_1samp(accuracies, 0).confidence_interval()
-    assert (across["low"], across["high"]) == pytest.approx((low, high))
+    assert (across["low"], across["high"]) == pytest.approx((max(low, 0), min(high, 1)))
     assert record["pairs"] == [], "single draws of one config are not tested against each other"
     page = (seeds / "comparison.html").read_text()
     assert "Across draws" in page and f"{100 * across['mean']:.2f}" in page
@@ -139,6 +139,24 @@ def test_folds_that_do_not_exist_are_refused(tiny_config, tmp_path, data, said):
     with pytest.raises(UserError, match=said):
         jaxtl.run(config, tmp_path / "w")
     assert not (tmp_path / "w").exists()
+
+
+def test_folds_leave_no_place_for_validation_images_of_ones_own(tiny_config, tmp_path):
+    config = load_config(tiny_config)
+    config["data"] |= {"folds": 5, "subset": 0, "test_subset": 0}
+    digits = jaxtl.load_dataset("digits")
+    with pytest.raises(UserError, match=r"data.folds is 5, but given:\w+ has validation images of its own"):
+        jaxtl.run(config, tmp_path / "w", train=digits, validation=digits, test=digits)
+
+
+def test_a_search_needs_one_fold(tiny_config):
+    space = pytest.importorskip("jaxtl.search.space")
+    config = load_config(tiny_config)
+    config["data"]["folds"] = 5
+    wanted = space.Space({"phases.0.learning_rate": "1e-4..1e-1"})
+    assert "Trials are judged on one fold: choose it by data.fold" in " ".join(space.space_faults(config, wanted))
+    config["data"]["fold"] = 2
+    assert space.space_faults(config, wanted) == []
 
 
 @pytest.mark.parametrize("text", ["", "x", "4..0", "0..", "-1", "0..5000", "1.5"])

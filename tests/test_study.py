@@ -97,6 +97,18 @@ def test_the_page_keeps_what_was_measured_before(call, tmp_path, write_run):
     assert set(json.loads((tmp_path / "results.json").read_text())) == {lacking, str(tmp_path / "mine.py")}
 
 
+def test_several_seeds_are_a_mean_with_students_interval(call, tmp_path, write_run):
+    for seed, accuracy in enumerate((0.8, 0.7)):
+        folder = tmp_path / "runs" / "mine" / f"seed{seed}"
+        write_run(folder, name="mine", accuracy=accuracy)
+        content = json.loads((folder / "config.json").read_text())
+        content["config"] |= {"model": {"name": "cnn", "weights": ""}, "seed": seed}
+        (folder / "config.json").write_text(json.dumps(content))
+    printed = call("z", "--no-train")[1]
+    assert "75.00 % (mean of 2 runs)  11.47 to 100.00" in " ".join(printed.split("\n")), printed
+    assert "seed 0, 1" in (tmp_path / "runs" / "study_z" / "comparison.html").read_text()
+
+
 def test_a_run_by_another_recipe_says_what_it_changed(call, tmp_path, write_run):
     write_run(tmp_path / "runs" / "mine", name="mine", accuracy=0.8)
     path = tmp_path / "runs" / "mine" / "config.json"

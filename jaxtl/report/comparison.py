@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from os.path import commonpath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -186,9 +187,10 @@ def repeats(runs: Sequence[FinishedRun]) -> list[Repeated]:
             shared = [value - first[draw] for draw, value in by_draw.items() if draw in first]
             first = first or by_draw
             names = tuple(runs[i].name for i in group)
-            name = title if titles.count(title) == 1 else f"{title}, as {names[0]}"
-            words, difference = _in_draws([draws[i] for i in group]), spread(shared) if len(shared) > 1 else None
-            repeated.append(Repeated(name, measured_on, words, names, tuple(known), spread(known), difference))
+            name = title if titles.count(title) == 1 else f"{title} ({commonpath([runs[i].folder for i in group])})"
+            words, across = _in_draws([draws[i] for i in group]), spread(known, bounds=(0, 1))
+            difference = spread(shared) if len(shared) > 1 else None
+            repeated.append(Repeated(name, measured_on, words, names, tuple(known), across, difference))
     return repeated
 
 
@@ -256,7 +258,8 @@ def runs_table(comparison: Comparison) -> Table:
 
 def repeated_table(comparison: Comparison) -> Table | None:
     """Mean, standard deviation and interval of the configs that were run several times; None where none was."""
-    headings = ["Config", "Accuracy on", "Draws", "Mean", "SD, points", "95 % interval", *TESTED[:2]]
+    headings = ["Config", "Accuracy on", "Draws", "Mean", "SD, points", "95 % interval"]
+    headings += ["To the first, points", "95 % interval"]
     rows = []
     for each in comparison.repeated:
         across, by = each.across, each.difference

@@ -67,8 +67,10 @@ class Spread(NamedTuple):
     high: float
 
 
-def spread(values: Sequence[float], confidence: float = 0.95) -> Spread:
-    """Mean, standard deviation, and Student's t interval of the mean, of independent draws.
+def spread(
+    values: Sequence[float], confidence: float = 0.95, *, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> Spread:
+    """Mean, standard deviation, and Student's t interval of the mean, cut at the bounds, of independent draws.
 
     Source: Student (1908), The probable error of a mean, Biometrika 6, 1-25.
 
@@ -82,7 +84,7 @@ def spread(values: Sequence[float], confidence: float = 0.95) -> Spread:
         raise ValueError(f"a standard deviation needs two values or more, got {n}")
     mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
     half = float(t.ppf((1 + confidence) / 2, n - 1)) * sd / sqrt(n)
-    return Spread(n, mean, sd, mean - half, mean + half)
+    return Spread(n, mean, sd, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
 
 
 def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:

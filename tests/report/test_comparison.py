@@ -261,7 +261,7 @@ def test_runs_of_one_config_have_a_mean_and_are_not_tested_against_each_other(fi
     found = compare_runs([*worse, *better, finished("single", vectors(0.5)[0])])
     first, second = found.repeated
     assert (first.name, first.draws, first.accuracies) == ("a", "seed 0, 1, 2", (0.8, 0.7, 0.9))
-    assert first.across == statistics.spread([0.8, 0.7, 0.9]) and first.difference is None
+    assert first.across == statistics.spread([0.8, 0.7, 0.9], bounds=(0, 1)) and first.difference is None
     assert second.difference == pytest.approx(statistics.spread([-0.1, -0.1, -0.2])), "by seed"
     names = [run.name for run in found.runs]
     assert all("single" in (names[d.run], names[d.other]) for d in found.differences) and len(found.differences) == 6

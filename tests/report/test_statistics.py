@@ -143,5 +143,6 @@ def test_the_interval_across_draws_is_students(confidence):
     expected = ttest_1samp(values, 0).confidence_interval(confidence)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert (found.n, found.mean, found.sd) == (4, pytest.approx(0.7375), pytest.approx(np.std(values, ddof=1)))
+    assert statistics.spread([0.9, 1.0], bounds=(0, 1))[3:] == (pytest.approx(0.95 - 12.706 * 0.05, abs=1e-3), 1)
     with pytest.raises(ValueError, match="two values or more, got 1"):
         statistics.spread([0.5])

@@ -40,7 +40,7 @@ def accuracy_comparison(runs: Sequence[FinishedRun]) -> Figure:
     reported = [(share, row) for row, run in enumerate(runs) if (share := run.reported_point[0])]
     if reported:
         _reported(axes, reported)
-        axes.legend(loc="lower left")
+        axes.legend(loc="best")
     axes.set_yticks(range(len(runs)), fit_names([run.name for run in runs], points=200, size=9))
     axes.set_ylim(len(runs) - 0.5, -0.65)
     axes.set(xlim=_room(runs), xlabel=ACCURACY)
