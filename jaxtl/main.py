@@ -40,8 +40,9 @@ def _run(argv: Sequence[str]) -> int:
     nothing = argparse.Namespace(workdir="", seeds=(), vary_split=False)
     config, arguments = parse_config(parser, argv) if is_main_process() else ({}, nothing)
     # Where there are several processes, the first one tells the others: a user error in the flags is then told once.
-    config, arguments = broadcast((config, arguments))
-    run(config, arguments.workdir, seeds=arguments.seeds, vary_split=arguments.vary_split)
+    told = config, str(arguments.workdir), arguments.seeds, arguments.vary_split
+    config, workdir, several, vary_split = broadcast(told)
+    run(config, workdir, seeds=several, vary_split=vary_split)
     return 0
 
 

@@ -79,6 +79,13 @@ def test_the_same_command_trains_nothing_again_and_others_go_on(seeds, command, 
     assert content(seeds) == before
 
 
+def test_what_processes_tell_each_other_is_json(seeds, command, tiny_config, monkeypatch):
+    for module in ("jaxtl.main", "jaxtl.experiment"):
+        monkeypatch.setattr(f"{module}.broadcast", lambda value: json.loads(json.dumps(value)))
+    outcome = command("--config", tiny_config, "--workdir", seeds, "--phases.0.epochs=1", "--seeds=0,3")
+    assert outcome.status == 0 and "Across draws" in outcome.out
+
+
 def test_an_interrupted_series_goes_on(seeds, command, tiny_config, tmp_path):
     arguments = ("--config", tiny_config, "--workdir", tmp_path / "w", "--phases.0.epochs=1")
     assert command(*arguments, "--seeds=3").status == 0
