@@ -16,13 +16,14 @@ from jaxtl.data.catalogue import list_datasets
 from jaxtl.data.collection import SKIPPED
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
-from jaxtl.report.evaluation import scores, show
+from jaxtl.report.evaluation import calibration_errors, scores, show
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.runs.evaluation import ALL, SPLITS, Chosen, choose_images, make_evaluation
 from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, tell, whole_number, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import describe
+from jaxtl.train.calibration import at_temperature
 
 MOST_PIXELS = 4096  # a side, as in ``data.size``
 
@@ -73,8 +74,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     size = (arguments.size, arguments.size) if arguments.size else run.input_shape[:2]
     evaluate = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
     images = _choose(arguments, run, players)
-    found = evaluate(images.dataset)
+    found = at_temperature(evaluate(images.dataset), run.temperature)
     test = scores(found.confusion, found.loss, run.class_names, images.present)
+    test |= calibration_errors(found)
     test |= {"interval": list(accuracy_interval(test) or ()), "class_names": list(run.class_names)}
     times = {
         "load_s": load_s,

@@ -30,6 +30,7 @@ from jaxtl.runtime.files import cache_dir, user_path
 from jaxtl.runtime.interrupts import stop_on_signals
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.runtime.processes import broadcast, broadcast_arrays, gather_ints, is_main_process, main_process_first
+from jaxtl.train.calibration import calibrated
 from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation, folded, make_evaluator
 from jaxtl.train.examples import place
@@ -139,16 +140,18 @@ def _run_one(
         return Summary(finished)
     start = time.perf_counter()
     with train(config, folder, weights, console) as trained:
-        found = test(trained)
+        found, validated = test(trained), validate(trained)
     if not math.isfinite(found.loss):
         raise UserError(
             f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing; "
             "lower the learning rate or set clip_norm, and start in a new work folder."
         )
-    summary = summarise(config["name"], trained, found)
+    found, validated = calibrated(found, validated)
+    summary = summarise(config["name"], trained, found, validated)
     if is_main_process():
-        images = trained.test
-        folder.write_predictions(images.ids, images.labels, found.predicted, found.probability, images.class_names)
+        folder.write_predictions(trained.test, found.predicted, found.probability)
+        if validated and (images := trained.task.validation):
+            folder.write_predictions(images, validated.predicted, validated.probability, name=folder.VALIDATION)
         summary["time"]["total_s"] = trained.spent_before + time.perf_counter() - start
         comparison = compare_arms([(config["arm"], folder), *baselines], summary) if baselines else None
         write_report(config, folder, trained, found, summary, comparison)
@@ -243,8 +246,7 @@ def _check_splits(splits: Splits, plan: Sequence[Phase], validation: float) -> N
 def test(trained: Trained) -> Evaluation:
     """One pass over the test images; where the last phase kept features, through its compiled backbone."""
     task, variables, images = trained.task, trained.fitted.variables, trained.test
-    last = task.plan[-1:]
-    if last and caches_features(last[0], task.model.stage_names, variables["batch_stats"]):
+    if _keeps_features(trained):
         kept = trained.fitted.features.of(variables, "test", images)
         found = task.evaluate_features(kept)(variables)
         # The time of the pass, also where an earlier run made it: that is what it takes to test these images.
@@ -253,3 +255,16 @@ def test(trained: Trained) -> Evaluation:
     examples = place(images, task.mesh)
     evaluate = make_evaluator(model, examples, task.preprocess, batch_size=task.batch_size, mesh=task.mesh)
     return evaluate(variables)
+
+
+def validate(trained: Trained) -> Evaluation | None:
+    """One pass over the validation images with the weights that are tested; ``None`` without such images."""
+    task, variables = trained.task, trained.fitted.variables
+    if task.validation is not None and _keeps_features(trained):
+        return task.evaluate_features(trained.fitted.features.of(variables, "validation", task.validation))(variables)
+    return task.evaluate(variables) if task.evaluate else None
+
+
+def _keeps_features(trained: Trained) -> bool:
+    last, batch_stats = trained.task.plan[-1:], trained.fitted.variables["batch_stats"]
+    return bool(last) and caches_features(last[0], trained.task.model.stage_names, batch_stats)

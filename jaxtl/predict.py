@@ -15,9 +15,10 @@ from jaxtl.errors import UserError
 from jaxtl.report.answers import as_csv, as_json, as_text
 from jaxtl.report.console import RunConsole
 from jaxtl.report.sheets import write_sheets
+from jaxtl.report.text import percent
 from jaxtl.runs.find import distinct_names
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
-from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, tell, write_result
+from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, share, tell, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import write_errors_explained
 
@@ -43,6 +44,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--top", type=at_least_one, default=5, help="classes of each image (%(default)s); of several runs in JSON only"
+    )
+    parser.add_argument(
+        "--max-error",
+        type=share,
+        metavar="SHARE",
+        help="answer 'unsure' below the confidence at which this share of the answers on the validation images was "
+        "wrong, for example 2%%; default: answer always",
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by the suffix of --out, else a table")
     parser.add_argument("--out", type=path, metavar="FILE", help="write the result there, not to stdout")
@@ -81,8 +89,14 @@ def _predict(arguments: argparse.Namespace) -> int:
         for run, name in zip(runs, names, strict=True):
             bar.on_pass_start(name, len(files))
             answers[name] = run.predict(
-                files, batch_size=arguments.batch, top=arguments.top, progress=lambda done, images: bar.on_images(done)
+                files,
+                batch_size=arguments.batch,
+                top=arguments.top,
+                max_error=arguments.max_error,
+                progress=lambda done, images: bar.on_images(done),
             )
+            if threshold := answers[name].threshold:
+                tell(f"{name} is unsure below a confidence of {percent(threshold)}.")
     faults = answers[names[0]].faults  # which files can be read is the same for all runs
     unread += [Unread(shown(file), fault) for file, fault in zip(files, faults, strict=True) if fault]
     for place, reason in unread:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+from jaxtl.data.dataset import Dataset
 from jaxtl.report import plots
 from jaxtl.runs.folder import RunFolder
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
@@ -233,7 +234,9 @@ def _write_run(
                 for e, a in enumerate(curve, start=1)
             ]
         )
-        run.write_predictions(np.arange(n) + first_index, labels, predicted, np.full(n, 0.5), classes)
+        ids, blank = np.arange(n) + first_index, np.zeros((n, 1, 1, 1), np.uint8)
+        images = Dataset(blank, np.asarray(labels, np.int32), tuple(classes), ids)
+        run.write_predictions(images, predicted, np.full(n, 0.5))
         run.write_summary(summary)
     return json.loads(json.dumps(summary))
 

@@ -14,8 +14,11 @@ import jaxtl
 from jaxtl.config import default_config, phase
 from jaxtl.config.flags import load_config
 from jaxtl.create import create_model
+from jaxtl.report.statistics import calibration
+from jaxtl.runs.files import RunFiles
 from jaxtl.runs.finished import load_run
 from jaxtl.runs.read import read_run
+from jaxtl.train.calibration import fit_temperature
 from jaxtl.train.checkpoint import read_best
 from jaxtl.weights import save
 
@@ -36,7 +39,8 @@ def read(path):
 def test_the_folder_holds_what_the_design_lists_and_nothing_else(finished):
     workdir, _ = finished
     assert {path.name for path in workdir.iterdir()} == {
-        *("config.json", "metrics.jsonl", "split.npz", "summary.json", "predictions.csv"),
+        *("config.json", "metrics.jsonl", "split.npz", "summary.json"),
+        *("predictions.csv", "validation_predictions.csv"),
         *("checkpoints", "tensorboard", "report"),
     }
     assert [path.name for path in (workdir / "report").iterdir()] == ["index.html"]
@@ -75,11 +79,11 @@ def test_summary_json(finished):
     workdir, returned = finished
     summary = read(workdir / "summary.json")
     assert summary == returned
-    assert summary.keys() == {"name", "data", "test", "time", "params", "best_epoch", "epochs_run"}
+    assert summary.keys() == {"name", "data", "test", "calibration", "time", "params", "best_epoch", "epochs_run"}
     test = summary["test"]
     assert test.keys() == {
         *("accuracy", "loss", "precision", "recall", "f1", "n", "confusion_matrix", "per_class"),
-        *("majority", "remarks", "calibration_error"),
+        *("majority", "remarks", "calibration_error", "calibration_error_before"),
     }
     assert summary["time"].keys() == {"compile_s", "train_s", "features_s", "inference_s", "total_s"}
     assert summary["time"]["total_s"] >= summary["time"]["train_s"] > 0
@@ -91,6 +95,34 @@ def test_summary_json(finished):
     assert test["accuracy"] == pytest.approx(np.trace(confusion) / 100)
     assert len(test["per_class"]) == 10
     assert test["per_class"][3]["class"] == "3"
+
+
+def test_probabilities_are_calibrated_on_the_validation_images(finished):
+    workdir, summary = finished
+    run, found = load_run(workdir), summary["calibration"]
+    data, split = jaxtl.load_dataset("digits", "train"), RunFiles(workdir).split()["validation"]
+    preprocessed = (data.images[split] / np.float32(255) - 0.5) / 0.5
+    logits = run.model.apply(run.variables, preprocessed, train=False)
+    expected = fit_temperature(np.asarray(logits), data.labels[split])
+    assert found["temperature"] == run.temperature == pytest.approx(expected, rel=1e-3) != 1
+    assert (found["validation_images"], found["remark"]) == (20, "")
+
+    for name, labelled in (("validation", data), ("", jaxtl.load_dataset("digits", "test"))):
+        path = workdir / f"{name}{'_' if name else ''}predictions.csv"
+        with path.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        indices = [int(line["index"]) for line in lines]
+        answers = run.predict(labelled.images[indices], top=1)
+        assert [answer[0][0] for answer in answers] == [line["predicted"] for line in lines]
+        written = [float(line["probability"]) for line in lines]
+        np.testing.assert_allclose(answers.probability[:, 0], written, atol=1e-5)
+    right = np.array([line["true"] == line["predicted"] for line in lines])
+    error = calibration(np.array(written), right)[1]
+    assert summary["test"]["calibration_error"] == pytest.approx(error, abs=1e-5)
+    for line in found["answered"]:
+        sure = np.array(written) >= line["confidence"] - 1e-6
+        assert line["answered"] == pytest.approx(sure.mean())
+        assert line["error"] is None or line["error"] == pytest.approx((~right[sure]).mean())
 
 
 def test_what_was_read_is_in_the_summary(finished):
@@ -305,6 +337,16 @@ def test_validation_images_given_in_python(small, tmp_path):
         "validation": 10,
         "test": 10,
     }
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_without_validation_images_nothing_is_calibrated(small, tmp_path):
+    small.data.validation, small.phases = 0.0, (phase(epochs=1, keep="last"),)
+    summary = jaxtl.run(small, tmp_path, train=bright_and_dark(40, 0), test=bright_and_dark(10, 2))
+    remark = "Probabilities are not calibrated, because the run has no validation images."
+    assert summary["calibration"] == {"temperature": 1, "validation_images": 0, "remark": remark, "answered": []}
+    assert summary["test"]["calibration_error"] == summary["test"]["calibration_error_before"]
+    assert not (tmp_path / "validation_predictions.csv").exists()
 
 
 def test_given_images_that_do_not_go_together(small, tmp_path):

@@ -13,11 +13,14 @@ from PIL import Image
 
 import jaxtl
 from jaxtl.config.flags import load_config
+from jaxtl.data.augment import compose, normalise, resize
 from jaxtl.data.image_files import is_image
 from jaxtl.errors import UserError
 from jaxtl.export import __main__ as export
+from jaxtl.export.files import write_export
 from jaxtl.export.pytorch import for_torch
-from jaxtl.runs.finished import load_run
+from jaxtl.models import build_model
+from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.weights import from_torch, read_torch_file, write_torch_file
 from jaxtl.weights.convert import skeleton
 
@@ -76,6 +79,7 @@ def test_an_export_and_another_in_its_place(call, workdir):
     assert about["class_names"] == list("0123456789") and about["input"]["image_shape"] == [8, 8, 1]
     assert about["files"].keys() == {"model.safetensors", "model.stablehlo"}
     assert about["files"]["model.stablehlo"]["largest_difference"] < 1e-5
+    assert about["temperature"] == load_run(workdir).temperature != 1
     status, _, _ = call("--run", workdir, "--format", "safetensors")
     assert status == 0
     assert {path.name for path in (workdir / "export").iterdir()} == {"model.safetensors", "model.json"}
@@ -133,7 +137,7 @@ def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
     out = tmp_path / "out"
     assert call("--run", workdir, "--out", out, "--format", "stablehlo")[0] == 0
     run = load_run(workdir)
-    expected = np.asarray(jax.nn.softmax(logits_of(run)))
+    expected = np.asarray(jax.nn.softmax(logits_of(run) / run.temperature))
     np.save(out / "images.npy", IMAGES)
     kinds = photographs(out)
     done = subprocess.run(
@@ -175,7 +179,7 @@ def test_mistakes_are_one_sentence_and_leave_nothing_behind(call, workdir, tmp_p
         (("--run", "nowhere"), "nowhere cannot be used: it does not exist"),
         (("--run", empty), "it is not a run folder"),
         (("--run", workdir, "--out", "out", "--format", "torch"), "cnn has no counterpart in PyTorch"),
-        (("--run", workdir, "--out", "out", "--format", "onnx"), "--format names 'onnx'"),
+        (("--run", workdir, "--out", "out", "--format", "tflite"), "--format names 'tflite'"),
         (("--run", workdir, "--out", theirs), "holds thesis.tex, which is not part of an export"),
         (("--run", workdir, "--out", workdir), "is not part of an export"),
         (("--run", workdir, "--out", "file", "--format", "safetensors"), "file is not a folder"),
@@ -199,6 +203,79 @@ def test_an_export_that_fails_leaves_the_earlier_one(call, workdir, tmp_path, mo
     assert status == 2 and "No space left on device" in sentence(complained)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# --- ONNX ---
+
+
+def random_run(network, size=32, channels=3, image=24, **options):
+    """A run of three classes that nobody trained, which resizes its images."""
+    model = build_model(network, 3, "float32", **options)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, channels)))
+    rng = np.random.default_rng(0)
+
+    def draw(path, leaf):
+        around = 1.0 if path[-1].key in ("scale", "var") else 0.0
+        return rng.normal(around, 0.1, leaf.shape).astype(leaf.dtype)
+
+    variables = jax.tree.map_with_path(draw, shapes)
+    config = {"model": {"name": network, "options": options, "dtype": "float32"}}
+    config["data"] = {"mean": [0.5], "std": [0.25], "fit": "crop"}
+    shapes = (image, image, channels), (size, size, channels)
+    preprocess = compose(resize(size, size), normalise([0.5], [0.25]))
+    return LoadedRun("run", "random", config, model, variables, ("a", "b", "c"), *shapes, preprocess, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [
+        ("resnet18", {"width": 4, "head": {"hidden": (4,), "activation": "gelu", "final_activation": "sigmoid"}}),
+        ("cifar_resnet20", {"width": 2}),
+        ("vgg11_bn", {"width": 2, "hidden": (8, 8)}),
+        ("densenet121_cifar", {"depths": (1, 1, 1, 1), "width": 4}),
+        ("cnn", {"blocks": ((4,), (8,)), "hidden": (8,), "grid": 3}),
+        ("logistic_regression", {}),
+    ],
+)
+def test_an_onnx_program_predicts_what_the_run_predicts(network, options, tmp_path, monkeypatch):
+    pytest.importorskip("jax2onnx")
+    pytest.importorskip("onnxruntime")
+    run = random_run(network, **options)
+    (line,) = write_export(run, ["onnx"], tmp_path)
+    assert line.file == "model.onnx" and line.size
+    about = json.loads((tmp_path / "model.json").read_text())["files"]["model.onnx"]
+    assert about["largest_difference"] < 1e-5
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(1).integers(0, 256, (7, *run.image_shape), np.uint8)
+    for batch in (images, images[:1]):
+        scope = {"images": batch}
+        for line in about["load"]:
+            exec(line, scope)
+        expected = run.predict(batch, top=3)
+        found = scope["probabilities"]
+        np.testing.assert_allclose(-np.sort(-found), expected.probability, atol=1e-4)
+        assert np.ptp(found) > 1e-3, "it tells classes apart"
+        np.testing.assert_array_equal(found.argmax(-1), expected.classes[:, 0])
+
+
+def test_an_operation_without_translation_is_named(tmp_path):
+    pytest.importorskip("jax2onnx")
+    run = random_run("logistic_regression")
+
+    def strange(key, images):
+        ready = run.preprocess(key, images)
+        return jax.pure_callback(np.sin, jax.ShapeDtypeStruct(ready.shape, ready.dtype), ready)
+
+    (line,) = write_export(run._replace(preprocess=strange), ["onnx"], tmp_path)
+    assert line.size is None
+    assert line.remark == "jax2onnx does not translate the operation 'pure_callback'; choose the format stablehlo."
+
+
+def test_without_the_packages_the_sentence_says_how_to_get_them(call, workdir, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax2onnx", None)
+    status, _, complained = call("--run", workdir, "--out", tmp_path / "out", "--format", "onnx")
+    assert status == 2 and "needs jax2onnx; install it with pip install 'jaxtl[onnx]'" in sentence(complained)
+    assert not (tmp_path / "out").exists()
 
 
 # --- PyTorch ---

@@ -93,7 +93,7 @@ def call(capsys, monkeypatch, tmp_path):
 def by_hand(run, images):
     """Softmax probabilities of uint8 images, [N, 10]."""
     logits = run.model.apply(run.variables, (images / np.float32(255) - 0.5) / 0.5, train=False)
-    return np.asarray(jax.nn.softmax(logits))
+    return np.asarray(jax.nn.softmax(logits / run.temperature))
 
 
 def test_csv_of_a_folder_agrees_with_the_model(call, run, run_dir, folder, images):
@@ -148,7 +148,7 @@ def test_paths_contents_and_arrays_get_the_same_answers(run, folder, images):
     for one in (str(files[0]), files[0], images[0], images[0, ..., 0]):
         (answers,) = run.predict(one, top=3)
         assert [name for name, _ in answers] == [name for name, _ in by_path[0]]
-        assert [p for _, p in answers] == pytest.approx([p for _, p in by_path[0]])
+        assert [p for _, p in answers] == pytest.approx([p for _, p in by_path[0]], rel=1e-5)
     assert by_path[0][0][0] == DIGITS[by_path.classes[0, 0]]
     assert str(by_path).splitlines()[0].startswith(f"{files[0]}: {by_path[0][0][0]} ")
     odd = run.predict([images[0].astype(np.float32)])
@@ -217,6 +217,50 @@ def test_several_runs_side_by_side_and_on_a_sheet(call, run, run_dir, other_dir,
     assert row.split()[1::3] == [DIGITS[probability[5].argmax()] for probability in expected.values()]
 
 
+def test_images_that_are_too_uncertain_are_unsure(call, run, run_dir, other_dir, folder, images):
+    with (run_dir / "validation_predictions.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    threshold = run.threshold(0.05)
+    kept = [line for line in lines if float(line["probability"]) >= threshold]
+    assert 0 < len(kept) < len(lines)
+    assert sum(line["true"] != line["predicted"] for line in kept) <= 0.05 * len(kept)
+
+    test = jaxtl.load_dataset("digits", "test").images[:200]
+    found, always = run.predict(test, top=3, max_error=0.05), run.predict(test, top=3)
+    np.testing.assert_array_equal(found.unsure, found.probability[:, 0] < threshold)
+    assert 0 < found.unsure.sum() < 200 and not always.unsure.any()
+    i, j = np.flatnonzero(found.unsure)[0], np.flatnonzero(~found.unsure)[0]
+    assert found[i] == [("unsure", always[i][0][1]), *always[i][:2]] and found[j] == always[j]
+    assert str(found).splitlines()[i].startswith(f"image {i}: unsure ")
+
+    unsure = run.predict(images, max_error=0.05).unsure
+    status, out, err = call("--run", run_dir, folder, "--max-error", "5%", "--format", "csv")
+    assert (status, err) == (0, f"tiny is unsure below a confidence of {100 * threshold:.2f} %.\n")
+    assert [row["class_1"] == "unsure" for row in csv.DictReader(io.StringIO(out))] == unsure.tolist()
+    _, out, _ = call("--run", run_dir, folder, "--max-error", "0.05", "--format", "json")
+    answers = [image["predictions"]["tiny"] for image in json.loads(out)["images"]]
+    assert [answer[0]["class"] == "unsure" for answer in answers] == unsure.tolist()
+    _, out, _ = call("--run", run_dir, folder, "--max-error", "0.05", "--sheet", "sheet.png")
+    assert out.count("unsure ") == unsure.sum()
+    _, out, _ = call("--run", run_dir, "--run", other_dir, folder, "--max-error", "0.05", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    (name,) = (name for name in rows[0] if name.endswith("/tiny)"))
+    assert [row[name] == "unsure" for row in rows] == unsure.tolist()
+
+
+def test_an_error_rate_that_no_confidence_keeps_is_one_sentence(call, run_dir, folder, tmp_path):
+    shutil.copytree(run_dir, tmp_path / "wrong")
+    (tmp_path / "wrong" / "validation_predictions.csv").write_text("index,true,predicted,probability\n1,3,4,0.99\n")
+    shutil.copytree(run_dir, tmp_path / "old")
+    (tmp_path / "old" / "validation_predictions.csv").unlink()
+    for name, words in (("wrong", "are wrong more often"), ("old", "no predictions of validation images")):
+        status, out, err = call("--run", tmp_path / name, folder, "--max-error", "2%")
+        assert (status, out) == (2, "") and err.startswith("jaxtl: ") and words in err
+    for text in ("2", "-1%", "100%", "few", "nan"):
+        status, _, err = call("--run", run_dir, folder, f"--max-error={text}")
+        assert status == 2 and f"{text!r} is not a share below 1, such as 2% or 0.02" in err
+
+
 def test_mistakes_are_one_sentence(call, run_dir, folder, tmp_path):
     for arguments, words in (
         ([folder], "No run was named"),
@@ -243,6 +287,8 @@ DAMAGES = {
     "an unknown network": edit("config.json", lambda tree: tree["config"]["model"].update(name="nothing")),
     "an absurd size": edit("config.json", lambda tree: tree["config"]["data"].update(size=10**9)),
     "a size of text": edit("config.json", lambda tree: tree["config"]["data"].update(size="8")),
+    "a temperature of 0": edit("summary.json", lambda tree: tree["calibration"].update(temperature=0)),
+    "a temperature of text": edit("summary.json", lambda tree: tree["calibration"].update(temperature="hot")),
     "a mean of text": edit("config.json", lambda tree: tree["config"]["data"].update(mean="grey")),
     "an image without channels": edit("config.json", lambda tree: tree["data"].update(image_shape=[8, 8])),
     "images of another size": edit("config.json", lambda tree: tree["data"].update(image_shape=[9, 9, 1])),

@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from jaxtl.errors import UserError
-from jaxtl.export.files import DESCRIPTION, EXAMPLE, FORMATS, NAMES, write_export
+from jaxtl.export.files import DEFAULT, DESCRIPTION, EXAMPLE, FORMATS, NAMES, write_export
 from jaxtl.export.replace_folder import replaced
 from jaxtl.runs.finished import load_run
 from jaxtl.runtime.command import CommandParser, exit_status, path, put
@@ -24,13 +24,17 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     parser = CommandParser(
         prog="python -m jaxtl.export",
-        description="Write a finished run for jaxtl (safetensors), PyTorch (torch) and jax alone (stablehlo).",
+        description="Write a finished run for jaxtl (safetensors), PyTorch (torch), jax alone (stablehlo) and "
+        "onnxruntime (onnx).",
         epilog=f"{DESCRIPTION} tells classes, preprocessing and how to load each file. An earlier export is replaced.",
     )
     parser.add_argument("--run", type=path, required=True, metavar="DIR", help="work folder of a finished run")
     parser.add_argument("--out", type=path, metavar="DIR", help="folder of the export; default: RUN/export")
     parser.add_argument(
-        "--format", default=",".join(FORMATS), metavar="NAMES", help="separated by commas (%(default)s)"
+        "--format",
+        default=",".join(DEFAULT),
+        metavar="NAMES",
+        help=f"separated by commas, of {', '.join(FORMATS)} (%(default)s)",
     )
     arguments = parser.parse_args(argv)
     arguments.format = list(dict.fromkeys(name.strip() for name in arguments.format.split(",")))

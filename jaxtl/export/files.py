@@ -12,17 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
-from jaxtl.export.program import PLATFORMS, export_program
+from jaxtl.export.onnx import export_onnx
+from jaxtl.export.program import PLATFORMS, export_program, folds
 from jaxtl.export.pytorch import for_torch
 from jaxtl.runs.finished import LoadedRun
 from jaxtl.runtime.environment import describe
 from jaxtl.weights import save, write_torch_file
 
-SAFETENSORS, TORCH, PROGRAM = "model.safetensors", "model.pth", "model.stablehlo"
+SAFETENSORS, TORCH, PROGRAM, ONNX = "model.safetensors", "model.pth", "model.stablehlo", "model.onnx"
 DESCRIPTION, EXAMPLE, READER = "model.json", "load_example.py", "read_image.py"
-NAMES = (SAFETENSORS, TORCH, PROGRAM, DESCRIPTION, EXAMPLE, READER)  # all that a folder of ours may hold
+NAMES = (SAFETENSORS, TORCH, PROGRAM, ONNX, DESCRIPTION, EXAMPLE, READER)  # all that a folder of ours may hold
+LARGEST_DIFFERENCE = 1e-4  # between the probabilities of an ONNX program and of the run
 
 Entry = dict[str, Any]  # of one file in the description
+
+_PROGRAM: Entry = {
+    "input": "uint8 [B, H, W, C], as it is; B is free",
+    "output": "probabilities, float32 [B, K]; each row has the sum 1",
+}
 
 
 class Written(NamedTuple):
@@ -78,6 +85,8 @@ def _description(run: LoadedRun, entries: dict[str, Entry], impossible: dict[str
     return {
         **_network(run),
         "class_names": run.class_names,
+        "temperature": run.temperature,
+        "probabilities": "softmax(logits / temperature)",
         "input": {
             "image_shape": run.image_shape,
             "meaning": "height, width, channels; RGB or grey values from 0 to 255",
@@ -137,8 +146,7 @@ def _write_torch(run: LoadedRun, folder: Path) -> Entry:
 
 
 def _write_program(run: LoadedRun, folder: Path) -> Entry:
-    fold = run.config["model"]["dtype"] == "float32"
-    program = export_program(run.model, run.variables, run.preprocess, run.image_shape, fold=fold)
+    program = export_program(run)
     (folder / PROGRAM).write_bytes(program)
     (folder / EXAMPLE).write_bytes(files("jaxtl.export").joinpath("example.py").read_bytes())
     (folder / READER).write_bytes(files("jaxtl.data").joinpath("decode.py").read_bytes())  # one way of reading
@@ -150,21 +158,42 @@ def _write_program(run: LoadedRun, folder: Path) -> Entry:
             "probabilities = program.call(images)",
         ],
         "needs": "jax and flatbuffers",
-        "input": "uint8 [B, H, W, C], as it is; B is free",
-        "output": "probabilities, float32 [B, K]; each row has the sum 1",
+        **_PROGRAM,
         "platforms": PLATFORMS,
-        "batch_norm_folded": fold,
-        "largest_difference": _largest_difference(run, program),
+        "batch_norm_folded": folds(run),
+        "largest_difference": _largest_difference(run, jax.export.deserialize(bytearray(program)).call),
     }
 
 
-def _largest_difference(run: LoadedRun, program: bytes) -> float:
-    """The largest difference between the probabilities of the program and of the run's model, on two noisy images."""
-    images = np.random.default_rng(0).integers(0, 256, (2, *run.image_shape), np.uint8)
+def _write_onnx(run: LoadedRun, folder: Path) -> Entry:
+    try:
+        content, program = export_onnx(run)
+    except UserError as error:
+        raise NotPossible(str(error)) from error
+    if not (difference := _largest_difference(run, program)) <= LARGEST_DIFFERENCE:
+        raise NotPossible(f"onnxruntime computes other probabilities than the run, by up to {difference:.1e}.")
+    (folder / ONNX).write_bytes(content)
+    (folder / READER).write_bytes(files("jaxtl.data").joinpath("decode.py").read_bytes())
+    return {
+        "is": "preprocessing, network and softmax for onnxruntime",
+        "load": [
+            "import onnxruntime",
+            f'program = onnxruntime.InferenceSession("{ONNX}")',
+            'probabilities = program.run(None, {"images": images})[0]',
+        ],
+        "needs": "onnxruntime",
+        **_PROGRAM,
+        "batch_norm_folded": folds(run),
+        "largest_difference": difference,
+    }
+
+
+def _largest_difference(run: LoadedRun, program: Callable[[np.ndarray], Any]) -> float:
+    """The largest difference between the probabilities of a program and of the run's model, on five noisy images."""
+    images = np.random.default_rng(0).integers(0, 256, (5, *run.image_shape), np.uint8)
     ready = run.preprocess(jax.random.key(0), jnp.asarray(images))
-    expected = jax.nn.softmax(jnp.asarray(run.model.apply(run.variables, ready, train=False)))
-    found = jax.export.deserialize(bytearray(program)).call(images)
-    return float(np.abs(np.asarray(found) - np.asarray(expected)).max())
+    expected = jax.nn.softmax(jnp.asarray(run.model.apply(run.variables, ready, train=False)) / run.temperature)
+    return float(np.abs(np.asarray(program(images)) - np.asarray(expected)).max())
 
 
 # Name of a format -> its file, and what writes that into a folder and describes it.
@@ -172,4 +201,6 @@ FORMATS: dict[str, tuple[str, Callable[[LoadedRun, Path], Entry]]] = {
     "safetensors": (SAFETENSORS, _write_safetensors),
     "torch": (TORCH, _write_torch),
     "stablehlo": (PROGRAM, _write_program),
+    "onnx": (ONNX, _write_onnx),
 }
+DEFAULT = ("safetensors", "torch", "stablehlo")  # what needs no further package

@@ -8,9 +8,11 @@ import numpy as np
 from rich.console import Console
 
 from jaxtl.report.remarks import majority, remarks
-from jaxtl.report.statistics import wilson_interval
+from jaxtl.report.statistics import calibration, wilson_interval
 from jaxtl.report.tables import Table, print_facts, print_table
 from jaxtl.report.text import duration, integer, loss, percent
+from jaxtl.train.calibration import at_temperature
+from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.scores import classification_scores
 
 
@@ -38,6 +40,12 @@ def scores(
     }
 
 
+def calibration_errors(found: Evaluation) -> dict[str, float]:
+    """The expected calibration error at the temperature of an evaluation, and at temperature 1."""
+    parts = {"calibration_error": found, "calibration_error_before": at_temperature(found, 1)}
+    return {name: calibration(part.probability, found.predicted == found.labels)[1] for name, part in parts.items()}
+
+
 def facts(test: Mapping[str, Any], kind: str = "") -> dict[str, str]:
     """The figures of ``test``, name -> value; names begin with the ``kind`` of images: ``"test "``."""
     low, high = wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
@@ -48,6 +56,10 @@ def facts(test: Mapping[str, Any], kind: str = "") -> dict[str, str]:
         found[f"always naming {test['majority']['class']}"] = percent(test["majority"]["accuracy"])
     found[f"{kind}loss"] = loss(test["loss"])
     found["macro precision, recall, F1"] = ", ".join(percent(test[score]) for score in ("precision", "recall", "f1"))
+    if test.get("calibration_error_before") is not None:
+        after, before = percent(test["calibration_error"]), percent(test["calibration_error_before"])
+        note = "" if after == before else f" ({before} before temperature scaling)"
+        found["calibration error (ECE)"] = after + note
     return {**found, f"{kind}images": integer(test["n"])}
 
 

@@ -68,6 +68,7 @@ def write_report(
         origins=[compared.origin_table(comparison), compared.settings_table(comparison)] if comparison else [],
         correction=compared.correction(comparison) if comparison else "",
         verdicts=compared.verdicts(comparison) if comparison else [],
+        calibration=summary.get("calibration"),
         other_figures=[caption for caption in figures if caption not in CAPTIONS],
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(plain(config))},

@@ -10,17 +10,19 @@ import numpy as np
 
 from jaxtl.data.dataset import Dataset
 from jaxtl.report.comparison import Comparison, compare_with_baselines
-from jaxtl.report.evaluation import scores
-from jaxtl.report.statistics import calibration
+from jaxtl.report.evaluation import calibration_errors, scores
 from jaxtl.report.text import counted, duration, percent
 from jaxtl.runs.folder import RunFolder
 from jaxtl.runs.read import read_run
 from jaxtl.runtime.environment import describe, invocation
+from jaxtl.train.calibration import choose_threshold
 from jaxtl.train.class_maps import ClassMaps, class_maps
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.loop import Fitted
 from jaxtl.train.task import Task
 from jaxtl.transfer.phases import trained_stages
+
+ERROR_RATES = (0.01, 0.02, 0.05, 0.1)  # for which the report tells how many images would be answered
 
 
 class Trained(NamedTuple):
@@ -53,8 +55,8 @@ class Summary(dict[str, Any]):
         printer.text(f"Summary of {self['name']!r}: {line}; keys {', '.join(self)}")
 
 
-def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
-    """Everything of ``summary.json`` but the comparison and the total time."""
+def summarise(name: str, trained: Trained, found: Evaluation, validated: Evaluation | None) -> Summary:
+    """Everything of ``summary.json`` but the comparison and the total time; both evaluations are calibrated."""
     fitted, task, class_names = trained.fitted, trained.task, trained.test.class_names
     stages = {stage for phase in task.plan for stage in trained_stages(phase, task.model.stage_names)}
     sizes = {
@@ -66,8 +68,9 @@ def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
         test={
             **scores(found.confusion, found.loss, class_names, range(len(class_names))),
             **({"top5": float((found.ranks < 5).mean())} if len(class_names) > 10 else {}),
-            "calibration_error": calibration(found.probability, found.ranks == 0)[1],
+            **calibration_errors(found),
         },
+        calibration=_calibration(found, validated),
         time={
             "compile_s": fitted.compile_s + found.compile_s,
             "train_s": sum(line["seconds"] for line in fitted.history) + fitted.features_s,
@@ -78,6 +81,25 @@ def summarise(name: str, trained: Trained, found: Evaluation) -> Summary:
         best_epoch=fitted.best_epoch,
         epochs_run=len(fitted.history),
     )
+
+
+def _calibration(found: Evaluation, validated: Evaluation | None) -> dict[str, Any]:
+    """The temperature, why there is none, and for each error rate the confidence and what it means for the test."""
+    why = "the run has no validation images" if validated is None else "no validation image was predicted wrongly"
+    answered: list[dict[str, Any]] = []
+    confidence, right = (validated.probability, validated.predicted == validated.labels) if validated else ((), ())
+    for max_error in ERROR_RATES:
+        if threshold := choose_threshold(confidence, right, max_error):
+            sure = found.probability >= threshold
+            error = float((found.predicted != found.labels)[sure].mean()) if sure.any() else None
+            line = {"max_error": max_error, "confidence": threshold}
+            answered.append({**line, "answered": float(sure.mean()), "error": error})
+    return {
+        "temperature": found.temperature,
+        "validation_images": len(validated.labels) if validated else 0,
+        "remark": "" if found.temperature != 1 else f"Probabilities are not calibrated, because {why}.",
+        "answered": answered,
+    }
 
 
 def compare_arms(arms: Sequence[tuple[str, RunFolder]], summary: Mapping[str, Any]) -> Comparison:

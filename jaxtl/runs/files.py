@@ -22,9 +22,10 @@ class RunFiles:
     """
 
     CONFIG, SUMMARY, HISTORY = "config.json", "summary.json", "metrics.jsonl"
-    SPLIT, REMARKS, PREDICTIONS = "split.npz", "remarks.csv", "predictions.csv"
+    SPLIT, REMARKS = "split.npz", "remarks.csv"
+    PREDICTIONS, VALIDATION = "predictions.csv", "validation_predictions.csv"
     CHECKPOINTS, TENSORBOARD, REPORT = "checkpoints", "tensorboard", "report"
-    PRODUCTS = (HISTORY, SUMMARY, PREDICTIONS, REMARKS, SPLIT, CHECKPOINTS, TENSORBOARD, REPORT)
+    PRODUCTS = (HISTORY, SUMMARY, PREDICTIONS, VALIDATION, REMARKS, SPLIT, CHECKPOINTS, TENSORBOARD, REPORT)
     BASELINES = "baselines"  # folder of the run folders of the runs to compare with; that of the source is `source`
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -105,10 +106,9 @@ class RunFiles:
                 raise ValueError("a line is not one of an epoch")
             return lines
 
-    def predictions(self) -> list[dict[str, str]]:
-        """The lines of ``predictions.csv``."""
-        path = self.path / self.PREDICTIONS
-        with self.explained(self.PREDICTIONS), path.open(newline="", encoding="utf-8") as file:
+    def predictions(self, name: str = PREDICTIONS) -> list[dict[str, str]]:
+        """The lines of ``predictions.csv``, or of ``validation_predictions.csv``."""
+        with self.explained(name), (self.path / name).open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     def split(self) -> dict[str, np.ndarray]:

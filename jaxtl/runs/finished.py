@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,11 +26,14 @@ from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import cores
 from jaxtl.runtime.files import user_path
 from jaxtl.runtime.mesh import data_mesh
+from jaxtl.train.calibration import HIGHEST, LOWEST, choose_threshold
 from jaxtl.train.checkpoint import read_best
 from jaxtl.train.evaluate import folded
 
 Image = str | os.PathLike[str] | bytes | np.ndarray
 Progress = Callable[[int, int], None]
+
+UNSURE = "unsure"  # the answer where no class is probable enough
 
 _LARGEST_SIDE = 10_000
 
@@ -38,13 +42,17 @@ _LARGEST_SIDE = 10_000
 class Predictions:
     """Predicted classes of N images; ``predictions[i]`` is a list of (class, probability), the most probable first.
 
+    Where the most probable class has less than ``threshold``, the list begins with ``("unsure", its probability)``.
+
     Attributes:
       names: what each image is called: its path, or its number.
       class_names: K names.
       classes: int32 ``[N, k]``, indices into ``class_names``, the most probable first; -1 where the image could not be
         read.
-      probability: float32 ``[N, k]``, their softmax probabilities, in [0, 1]; NaN where the image could not be read.
+      probability: float32 ``[N, k]``, their calibrated softmax probabilities, in [0, 1]; NaN where the image could not
+        be read.
       faults: N reasons why an image could not be read, empty where it could.
+      threshold: the least probability with which an image is answered; 0 where no error rate was stated.
     """
 
     names: tuple[str, ...]
@@ -52,21 +60,29 @@ class Predictions:
     classes: np.ndarray
     probability: np.ndarray
     faults: tuple[str, ...]
+    threshold: float = 0.0
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, i: int) -> list[tuple[str, float]]:
         pairs = zip(self.classes[i], self.probability[i], strict=True)
-        return [(self.class_names[k], float(p)) for k, p in pairs if k >= 0]
+        answers = [(self.class_names[k], float(p)) for k, p in pairs if k >= 0]
+        return [(UNSURE, answers[0][1]), *answers[:-1]] if self.unsure[i] else answers
 
     def __iter__(self) -> Iterator[list[tuple[str, float]]]:
         return (self[i] for i in range(len(self)))
 
+    @functools.cached_property
+    def unsure(self) -> np.ndarray:
+        """bool ``[N]``, which images are too uncertain to be answered."""
+        return np.round(self.probability[:, 0].astype(float), 6) < self.threshold  # rounded as in the file of a run
+
     def chosen(self, indices: np.ndarray) -> "Predictions":
         """The predictions of some images, by their indices, int ``[M]``."""
         names, faults = (tuple(column[i] for i in indices) for column in (self.names, self.faults))
-        return Predictions(names, self.class_names, self.classes[indices], self.probability[indices], faults)
+        classes, probability = self.classes[indices], self.probability[indices]
+        return Predictions(names, self.class_names, classes, probability, faults, self.threshold)
 
     def __str__(self) -> str:
         lines = []
@@ -88,6 +104,7 @@ class LoadedRun(NamedTuple):
       image_shape: (H, W, C) of its images as they were read: uint8, what ``read`` gives and ``preprocess`` takes.
       input_shape: (H, W, C) of what the network takes, after ``preprocess``.
       preprocess: resize and normalisation, ``preprocess(key, images)``; the key is not used.
+      temperature: what logits are divided by before the softmax, fitted on the validation images.
     """
 
     folder: Path
@@ -99,6 +116,7 @@ class LoadedRun(NamedTuple):
     image_shape: tuple[int, int, int]
     input_shape: tuple[int, int, int]
     preprocess: Transform
+    temperature: float = 1.0
 
     def read(self, image: Image, size: tuple[int, int] | None = None) -> np.ndarray:
         """An image as the run's own were read, uint8 ``image_shape``, or of another ``size`` (height, width).
@@ -126,8 +144,35 @@ class LoadedRun(NamedTuple):
         except Exception as error:  # a layer whose weights have another shape: Flax's error has no public type
             raise UserError(why) from error
 
+    def threshold(self, max_error: float) -> float:
+        """The least confidence to answer with, so that of the answers on validation images at most a share is wrong.
+
+        Args:
+          max_error: the share, in [0, 1).
+
+        Raises:
+          UserError: the run has no predictions of validation images, or no confidence is high enough.
+        """
+        files = RunFiles(self.folder)
+        with files.explained(files.VALIDATION):
+            lines = files.predictions(files.VALIDATION) if (files.path / files.VALIDATION).exists() else []
+            right = [line["true"] == line["predicted"] for line in lines]
+            found = choose_threshold([float(line["probability"]) for line in lines], right, max_error)
+        if found is None:
+            why = "it has no predictions of validation images; train it with some (data.validation)"
+            if lines:
+                why = "its most confident predictions of validation images are wrong more often; allow a higher rate"
+            raise UserError(f"The run {self.folder} cannot keep an error rate of {100 * max_error:g} %: {why}.")
+        return found
+
     def predict(
-        self, images: Image | Sequence[Image], *, top: int = 5, batch_size: int = 64, progress: Progress | None = None
+        self,
+        images: Image | Sequence[Image],
+        *,
+        top: int = 5,
+        batch_size: int = 64,
+        max_error: float | None = None,
+        progress: Progress | None = None,
     ) -> Predictions:
         """Classify images.
 
@@ -140,6 +185,8 @@ class LoadedRun(NamedTuple):
           top: how many classes to keep of each image, at least 1.
           batch_size: images a step, at least 1; fewer where there are fewer images. All devices that can share it
             evenly compute.
+          max_error: the share of wrong answers to allow, in [0, 1): images below the confidence that kept the
+            validation images below it are unsure. ``None`` answers all images.
           progress: is told (images done, images in all) after each batch.
 
         Returns:
@@ -147,10 +194,12 @@ class LoadedRun(NamedTuple):
 
         Raises:
           ValueError: ``batch_size`` or ``top`` is below 1.
+          UserError: see ``threshold``.
         """
         if batch_size < 1 or top < 1:
             raise ValueError(f"batch_size and top are at least 1, got {batch_size} and {top}")
         chosen = _as_list(images)
+        threshold = 0.0 if max_error is None else self.threshold(max_error)
         N, k = len(chosen), min(top, len(self.class_names))
         batch_size = min(batch_size, N) or 1
         classes, probability = np.full((N, k), -1, np.int32), np.full((N, k), np.nan, np.float32)
@@ -158,7 +207,7 @@ class LoadedRun(NamedTuple):
         mesh = data_mesh(batch_size)
         split = NamedSharding(mesh, PartitionSpec("data"))
         model, variables = folded(self.model, self.variables, channels=self.input_shape[2], mesh=mesh)
-        step = _make_step(model, self.preprocess, k)
+        step = _make_step(model, self.preprocess, self.temperature, k)
         for found in self._decoded(chosen, batch_size):
             read = [i for i, image in enumerate(found) if isinstance(image, np.ndarray)]
             if read:
@@ -171,7 +220,7 @@ class LoadedRun(NamedTuple):
             if progress:
                 progress(len(faults), N)
         names = tuple(shown(x) if isinstance(x, str | os.PathLike) else f"image {i}" for i, x in enumerate(chosen))
-        return Predictions(names, self.class_names, classes, probability, tuple(faults))
+        return Predictions(names, self.class_names, classes, probability, tuple(faults), threshold)
 
     def _decoded(self, images: Sequence[Image], batch_size: int) -> Iterator[list[np.ndarray | str]]:
         """Decode batches of images, one batch ahead; an image that cannot be read is the reason, a string."""
@@ -201,13 +250,13 @@ def _as_list(images: Image | Sequence[Image]) -> Sequence[Image]:
     return [images] if is_one else list(images)  # type: ignore[list-item]  # an array
 
 
-def _make_step(model: Classifier, preprocess: Transform, k: int) -> Any:
+def _make_step(model: Classifier, preprocess: Transform, temperature: float, k: int) -> Any:
     """The jitted step ``(variables, images) -> (classes [B, k], probability [B, k])``."""
     unused_key = jax.random.key(0)
 
     def step(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = jnp.asarray(model.apply(variables, preprocess(unused_key, images), train=False))
-        probability, classes = jax.lax.top_k(jax.nn.softmax(logits), k)
+        probability, classes = jax.lax.top_k(jax.nn.softmax(logits / temperature), k)
         return classes.astype(jnp.int32), probability
 
     return jax.jit(step)
@@ -226,6 +275,9 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
     summary, content = files.summary() or {}, files.config()
     with files.explained(files.SUMMARY):
         class_names = tuple(str(line["class"]) for line in summary["test"]["per_class"])
+        temperature = float(summary.get("calibration", {}).get("temperature", 1))  # older runs have none
+        if not LOWEST <= temperature <= HIGHEST:
+            raise ValueError(f"its temperature is {temperature}")
     with files.explained(files.CONFIG):
         config = with_defaults(plain(content["config"]))
         settings, data = config["model"], config["data"]
@@ -240,7 +292,7 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
     variables = jax.device_put(read_best(files.checkpoints))
     name = str(summary.get("name") or folder.name)
     shapes = (height, width, channels), (size or height, size or width, channels)
-    run = LoadedRun(folder, name, config, model, variables, class_names, *shapes, preprocess)
+    run = LoadedRun(folder, name, config, model, variables, class_names, *shapes, preprocess, temperature)
     run.check_fit(
         preprocess,
         jax.ShapeDtypeStruct((1, *run.image_shape), jnp.uint8),

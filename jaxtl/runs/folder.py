@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from jaxtl.config.tree import differences, leaves, plain, without
+from jaxtl.data.dataset import Dataset
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
 from jaxtl.runs.files import RunFiles
@@ -147,28 +148,22 @@ class RunFolder(RunFiles):
             file.write(json.dumps(line) + "\n")
 
     def write_predictions(
-        self,
-        ids: np.ndarray,
-        labels: np.ndarray,
-        predicted: np.ndarray,
-        probability: np.ndarray,
-        class_names: Sequence[str],
+        self, images: Dataset, predicted: np.ndarray, probability: np.ndarray, name: str = RunFiles.PREDICTIONS
     ) -> None:
-        """Write ``predictions.csv``.
+        """Write ``predictions.csv``, or ``validation_predictions.csv``.
 
         Args:
-          ids: ``[N]``, positions in the official test split, or paths.
-          labels: int ``[N]``.
+          images: N of them; their ids are positions in the official split, or paths.
           predicted: int ``[N]``.
           probability: float ``[N]``, of the predicted class.
-          class_names: K names.
+          name: of the file.
         """
-        what = "path" if ids.dtype.kind == "U" else "index"
+        what, class_names = "path" if images.ids.dtype.kind == "U" else "index", images.class_names
         rows = (
-            (name, class_names[label], class_names[guess], f"{p:.6f}")
-            for name, label, guess, p in zip(ids, labels, predicted, probability, strict=True)
+            (image, class_names[label], class_names[guess], f"{p:.6f}")
+            for image, label, guess, p in zip(images.ids, images.labels, predicted, probability, strict=True)
         )
-        self._write(self.PREDICTIONS, _table(((what, "true", "predicted", "probability"), *rows)))
+        self._write(name, _table(((what, "true", "predicted", "probability"), *rows)))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``: the mark of a finished run."""

@@ -37,7 +37,7 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
       141 where the reader of stdout has gone, as after ``| head``.
     """
     # What libraries say of their own threads stays off the screen: what matters of it arrives as an exception too.
-    for name in ("absl", "orbax", "asyncio"):
+    for name in ("absl", "orbax", "asyncio", "jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.showwarning = lambda message, *_: tell(f"Warning: {message}")
     os.environ["MPLBACKEND"] = "agg"  # figures go to files; a notebook's backend may not be installed here
@@ -223,6 +223,15 @@ def seeds(text: str) -> tuple[int, ...]:
     if not all(parts) or not all(ranges) or sum(map(len, ranges)) > 1000:
         raise argparse.ArgumentTypeError(f"{text!r} names no seeds; write 0..4 or 0,3,7")
     return tuple(dict.fromkeys(itertools.chain(*ranges)))
+
+
+def share(text: str) -> float:
+    """A type for argparse: a share in [0, 1), as "2%" or "0.02"."""
+    with contextlib.suppress(ValueError):
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        if 0 <= value < 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a share below 1, such as 2% or 0.02")
 
 
 def path(text: str) -> Path:

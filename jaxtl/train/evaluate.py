@@ -24,16 +24,18 @@ class Evaluation(NamedTuple):
     """The figures of one pass over all images of a data set.
 
     Attributes:
-      loss: mean cross-entropy, natural logarithm, without label smoothing.
+      loss: mean cross-entropy, natural logarithm, without label smoothing, at temperature 1.
       accuracy: share of right predictions, in [0, 1].
       confusion: int ``[K, K]``; rows are true classes, columns predictions.
       predicted: int32 ``[N]``.
       probability: float32 ``[N]``, of the predicted class.
-      losses: float32 ``[N]``, the cross-entropy of each image, of which ``loss`` is the mean; exp(-loss) is the
-        probability of the true class.
+      losses: float32 ``[N]``, the cross-entropy of each image; exp(-loss) is the probability of the true class.
       ranks: int32 ``[N]``, how many classes have a larger logit than the true one: 0 where the prediction is right.
+      logits: float32 ``[N, K]``.
+      labels: int32 ``[N]``, the true classes.
       seconds: wall time of the pass, compilation not counted.
       compile_s: wall time of the compilation, 0 after the first pass.
+      temperature: what logits are divided by in ``probability`` and ``losses``, see ``jaxtl.train.calibration``.
     """
 
     loss: float
@@ -43,8 +45,11 @@ class Evaluation(NamedTuple):
     probability: np.ndarray
     losses: np.ndarray
     ranks: np.ndarray
+    logits: np.ndarray
+    labels: np.ndarray
     seconds: float
     compile_s: float
+    temperature: float = 1.0
 
 
 Evaluate = Callable[[Variables], Evaluation]
@@ -94,7 +99,7 @@ def make_evaluator(
             predictions.append(batch)
         computed = metrics.compute()
         confusion = np.asarray(computed["confusion"])
-        predicted, probability, losses, ranks = (
+        predicted, probability, losses, ranks, logits = (
             np.concatenate(parts)[: examples.total] for parts in zip(*predictions, strict=True)
         )
         return Evaluation(
@@ -105,6 +110,8 @@ def make_evaluator(
             probability=probability,
             losses=losses,
             ranks=ranks,
+            logits=logits,
+            labels=np.asarray(examples.labels)[: examples.total],
             seconds=time.perf_counter() - start - compile_s,
             compile_s=compile_s,
         )

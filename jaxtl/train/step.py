@@ -29,12 +29,14 @@ class Predictions(NamedTuple):
       probability: float32 ``[B]``, its softmax probability.
       loss: float32 ``[B]``, cross-entropy of the true class.
       rank: int32 ``[B]``, how many classes have a larger logit than the true one.
+      logits: float32 ``[B, K]``.
     """
 
     predicted: jax.Array
     probability: jax.Array
     loss: jax.Array
     rank: jax.Array
+    logits: jax.Array
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
@@ -170,7 +172,7 @@ def make_eval_step(
         losses = cross_entropy(logits, targets)
         measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
         rank = (logits > jnp.take_along_axis(logits, targets[:, None], axis=-1)).sum(-1, dtype=jnp.int32)
-        predictions = Predictions(logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1), losses, rank)
-        return metrics.merge(measured), predictions
+        predicted, probability = logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1)
+        return metrics.merge(measured), Predictions(predicted, probability, losses, rank, logits)
 
     return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh))

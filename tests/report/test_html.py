@@ -108,6 +108,19 @@ def test_page_is_well_formed_and_says_what_the_run_found(tmp_path):
         assert words in page.text
 
 
+def test_calibration_is_told_with_what_would_be_answered(tmp_path):
+    found = summary(["ants", "bees"])
+    answered = [{"max_error": 0.02, "confidence": 0.875, "answered": 0.7, "error": 0.015}]
+    found["calibration"] = {"temperature": 1.4321, "validation_images": 500, "remark": "", "answered": answered}
+    figures = {captions.CALIBRATION: plots.reliability(np.ones(3), np.ones(3, bool))}
+    text = Page(write(tmp_path, summary=found, figures=figures)).text
+    assert "divided by the temperature 1.43, which was fitted on 500 validation images." in text
+    assert "2 % 87.50 % 70.00 % 1.50 %" in text
+    found["calibration"] |= {"remark": "Not calibrated.", "answered": []}
+    text = Page(write(tmp_path, summary=found, figures=figures)).text
+    assert "Not calibrated." in text and "temperature" not in text and "--max-error" not in text
+
+
 def test_confused_pairs_tell_both_directions_apart_and_are_left_out_without_mistakes(tmp_path):
     page = Page(write(tmp_path))
     headings = "True class Taken for Images Share of the true class The other way round"

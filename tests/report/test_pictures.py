@@ -96,6 +96,8 @@ def drawn(labels, predicted, probability, losses, explain=lambda shown: None, id
         probability=probability,
         losses=losses,
         ranks=(labels != predicted).astype(np.int32),
+        logits=np.where(predicted[:, None] == np.arange(3), 1.0, 0.0),
+        labels=labels,
         seconds=1.0,
         compile_s=1.0,
     )

@@ -356,6 +356,9 @@ def test_reliability_shows_calibration_and_how_confident_mistakes_are():
     assert left.get_title("left") == "Calibration error (ECE) 32.5 %"
     assert legend(middle) == ["3 right, mean confidence 81.7 %", "1 wrong, mean confidence 95.0 %"]
     plots.svg(plots.reliability(np.ones(3), np.ones(3, bool)))
+    left, _ = plots.reliability(confidence, right, np.array([0.55, 0.75, 0.75, 0.75])).axes
+    assert left.get_title("left") == "Calibration error (ECE) 32.5 %, 17.5 % before"
+    assert legend(left) == ["before calibration"]
 
 
 def test_class_names_are_never_formulas():

@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import pytest
 
+from jaxtl.data.dataset import Dataset
 from jaxtl.errors import UserError
 from jaxtl.runs.folder import RunFolder
 
+BLANK = np.zeros((2, 1, 1, 1), np.uint8)
 CONFIG = {"seed": 0, "data": {"name": "digits", "mean": (0.5,)}, "phases": ({"epochs": 2},)}
 
 
@@ -119,15 +121,16 @@ def test_lines_are_appended_and_written_again(tmp_path):
 
 def test_predictions_come_back_as_names(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
-        folder.write_predictions(
-            np.array([3, 8]), np.array([0, 1]), np.array([1, 1]), np.array([0.5, 0.25]), ("cat", "dog")
-        )
+        images = Dataset(BLANK, np.array([0, 1], np.int32), ("cat", "dog"), np.array([3, 8]))
+        folder.write_predictions(images, np.array([1, 1]), np.array([0.5, 0.25]))
+        folder.write_predictions(images, np.array([0, 1]), np.array([0.5, 0.25]), name=folder.VALIDATION)
         assert (tmp_path / "predictions.csv").read_text().splitlines() == [
             "index,true,predicted,probability",
             "3,cat,dog,0.500000",
             "8,dog,dog,0.250000",
         ]
         assert folder.predictions()[1]["predicted"] == "dog"
+        assert [line["predicted"] for line in folder.predictions(folder.VALIDATION)] == ["cat", "dog"]
 
 
 def test_the_split_is_saved(tmp_path):
@@ -177,7 +180,8 @@ def test_remarks_are_a_table_and_none_leave_no_file(tmp_path):
 
 def test_predictions_name_files_by_their_paths(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
-        folder.write_predictions(np.array(["a/花.jpg"]), np.array([1]), np.array([0]), np.array([0.75]), ("a", "b"))
+        images = Dataset(BLANK[:1], np.array([1], np.int32), ("a", "b"), np.array(["a/花.jpg"]))
+        folder.write_predictions(images, np.array([0]), np.array([0.75]))
         assert folder.predictions() == [{"path": "a/花.jpg", "true": "b", "predicted": "a", "probability": "0.750000"}]
 
 

@@ -96,25 +96,32 @@ def accuracy_by_labels(series: Mapping[str, Sequence[tuple[int, float, Interval]
 
 
 @styled
-def reliability(confidence: np.ndarray, right: np.ndarray) -> Figure:
+def reliability(confidence: np.ndarray, right: np.ndarray, before: np.ndarray | None = None) -> Figure:
     """Accuracy against confidence, and how confident right and wrong predictions are.
 
     Args:
       confidence: float [N], probability of the predicted class, in [0, 1].
       right: bool [N], whether it is right.
+      before: float [N], the confidences before they were calibrated, if they were.
     """
     bins, error = calibration(confidence, right)
     count, mean, accuracy = bins[bins[:, 0] > 0].T
     figure = Figure(figsize=(10, 3.9), layout="constrained")
     left, middle = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color=style.EDGE, linestyle=(0, (4, 3)), linewidth=1)
+    title = f"Calibration error (ECE) {100 * error:.1f} %"
+    if before is not None and not np.array_equal(before, confidence):
+        earlier, its_error = calibration(before, right)
+        left.plot(*earlier[earlier[:, 0] > 0, 1:].T, color=style.MUTED, marker="o", ms=4, label="before calibration")
+        left.legend(loc="upper left")
+        title += f", {100 * its_error:.1f} % before"
     for x, y, n in zip(mean, accuracy, count, strict=True):
         low, high = wilson_interval(round(y * n), int(n))
         reach = [[max(y - low, 0)], [max(high - y, 0)]]
         left.errorbar([x], [y], reach, color=style.BLUE, fmt="o", capsize=3, elinewidth=1.4)
     left.plot(mean, accuracy, color=style.BLUE)
     left.set(xlabel="Confidence (mean of each tenth)", ylabel="Accuracy (line: 95 % interval)", ylim=(-0.02, 1.02))
-    left.set_title(f"Calibration error (ECE) {100 * error:.1f} %")
+    left.set_title(title)
     for name, which, color in (("right", right, style.BLUE), ("wrong", ~right, style.VERMILION)):
         if which.any():
             label = f"{which.sum():,} {name}, mean confidence {100 * confidence[which].mean():.1f} %"
