@@ -2,20 +2,11 @@
 
 import dataclasses
 
-from jaxtl.data.augment import (
-    BORDERS,
-    Border,
-    Transform,
-    compose,
-    horizontal_flip,
-    pad_and_crop,
-    quarter_turns,
-    vertical_flip,
-)
+from jaxtl.data import augment, policies
+from jaxtl.data.augment import BORDERS, Border, Transform
 from jaxtl.data.boxes import random_erasing, random_resized_crop
 from jaxtl.data.colour import colour_jitter
 from jaxtl.data.mix import Mix, random_mix
-from jaxtl.data.policies import HIGHEST, rand_augment, trivial_augment
 from jaxtl.transfer.fields import count, documented, field, one_of, within
 
 
@@ -47,7 +38,7 @@ class Augmentation:
         one_of("none", "randaugment", "trivialaugment"),
     )
     randaugment_operations: int = field(2, "'randaugment': operations on each image", count(1, 14))
-    randaugment_magnitude: int = field(9, "'randaugment': their strength", count(0, HIGHEST))
+    randaugment_magnitude: int = field(9, "'randaugment': their strength", count(0, policies.HIGHEST))
     erasing: float = field(0.0, "share of images with a rectangle erased: 0.1 to 0.25 against occlusion", within(0, 1))
     mixup: float = field(
         0.0, "blend pairs of images and labels by Beta(N, N): 0.1 to 0.4 in long trainings that overfit", within(0, 100)
@@ -77,7 +68,8 @@ class Augmentation:
 
         Pixels are erased after normalisation, so that they have the mean of the data, as in torchvision's recipes.
         """
-        return compose(compose(*self._chosen()), preprocess, *[random_erasing(self.erasing)] * (self.erasing > 0))
+        erasing = [random_erasing(self.erasing)] * (self.erasing > 0)
+        return augment.compose(augment.compose(*self._chosen()), preprocess, *erasing)
 
     def mix(self) -> Mix | None:
         """What mixes the images of a batch after ``transform``, if anything does."""
@@ -85,17 +77,15 @@ class Augmentation:
 
     def _chosen(self) -> list[Transform]:
         colours = {name: getattr(self, name) for name in ("brightness", "contrast", "saturation", "hue")}
+        rand_augment = policies.rand_augment(self.randaugment_operations, self.randaugment_magnitude)
         known = [
-            (self.flip, horizontal_flip()),
-            (self.crop, pad_and_crop(self.crop, self.crop_border)),
-            (self.vertical_flip, vertical_flip()),
-            (self.quarter_turns, quarter_turns()),
+            (self.flip, augment.horizontal_flip()),
+            (self.crop, augment.pad_and_crop(self.crop, self.crop_border)),
+            (self.vertical_flip, augment.vertical_flip()),
+            (self.quarter_turns, augment.quarter_turns()),
             (self.resized_crop, random_resized_crop(self.resized_crop, self.resized_crop_ratio)),
             (any(colours.values()), colour_jitter(**colours)),
-            (
-                self.auto_augment == "randaugment",
-                rand_augment(self.randaugment_operations, self.randaugment_magnitude),
-            ),
-            (self.auto_augment == "trivialaugment", trivial_augment()),
+            (self.auto_augment == "randaugment", rand_augment),
+            (self.auto_augment == "trivialaugment", policies.trivial_augment()),
         ]
         return [transform for is_wanted, transform in known if is_wanted]

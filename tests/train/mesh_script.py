@@ -12,6 +12,7 @@ from outcomes import Recorder
 from jaxtl.data.augment import compose, horizontal_flip, normalise, pad_and_crop
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import epoch_order
+from jaxtl.data.mix import random_mix
 from jaxtl.models import build_model
 from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.runtime.mesh import data_mesh, put_order, replicated
@@ -46,7 +47,7 @@ def compute(mesh: Mesh) -> dict[str, Any]:
     preprocess = normalise([0.5], [0.5])
     transform = compose(horizontal_flip(), pad_and_crop(1), preprocess)
     options = {"label_smoothing": 0.1, "class_weights": loss_weights("balanced", data), "ema": 0.5}
-    step = make_train_step(model, optimizer, transform, train=TRAINED, **options, mesh=mesh)
+    step = make_train_step(model, optimizer, transform, random_mix(0.4, 1.0), train=TRAINED, **options, mesh=mesh)
     cache = FeatureCache(model, preprocess, batch_size=BATCH, mesh=mesh, observer=Recorder(), stop=StopFlag())
     kept = cache.of(variables, "training", data, Views(2, 0, Augmentation(flip=True, crop=1))).examples
     everywhere = replicated(mesh)
