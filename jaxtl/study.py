@@ -28,7 +28,7 @@ from jaxtl.runs.find import find_runs
 from jaxtl.runs.folder import disk_errors_explained, identity
 from jaxtl.runtime.command import CommandParser, exit_status, path, seeds, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
-from jaxtl.runtime.files import read_object
+from jaxtl.runtime.files import damage_explained, read_object
 from jaxtl.weights.cards import card_for
 from jaxtl.weights.store import is_tag
 
@@ -158,24 +158,20 @@ def study_table(
             cells += [duration(mine["train_s"]), duration(mine["inference_s"]), mine["measured_on"]]
         else:
             cells = ["not measured", NOT_MEASURED, start, *[NOT_MEASURED] * 3]
-            absent.setdefault(reasons.get(row.place) or _why_absent(config, start), []).append(f"`{row.command}`")
+            images = f"the images of {config['data']['name']}"
+            needed = images if config["model"]["weights"] in ("", SOURCE) else f"the weights {start}"
+            why = reasons.get(row.place) or f"it needs {needed}, and was not run yet."
+            absent.setdefault(why, []).append(f"`{row.command}`")
         lines.append([row.name, row.recipe, config["reported"], *cells, row.command])
     told = [f"Not measured: {why} What measures it: {', '.join(commands)}." for why, commands in absent.items()]
     return Table("", HEADINGS, lines), told
 
 
-def _why_absent(config: Tree, start: str) -> str:
-    """Why a row may not have been run."""
-    weights, images = config["model"]["weights"], config["data"]["name"]
-    if weights not in ("", SOURCE):
-        return f"the weights were not at hand, {start}."
-    return "it was not run yet." if images == "cifar10" else f"the images of {images} were not at hand."
-
-
 def write_results(file: Path, found: Mapping[str, Figures]) -> None:
     """Write all studies as a page of Markdown, and their figures as JSON; what that holds from before stays."""
     kept = file.with_suffix(".json")
-    known = {**(read_object(kept) if kept.exists() else {}), **found}
+    with damage_explained(kept):
+        known = {**(read_object(kept) if kept.exists() else {}), **found}
     parts = [HEAD]
     for title, rows in studies().values():
         table, absent = study_table(rows, known, {})
@@ -184,69 +180,62 @@ def write_results(file: Path, found: Mapping[str, Figures]) -> None:
     write_result(file, "\n".join(parts))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: _study(sys.argv[1:] if argv is None else argv), resumes=True)
-
-
-def _study(argv: Sequence[str]) -> int:
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]]]:
+    """The flags, and (path, text) of the fields that they change in every config."""
     parser = CommandParser(
         prog="python -m jaxtl.study",
         usage="%(prog)s STUDY [--scale SHARE] [--seeds SEEDS] [--no-train] [--page FILE] [--config.FIELD=VALUE ...]",
         description="Run the rows of a study's table, or go on, and show them as the study does, ours beside its own.",
     )
-    known = studies()
-    parser.add_argument("study", choices=[*known, "all"], help="which study")
+    page = "Markdown file of the results; their figures stay in a .json beside it"
+    parser.add_argument("study", choices=[*studies(), "all"], help="which study")
     parser.add_argument("--scale", type=float, default=1.0, help="share of images and epochs, for a try-out (all)")
     parser.add_argument("--workdir", type=path, help="folder of the run folders; default: runs, or runs/scale_SHARE")
     parser.add_argument("--seeds", type=seeds, default=(), help="a run for each seed, as in 0..4 or 0,3,7")
     parser.add_argument("--no-train", action="store_true", help="train nothing, show the runs that are finished")
-    parser.add_argument(
-        "--page", type=path, help="Markdown file of the results; their figures stay in a .json beside it"
-    )
+    parser.add_argument("--page", type=path, help=page)
     assignments, others = split_flags(argv)
     arguments = parser.parse_args(others)
     if not 0 < arguments.scale <= 1 or (arguments.page and arguments.scale < 1):
         raise UserError("--scale is a share of at most 1, and must be left out with --page, which shows no try-outs.")
-    workdir = arguments.workdir or Path("runs", *[f"scale_{arguments.scale:g}"] * (arguments.scale < 1))
-    everything: dict[str, Figures] = {}
-    for name in known if arguments.study == "all" else [arguments.study]:
-        (title, rows), reasons = known[name], {}
-        folders = {row: workdir / default_workdir(row.place).name for row in rows}
-        if not arguments.no_train:
-            reasons = {row.place: train(row, folders[row], arguments, assignments) for row in rows}
-        runs = {row.place: there for row in rows if (there := finished(row, folders[row]))}
-        title += f": a try-out on {100 * arguments.scale:g} %" * (arguments.scale < 1)
-        everything |= _show(title, rows, runs, reasons, arguments.scale, workdir / f"study_{name}")
+    arguments.workdir = arguments.workdir or Path("runs", *[f"scale_{arguments.scale:g}"] * (arguments.scale < 1))
+    return arguments, assignments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
+    use_fast_cpu_lowerings()
+    return exit_status(lambda: _study(*parse(sys.argv[1:] if argv is None else argv)), resumes=True)
+
+
+def _study(arguments: argparse.Namespace, assignments: Sequence[tuple[str, str]]) -> int:
+    console, everything, scale = LiveConsole(), dict[str, Figures](), arguments.scale
+    for study, (title, rows) in studies().items():
+        if arguments.study not in (study, "all"):
+            continue
+        folders = {row: arguments.workdir / default_workdir(row.place).name for row in rows}
+        reasons = (
+            {} if arguments.no_train else {row.place: train(row, folders[row], arguments, assignments) for row in rows}
+        )
+        runs = {row: there for row in rows if (there := finished(row, folders[row]))}
+        found = {row.place: figures(row, there, scale) for row, there in runs.items()}
+        everything |= found
+        table, absent = study_table(rows, found, reasons)
+        table = table._replace(title=title + f": a try-out on {100 * scale:g} %" * (scale < 1))
+        print_table(Table(table.title, table.headings[:8], [line[:8] for line in table.rows]), console.console)
+        for line in absent:
+            console.say(line)
+        if runs:
+            comparison, out = (
+                compare_runs([run for there in runs.values() for run in there]),
+                arguments.workdir / f"study_{study}",
+            )
+            with disk_errors_explained(out):
+                write(comparison, out, study=table, absent=absent)
+            console.say(f"The page with all tables and charts: {out / PAGE}")
     if arguments.page:
         write_results(arguments.page, everything)
     return 0
-
-
-def _show(
-    title: str,
-    rows: Sequence[Row],
-    runs: Mapping[str, list[FinishedRun]],
-    reasons: Mapping[str, str],
-    scale: float,
-    out: Path,
-) -> dict[str, Figures]:
-    """Print the table of a study, write its page, and return its figures."""
-    console, found = (
-        LiveConsole(),
-        {row.place: figures(row, runs[row.place], scale) for row in rows if row.place in runs},
-    )
-    table, absent = study_table(rows, found, reasons)
-    print_table(Table(title, table.headings[:8], [line[:8] for line in table.rows]), console.console)
-    for line in absent:
-        console.say(line)
-    if runs:
-        comparison = compare_runs([run for there in runs.values() for run in there])
-        with disk_errors_explained(out):
-            write(comparison, out, study=table._replace(title=title), absent=absent)
-        console.say(f"The page with all tables and charts: {out / PAGE}")
-    return found
 
 
 if __name__ == "__main__":

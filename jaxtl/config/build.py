@@ -61,10 +61,7 @@ def choose(recipe: str, recipes: Mapping[str, T]) -> T:
 def repeats(config: Mapping[str, Any], seeds: Sequence[int] = (), *, vary_split: bool = False) -> dict[str, Tree]:
     """The config once for each seed and for each fold that is held out in turn, by name; empty where it is one run.
 
-    Args:
-      config: with its source and its baselines, which get the same seed and fold unless they have their own.
-      seeds: values of ``seed``.
-      vary_split: whether they are values of ``data.split_seed``, too.
+    Source and baselines get the same draw. With ``vary_split`` the seeds are values of ``data.split_seed``, too.
 
     >>> list(repeats({"data": {"folds": 2}}, [0, 7]))
     ['seed0_fold0', 'seed0_fold1', 'seed7_fold0', 'seed7_fold1']
