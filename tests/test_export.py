@@ -271,6 +271,14 @@ def test_an_operation_without_translation_is_named(tmp_path):
     assert line.remark == "jax2onnx does not translate the operation 'pure_callback'; choose the format stablehlo."
 
 
+def test_an_onnx_program_that_computes_something_else_is_not_written(tmp_path, monkeypatch):
+    pytest.importorskip("jax2onnx")
+    monkeypatch.setattr("jaxtl.export.files.LARGEST_DIFFERENCE", -1.0)
+    (line,) = write_export(random_run("logistic_regression"), ["onnx"], tmp_path)
+    assert line.size is None and "onnxruntime computes other probabilities than the run, by up to" in line.remark
+    assert not list(tmp_path.iterdir())
+
+
 def test_without_the_packages_the_sentence_says_how_to_get_them(call, workdir, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     status, _, complained = call("--run", workdir, "--out", tmp_path / "out", "--format", "onnx")
