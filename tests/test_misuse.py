@@ -124,7 +124,7 @@ CASES = [
     ("evaluate --run r --classes a,b", "--classes names 2 classes, but the run has 10"),
     ("evaluate --run r --out pictures", "pictures cannot be written (Is a directory); choose another file."),
     ("export --run r --format=", "--format names ''"),
-    ("export --run r --format onnx", "--format names 'onnx', but there are: safetensors, torch, stablehlo"),
+    ("export --run r --format tflite", "--format names 'tflite', but there are: safetensors, torch, stablehlo, onnx"),
     ("export --run r --out file", "file is not a folder that an export could replace"),
     ("compare r --out file", "The comparison cannot be written to file"),
     ("lr-find tiny.py --low x", "Argument --low: 'x' is not a number"),
