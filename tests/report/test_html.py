@@ -240,7 +240,7 @@ def test_configuration_and_epochs_are_listed_in_full(tmp_path):
 
 
 def test_the_comparison_has_the_tables_of_any_comparison(finished, tmp_path):
-    comparison = two(finished, reported="~91 %", settings={"seed": 7})
+    comparison = two(finished, reported="~91 %", settings={"batch_size": 7})
     said = Page(write(tmp_path, comparison=comparison)).text
     for words in (
         "“a” is 31.0 percentage points more accurate than “b”",
@@ -250,7 +250,7 @@ def test_the_comparison_has_the_tables_of_any_comparison(finished, tmp_path):
         "a single test needs no correction",
         "how b was trained",
         comparison.notes[0],
-        "Where their configs differ Field a b seed 7 —",
+        "Where their configs differ Field a b batch_size 7 —",
     ):
         assert words in said, words
 
