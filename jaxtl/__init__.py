@@ -9,8 +9,9 @@ from jaxtl.create import create_model
 from jaxtl.data import Dataset, ImageOptions, load_dataset
 from jaxtl.errors import UserError
 from jaxtl.experiment import run
-from jaxtl.models import list_models
+from jaxtl.models import list_models, register_model
 from jaxtl.runs.finished import LoadedRun, load_run
+from jaxtl.train.observer import Observer
 from jaxtl.weights import weights_for
 
 __version__ = "0.2.0"
@@ -19,12 +20,14 @@ __all__ = [
     "Dataset",
     "ImageOptions",
     "LoadedRun",
+    "Observer",
     "UserError",
     "__version__",
     "create_model",
     "list_models",
     "load_dataset",
     "load_run",
+    "register_model",
     "run",
     "weights_for",
 ]

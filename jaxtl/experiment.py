@@ -15,7 +15,6 @@ import rich.console
 from jaxtl.config import BASELINES, SOURCE, check, raise_problems, repeats, variants
 from jaxtl.config.data import load_splits, preprocessing, with_images
 from jaxtl.config.model import create, settled_plan, start_weights, validate_weights
-from jaxtl.data.dataset import Dataset
 from jaxtl.data.overview import lines as overview_lines
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
@@ -36,11 +35,13 @@ from jaxtl.train.evaluate import Evaluation, folded, make_evaluator
 from jaxtl.train.examples import place
 from jaxtl.train.feature_store import FeatureStore
 from jaxtl.train.loop import fit
+from jaxtl.train.observer import Observer
 from jaxtl.train.progress import Progress
 from jaxtl.train.task import Session, Task
 from jaxtl.transfer.phases import Phase, caches_features
 
 Config = Mapping[str, Any]
+Images = Any  # a Dataset, a pair of arrays, or a data frame
 Weights = str | pathlib.Path | None  # a tag, a file or a run folder; None: random variables
 
 
@@ -50,9 +51,10 @@ def run(
     *,
     seeds: Sequence[int] = (),
     vary_split: bool = False,
-    train: Dataset | None = None,
-    validation: Dataset | None = None,
-    test: Dataset | None = None,
+    train: Images | None = None,
+    validation: Images | None = None,
+    test: Images | None = None,
+    callbacks: Sequence[Observer] = (),
     console: RunConsole | None = None,
 ) -> Summary:
     """Train, test and report what a config describes; or continue a run that was stopped.
@@ -63,9 +65,14 @@ def run(
       seeds: a run for each seed, in a run folder of its own inside; likewise for each fold where ``data.folds`` asks
         for folds. They are compared, and nothing else lies in the work folder.
       vary_split: whether the seeds are also those of the validation split, the folds and ``data.per_class``.
-      train: images to train on, in place of those that ``data.name`` names; the other data fields apply to them.
-      validation: images to validate on; without them ``data.validation`` holds out a share of ``train``.
-      test: images to test on; needed with ``train``.
+      train: images to train on, in place of those that ``data.name`` names; the other data fields apply to them. A
+        ``Dataset``; or a pair of arrays: images, uint8 ``[N, H, W, C]`` or ``[N, H, W]``, and labels, integers or names
+        ``[N]``; or a data frame of image files with the columns ``path`` (relative to ``data.dir``, else to the
+        current directory) and ``label``.
+      validation: images to validate on, likewise; without them ``data.validation`` holds out a share of ``train``.
+      test: images to test on, likewise; needed with ``train``, unless that is a data frame: its column ``split`` says
+        which images train, validate and test, and without that ``data.test`` holds out a share.
+      callbacks: are told what happens, epoch by epoch, see ``jaxtl.Observer``.
       console: where to print.
 
     Returns:
@@ -81,6 +88,7 @@ def run(
     """
     workdir = user_path(workdir)
     console = console or RunConsole(None if is_main_process() else rich.console.Console(quiet=True))
+    console.callbacks = tuple(callbacks) if is_main_process() else ()
     with with_images(config, train, validation, test) as tree, contextlib.closing(console):
         raise_problems(check(tree), "The config")
         with disk_errors_explained(workdir):
@@ -156,6 +164,7 @@ def _run_one(
         comparison = compare_arms([(config["arm"], folder), *baselines], summary) if baselines else None
         write_report(config, folder, trained, found, summary, comparison)
         folder.write_summary(summary)  # last of all: this file says that the run is finished
+        console.observer.on_run_end(summary)
         console.summary(config["name"], summary, str(folder.report))
     return Summary(broadcast(summary))  # once the main process has reported
 
@@ -195,6 +204,7 @@ def train(
     _check_splits(splits, plan, config["data"]["validation"])
     if is_main_process():  # only now: after a mistake up to here the folder is free for the corrected command
         folder.begin({**describe(), **invocation()}, splits)
+        console.observer.on_run_start(config, folder.path)
     for line in overview_lines(splits.overview):
         console.say(line)
     console.remarks(splits.remarks, str(folder.remarks))
@@ -218,7 +228,7 @@ def train(
         with stop_on_signals(signal.SIGTERM, signal.SIGINT) as stop:
             bound = config["keep_features_gb"] * 1e9
             store = FeatureStore(cache_dir() / "features", bound) if bound else None
-            session = Session(checkpoints, config["checkpoint_every_s"], console, stop, store)
+            session = Session(checkpoints, config["checkpoint_every_s"], console.observer, stop, store)
             fitted = fit(task, variables, session)
             yield Trained(task, splits.test, splits.overview, fitted, saved.spent_s())
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jaxtl.config.fields import field_help
 from jaxtl.config.flags import parse_config
 from jaxtl.experiment import run
+from jaxtl.report.trackers import TRACKERS
 from jaxtl.runtime.command import CommandParser, exit_status, put, seeds
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
@@ -34,15 +35,18 @@ def _run(argv: Sequence[str]) -> int:
     split = "the seeds choose validation images, folds and data.per_class too"
     parser.add_argument("--seeds", type=seeds, default=(), help=each)
     parser.add_argument("--vary-split", action="store_true", help=split)
+    log = "keep epochs and figures in Weights & Biases or MLflow, too; their environment variables say where"
+    parser.add_argument("--log", choices=TRACKERS, action="append", default=[], help=log)
     if "--help-fields" in argv:  # by ourselves: argparse hides that nobody reads, or that the disk is full
         put(field_help() + "\n")
         return 0
-    nothing = argparse.Namespace(workdir="", seeds=(), vary_split=False)
+    nothing = argparse.Namespace(workdir="", seeds=(), vary_split=False, log=[])
     config, arguments = parse_config(parser, argv) if is_main_process() else ({}, nothing)
+    callbacks = [TRACKERS[name]() for name in arguments.log]
     # Where there are several processes, the first one tells the others: a user error in the flags is then told once.
     told = config, str(arguments.workdir), arguments.seeds, arguments.vary_split
     config, workdir, several, vary_split = broadcast(told)
-    run(config, workdir, seeds=several, vary_split=vary_split)
+    run(config, workdir, seeds=several, vary_split=vary_split, callbacks=callbacks)
     return 0
 
 

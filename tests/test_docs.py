@@ -83,6 +83,8 @@ def workplace(tmp_path_factory):
             pixels = rng.integers(0, 128, (40, 50, 3), np.uint8)
             pixels[..., k] += 100
             Image.fromarray(pixels).save(folder / "photographs" / name / f"{i}.jpg")
+    table = [f"{name}/{i}.jpg,{name[:-1]}" for name in ("cats", "dogs") for i in range(12)]
+    (folder / "labels.csv").write_text("\n".join(["path,label", *table]))
     shutil.copy(folder / "photographs" / "dogs" / "0.jpg", folder / "dog.jpg")
     return folder
 

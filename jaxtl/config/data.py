@@ -8,8 +8,9 @@ from typing import Any
 from jaxtl.config.title import retitle, titled_fields
 from jaxtl.config.tree import Tree, merge, plain
 from jaxtl.data.augment import Transform, compose, normalise, resize
-from jaxtl.data.catalogue import DatasetInfo, dataset_info, given
-from jaxtl.data.dataset import Dataset
+from jaxtl.data.catalogue import DatasetInfo, dataset_info, given, given_rows
+from jaxtl.data.dataset import Dataset, from_arrays
+from jaxtl.data.labels import frame_rows, is_frame
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.prepare import Splits, prepare
 from jaxtl.errors import UserError
@@ -25,25 +26,35 @@ def data_info(data: Mapping[str, Any]) -> DatasetInfo:
 
 
 @contextlib.contextmanager
-def with_images(
-    config: Mapping[str, Any], train: Dataset | None, validation: Dataset | None, test: Dataset | None
-) -> Iterator[Tree]:
+def with_images(config: Mapping[str, Any], train: Any, validation: Any, test: Any) -> Iterator[Tree]:
     """A context that yields the config as a tree, with the given images, if there are any, as its data set.
 
+    Args:
+      config: of a run.
+      train, validation, test: see ``jaxtl.run``.
+
     Raises:
-      UserError: images to train on come without images to test on, or the other way round; their classes differ.
+      UserError: images to train on come without images to test on, or the other way round; their classes differ; they
+        are neither data sets nor arrays nor data frames.
     """
     parts = {"train": train, "val": validation, "test": test}
-    images = {split: dataset for split, dataset in parts.items() if dataset is not None}
+    images = {split: part for split, part in parts.items() if part is not None}
     if not images:
         yield plain(config)
         return
-    if not {"train", "test"} <= images.keys():
+    is_table = is_frame(train)
+    if not {"train", "test"} <= images.keys() and not (is_table and len(images) == 1):
         raise UserError(
             f"Images were given for {' and '.join(images)} only; give train and test, which are both needed."
         )
-    with given(images) as name:
-        tree = merge(plain(config), {"data": {"name": name}})
+    if is_table:
+        context = given_rows(frame_rows(images))
+    elif all(isinstance(part, Dataset) for part in images.values()):
+        context = given(images)
+    else:
+        context = given(from_arrays(images))
+    with context as name:
+        tree = merge(plain(config), {"data": {"name": name, "labels": ""}})
         if tree.get("reported"):  # which is a figure of other images
             retitle(tree, titled_fields(plain(config)))
         yield tree

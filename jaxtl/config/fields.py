@@ -25,6 +25,11 @@ def a_dataset() -> Check:
     return Check(known.allowed, fault)
 
 
+def a_model() -> Check:
+    """The name is that of a network, also of one that was registered since."""
+    return Check(one_of(*list_models()).allowed, lambda name: one_of(*list_models()).fault(name))
+
+
 def per_channel(check: Check = ANY) -> Check:
     """One value for all channels, or one for each of three; each passes the check."""
 
@@ -45,6 +50,7 @@ FIELDS: dict[str, Field] = {
     "seed": Field(0, "seed of initialisation, shuffling, augmentation and dropout", _SEED),
     "data.name": Field("cifar10", "data set; tfds:NAME for those of tensorflow-datasets", a_dataset()),
     "data.dir": Field("", "folder of the data set or of your images; empty: $JAXTL_DATA, else the cache folder"),
+    "data.labels": Field("", "CSV file of the columns path, label and perhaps split, for data.name='folder'"),
     "data.download": Field(True, "fetch the data set if the folder lacks it"),
     "data.classes": Field((), "names of the classes to keep, in the order of their new labels; empty: all"),
     "data.subset": Field(0, "use the first N training images, before the validation split; 0: all", within(0)),
@@ -72,7 +78,7 @@ FIELDS: dict[str, Field] = {
     "data.workers": Field(0, "processes that decode streamed images; 0: one a core", within(0, 1024)),
     "data.mean": Field((0.5,), "normalisation mean, images in [0, 1]", per_channel()),
     "data.std": Field((0.5,), "normalisation standard deviation", per_channel(within(0, open_low=True))),
-    "model.name": Field("cnn", "architecture", one_of(*list_models())),
+    "model.name": Field("cnn", "architecture", a_model()),
     "model.weights": Field("", "start from: tag of pretrained weights, file, run folder, 'source'; empty: random"),
     "model.new_head": Field(True, "with weights: train a new head; False keeps theirs"),
     "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),

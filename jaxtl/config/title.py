@@ -12,7 +12,7 @@ from jaxtl.data.catalogue import GIVEN
 
 # Fields that change no result.
 _SILENT = {"data.download", "data.stream", "data.workers", "data.undecodable", OPTIONS}
-_NETWORK_AND_DATA = {"model.name", "data.name", "data.dir"}
+_NETWORK_AND_DATA = {"model.name", "data.name", "data.dir", "data.labels"}
 
 
 def titled_fields(config: Mapping[str, Any]) -> Tree:
@@ -36,7 +36,8 @@ def retitle(config: Tree, before: Tree) -> None:
         return
     title = config.get("name", FIELDS["name"].default)
     if changed.keys() & _NETWORK_AND_DATA:
-        data = pathlib.Path(new["data.dir"]).name if new["data.name"] == "folder" else new["data.name"]
+        files = pathlib.Path(new["data.dir"] or new["data.labels"])
+        data = files.name if new["data.name"] == "folder" else new["data.name"]
         data = "images given in Python" if data.startswith(GIVEN) else data
         title, config["reported"] = f"{new['model.name']} on {data}", ""  # the reported figure is of something else
     told = [f"{path}={value}" for path, value in changed.items() if path not in _NETWORK_AND_DATA]

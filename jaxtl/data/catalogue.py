@@ -5,12 +5,12 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from jaxtl.data import cifar, collection, digits, folder, stl10, tfds
+from jaxtl.data import cifar, collection, digits, folder, labels, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
 from jaxtl.data.official_files import load_official
 from jaxtl.data.options import ImageOptions
@@ -69,6 +69,7 @@ DATASETS: dict[str, DatasetInfo] = {
 
 
 GIVEN = "given:"  # begins the name of images that are not loaded but given
+_GIVEN_ROWS: dict[str, Sequence[labels.Row]] = {}  # of data frames, by such names
 
 
 def list_datasets() -> tuple[str, ...]:
@@ -91,14 +92,22 @@ def dataset_info(
     Raises:
       UserError: there is no such data set, or the folder does not hold what it should.
     """
+    if options.labels and name != folder.NAME:
+        raise UserError(f"data.labels is {options.labels!r}, but data.name is {name!r}; set data.name to 'folder'.")
     if name in DATASETS:
         return DATASETS[name]
-    if name.startswith(tfds.PREFIX):
+    if name in _GIVEN_ROWS:
+        found = labels.scan(_GIVEN_ROWS[name], user_path(data_dir or "."), "the data frame", options)
+    elif name.startswith(tfds.PREFIX):
         found = tfds.find(name, user_path(data_dir) if data_dir else None, options, download=download)
     elif name.startswith(GIVEN):
         raise UserError(f"The images of {name} were given in Python and kept nowhere; name another data set.")
     elif name != folder.NAME:
         raise unknown_name("data set", name, (*list_datasets(), tfds.FORM))
+    elif options.labels:
+        table = user_path(options.labels)
+        root = user_path(data_dir) if data_dir else table.parent
+        found = labels.scan(labels.read_table(table), root, str(table), options)
     elif not data_dir:
         raise UserError("data.dir is empty, but data.name='folder' needs it; name the folder that holds your images.")
     else:
@@ -181,3 +190,14 @@ def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
         yield name
     finally:
         DATASETS.pop(name, None)
+
+
+@contextlib.contextmanager
+def given_rows(rows: Sequence[labels.Row]) -> Iterator[str]:
+    """A context in which the rows of data frames are a data set, under a name made from them."""
+    name = f"{GIVEN}{hashlib.sha256(repr([row[1:] for row in rows]).encode()).hexdigest()[:12]}"
+    _GIVEN_ROWS[name] = rows
+    try:
+        yield name
+    finally:
+        _GIVEN_ROWS.pop(name, None)

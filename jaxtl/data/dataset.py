@@ -3,8 +3,8 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -101,6 +101,47 @@ class Dataset:
         found = hashlib.sha256(f"{images.shape} {how}".encode())
         found.update(np.ascontiguousarray(content).reshape(-1).view(np.uint8).data)
         return found.hexdigest()
+
+
+def from_arrays(parts: Mapping[str, Any]) -> dict[str, Dataset]:
+    """Data sets of arrays; the classes are the different labels of ``train``, sorted.
+
+    Args:
+      parts: by split, one of which is ``train``: pairs of images, uint8 ``[N, H, W, C]`` or ``[N, H, W]``, and labels,
+        integers or names ``[N]``.
+
+    Raises:
+      UserError: a part is not such a pair, its images have different sizes, or a label is not one of ``train``.
+    """
+    arrays = {split: _pair(split, part) for split, part in parts.items()}
+    classes = np.unique(arrays["train"][1])
+    for split, (_, labels) in arrays.items():
+        if strange := sorted({*labels.tolist()} - {*classes.tolist()}):
+            raise UserError(f"The {split} images have the label {strange[0]!r}, which no training image has; add some.")
+    names = tuple(map(str, classes))
+    return {
+        split: Dataset(images, np.searchsorted(classes, labels).astype(np.int32), names)
+        for split, (images, labels) in arrays.items()
+    }
+
+
+def _pair(split: str, part: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(part, tuple | list) or len(part) != 2:
+        raise UserError(
+            f"{split} is a {type(part).__name__}, but all splits are given as jaxtl.Dataset, all as a pair (images, "
+            "labels), or all as data frames with the columns path and label."
+        )
+    try:
+        images, labels = map(np.asarray, part)
+    except ValueError as error:  # of numpy
+        raise UserError(f"The images of {split} have different sizes; resize them to one.") from error
+    labels = labels.astype(str) if labels.dtype.kind == "O" else labels
+    if labels.ndim != 1 or labels.dtype.kind not in "iuU":
+        raise UserError(
+            f"The labels of {split} are {labels.dtype} of shape {labels.shape}, but must be integers or names, one an "
+            "image; of one-hot labels take labels.argmax(1)."
+        )
+    return images[..., None] if images.ndim == 3 else images, labels
 
 
 def take(dataset: Dataset, indices: np.ndarray | slice) -> Dataset:

@@ -23,8 +23,8 @@ from jaxtl.errors import UserError
 NAME = "folder"
 
 # What the folders of the splits are called, in lower case.
-_SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-_SPLIT_NAMES = sum(_SPLITS.values(), ())
+SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+_SPLIT_NAMES = sum(SPLITS.values(), ())
 # Names that people give to splits, and hardly to classes: test1, seg_train, val_images.
 _LIKE_A_SPLIT = re.compile(r"(.*[_\- ])?(train(ing)?|val(id(ation)?)?|test(ing)?)\d*([_\- ].*)?", re.IGNORECASE)
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d)*")
@@ -87,36 +87,59 @@ def scan(root: Path, options: ImageOptions) -> Collection:
     walk = _Walk(root)
     found = {split: walk.classes(folder) for split, folder in walk.splits().items()}
     remarks = walk.remarks + _refuse_folder_above(root, walk.inside)
-    if "val" in found and not any(found["val"].values()):
-        del found["val"]
-        remarks.append(Remark("val", "the folder holds no image", "left out"))
-    if "test" not in found and "val" in found:
-        found["test"] = found.pop("val")
-        remarks.append(Remark("val", "there is no test folder", "used as the test; validation is taken from train"))
-    class_names = tuple(sorted({name for classes in found.values() for name, paths in classes.items() if paths}))
-    for split, classes in found.items():
-        empty = [name for name, paths in classes.items() if not paths]
-        remarks += [Remark(name, f"the class folder in {split} holds no image", "left out") for name in empty]
+    class_names = _class_names(found)
     if len(class_names) < 2:
         raise _too_few_classes(walk, class_names)
-    splits: dict[str, Source] = {split: _files(root, classes, class_names) for split, classes in found.items()}
-    _check_names(root, found, class_names, remarks)
-    if "test" not in splits:
-        splits |= hold_out_test(splits["train"], str(root), options)
-    if not len(splits["test"]):
-        raise UserError(f"The test folder of {root} holds no image; fill it, or remove it and one will be split off.")
-    return Collection(str(root), root, class_names, splits, tuple(remarks), options.channels)
-
-
-def _check_names(
-    root: Path, found: dict[str, dict[str, list[str]]], class_names: Sequence[str], remarks: list[Remark]
-) -> None:
-    """Refuse classes without training images, and images and masks; remark on names that differ in case alone."""
     if {name.lower() for name in class_names} <= _NO_CLASSES:
         raise UserError(
             f"{root} was understood as a folder of the classes {' and '.join(class_names)}, which do not say what the "
             "images show; put the images of each class into a folder named after it."
         )
+    return collect(str(root), root, found, remarks, options)
+
+
+def collect(
+    name: str, root: Path, found: dict[str, dict[str, list[str]]], remarks: list[Remark], options: ImageOptions
+) -> Collection:
+    """The collection of files that were found, in two classes or more.
+
+    Args:
+      name: what it is called, for error messages.
+      root: the folder of the files.
+      found: by split, which has ``train``, and class, paths below the root.
+      remarks: what was noticed so far.
+      options: how images are read.
+
+    Raises:
+      UserError: a class has no image to train on, or a test without images is named or needed.
+    """
+    if "val" in found and not any(found["val"].values()):
+        del found["val"]
+        remarks.append(Remark("val", "the folder holds no image", "left out"))
+    if "test" not in found and "val" in found:
+        found["test"] = found.pop("val")
+        remarks.append(Remark("val", "there is no test split", "used as the test; validation is taken from train"))
+    class_names = _class_names(found)
+    for split, classes in found.items():
+        empty = [name for name, paths in classes.items() if not paths]
+        remarks += [Remark(name, f"the class folder in {split} holds no image", "left out") for name in empty]
+    splits: dict[str, Source] = {split: _files(root, classes, class_names) for split, classes in found.items()}
+    _check_names(name, found, class_names, remarks)
+    if "test" not in splits:
+        splits |= hold_out_test(splits["train"], name, options)
+    if not len(splits["test"]):
+        raise UserError(f"The test folder of {name} holds no image; fill it, or remove it and one will be split off.")
+    return Collection(name, root, class_names, splits, tuple(remarks), options.channels)
+
+
+def _class_names(found: dict[str, dict[str, list[str]]]) -> tuple[str, ...]:
+    return tuple(sorted({name for classes in found.values() for name, paths in classes.items() if paths}))
+
+
+def _check_names(
+    root: str, found: dict[str, dict[str, list[str]]], class_names: Sequence[str], remarks: list[Remark]
+) -> None:
+    """Refuse classes without training images; remark on names that differ in case alone."""
     for name in class_names:
         alike = [other for other in class_names if other != name and other.casefold() == name.casefold()]
         if not found["train"].get(name):
@@ -204,7 +227,7 @@ class _Walk:
         """
         folders, _, _ = self._list(self.root)
         named: dict[str, Path] = {}
-        for split, names in _SPLITS.items():
+        for split, names in SPLITS.items():
             alike = [folder for folder in folders if folder.name.strip().lower() in names]
             if len(alike) > 1:
                 raise UserError(

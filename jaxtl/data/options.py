@@ -15,6 +15,7 @@ class ImageOptions:
     Attributes:
       size: height and width to decode to, in pixels; 0: as they are, which must then be the same for all.
       fit: how non-square images are resized, see ``jaxtl.data.decode.read_image``.
+      labels: a CSV file of paths and labels of a folder's images, see ``jaxtl.data.labels``; "": folders are classes.
       channels: of image files in a folder: 3 for RGB, 1 for grey.
       test: share of the images held out for the test where the collection has no test split, in (0, 1).
       split_seed: seed of that split.
@@ -26,6 +27,7 @@ class ImageOptions:
 
     size: int = 0
     fit: Fit = "crop"
+    labels: str = ""
     channels: int = 3
     test: float = 0.2
     split_seed: int = 0

@@ -5,7 +5,7 @@ This package imports neither data nor training, so that a layer can be lifted ou
 
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.fold import fold_batch_norm
-from jaxtl.models.registry import build_model, list_models, model_options, native_size, option_types
+from jaxtl.models.registry import build_model, list_models, model_options, native_size, option_types, register_model
 
 __all__ = [
     "Classifier",
@@ -15,4 +15,5 @@ __all__ = [
     "model_options",
     "native_size",
     "option_types",
+    "register_model",
 ]

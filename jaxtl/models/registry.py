@@ -2,6 +2,7 @@
 
 import fnmatch
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,38 @@ from jaxtl.models.options import checked
 _FOR_224 = {**resnet.VARIANTS, **resnet.V1_VARIANTS, **densenet.VARIANTS, **vgg.VARIANTS}
 _FOR_32 = {**cnn.VARIANTS, **resnet.CIFAR_VARIANTS, **densenet.CIFAR_VARIANTS, **vgg.CIFAR_VARIANTS}
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
+
+
+_OWN = frozenset(MODELS)
+
+
+def register_model(name: str, build: Callable[..., Classifier]) -> None:
+    """Add a network of one's own, which every function and config of this process then knows by its name.
+
+    A run of it is loaded where it was registered too. A config file may register it: commands with that file know it.
+    To register a name again replaces the network, as when a cell of a notebook runs again.
+
+    Args:
+      name: letters, digits, ``_``, ``-`` and ``.``; not that of a network of jaxtl.
+      build: called as ``build(num_classes, dtype, **options)``. It returns a ``jaxtl.models.Classifier``, whose stages
+        have names, and whose ``head_factory`` is ``None`` for 0 classes. Its keyword-only arguments with defaults are
+        the options of the network, ``model.options.NAME`` in a config.
+
+    Raises:
+      UserError: the name is taken by a network of jaxtl or is invalid, or ``build`` is not a function of that kind.
+    """
+    if not re.fullmatch(r"[\w.-]+", str(name)):
+        raise UserError(f"A network cannot be called {name!r}; take letters, digits, '_', '-' and '.'.")
+    if name in _OWN:
+        raise UserError(f"The name {name!r} is taken by a network of jaxtl; choose another.")
+    try:
+        inspect.signature(build).bind(10, jnp.float32)
+    except TypeError as error:
+        raise UserError(
+            f"The network {name!r} needs a function build(num_classes, dtype, *, option=default); "
+            f"{build!r} cannot be called with (10, jnp.float32): {error}."
+        ) from error
+    MODELS[name] = build
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -53,7 +86,11 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
         if option not in there:
             raise UserError(f"{name} has no option {option!r}; it has: {', '.join(there)}.")
     values = {key: checked(f"{key} of {name}", key, there[key], value) for key, value in options.items()}
-    return MODELS[name](int(num_classes), dtype, **values)
+    model = MODELS[name](int(num_classes), dtype, **values)
+    if not isinstance(model, Classifier):
+        kind = type(model).__name__
+        raise UserError(f"The function of {name!r} returns a {kind}, but must return a jaxtl.models.Classifier.")
+    return model
 
 
 def _is_float(dtype: Any) -> bool:

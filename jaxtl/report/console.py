@@ -14,6 +14,7 @@ from jaxtl.report.evaluation import facts
 from jaxtl.report.tables import Table, print_facts, print_shares, print_table
 from jaxtl.report.text import counted, duration, integer, number, percent, speed
 from jaxtl.runtime.command import escape_unencodable
+from jaxtl.train.observer import Observer, all_of
 
 PATIENCE_S = 30.0  # where there is no live line, work that goes on prints a line this often
 FEW_EPOCHS, SHOWN_EPOCHS = 30, 10  # of few epochs each has a line; of more, so many have one, and all slow ones
@@ -95,19 +96,26 @@ class LiveConsole:
             self._heard = time.monotonic()
 
 
-class RunConsole(LiveConsole):
+class RunConsole(LiveConsole, Observer):
     """Prints a run; the training loop calls the ``on_…`` methods, see ``jaxtl.train.observer``.
 
     Attributes:
       keep_line: is handed every finished epoch's line, to be kept in a file.
+      callbacks: are told what it is told, after it.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__(console)
+        self.callbacks: Sequence[Observer] = ()
         self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
         self._epochs, self._phase = 0, ""
         self._decoding = ""
         self._stages: dict[str, int] = {}
+
+    @property
+    def observer(self) -> Observer:
+        """Itself and the callbacks."""
+        return all_of(self, *self.callbacks)
 
     def parameters(self, params: Mapping[str, Any]) -> None:
         """Print the number of parameters by stage; of a network that was listed before, the total."""

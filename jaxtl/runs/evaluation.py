@@ -78,11 +78,12 @@ def choose_images(
     """
     data = run.config["data"]
     named, is_folder = name or data["name"], (name or data["name"]) == folder.NAME
-    where = data_dir or (Path(data["dir"]) if data["dir"] and named == data["name"] else None)
+    own = data["dir"] or (data["labels"] and str(user_path(data["labels"]).parent))
+    where = data_dir or (Path(own) if own and named == data["name"] else None)
     if is_folder and not (where and user_path(where).is_dir()):
         what = f"there is no folder {where}" if where else "no folder was named"
         raise UserError(f"The images cannot be read: {what}; name the folder that holds them with --data-dir.")
-    is_own = named == data["name"] and (not is_folder or _is_same(where, data["dir"]))
+    is_own = named == data["name"] and (not is_folder or _is_same(where, own))
     source = str(where) if is_folder else named
     dataset, remark = _load(run, named, where, split, is_own, image_size, progress)
     remarks = [remark] if remark else []
@@ -111,7 +112,7 @@ def _load(
     """The images with their own classes, and a remark on them."""
     data, (height, width) = run.config["data"], image_size
     how = dataclasses.replace(
-        image_options({**data, "size": height if height == width else 0}),
+        image_options({**data, "size": height if height == width else 0, "labels": data["labels"] * is_own}),
         channels=run.image_shape[2],
         undecodable=1.0,  # what cannot be read is told with the figures; the run's limit guards its training alone
     )

@@ -20,7 +20,7 @@ from jaxtl.data.augment import Transform
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.data.image_files import shown
 from jaxtl.errors import UserError
-from jaxtl.models import Classifier, build_model
+from jaxtl.models import Classifier, build_model, list_models
 from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import cores
@@ -281,6 +281,11 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
     with files.explained(files.CONFIG):
         config = with_defaults(plain(content["config"]))
         settings, data = config["model"], config["data"]
+        if settings["name"] not in list_models():
+            raise UserError(
+                f"The run {folder} has the network {settings['name']!r}, which is not registered in this process; call "
+                "jaxtl.register_model with the function that builds it, and load the run again."
+            )
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
         preprocess = preprocessing(data)
         height, width, channels = content["data"]["image_shape"]

@@ -1,6 +1,8 @@
-"""What the training reports while it runs; the console implements it."""
+"""What a run tells while it goes on: the console implements it, and callbacks of one's own may."""
 
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
 
 from jaxtl.train.progress import Line
 
@@ -9,8 +11,19 @@ from jaxtl.train.progress import Line
 SYNC_S = 0.5
 
 
-class Observer(Protocol):
-    """Is told of compilations, passes and epochs."""
+class Observer:
+    """Is told of runs, compilations, passes and epochs.
+
+    A callback of ``jaxtl.run`` is a subclass that overrides the methods it needs. Callbacks are called in their order,
+    in the main process alone. An exception that one raises ends the run, which continues from its last checkpoint when
+    it is started again. A finished run tells nothing.
+    """
+
+    def on_run_start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """A run begins or continues, by this resolved config, in this run folder; sources and baselines, too."""
+
+    def on_run_end(self, summary: Mapping[str, Any]) -> None:
+        """The run is tested and its folder complete; the content of its ``summary.json``."""
 
     def on_compile(self, what: str, seconds: float) -> None:
         """A step was compiled."""
@@ -37,7 +50,26 @@ class Observer(Protocol):
         """The features of so many images are not kept on disk: they, or they and those before, exceed the bound."""
 
     def on_epoch_end(self, line: Line) -> None:
-        """An epoch is over, and this is its line."""
+        """An epoch is over, and this is its line in ``metrics.jsonl``."""
 
     def on_time_saved(self, epochs: int, passes: int, seconds: float) -> None:
         """A phase is over that trained on kept features: epochs run, passes of the backbone, time saved."""
+
+
+def all_of(*observers: Observer) -> Observer:
+    """Tells several observers, one after the other."""
+    return cast(Observer, _All(observers))
+
+
+class _All:
+    def __init__(self, observers: tuple[Observer, ...]) -> None:
+        self._observers = observers
+
+    def __getattr__(self, moment: str) -> Callable[..., None]:
+        methods = [getattr(observer, moment) for observer in self._observers]
+
+        def tell(*what: Any) -> None:
+            for method in methods:
+                method(*what)
+
+        return tell

@@ -1,0 +1,151 @@
+"""A table of image files and their labels, a CSV file or data frames, as a data set."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxtl.data.collection import Collection
+from jaxtl.data.folder import SPLITS, collect
+from jaxtl.data.image_files import composed, shown
+from jaxtl.data.options import ImageOptions
+from jaxtl.errors import UserError, nearest
+
+PATH, LABEL, SPLIT = "path", "label", "split"
+_SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
+
+
+class Row(NamedTuple):
+    """An image file of a table.
+
+    Attributes:
+      where: the place in the table, for error messages: "Line 2 of labels.csv".
+      path: relative to the folder of the images, or absolute.
+      label: the name of its class.
+      split: as the table names it; ``None`` where the table has no splits.
+    """
+
+    where: str
+    path: str
+    label: str
+    split: str | None
+
+
+def read_table(file: Path) -> list[Row]:
+    """Read a CSV file with the columns ``path``, ``label`` and, if it likes, ``split``; other columns are ignored.
+
+    Values are separated by commas, semicolons or tabs, as in the first line; the text is UTF-8, with or without a mark.
+
+    Raises:
+      UserError: the file cannot be read, lacks a column, or a line has too few or too many values.
+    """
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"The table {file} cannot be read ({error.strerror or error}); correct data.labels.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The table {file} is not UTF-8 text; save it as a CSV file in UTF-8.") from error
+    first = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        _check_columns(header, str(file))
+        return list(_rows(reader, header, file))
+    except csv.Error as error:
+        raise UserError(f"Line {reader.line_num} of {file} is not CSV ({error}); correct its quotes.") from error
+
+
+def _rows(reader: Any, header: Sequence[str], file: Path) -> Iterator[Row]:
+    for values in reader:
+        where = f"Line {reader.line_num} of {file}"
+        if not any(value.strip() for value in values):
+            continue
+        if len(values) != len(header):
+            raise UserError(
+                f"{where} has {len(values)} values, but the first line names {len(header)} columns; put a value with "
+                "a separator in it between double quotes."
+            )
+        named = dict(zip(header, map(str.strip, values), strict=True))
+        yield Row(where, named[PATH], named[LABEL], named.get(SPLIT))
+
+
+def is_frame(images: Any) -> bool:
+    """Whether something is a data frame, of pandas or of another library with named columns."""
+    return hasattr(images, "columns") and hasattr(images, "__getitem__")
+
+
+def frame_rows(frames: Mapping[str, Any]) -> list[Row]:
+    """The rows of data frames with the columns ``path`` and ``label``.
+
+    Args:
+      frames: by split, ``train``, ``val``, ``test``. A single one, of ``train``, may have a column ``split`` instead.
+
+    Raises:
+      UserError: one of them is not a data frame, or lacks a column.
+    """
+    rows: list[Row] = []
+    for split, frame in frames.items():
+        name = f"the data frame of {split}"
+        if not is_frame(frame):
+            raise UserError(f"{split} is not a data frame, but others are; give all splits in one form.")
+        _check_columns(list(frame.columns), name)
+        paths, labels = (map(_text, frame[column]) for column in (PATH, LABEL))
+        splits: Iterable[str | None] = [split] * len(frame)
+        if len(frames) == 1:
+            splits = map(_text, frame[SPLIT]) if SPLIT in frame.columns else [None] * len(frame)
+        rows += [Row(f"Row {i} of {name}", *values) for i, values in enumerate(zip(paths, labels, splits, strict=True))]
+    return rows
+
+
+def _text(value: Any) -> str:
+    """The value of a cell; an empty one is ``None`` or not equal to itself."""
+    return "" if value is None or value != value else str(value)
+
+
+def _check_columns(names: Sequence[Any], table: str) -> None:
+    for column in (PATH, LABEL):
+        if column not in names:
+            there = ", ".join(repr(name) for name in names) or "none"
+            raise UserError(f"A column {column!r} is missing in {table}, which has: {there}; add or rename it.")
+
+
+def scan(rows: Sequence[Row], root: Path, table: str, options: ImageOptions) -> Collection:
+    """Look at a table; no image is opened.
+
+    Without a column of splits it is split here, stratified by class. With ``val`` and without ``test``, ``val`` becomes
+    the test, as in a folder.
+
+    Args:
+      rows: of the table.
+      root: folder of the images.
+      table: what the table is called, for error messages.
+      options: how images are read.
+
+    Raises:
+      UserError: a file is missing or named twice; a label is empty; a split is unknown; there is no training image, or
+        there are fewer than two classes.
+    """
+    root = root.absolute()
+    found: dict[str, dict[str, list[str]]] = {}
+    places: dict[str, str] = {}
+    for where, name, label, split_name in rows:
+        if empty := [column for column, value in ((PATH, name), (LABEL, label), (SPLIT, split_name)) if value == ""]:
+            raise UserError(f"{where} has no {empty[0]}; fill it in, or remove the row.")
+        if (split := _SPLIT_OF.get((split_name or "train").lower())) is None:
+            known = nearest(str(split_name), SPLITS)
+            raise UserError(f"{where} has the split {split_name!r}, which does not exist; {known}")
+        path = os.path.normpath(name)
+        if path in places:
+            raise UserError(f"{where} names {shown(name)} again, after {places[path].lower()}; remove one of the two.")
+        if not (root / path).is_file():
+            raise UserError(f"{where} names {shown(name)}, but {root} has no such file; correct it, or set data.dir.")
+        places[path] = where
+        found.setdefault(split, {}).setdefault(composed(label), []).append(path)
+    if "train" not in found:
+        raise UserError(f"No row of {table} names an image to train on; give some the split 'train'.")
+    labels = {label for classes in found.values() for label in classes}
+    if len(labels) < 2:
+        raise UserError(f"All rows of {table} have the label {labels.pop()!r}; a classifier needs two or more.")
+    return collect(table, root, found, [], options)

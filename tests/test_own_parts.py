@@ -1,0 +1,232 @@
+"""Images, a network and callbacks of one's own in ``jaxtl.run``."""
+
+import json
+import sys
+import types
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxtl
+from jaxtl.config import check, default_config, phase
+from jaxtl.models import Classifier, build_model, registry
+from jaxtl.models.heads import Head
+from jaxtl.models.layers import BatchNorm, global_avg_pool
+from jaxtl.report.trackers import TRACKERS, MLflow, WeightsAndBiases
+
+pytestmark = pytest.mark.usefixtures("no_pictures", "compiled_once")
+
+
+class Blur(nn.Module):
+    """A stage of one's own."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = BatchNorm(use_running_average=not train, name="norm")(nn.Conv(self.width, (3, 3), name="conv")(x))
+        return nn.max_pool(nn.relu(x), (2, 2), (2, 2))
+
+
+def build_blurs(num_classes, dtype, *, width: int = 4):
+    head = partial(Head, num_classes) if num_classes else None
+    stages = (("first", partial(Blur, width)), ("second", partial(Blur, 2 * width)))
+    return Classifier(stages, global_avg_pool, head)
+
+
+@pytest.fixture
+def blurs(monkeypatch):
+    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))
+    jaxtl.register_model("blurs", build_blurs)
+
+
+def arrays(n, seed):
+    """``n`` images whose class is their brightness."""
+    labels = np.array(["dark", "bright"])[np.arange(n) % 2]
+    noise = np.random.default_rng(seed).integers(0, 128, (n, 8, 8), np.uint8)
+    return noise + 127 * (labels == "bright").astype(np.uint8)[:, None, None], labels
+
+
+@pytest.fixture
+def small():
+    config = default_config()
+    config.model.options = {"blocks": ((4,),), "hidden": (8,)}
+    config.batch_size = 8
+    config.phases = (phase(epochs=2, learning_rate=0.01),)
+    return config
+
+
+class Diary(jaxtl.Observer):
+    """A callback that knows two of the moments, and one that each run has once."""
+
+    def __init__(self):
+        self.told = []
+
+    def on_run_start(self, config, folder):
+        self.told.append((config["name"], folder.name))
+
+    def on_epoch_end(self, line):
+        self.told.append(line["epoch"])
+
+    def on_run_end(self, summary):
+        self.told.append(summary["test"]["accuracy"])
+
+
+def test_arrays_and_callbacks(small, tmp_path):
+    diary, folder = Diary(), tmp_path / "run"
+    small.baselines.longer = {"phases": (phase(epochs=1),)}
+    summary = jaxtl.run(small, folder, train=arrays(40, 0), test=arrays(20, 1), callbacks=[diary])
+    assert summary["test"]["n"] == 20
+    assert diary.told[0] == ("run: longer", "longer") and diary.told[1] == 1
+    assert diary.told[3:6] == [("run", "run"), 1, 2] and diary.told[6] == summary["test"]["accuracy"]
+    assert jaxtl.load_run(folder).class_names == ("bright", "dark")
+    jaxtl.run(small, folder, train=arrays(40, 0), test=arrays(20, 1), callbacks=[diary])
+    assert len(diary.told) == 7, "a finished run tells nothing"
+
+
+def test_what_a_callback_raises_ends_the_run_which_continues(small, tmp_path):
+    class Doubt(Diary):
+        def on_epoch_end(self, line):
+            super().on_epoch_end(line)
+            raise RuntimeError("That is enough.")
+
+    images = {"train": arrays(40, 0), "test": arrays(20, 1)}
+    with pytest.raises(RuntimeError, match="enough"):
+        jaxtl.run(small, tmp_path, **images, callbacks=[Doubt()])
+    diary = Diary()
+    assert jaxtl.run(small, tmp_path, **images, callbacks=[diary])["epochs_run"] == 2
+    assert len(diary.told) >= 3
+
+
+def test_a_table_on_the_command_line(command, tmp_path):
+    lines = ["path;label"]
+    for i, (image, label) in enumerate(zip(*arrays(40, 0), strict=True)):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+        lines.append(f"{i}.png;{label}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    flags = ("--data.name=folder", f"--data.labels={tmp_path / 'labels.csv'}", "--data.size=8", "--batch_size=8")
+    short = ("--data.subset=0", "--data.test_subset=0", "--data.classes=", "--phases.0.epochs=1")
+    network = ("--model.name=logistic_regression", "--data.mean=0.5", "--data.std=0.5")
+    outcome = command("--config", "cnn", "--workdir", tmp_path / "run", *flags, *short, *network)
+    assert outcome.status == 0, outcome.err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["test"]["n"] == 8 and summary["name"].startswith("logistic_regression on labels.csv, data.size=8")
+
+    from jaxtl.evaluate import main as evaluate
+
+    assert evaluate(["--run", str(tmp_path / "run"), "--out", str(tmp_path / "figures.json")]) == 0
+    assert f'"accuracy": {summary["test"]["accuracy"]}' in (tmp_path / "figures.json").read_text()
+
+
+@pytest.mark.usefixtures("blurs")
+def test_a_network_of_ones_own(small, tmp_path, monkeypatch):
+    assert "blurs" in jaxtl.list_models()
+    model, variables = jaxtl.create_model("blurs", 3, key=jax.random.key(0), width=2)
+    assert model.stage_names == ("first", "second", "head")
+    assert model.apply(variables, jnp.zeros((2, 8, 8, 3)), train=False).shape == (2, 3)
+    small.model = {"name": "blurs", "options": {"width": 3}}
+    assert check(small) == []
+    small.phases = (phase(epochs=1, train=("head", "second")),)
+    images = {"train": arrays(40, 0), "test": arrays(20, 1)}
+    jaxtl.run(small, tmp_path / "first", **images)
+    small.model.weights, small.model.new_head = str(tmp_path / "first"), False
+    jaxtl.run(small, tmp_path / "second", **images)
+    first, second = (jaxtl.load_run(tmp_path / name) for name in ("first", "second"))
+    jax.tree.map(np.testing.assert_array_equal, first.variables["params"]["first"], second.variables["params"]["first"])
+    assert len(second.predict(images["test"][0])) == 20
+    small.model.options.width = 2.5
+    assert "width is 2.5, but must be a whole number" in check(small)[0]
+    monkeypatch.delitem(registry.MODELS, "blurs")
+    with pytest.raises(jaxtl.UserError, match="has the network 'blurs', which is not registered in this process; call"):
+        jaxtl.load_run(tmp_path / "first")
+
+
+@pytest.mark.usefixtures("blurs")
+def test_registrations_that_cannot_be():
+    for name, build, words in (
+        ("cnn", build_blurs, "The name 'cnn' is taken by a network of jaxtl; choose another."),
+        ("my net", build_blurs, "A network cannot be called 'my net'; take letters"),
+        ("other", lambda: None, "The network 'other' needs a function build"),
+        ("other", 3, "The network 'other' needs a function build"),
+    ):
+        with pytest.raises(jaxtl.UserError, match=words):
+            jaxtl.register_model(name, build)
+    jaxtl.register_model("blurs", lambda num_classes, dtype: nn.Dense(num_classes))
+    with pytest.raises(
+        jaxtl.UserError, match=r"The function of 'blurs' returns a Dense, but must return a jaxtl.models"
+    ):
+        build_model("blurs", 10)
+
+
+# --- Weights & Biases, MLflow ----------------------------------------------------------------------------------------
+
+
+class Recorder(types.ModuleType):
+    """Stands in for a library: it keeps every call, and what a call returns keeps its own in the same list."""
+
+    def __init__(self, name, calls=None):
+        super().__init__(name)
+        self.calls = [] if calls is None else calls
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Recorder(name, self.calls)
+
+    def __call__(self, *arguments, **options):
+        self.calls.append((self.__name__, arguments, options))
+        return [] if self.__name__ == "search_runs" else self
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_trackers_are_told_of_config_epochs_and_figures(name, small, tmp_path, monkeypatch):
+    library = Recorder(name)
+    monkeypatch.setitem(sys.modules, name, library)
+    jaxtl.run(small, tmp_path, train=arrays(40, 0), test=arrays(20, 1), callbacks=[TRACKERS[name]()])
+    calls = {}
+    for called, arguments, options in library.calls:
+        calls.setdefault(called, []).append((arguments, options))
+    epochs = calls["log" if name == "wandb" else "log_metrics"]
+    assert [line["epoch"] for (line,), _ in epochs[:2]] == [1, 2] and "val_accuracy" in epochs[0][0][0]
+    figures = calls["update"][0][0][0] if name == "wandb" else epochs[2][0][0]
+    assert 0 <= figures["test_accuracy"] <= 1 and "train_s" in figures
+    assert ("init" in calls and "finish" in calls) if name == "wandb" else len(calls["end_run"]) == 2
+
+
+def test_a_tracker_that_is_not_installed(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    outcome = command("--config", "quickstart", "--workdir", tmp_path / "run", "--log", "wandb")
+    assert outcome.status == 2 and "wandb is not installed" in outcome.err and "'jaxtl[wandb]'" in outcome.err
+
+
+@pytest.mark.filterwarnings("default")  # those of the library
+def test_mlflow_itself(small, tmp_path, monkeypatch):
+    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed; the test above has a stand-in")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri((tmp_path / "mlruns").as_uri())
+    images = {"train": arrays(40, 0), "test": arrays(20, 1)}
+
+    class Stop(jaxtl.Observer):
+        def on_epoch_end(self, line):
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        jaxtl.run(small, tmp_path / "run", **images, callbacks=[MLflow(), Stop()])
+    summary = jaxtl.run(small, tmp_path / "run", **images, callbacks=[MLflow()])
+    (found,) = mlflow.search_runs(output_format="list")  # one: the run went on in its entry
+    assert found.data.metrics["test_accuracy"] == summary["test"]["accuracy"]
+    assert found.data.params["phases.0.epochs"] == "2" and found.info.status == "FINISHED"
+
+
+@pytest.mark.filterwarnings("default")  # those of the library
+def test_wandb_itself(small, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not installed; the test above has a stand-in")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    jaxtl.run(small, tmp_path, train=arrays(40, 0), test=arrays(20, 1), callbacks=[WeightsAndBiases()])
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
