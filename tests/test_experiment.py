@@ -14,11 +14,8 @@ import jaxtl
 from jaxtl.config import default_config, phase
 from jaxtl.config.flags import load_config
 from jaxtl.create import create_model
-from jaxtl.report.statistics import calibration
-from jaxtl.runs.files import RunFiles
 from jaxtl.runs.finished import load_run
 from jaxtl.runs.read import read_run
-from jaxtl.train.calibration import fit_temperature
 from jaxtl.train.checkpoint import read_best
 from jaxtl.weights import save
 
@@ -95,34 +92,6 @@ def test_summary_json(finished):
     assert test["accuracy"] == pytest.approx(np.trace(confusion) / 100)
     assert len(test["per_class"]) == 10
     assert test["per_class"][3]["class"] == "3"
-
-
-def test_probabilities_are_calibrated_on_the_validation_images(finished):
-    workdir, summary = finished
-    run, found = load_run(workdir), summary["calibration"]
-    data, split = jaxtl.load_dataset("digits", "train"), RunFiles(workdir).split()["validation"]
-    preprocessed = (data.images[split] / np.float32(255) - 0.5) / 0.5
-    logits = run.model.apply(run.variables, preprocessed, train=False)
-    expected = fit_temperature(np.asarray(logits), data.labels[split])
-    assert found["temperature"] == run.temperature == pytest.approx(expected, rel=1e-3) != 1
-    assert (found["validation_images"], found["remark"]) == (20, "")
-
-    for name, labelled in (("validation", data), ("", jaxtl.load_dataset("digits", "test"))):
-        path = workdir / f"{name}{'_' if name else ''}predictions.csv"
-        with path.open(newline="") as file:
-            lines = list(csv.DictReader(file))
-        indices = [int(line["index"]) for line in lines]
-        answers = run.predict(labelled.images[indices], top=1)
-        assert [answer[0][0] for answer in answers] == [line["predicted"] for line in lines]
-        written = [float(line["probability"]) for line in lines]
-        np.testing.assert_allclose(answers.probability[:, 0], written, atol=1e-5)
-    right = np.array([line["true"] == line["predicted"] for line in lines])
-    error = calibration(np.array(written), right)[1]
-    assert summary["test"]["calibration_error"] == pytest.approx(error, abs=1e-5)
-    for line in found["answered"]:
-        sure = np.array(written) >= line["confidence"] - 1e-6
-        assert line["answered"] == pytest.approx(sure.mean())
-        assert line["error"] is None or line["error"] == pytest.approx((~right[sure]).mean())
 
 
 def test_what_was_read_is_in_the_summary(finished):

@@ -18,6 +18,7 @@ from jaxtl.data.image_files import is_image
 from jaxtl.errors import UserError
 from jaxtl.export import __main__ as export
 from jaxtl.export.files import write_export
+from jaxtl.export.program import export_program
 from jaxtl.export.pytorch import for_torch
 from jaxtl.models import build_model
 from jaxtl.runs.finished import LoadedRun, load_run
@@ -79,7 +80,7 @@ def test_an_export_and_another_in_its_place(call, workdir):
     assert about["class_names"] == list("0123456789") and about["input"]["image_shape"] == [8, 8, 1]
     assert about["files"].keys() == {"model.safetensors", "model.stablehlo"}
     assert about["files"]["model.stablehlo"]["largest_difference"] < 1e-5
-    assert about["temperature"] == load_run(workdir).temperature != 1
+    assert about["temperature"] == load_run(workdir).temperature
     status, _, _ = call("--run", workdir, "--format", "safetensors")
     assert status == 0
     assert {path.name for path in (workdir / "export").iterdir()} == {"model.safetensors", "model.json"}
@@ -224,6 +225,15 @@ def random_run(network, size=32, channels=3, image=24, **options):
     shapes = (image, image, channels), (size, size, channels)
     preprocess = compose(resize(size, size), normalise([0.5], [0.25]))
     return LoadedRun("run", "random", config, model, variables, ("a", "b", "c"), *shapes, preprocess, 1.5)
+
+
+def test_a_program_divides_by_the_temperature():
+    run = random_run("logistic_regression")
+    images = np.random.default_rng(1).integers(0, 256, (7, *run.image_shape), np.uint8)
+    expected = np.asarray(jax.nn.softmax(logits_of(run, images) / 1.5))
+    program = jax.export.deserialize(bytearray(export_program(run)))
+    np.testing.assert_allclose(program.call(images), expected, atol=1e-6)
+    np.testing.assert_allclose(run.predict(images, top=1).probability[:, 0], expected.max(-1), atol=1e-6)
 
 
 @pytest.mark.parametrize(

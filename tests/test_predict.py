@@ -20,7 +20,10 @@ from jaxtl import predict as command_line
 from jaxtl.config.flags import load_config
 from jaxtl.data.image_files import image_files
 from jaxtl.report import sheets as contact_sheets
+from jaxtl.report.statistics import calibration
+from jaxtl.runs.files import RunFiles
 from jaxtl.runs.finished import LoadedRun, load_run
+from jaxtl.train.calibration import fit_temperature
 from tests.conftest import edit
 
 DIGITS = "0123456789"
@@ -215,6 +218,34 @@ def test_several_runs_side_by_side_and_on_a_sheet(call, run, run_dir, other_dir,
     assert status == 0 and "/other)" in out
     row = next(line for line in out.splitlines() if "5.png" in line)
     assert row.split()[1::3] == [DIGITS[probability[5].argmax()] for probability in expected.values()]
+
+
+def test_probabilities_are_calibrated_on_the_validation_images(run, run_dir):
+    summary = json.loads((run_dir / "summary.json").read_text())
+    found = summary["calibration"]
+    data, split = jaxtl.load_dataset("digits", "train"), RunFiles(run_dir).split()["validation"]
+    preprocessed = (data.images[split] / np.float32(255) - 0.5) / 0.5
+    logits = run.model.apply(run.variables, preprocessed, train=False)
+    expected = fit_temperature(np.asarray(logits), data.labels[split])
+    assert found["temperature"] == run.temperature == pytest.approx(expected, rel=1e-3) != 1
+    assert (found["validation_images"], found["remark"]) == (20, "")
+
+    for name, labelled in (("validation", data), ("", jaxtl.load_dataset("digits", "test"))):
+        path = run_dir / f"{name}{'_' if name else ''}predictions.csv"
+        with path.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        indices = [int(line["index"]) for line in lines]
+        answers = run.predict(labelled.images[indices], top=1)
+        assert [answer[0][0] for answer in answers] == [line["predicted"] for line in lines]
+        written = [float(line["probability"]) for line in lines]
+        np.testing.assert_allclose(answers.probability[:, 0], written, atol=1e-5)
+    right = np.array([line["true"] == line["predicted"] for line in lines])
+    error = calibration(np.array(written), right)[1]
+    assert summary["test"]["calibration_error"] == pytest.approx(error, abs=1e-5)
+    for line in found["answered"]:
+        sure = np.array(written) >= line["confidence"] - 1e-6
+        assert line["answered"] == pytest.approx(sure.mean())
+        assert line["error"] is None or line["error"] == pytest.approx((~right[sure]).mean())
 
 
 def test_images_that_are_too_uncertain_are_unsure(call, run, run_dir, other_dir, folder, images):

@@ -85,7 +85,7 @@ def summarise(name: str, trained: Trained, found: Evaluation, validated: Evaluat
 
 def _calibration(found: Evaluation, validated: Evaluation | None) -> dict[str, Any]:
     """The temperature, why there is none, and for each error rate the confidence and what it means for the test."""
-    why = "the run has no validation images" if validated is None else "no validation image was predicted wrongly"
+    why = "the run has no validation images" if validated is None else "the validation images do not call for it"
     answered: list[dict[str, Any]] = []
     confidence, right = (validated.probability, validated.predicted == validated.labels) if validated else ((), ())
     for max_error in ERROR_RATES:

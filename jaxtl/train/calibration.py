@@ -6,6 +6,7 @@ import numpy.typing as npt
 from jaxtl.train.evaluate import Evaluation
 
 LOWEST, HIGHEST = 0.01, 100.0  # temperatures
+CHI_SQUARED = 3.84  # its 95 % point with one degree of freedom
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -21,7 +22,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
       labels: int ``[N]``.
 
     Returns:
-      The temperature; 1 where there is none, because every prediction is right or a logit is not finite.
+      The temperature; 1 where every prediction is right, a logit is not finite, or a likelihood-ratio test (Wilks 1938)
+      at 5 % does not speak against 1: a few images should not change probabilities by chance.
     """
     from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]  # no start should wait for its import
 
@@ -33,7 +35,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         return -float(_log_softmax(scores / np.exp(log_t))[each, labels].mean())
 
     bounds = np.log([LOWEST, HIGHEST])
-    return float(np.exp(minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6}).x))
+    best = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    ratio = 2 * len(labels) * (mean_loss(0.0) - best.fun)
+    return float(np.exp(best.x)) if ratio > CHI_SQUARED else 1.0
 
 
 def _log_softmax(scores: np.ndarray) -> np.ndarray:

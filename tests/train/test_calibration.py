@@ -32,7 +32,7 @@ def drawn(temperature, count=4000, seed=0):
     return (temperature * honest).astype(np.float32), labels
 
 
-@pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("temperature", [0.2, 0.8, 3.0])
 def test_the_temperature_of_logits_that_are_too_large_or_too_small_is_found(temperature):
     logits, labels = drawn(temperature)
     found = fit_temperature(logits, labels)
@@ -66,6 +66,12 @@ def test_without_images_or_mistakes_nothing_is_calibrated():
     perfect = evaluation(4 * np.eye(5, dtype=np.float32), np.arange(5))
     assert calibrated(test, perfect) == (test, perfect), "the best temperature would be 0"
     assert fit_temperature(np.array([[1.0, np.inf], [0.0, 1.0]]), np.array([0, 0])) == 1
+
+
+def test_a_few_images_do_not_change_probabilities_by_chance():
+    found = [fit_temperature(*drawn(1.0, count=25, seed=seed)) for seed in range(40)]
+    assert 35 <= found.count(1.0) < 40, "about 95 % of them"
+    assert fit_temperature(*drawn(3.0, count=100)) > 1.5
 
 
 def test_sigmoid_outputs_are_calibrated_too():
