@@ -16,6 +16,7 @@
 | Measured | no: the ImageNet weights were not at hand | above |
 
 - Without a test folder, a fifth of every class is held out for the test. A tenth of the rest is for validation.
+- Where a table says what the photographs show: `--data.labels=labels.csv` with the columns path and label.
 - Photographs are scaled until they cover the size, then center-cropped.
 - Files that cannot be decoded are skipped and listed in `remarks.csv`, up to 5 % of all (`data.undecodable`).
 - Images that need more than a quarter of the memory are decoded by worker processes when they are needed.

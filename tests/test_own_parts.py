@@ -18,6 +18,8 @@ from jaxtl.models import Classifier, build_model, registry
 from jaxtl.models.heads import Head
 from jaxtl.models.layers import BatchNorm, global_avg_pool
 from jaxtl.report.trackers import TRACKERS, MLflow, WeightsAndBiases
+from jaxtl.weights.convert import skeleton
+from jaxtl.weights.names import torch_names
 
 pytestmark = pytest.mark.usefixtures("no_pictures", "compiled_once")
 
@@ -40,9 +42,11 @@ def build_blurs(num_classes, dtype, *, width: int = 4):
 
 
 @pytest.fixture
-def blurs(monkeypatch):
-    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))
+def blurs():
     jaxtl.register_model("blurs", build_blurs)
+    yield
+    for name in set(registry.MODELS) - registry.OWN:
+        del registry.MODELS[name]
 
 
 def arrays(n, seed):
@@ -124,7 +128,7 @@ def test_a_table_on_the_command_line(command, tmp_path):
 
 
 @pytest.mark.usefixtures("blurs")
-def test_a_network_of_ones_own(small, tmp_path, monkeypatch):
+def test_a_network_of_ones_own(small, tmp_path):
     assert "blurs" in jaxtl.list_models()
     model, variables = jaxtl.create_model("blurs", 3, key=jax.random.key(0), width=2)
     assert model.stage_names == ("first", "second", "head")
@@ -141,9 +145,19 @@ def test_a_network_of_ones_own(small, tmp_path, monkeypatch):
     assert len(second.predict(images["test"][0])) == 20
     small.model.options.width = 2.5
     assert "width is 2.5, but must be a whole number" in check(small)[0]
-    monkeypatch.delitem(registry.MODELS, "blurs")
+    del registry.MODELS["blurs"]
     with pytest.raises(jaxtl.UserError, match="has the network 'blurs', which is not registered in this process; call"):
         jaxtl.load_run(tmp_path / "first")
+
+
+@pytest.mark.usefixtures("blurs")
+def test_a_network_registered_again_is_the_new_one():
+    before = skeleton("blurs", 3)
+    jaxtl.register_model("blurs", lambda num_classes, dtype: build_blurs(num_classes, dtype, width=5))
+    assert skeleton("blurs", 3).keys() == before.keys() and skeleton("blurs", 3) != before
+    jaxtl.register_model("resnet_mine", build_blurs)
+    with pytest.raises(jaxtl.UserError, match="resnet_mine has no counterpart in PyTorch"):
+        torch_names("resnet_mine")
 
 
 @pytest.mark.usefixtures("blurs")

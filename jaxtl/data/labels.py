@@ -3,7 +3,7 @@
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,14 +18,7 @@ _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 
 
 class Row(NamedTuple):
-    """An image file of a table.
-
-    Attributes:
-      where: the place in the table, for error messages: "Line 2 of labels.csv".
-      path: relative to the folder of the images, or absolute.
-      label: the name of its class.
-      split: as the table names it; ``None`` where the table has no splits.
-    """
+    """An image file: its place in the table, for error messages; its path, its class, its split (``None``: none)."""
 
     where: str
     path: str
@@ -34,7 +27,7 @@ class Row(NamedTuple):
 
 
 def read_table(file: Path) -> list[Row]:
-    """Read a CSV file with the columns ``path``, ``label`` and, if it likes, ``split``; other columns are ignored.
+    """Read a CSV file with the columns ``path``, ``label`` and optionally ``split``; other columns are ignored.
 
     Values are separated by commas, semicolons or tabs, as in the first line; the text is UTF-8, with or without a mark.
 
@@ -47,28 +40,24 @@ def read_table(file: Path) -> list[Row]:
         raise UserError(f"The table {file} cannot be read ({error.strerror or error}); correct data.labels.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"The table {file} is not UTF-8 text; save it as a CSV file in UTF-8.") from error
-    first = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    separator = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows = []
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         _check_columns(header, str(file))
-        return list(_rows(reader, header, file))
+        for values in filter(lambda values: any(map(str.strip, values)), reader):
+            where = f"Line {reader.line_num} of {file}"
+            if len(values) != len(header):
+                raise UserError(
+                    f"{where} has {len(values)} values, but the first line names {len(header)} columns; put a value "
+                    "with a separator in it between double quotes."
+                )
+            named = dict(zip(header, map(str.strip, values), strict=True))
+            rows.append(Row(where, named[PATH], named[LABEL], named.get(SPLIT)))
     except csv.Error as error:
         raise UserError(f"Line {reader.line_num} of {file} is not CSV ({error}); correct its quotes.") from error
-
-
-def _rows(reader: Any, header: Sequence[str], file: Path) -> Iterator[Row]:
-    for values in reader:
-        where = f"Line {reader.line_num} of {file}"
-        if not any(value.strip() for value in values):
-            continue
-        if len(values) != len(header):
-            raise UserError(
-                f"{where} has {len(values)} values, but the first line names {len(header)} columns; put a value with "
-                "a separator in it between double quotes."
-            )
-        named = dict(zip(header, map(str.strip, values), strict=True))
-        yield Row(where, named[PATH], named[LABEL], named.get(SPLIT))
+    return rows
 
 
 def is_frame(images: Any) -> bool:
@@ -91,11 +80,11 @@ def frame_rows(frames: Mapping[str, Any]) -> list[Row]:
         if not is_frame(frame):
             raise UserError(f"{split} is not a data frame, but others are; give all splits in one form.")
         _check_columns(list(frame.columns), name)
-        paths, labels = (map(_text, frame[column]) for column in (PATH, LABEL))
-        splits: Iterable[str | None] = [split] * len(frame)
-        if len(frames) == 1:
-            splits = map(_text, frame[SPLIT]) if SPLIT in frame.columns else [None] * len(frame)
-        rows += [Row(f"Row {i} of {name}", *values) for i, values in enumerate(zip(paths, labels, splits, strict=True))]
+        splits: Iterable[str | None] = [split if len(frames) > 1 else None] * len(frame)
+        if len(frames) == 1 and SPLIT in frame.columns:
+            splits = map(_text, frame[SPLIT])
+        columns = map(_text, frame[PATH]), map(_text, frame[LABEL]), splits
+        rows += [Row(f"Row {i} of {name}", *values) for i, values in enumerate(zip(*columns, strict=True))]
     return rows
 
 

@@ -20,7 +20,7 @@ _FOR_32 = {**cnn.VARIANTS, **resnet.CIFAR_VARIANTS, **densenet.CIFAR_VARIANTS, *
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
 
 
-_OWN = frozenset(MODELS)
+OWN = frozenset(MODELS)  # all but those that are registered
 
 
 def register_model(name: str, build: Callable[..., Classifier]) -> None:
@@ -40,7 +40,7 @@ def register_model(name: str, build: Callable[..., Classifier]) -> None:
     """
     if not re.fullmatch(r"[\w.-]+", str(name)):
         raise UserError(f"A network cannot be called {name!r}; take letters, digits, '_', '-' and '.'.")
-    if name in _OWN:
+    if name in OWN:
         raise UserError(f"The name {name!r} is taken by a network of jaxtl; choose another.")
     try:
         inspect.signature(build).bind(10, jnp.float32)

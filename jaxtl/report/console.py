@@ -14,7 +14,7 @@ from jaxtl.report.evaluation import facts
 from jaxtl.report.tables import Table, print_facts, print_shares, print_table
 from jaxtl.report.text import counted, duration, integer, number, percent, speed
 from jaxtl.runtime.command import escape_unencodable
-from jaxtl.train.observer import Observer, all_of
+from jaxtl.train.observer import Observer, Observers
 
 PATIENCE_S = 30.0  # where there is no live line, work that goes on prints a line this often
 FEW_EPOCHS, SHOWN_EPOCHS = 30, 10  # of few epochs each has a line; of more, so many have one, and all slow ones
@@ -115,7 +115,7 @@ class RunConsole(LiveConsole, Observer):
     @property
     def observer(self) -> Observer:
         """Itself and the callbacks."""
-        return all_of(self, *self.callbacks)
+        return Observers([self, *self.callbacks])
 
     def parameters(self, params: Mapping[str, Any]) -> None:
         """Print the number of parameters by stage; of a network that was listed before, the total."""

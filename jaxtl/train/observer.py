@@ -1,8 +1,9 @@
 """What a run tells while it goes on: the console implements it, and callbacks of one's own may."""
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from jaxtl.train.progress import Line
 
@@ -56,20 +57,15 @@ class Observer:
         """A phase is over that trained on kept features: epochs run, passes of the backbone, time saved."""
 
 
-def all_of(*observers: Observer) -> Observer:
+class Observers(Observer):
     """Tells several observers, one after the other."""
-    return cast(Observer, _All(observers))
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        for moment in (name for name in dir(Observer) if name.startswith("on_")):
+            methods = [getattr(observer, moment) for observer in observers]
+            setattr(self, moment, functools.partial(_tell, methods))
 
 
-class _All:
-    def __init__(self, observers: tuple[Observer, ...]) -> None:
-        self._observers = observers
-
-    def __getattr__(self, moment: str) -> Callable[..., None]:
-        methods = [getattr(observer, moment) for observer in self._observers]
-
-        def tell(*what: Any) -> None:
-            for method in methods:
-                method(*what)
-
-        return tell
+def _tell(methods: Sequence[Callable[..., None]], *what: Any) -> None:
+    for method in methods:
+        method(*what)

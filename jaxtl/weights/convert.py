@@ -14,6 +14,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.fit import leaves, misfit, shown
+from jaxtl.models.registry import MODELS
 from jaxtl.weights.formats.torch_file import StateDict, inner
 from jaxtl.weights.names import Names, Path, keras_names, torch_names
 
@@ -133,7 +134,7 @@ def skeleton(name: str, num_classes: int, **options: Any) -> dict[Path, Shape]:
       num_classes: number of logits; 0 leaves the head out.
       **options: options of the architecture.
     """
-    case = f"{name} {num_classes} {sorted(options.items())}"
+    case = f"{name} {MODELS.get(name)} {num_classes} {sorted(options.items())}"
     if case not in _SKELETONS:
         model = build_model(name, num_classes, **options)
         size = max(model.least_size, 32)

@@ -8,7 +8,7 @@ from typing import Any
 from jaxtl.errors import UserError
 from jaxtl.models import model_options
 from jaxtl.models.classifier import HEAD
-from jaxtl.models.registry import known
+from jaxtl.models.registry import OWN, known
 
 Path = tuple[str, ...]  # of a leaf: ("params", "stage1", "block1", "conv1", "kernel")
 
@@ -82,7 +82,8 @@ def torch_names(name: str, **options: Any) -> Names:
       UserError: for a model that PyTorch's libraries do not have, such as the small networks of the studies.
     """
     options = {**model_options(known(name)), **options}
-    if not name.startswith(("resnet", "cifar_resnet", "densenet", "vgg")) or options.get("v1"):
+    families = ("resnet", "cifar_resnet", "densenet", "vgg")
+    if not name.startswith(families) or options.get("v1") or name not in OWN:
         raise UserError(f"{name} has no counterpart in PyTorch: ResNets (not V1), VGGs and DenseNets are converted.")
     if name.startswith("vgg"):
         layers = dict(_torch_vgg(options["depths"], options["batch_norm"]))
