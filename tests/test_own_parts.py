@@ -127,6 +127,33 @@ def test_a_table_on_the_command_line(command, tmp_path):
     assert f'"accuracy": {summary["test"]["accuracy"]}' in (tmp_path / "figures.json").read_text()
 
 
+class Frame(dict):
+    """As much of a data frame as is asked for."""
+
+    columns = property(list)
+    __len__ = lambda frame: len(frame["path"])  # noqa: E731
+
+
+def test_a_data_frame(small, tmp_path):
+    images, labels = arrays(40, 0)
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / f"{i}.png")
+    small.data.dir, small.data.size = str(tmp_path), 8
+    small.phases = (phase(epochs=1),)
+    frame = Frame(path=[f"{i}.png" for i in range(40)], label=labels, split=["train"] * 30 + ["test"] * 10)
+    summary = jaxtl.run(small, tmp_path / "run", train=frame)
+    counts = {part: sum(of_class) for part, of_class in summary["data"]["parts"].items()}
+    assert counts["test"] == 10 and counts["training"] + counts["validation"] == 30
+    for bad, words in (
+        ({"train": frame, "test": (images, labels)}, "test is not a data frame, but others are"),
+        ({"train": (images, labels), "test": frame}, "test is a Frame, but all splits are given as jaxtl.Dataset"),
+        ({"train": frame, "validation": frame}, "Images were given for train and val only"),
+        ({"train": frame, "test": frame}, "Row 0 of the data frame of test names 0.png again, after row 0 of"),
+    ):
+        with pytest.raises(jaxtl.UserError, match=words):
+            jaxtl.run(small, tmp_path / "other", **bad)
+
+
 @pytest.mark.usefixtures("blurs")
 def test_a_network_of_ones_own(small, tmp_path):
     assert "blurs" in jaxtl.list_models()

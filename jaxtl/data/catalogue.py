@@ -74,7 +74,7 @@ _GIVEN_ROWS: dict[str, Sequence[labels.Row]] = {}  # of data frames, by such nam
 
 def list_datasets() -> tuple[str, ...]:
     """The names that ``load_dataset`` knows, beside ``tfds:NAME`` for the data sets of tensorflow-datasets."""
-    return (*DATASETS, folder.NAME)
+    return (*DATASETS, *_GIVEN_ROWS, folder.NAME)
 
 
 def dataset_info(
