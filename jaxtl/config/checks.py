@@ -112,8 +112,10 @@ def _phase_faults(run: Tree) -> Iterator[str]:
 
 
 def _unknown_classes(run: Tree, path: str, by_class: Any) -> Iterator[str]:
+    if not isinstance(by_class, Mapping) or not by_class:  # no class is named, and to scan images takes a while
+        return
     classes = run["data"]["classes"] or data_info(run["data"]).class_names
-    for name in by_class if isinstance(by_class, Mapping) else ():
+    for name in by_class:
         if name not in classes:
             yield f"{path} names {name!r}, which is not a class of the data; {nearest(name, classes)}"
 

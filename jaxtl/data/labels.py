@@ -1,5 +1,6 @@
 """A table of image files and their labels, a CSV file or data frames, as a data set."""
 
+import contextlib
 import csv
 import io
 import os
@@ -89,15 +90,19 @@ def frame_rows(frames: Mapping[str, Any]) -> list[Row]:
 
 
 def _text(value: Any) -> str:
-    """The value of a cell; an empty one is ``None`` or not equal to itself."""
-    return "" if value is None or value != value else str(value)
+    """The value of a cell; an empty one is ``None``, not equal to itself, or ``pandas.NA``, whose truth is an error."""
+    with contextlib.suppress(TypeError):
+        return "" if value is None or value != value else str(value).strip()
+    return ""
 
 
-def _check_columns(names: Sequence[Any], table: str) -> None:
+def _check_columns(names: list[Any], table: str) -> None:
     for column in (PATH, LABEL):
         if column not in names:
             there = ", ".join(repr(name) for name in names) or "none"
             raise UserError(f"A column {column!r} is missing in {table}, which has: {there}; add or rename it.")
+        if names.count(column) > 1:
+            raise UserError(f"The column {column!r} is twice in {table}; rename one of the two.")
 
 
 def scan(rows: Sequence[Row], root: Path, table: str, options: ImageOptions) -> Collection:
@@ -125,13 +130,14 @@ def scan(rows: Sequence[Row], root: Path, table: str, options: ImageOptions) -> 
         if (split := _SPLIT_OF.get((split_name or "train").lower())) is None:
             known = nearest(str(split_name), SPLITS)
             raise UserError(f"{where} has the split {split_name!r}, which does not exist; {known}")
-        path = os.path.normpath(name)
-        if path in places:
-            raise UserError(f"{where} names {shown(name)} again, after {places[path].lower()}; remove one of the two.")
-        if not (root / path).is_file():
+        file = os.path.normpath(os.path.join(root, name))  # noqa: PTH118 (quicker, for long tables)
+        if before := places.get(file):
+            again = f"{where} names {shown(name)} again, after {before[0].lower()}{before[1:]}"
+            raise UserError(f"{again}; remove one of the two.")
+        if not os.path.isfile(file):  # noqa: PTH113 (false, not an error, for a name that is too long)
             raise UserError(f"{where} names {shown(name)}, but {root} has no such file; correct it, or set data.dir.")
-        places[path] = where
-        found.setdefault(split, {}).setdefault(composed(label), []).append(path)
+        places[file] = where
+        found.setdefault(split, {}).setdefault(composed(label), []).append(os.path.normpath(name))
     if "train" not in found:
         raise UserError(f"No row of {table} names an image to train on; give some the split 'train'.")
     labels = {label for classes in found.values() for label in classes}

@@ -18,13 +18,14 @@ NAMES = [f"{i}.png" for i in range(8)]
 
 
 @pytest.fixture
-def root(tmp_path):
-    """Eight images of one colour each, in one folder."""
+def root(tmp_path_factory):
+    """Eight images of one colour each, in one folder, whose name has a capital."""
+    folder = tmp_path_factory.mktemp("Photographs")
     for i, name in enumerate(NAMES):
         content = io.BytesIO()
         Image.fromarray(np.full((6, 6, 3), 10 * i, np.uint8)).save(content, "PNG")
-        (tmp_path / name).write_bytes(content.getvalue())
-    return tmp_path
+        (folder / name).write_bytes(content.getvalue())
+    return folder
 
 
 def table(root, lines, header="path,label,split", file="labels.csv"):
@@ -85,6 +86,8 @@ def test_validation_without_a_test_becomes_the_test(root):
     [
         ("0.png,even,train", "Line 10 of .* names 0.png again, after line 2 of .*; remove one of the two."),
         ("./0.png,even,train", "Line 10 of .* names ./0.png again"),
+        ("{root}/0.png,even,train", "Line 10 of .* names /.*/0.png again, after line 2 of {root}/labels.csv"),
+        ("x" * 300 + ",even,train", "Line 10 of .* names x+, but .* has no such file"),
         ("8.png,even,train", "Line 10 of .* names 8.png, but .* has no such file; correct it, or set data.dir."),
         ("0.png,,train", "Line 10 of .* has no label; fill it in, or remove the row."),
         (" ,even,train", "Line 10 of .* has no path; fill it in"),
@@ -95,8 +98,8 @@ def test_validation_without_a_test_becomes_the_test(root):
     ],
 )
 def test_a_wrong_line_is_named(root, line, sentence):
-    with pytest.raises(UserError, match=f"^{sentence}") as error:
-        load("train", table(root, [*LINES, line]))
+    with pytest.raises(UserError, match="^" + sentence.replace("{root}", str(root))) as error:
+        load("train", table(root, [*LINES, line.replace("{root}", str(root))]))
     assert "\n" not in str(error.value)
 
 
@@ -109,6 +112,7 @@ def test_a_wrong_line_is_named(root, line, sentence):
             "A column 'path' is missing in .*, which has: 'file', 'label'; add or rename it.",
         ),
         ("path,split", ["0.png,train"], "A column 'label' is missing in"),
+        ("path,label,label", ["0.png,even,odd"], "The column 'label' is twice in .*; rename one of the two."),
         ("path,label,split", ["0.png,even,test"], "No row of .* names an image to train on; give some the split"),
         ("path,label", [], "No row of .* names an image to train on"),
         ("path,label", ["0.png,even", "1.png,even"], "All rows of .* have the label 'even'; a classifier needs two"),
@@ -158,6 +162,16 @@ class Frame(dict):
         return len(self["path"])
 
 
+class NotAvailable:
+    """Compares as ``pandas.NA`` does."""
+
+    def __ne__(self, other):
+        return self
+
+    def __bool__(self):
+        raise TypeError("boolean value of NA is ambiguous")
+
+
 def test_data_frames(root):
     labels = [i % 2 for i in range(8)]
     whole = Frame(path=[root / name for name in NAMES], label=labels, split=["train"] * 4 + ["test"] * 4)
@@ -173,9 +187,10 @@ def test_data_frames(root):
         frame_rows({"train": Frame(path=[])})
     with pytest.raises(UserError, match=r"^test is not a data frame, but others are; give all splits in one form"):
         frame_rows({"train": train, "test": ([], [])})
-    empty = frame_rows({"train": Frame(path=["a"], label=[float("nan")])})
-    with given_rows(empty) as name, pytest.raises(UserError, match=r"^Row 0 of the data frame of train has no label"):
-        dataset_info(name)
+    for nothing in (float("nan"), None, " ", NotAvailable()):
+        empty = frame_rows({"train": Frame(path=["a"], label=[nothing])})
+        with given_rows(empty) as name, pytest.raises(UserError, match=r"^Row 0 of the data frame of train has no lab"):
+            dataset_info(name)
 
 
 def test_pandas(root):
