@@ -42,7 +42,8 @@ HEADINGS = (
 HEAD = """# Results
 
 Every row of the five studies: what the study reports, and what we measured on all of its test images, which were used
-once, at the end. `jaxtl study all --no-train --page docs/results.md` writes this page from the finished runs in `runs`.
+once, at the end. `jaxtl study all --no-train --page docs/results.md` writes this page from the finished runs in `runs`
+and from `docs/results.json`, which keeps the figures of earlier ones.
 """
 Figures = dict[str, Any]  # of a row, see `figures`
 
@@ -114,9 +115,8 @@ def train(row: Row, folder: Path, arguments: argparse.Namespace, assignments: Se
 def finished(row: Row, folder: Path) -> list[FinishedRun]:
     """The finished run of a row, or those of several seeds; none where there is none."""
     folder = folder / "best" if row.trials else folder
-    if not RunFiles(folder).repeats() and RunFiles(folder).unfinished():
-        return []
-    return find_runs([folder], with_baselines=False, ignored=folder, say=lambda line: None)
+    there = [place for place in RunFiles(folder).repeats() or [folder] if not RunFiles(place).unfinished()]
+    return find_runs(there, with_baselines=False, ignored=folder, say=lambda line: None) if there else []
 
 
 def figures(row: Row, runs: Sequence[FinishedRun], scale: float) -> Figures:
@@ -143,13 +143,15 @@ def start_in_words(model: str, weights: str) -> str:
 def study_table(
     rows: Sequence[Row], found: Mapping[str, Figures], reasons: Mapping[str, str]
 ) -> tuple[Table, list[str]]:
-    """The study's table, and why rows of it are not measured; figures and reasons are by the places of configs."""
+    """The study's table, and why rows of it were not run; figures and reasons are by the places of configs."""
     lines: list[list[str]] = []
-    absent: dict[str, list[str]] = {}
+    absent: dict[str, list[str]] = {}  # commands, by what is said of them
     for row in rows:
         config, mine = with_defaults(load_config(row.place)), found.get(row.place)
         start = start_in_words(config["model"]["name"], config["model"]["weights"])
+        why = reasons.get(row.place, "")
         if mine:
+            said = why and f"Not run now, and shown as it was before: {why}"
             start = mine["start"] + f"; the study: {start}" * (mine["start"] != start)
             ours = percent(mine["accuracy"]) + f" (mean of {mine['runs']} runs)" * (mine["runs"] > 1)
             if changed := mine.get("changed"):
@@ -160,10 +162,11 @@ def study_table(
             cells = ["not measured", NOT_MEASURED, start, *[NOT_MEASURED] * 3]
             images = f"the images of {config['data']['name']}"
             needed = images if config["model"]["weights"] in ("", SOURCE) else f"the weights {start}"
-            why = reasons.get(row.place) or f"it needs {needed}, and was not run yet."
-            absent.setdefault(why, []).append(f"`{row.command}`")
+            said = f"Not measured: {why or f'it needs {needed}, and was not run yet.'}"
+        if said:
+            absent.setdefault(said, []).append(f"`{row.command}`")
         lines.append([row.name, row.recipe, config["reported"], *cells, row.command])
-    told = [f"Not measured: {why} What measures it: {', '.join(commands)}." for why, commands in absent.items()]
+    told = [f"{said} What measures it: {', '.join(commands)}." for said, commands in absent.items()]
     return Table("", HEADINGS, lines), told
 
 
@@ -214,9 +217,8 @@ def _study(arguments: argparse.Namespace, assignments: Sequence[tuple[str, str]]
         if arguments.study not in (study, "all"):
             continue
         folders = {row: arguments.workdir / default_workdir(row.place).name for row in rows}
-        reasons = (
-            {} if arguments.no_train else {row.place: train(row, folders[row], arguments, assignments) for row in rows}
-        )
+        to_train = [] if arguments.no_train else rows
+        reasons = {row.place: train(row, folders[row], arguments, assignments) for row in to_train}
         runs = {row: there for row in rows if (there := finished(row, folders[row]))}
         found = {row.place: figures(row, there, scale) for row, there in runs.items()}
         everything |= found
@@ -226,10 +228,8 @@ def _study(arguments: argparse.Namespace, assignments: Sequence[tuple[str, str]]
         for line in absent:
             console.say(line)
         if runs:
-            comparison, out = (
-                compare_runs([run for there in runs.values() for run in there]),
-                arguments.workdir / f"study_{study}",
-            )
+            comparison = compare_runs([run for there in runs.values() for run in there])
+            out = arguments.workdir / f"study_{study}"
             with disk_errors_explained(out):
                 write(comparison, out, study=table, absent=absent)
             console.say(f"The page with all tables and charts: {out / PAGE}")
