@@ -108,6 +108,20 @@ def test_a_work_folder_holds_one_run_or_several(seeds, command, tiny_config, tmp
     assert outcome.status == 2 and "holds a single run; choose another for several" in outcome.err
 
 
+def test_after_a_mistake_the_folder_is_free_for_the_corrected_config(tiny_config, tmp_path):
+    config = load_config(tiny_config)
+    config["data"] |= {"folds": 300}
+    with pytest.raises(UserError, match="300 folds cannot be made of classes of"):
+        jaxtl.run(config, tmp_path / "w")
+    assert (tmp_path / "w" / "fold0").exists() and not RunFiles(tmp_path / "w").repeats()
+
+
+@pytest.mark.parametrize("seeds", [(-1,), (2**31,), ("0",), (0.5,)])
+def test_seeds_in_python_are_whole_numbers(tiny_config, tmp_path, seeds):
+    with pytest.raises(UserError, match=rf"^{seeds[0]!r} is not a seed; give whole numbers in \[0, 2147483647\], for"):
+        jaxtl.run(load_config(tiny_config), tmp_path, seeds=seeds)
+
+
 def test_folds_validate_every_training_image_once(folds):
     folder, summary = folds
     parts = [RunFiles(folder / f"fold{k}").split() for k in range(3)]

@@ -75,7 +75,8 @@ def test_rows_are_run_and_what_lacks_its_weights_says_so(call, tmp_path):
     assert "The study" in page and "not measured" in page and "is neither a file" in page
     again = call("z", "--no-train", "--scale", "0.5")[1]
     assert mine in again and "Epoch" not in again
-    (folder / "lacking" / "seed0").mkdir(parents=True)  # interrupted
+    (folder / "lacking" / "seed0").mkdir(parents=True)
+    (folder / "lacking" / "seed0" / "config.json").touch()  # interrupted
     refused = call("z", "--scale", "0.5", "--seeds=0,1")[1]
     (told,) = (line for line in refused.splitlines() if line.startswith("Not run now, and shown as it was before: "))
     assert mine in refused and "holds a single run" in told

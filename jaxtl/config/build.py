@@ -6,6 +6,7 @@ A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set
 """
 
 import dataclasses
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -63,13 +64,19 @@ def repeats(config: Mapping[str, Any], seeds: Sequence[int] = (), *, vary_split:
 
     Source and baselines get the same draw. With ``vary_split`` the seeds are values of ``data.split_seed``, too.
 
+    Raises:
+      UserError: a seed is not one.
+
     >>> list(repeats({"data": {"folds": 2}}, [0, 7]))
     ['seed0_fold0', 'seed0_fold1', 'seed7_fold0', 'seed7_fold1']
     """
+    field = FIELDS["seed"].check
+    if strange := [n for n in seeds if not isinstance(n, numbers.Integral) or field.fault(n)]:
+        raise UserError(f"{strange[0]!r} is not a seed; give whole numbers {field.allowed}, for example range(5).")
     tree = plain(config)
     data = tree.get("data", {})
     folds = data.get("folds", 0) if data.get("fold", -1) < 0 else 0
-    seeded: Tree = {f"seed{n}": {"seed": n, "data": {"split_seed": n} if vary_split else {}} for n in seeds}
+    seeded: Tree = {f"seed{n}": {"seed": n, "data": {"split_seed": n} if vary_split else {}} for n in map(int, seeds)}
     folded: Tree = {f"fold{n}": {"data": {"fold": n}} for n in range(folds)}
     found = {"": tree}
     for draws in filter(None, (seeded, folded)):

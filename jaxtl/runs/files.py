@@ -63,7 +63,8 @@ class RunFiles:
         """Run folders of the seeds and folds of a config, see ``jaxtl.config.repeats``; empty for a single run."""
         if (self.path / self.CONFIG).exists():
             return []
-        found = [path for path in self.path.glob("*") if re.fullmatch(r"(seed\d+)?_?(fold\d+)?", path.name)]
+        parts = [file.parent for file in self.path.glob(f"*/{self.CONFIG}")]
+        found = [path for path in parts if re.fullmatch(r"seed\d+(_fold\d+)?|fold\d+", path.name)]
         return sorted(found, key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
 
     def unfinished(self) -> str:
