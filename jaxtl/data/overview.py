@@ -104,13 +104,13 @@ def _original_sizes(parts: Iterable[Dataset]) -> dict[str, list[int]] | None:
 
 def _warnings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], groups: Groups) -> list[str]:
     warnings = []
-    train = counts["training"]
-    most, least = int(np.argmax(train)), int(np.argmin(train))
+    train = np.asarray(counts["training"])
+    most, least = int(train.argmax()), int(np.where(train, train, train.max()).argmin())  # of the classes with images
     if train[most] >= IMBALANCE * train[least]:
         warnings.append(
             f"The classes are unbalanced: {class_names[most]} has {train[most]:,} training images, "
             f"{class_names[least]} has {train[least]:,}; class_weights='balanced' or balanced_sampling=True of a phase "
-            "makes up for that."
+            "can make up for that."
         )
     for part, of_class in counts.items():
         if lacking := [name for name, n in zip(class_names, of_class, strict=True) if not n]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.data.augment import denormalise
@@ -26,18 +25,18 @@ def augmented(task: Task, mean: Sequence[float], std: Sequence[float]) -> dict[s
     phase = next((phase for phase in reversed(task.plan) if phase.augments), None)
     if phase is None:
         return {}
-    train, names, mix = task.train, task.train.class_names, phase.mix()
+    train, names = task.train, task.train.class_names
+    transform, mix = phase.transform(task.preprocess), phase.mix()
     chosen = np.concatenate(samples_of_classes(train.labels, min(len(names), CLASSES), per_class=1))
     images, labels = np.asarray(train.images[chosen]), train.labels[chosen]
 
     @jax.jit
-    def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def draw(key: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
         for_images, for_mix = jax.random.split(key)
-        batch = phase.transform(task.preprocess)(for_images, jnp.asarray(images))
-        targets = jax.nn.one_hot(labels, len(names))
+        batch, targets = transform(for_images, images), jax.nn.one_hot(labels, len(names))
         return mix(for_mix, batch, targets) if mix else (batch, targets)
 
-    drawn = [draw(key) for key in jax.random.split(jax.random.key(task.seed), DRAWS)]
+    drawn = [draw(key, images) for key in jax.random.split(jax.random.key(task.seed), DRAWS)]
     cards = []
     for i, label in enumerate(labels):
         views = [(denormalise(batch[i], mean, std), _shares(targets[i], names)) for batch, targets in drawn]

@@ -18,8 +18,6 @@ from jaxtl.train.metrics import Metrics
 from jaxtl.train.state import TrainState, moving_average
 from jaxtl.transfer.partition import Variables, merge_variables
 
-MIXING = 2  # beside 0 and 1, from which ``jax.random.split`` derives the keys of a step
-
 
 class Predictions(NamedTuple):
     """What the model says of a batch.
@@ -98,12 +96,11 @@ def make_train_step(
         row = state.step % order.indices.shape[0]
         indices, mask = order.indices[row], order.mask[row]
         targets = labels[indices]
-        step_key = jax.random.fold_in(key, state.step)
-        augment_key, dropout_key = jax.random.split(step_key)
+        augment_key, dropout_key, mix_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
         batch, counted = transform(augment_key, inputs[indices]), targets
         if mix is not None:
             soft = jax.nn.one_hot(targets, state.metrics.confusion.counts.shape[0])
-            batch, targets = mix(jax.random.fold_in(step_key, MIXING), batch, soft)
+            batch, targets = mix(mix_key, batch, soft)
             counted = targets.argmax(-1)
 
         def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, dict[str, Any]]]:

@@ -60,13 +60,14 @@ def test_what_was_read(parts):
 
 
 def test_imbalance_and_classes_without_images_are_warned_of(parts):
-    names = ("cat", "dog", "cow")
+    names = ("cat", "dog", "cow", "elk")
     train = dataset([0] * 6 + [1] * 2 + [2] * 3, range(11), names)
     found = overview({"training": train, "test": dataset([0, 0], [20, 21], names)}, (), ())
     assert found["warnings"] == [
         "The classes are unbalanced: cat has 6 training images, dog has 2; class_weights='balanced' or "
-        "balanced_sampling=True of a phase makes up for that.",
-        "No test images: dog, cow.",
+        "balanced_sampling=True of a phase can make up for that.",
+        "No training images: elk.",
+        "No test images: dog, cow, elk.",
     ]
 
 
