@@ -181,12 +181,15 @@ def _model_faults(run: Tree) -> Iterator[str]:
             "choose fewer units or smaller images."
         )
         return
-    H, W = info.image_shape[:2]
+    H, W, channels = info.image_shape
     for i, changes in enumerate(run["phases"]):
         if changes["crop"] > size:
             yield f"phases.{i}.crop is {changes['crop']}, but the images have {size} x {size} pixels; choose less."
         if changes["quarter_turns"] and H != W:
             yield f"phases.{i}.quarter_turns needs square images, but these have {W} x {H} pixels; leave it off."
+        for name in ("saturation", "hue"):
+            if changes[name] and channels == 1:
+                yield f"phases.{i}.{name} changes nothing in grey images, as these are; leave it at 0."
     yield from _plan_faults(run["phases"], built, image_shape)
 
 

@@ -1,11 +1,14 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
 from jaxtl.config import check, default_config, phase, raise_problems, variants
+from jaxtl.config.data import with_images
 from jaxtl.config.fields import FIELDS, PHASE_FIELDS, all_fields
 from jaxtl.config.tree import plain
+from jaxtl.data.dataset import Dataset
 from jaxtl.errors import UserError
 from jaxtl.transfer.phases import Phase
 from jaxtl.transfer.plans import lp_ft
@@ -262,11 +265,21 @@ def test_bad_multipliers(multipliers, words):
         ({"accumulate": 0}, "phases.0.accumulate is 0, but must be at least 1."),
         ({"ema": 1.0}, "phases.0.ema is 1.0, but must lie in [0, 1)."),
         ({"layer_decay": 0.0}, "phases.0.layer_decay is 0.0, but must lie in (0, 1]."),
+        ({"hue": 0.1}, "phases.0.hue changes nothing in grey images, as these are; leave it at 0."),
         ({"monitor": "val_fl"}, "phases.0.monitor is 'val_fl', which does not exist; did you mean 'val_f1'?"),
     ],
 )
 def test_bad_recipes_of_training(recipe, words):
     assert check(digits(phases=(phase(**recipe),))) == [words]
+
+
+def test_images_that_are_not_square_cannot_be_turned():
+    images = Dataset(np.zeros((4, 20, 30, 3), np.uint8), np.array([0, 1, 0, 1], np.int32), ("a", "b"))
+    turned = {"phases": (phase(quarter_turns=True, keep="last", hue=0.1),), "batch_size": 2}
+    with with_images(turned, images, None, images) as config:
+        assert check(config) == [
+            "phases.0.quarter_turns needs square images, but these have 30 x 20 pixels; leave it off."
+        ]
 
 
 def test_numbers_of_images_may_be_given_by_class():
