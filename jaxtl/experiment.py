@@ -87,6 +87,8 @@ def run(
       jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     workdir = user_path(workdir)
+    if strange := [each for each in callbacks if not isinstance(each, Observer)]:
+        raise UserError(f"callbacks has {strange[0]!r}, which is not an object of a subclass of jaxtl.Observer.")
     console = console or RunConsole(None if is_main_process() else rich.console.Console(quiet=True))
     console.callbacks = tuple(callbacks) if is_main_process() else ()
     with with_images(config, train, validation, test) as tree, contextlib.closing(console):

@@ -81,6 +81,13 @@ class Diary(jaxtl.Observer):
         self.told.append(summary["test"]["accuracy"])
 
 
+@pytest.mark.parametrize("callback", [jaxtl.Observer, print])
+def test_a_callback_that_is_not_an_observer_is_refused_at_once(small, tmp_path, callback):
+    with pytest.raises(jaxtl.UserError, match=r"^callbacks has <.*, which is not an object of a subclass"):
+        jaxtl.run(small, tmp_path / "w", callbacks=[callback])
+    assert not (tmp_path / "w").exists()
+
+
 def test_arrays_and_callbacks(small, tmp_path):
     diary, folder = Diary(), tmp_path / "run"
     small.baselines.longer = {"phases": (phase(epochs=1),)}

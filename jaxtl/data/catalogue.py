@@ -165,9 +165,11 @@ def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
       parts: by split: ``train``, ``test``, perhaps ``val``.
 
     Raises:
-      UserError: the splits differ in their classes or in the size of their images.
+      UserError: the splits differ in their classes or in the size of their images, or there is one class alone.
     """
     first = parts["train"]
+    if len(first.class_names) < 2:
+        raise UserError(f"The training images have the classes {first.class_names}; a classifier needs two or more.")
     content = hashlib.sha256()
     for split, dataset in parts.items():
         if dataset.class_names != first.class_names or dataset.image_shape != first.image_shape:

@@ -135,7 +135,8 @@ def _pair(split: str, part: Any) -> tuple[np.ndarray, np.ndarray]:
         images, labels = map(np.asarray, part)
     except ValueError as error:  # of numpy
         raise UserError(f"The images of {split} have different sizes; resize them to one.") from error
-    labels = labels.astype(str) if labels.dtype.kind == "O" else labels
+    if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.flat):
+        labels = labels.astype(str)
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
         raise UserError(
             f"The labels of {split} are {labels.dtype} of shape {labels.shape}, but must be integers or names, one an "

@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxtl.config import check, default_config
 from jaxtl.data import ImageOptions, load_dataset
-from jaxtl.data.catalogue import dataset_info, given_rows
+from jaxtl.data.catalogue import dataset_info, given, given_rows
 from jaxtl.data.dataset import from_arrays
 from jaxtl.data.labels import frame_rows, is_frame, read_table
 from jaxtl.errors import UserError
@@ -220,6 +220,7 @@ def test_arrays_become_data_sets():
         (np.zeros(3), "test is a ndarray, but all splits are given as jaxtl.Dataset, all as a pair"),
         ((np.zeros((2, 4, 4), np.uint8), [0, 2]), "The test images have the label 2, which no training image has"),
         ((np.zeros((2, 4, 4), np.uint8), np.eye(2)), r"The labels of test are float64 of shape \(2, 2\), but must be"),
+        ((np.zeros((2, 4, 4), np.uint8), np.array(["a", None])), "The labels of test are object of shape"),
         ((np.zeros((2, 4, 4)), [0, 1]), "The images of a data set must be uint8 of rank 4, not float64"),
         (([np.zeros((2, 2, 3)), np.zeros((3, 3, 3))], [0, 1]), "The images of test have different sizes"),
     ],
@@ -228,3 +229,12 @@ def test_wrong_arrays_are_one_sentence(part, sentence):
     images = np.zeros((2, 4, 4), np.uint8)
     with pytest.raises(UserError, match=f"^{sentence}"):
         from_arrays({"train": (images, [0, 1]), "test": part})
+
+
+def test_arrays_of_one_class_are_refused():
+    one = from_arrays({split: (np.zeros((2, 4, 4), np.uint8), [7, 7]) for split in ("train", "test")})
+    with (
+        pytest.raises(UserError, match=r"^The training images have the classes \('7',\); a classifier needs"),
+        given(one),
+    ):
+        pass
