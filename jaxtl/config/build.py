@@ -65,7 +65,7 @@ def repeats(config: Mapping[str, Any], seeds: Sequence[int] = (), *, vary_split:
     Source and baselines get the same draw. With ``vary_split`` the seeds are values of ``data.split_seed``, too.
 
     Raises:
-      UserError: a seed is not one.
+      UserError: a seed is not one, or there is none to vary the split by.
 
     >>> list(repeats({"data": {"folds": 2}}, [0, 7]))
     ['seed0_fold0', 'seed0_fold1', 'seed7_fold0', 'seed7_fold1']
@@ -73,6 +73,8 @@ def repeats(config: Mapping[str, Any], seeds: Sequence[int] = (), *, vary_split:
     field = FIELDS["seed"].check
     if strange := [n for n in seeds if not isinstance(n, numbers.Integral) or field.fault(n)]:
         raise UserError(f"{strange[0]!r} is not a seed; give whole numbers {field.allowed}, for example range(5).")
+    if vary_split and len(seeds) == 0:
+        raise UserError("The split varies with the seeds, but none was named; add some, as in --seeds 0..4.")
     tree = plain(config)
     data = tree.get("data", {})
     folds = data.get("folds", 0) if data.get("fold", -1) < 0 else 0

@@ -24,8 +24,8 @@ ACROSS_DRAWS = (
     "95 % interval (Student's t) are across draws; differences are between runs of the same draw."
 )
 ACROSS_FOLDS = (
-    "Across folds each training image is validated once. Folds share training images, so the interval is a little too "
-    "narrow; where the fold also chose the epoch (keep='best'), its accuracy is a little too high."
+    "Across folds each training image is validated once. Folds share training images, and seeds share folds, so "
+    "the interval is too narrow; where the fold also chose the epoch (keep='best'), its accuracy is a little too high."
 )
 
 VALIDATED, TESTED_ON = "validation images", "test images"
@@ -108,6 +108,11 @@ class Repeated(NamedTuple):
     across: Spread  # of the accuracies
     difference: Spread | None  # to the first config, over draws that both have; None for that one, and below two
 
+    def record(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+        difference = self.difference._asdict() if self.difference else None
+        return {**self._asdict(), "across": self.across._asdict(), "difference": difference}
+
 
 class Comparison(NamedTuple):
     """All that tables, charts and files are made of."""
@@ -126,13 +131,7 @@ class Comparison(NamedTuple):
             "pairs": [{**d._asdict(), "run": names[d.run], "other": names[d.other]} for d in self.differences],
             "test_sets": [[names[i] for i in group] for group in self.test_sets],
             "notes": self.notes,
-            "repeated": [
-                {
-                    part: value._asdict() if isinstance(value, Spread) else value
-                    for part, value in each._asdict().items()
-                }
-                for each in self.repeated
-            ],
+            "repeated": [each.record() for each in self.repeated],
         }
 
 

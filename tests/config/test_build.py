@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 
 from jaxtl.config import check, default_config, phase, repeats, variants
 from jaxtl.config.tree import plain
+from jaxtl.errors import UserError
 from jaxtl.transfer import Phase, fine_tune, gradual, linear_probe, lp_ft
 
 
@@ -46,6 +48,9 @@ def test_a_config_for_each_seed_and_fold():
     assert repeats(config) == {}
     assert {name: each["seed"] for name, each in repeats(config, (0, 3)).items()} == {"seed0": 0, "seed3": 3}
     assert [each["data"]["split_seed"] for each in repeats(config, (0, 3), vary_split=True).values()] == [0, 3]
+    with pytest.raises(UserError, match=r"^The split varies with the seeds, but none was named"):
+        repeats(config, vary_split=True)
+    assert [type(each["seed"]) for each in repeats(config, np.arange(2)).values()] == [int, int]  # for JSON
     config.data.folds = 2
     found = repeats(config, (5, 6))
     drawn = [(name, each["seed"], each["data"]["fold"]) for name, each in found.items()]
