@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
 import shutil
@@ -23,7 +24,6 @@ from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, tell, whole_number, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import describe
-from jaxtl.train.calibration import at_temperature
 
 MOST_PIXELS = 4096  # a side, as in ``data.size``
 
@@ -74,7 +74,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     size = (arguments.size, arguments.size) if arguments.size else run.input_shape[:2]
     evaluate = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
     images = _choose(arguments, run, players)
-    found = at_temperature(evaluate(images.dataset), run.temperature)
+    found = dataclasses.replace(evaluate(images.dataset), temperature=run.temperature)
     test = scores(found.confusion, found.loss, run.class_names, images.present)
     test |= calibration_errors(found)
     test |= {"interval": list(accuracy_interval(test) or ()), "class_names": list(run.class_names)}

@@ -1,6 +1,7 @@
 """The story of a run on one page: data -> model -> phases -> test -> report. Read this first."""
 
 import contextlib
+import dataclasses
 import math
 import pathlib
 import signal
@@ -262,7 +263,8 @@ def test(trained: Trained) -> Evaluation:
         kept = trained.fitted.features.of(variables, "test", images)
         found = task.evaluate_features(kept)(variables)
         # The time of the pass, also where an earlier run made it: that is what it takes to test these images.
-        return found._replace(seconds=kept.pass_s + found.seconds, compile_s=kept.compile_s + found.compile_s)
+        seconds, compile_s = kept.pass_s + found.seconds, kept.compile_s + found.compile_s
+        return dataclasses.replace(found, seconds=seconds, compile_s=compile_s)
     model, variables = folded(task.model, variables, channels=images.image_shape[-1], mesh=task.mesh)
     examples = place(images, task.mesh)
     evaluate = make_evaluator(model, examples, task.preprocess, batch_size=task.batch_size, mesh=task.mesh)

@@ -1,5 +1,6 @@
 """The figures of a test or an evaluation, on the screen and as a tree for JSON."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,6 @@ from jaxtl.report.remarks import majority, remarks
 from jaxtl.report.statistics import calibration, wilson_interval
 from jaxtl.report.tables import Table, print_facts, print_table
 from jaxtl.report.text import duration, integer, loss, percent
-from jaxtl.train.calibration import at_temperature
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.scores import classification_scores
 
@@ -42,7 +42,7 @@ def scores(
 
 def calibration_errors(found: Evaluation) -> dict[str, float]:
     """The expected calibration error at the temperature of an evaluation, and at temperature 1."""
-    parts = {"calibration_error": found, "calibration_error_before": at_temperature(found, 1)}
+    parts = {"calibration_error": found, "calibration_error_before": dataclasses.replace(found, temperature=1)}
     return {name: calibration(part.probability, found.predicted == found.labels)[1] for name, part in parts.items()}
 
 

@@ -16,7 +16,6 @@ from jaxtl.report import plots
 from jaxtl.report.comparison import Comparison, by_labels
 from jaxtl.report.pictures import STRIP, Card, class_by_class, heated, largest, samples_of_classes
 from jaxtl.report.text import percent
-from jaxtl.train.calibration import at_temperature
 from jaxtl.train.class_maps import ClassMaps
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.optimizer import learning_rates
@@ -126,7 +125,7 @@ def draw(
     if len(np.unique(rates)) > 1:  # a constant one is among the settings
         figures[LEARNING_RATE] = plots.learning_rate(history, rates)
     figures[CONFUSION] = plots.confusion_matrices({"": tested.found.confusion}, tested.dataset.class_names)
-    before = at_temperature(tested.found, 1).probability
+    before = dataclasses.replace(tested.found, temperature=1).probability
     figures[CALIBRATION] = plots.reliability(tested.found.probability, tested.right, before)
     galleries, explained = _galleries(tested)
     figures |= galleries

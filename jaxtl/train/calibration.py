@@ -1,5 +1,7 @@
 """Knowing when not to know: probabilities that can be believed, and the confidence below which not to answer."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,36 +28,19 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
       at 5 % does not speak against 1: a few images should not change probabilities by chance.
     """
     from scipy.optimize import minimize_scalar  # type: ignore[import-untyped]  # no start should wait for its import
+    from scipy.special import log_softmax  # type: ignore[import-untyped]
 
     scores, each = np.asarray(logits, float), np.arange(len(labels))
     if not np.isfinite(scores).all() or (scores.max(axis=-1) == scores[each, labels]).all():
         return 1.0
 
     def mean_loss(log_t: float) -> float:
-        return -float(_log_softmax(scores / np.exp(log_t))[each, labels].mean())
+        return -float(log_softmax(scores / np.exp(log_t), axis=-1)[each, labels].mean())
 
     bounds = np.log([LOWEST, HIGHEST])
     best = minimize_scalar(mean_loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
     ratio = 2 * len(labels) * (mean_loss(0.0) - best.fun)
     return float(np.exp(best.x)) if ratio > CHI_SQUARED else 1.0
-
-
-def _log_softmax(scores: np.ndarray) -> np.ndarray:
-    below = scores - scores.max(axis=-1, keepdims=True)
-    return np.asarray(below - np.log(np.exp(below).sum(axis=-1, keepdims=True)))
-
-
-def at_temperature(found: Evaluation, temperature: float) -> Evaluation:
-    """The same evaluation with the probabilities and the losses of each image at a temperature."""
-    if temperature == found.temperature:
-        return found
-    log_p = _log_softmax(np.asarray(found.logits, float) / temperature)
-    losses = -log_p[np.arange(len(found.labels)), found.labels]
-    return found._replace(
-        losses=losses.astype(np.float32),
-        probability=np.exp(log_p.max(axis=-1)).astype(np.float32),
-        temperature=temperature,
-    )
 
 
 def calibrated(test: Evaluation, validation: Evaluation | None) -> tuple[Evaluation, Evaluation | None]:
@@ -66,7 +51,7 @@ def calibrated(test: Evaluation, validation: Evaluation | None) -> tuple[Evaluat
     if validation is None:
         return test, None
     temperature = fit_temperature(validation.logits, validation.labels)
-    return at_temperature(test, temperature), at_temperature(validation, temperature)
+    return replace(test, temperature=temperature), replace(validation, temperature=temperature)
 
 
 def choose_threshold(confidence: npt.ArrayLike, right: npt.ArrayLike, max_error: float) -> float | None:

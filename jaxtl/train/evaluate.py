@@ -1,8 +1,10 @@
 """One pass over a data set without training."""
 
+import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -20,17 +22,14 @@ from jaxtl.train.step import make_eval_step
 from jaxtl.transfer.partition import Variables
 
 
-class Evaluation(NamedTuple):
-    """The figures of one pass over all images of a data set.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One pass over all images of a data set, and what follows from its logits at a temperature.
 
     Attributes:
       loss: mean cross-entropy, natural logarithm, without label smoothing, at temperature 1.
       accuracy: share of right predictions, in [0, 1].
       confusion: int ``[K, K]``; rows are true classes, columns predictions.
-      predicted: int32 ``[N]``.
-      probability: float32 ``[N]``, of the predicted class.
-      losses: float32 ``[N]``, the cross-entropy of each image; exp(-loss) is the probability of the true class.
-      ranks: int32 ``[N]``, how many classes have a larger logit than the true one: 0 where the prediction is right.
       logits: float32 ``[N, K]``.
       labels: int32 ``[N]``, the true classes.
       seconds: wall time of the pass, compilation not counted.
@@ -41,15 +40,41 @@ class Evaluation(NamedTuple):
     loss: float
     accuracy: float
     confusion: np.ndarray
-    predicted: np.ndarray
-    probability: np.ndarray
-    losses: np.ndarray
-    ranks: np.ndarray
     logits: np.ndarray
     labels: np.ndarray
     seconds: float
     compile_s: float
     temperature: float = 1.0
+
+    @functools.cached_property
+    def predicted(self) -> np.ndarray:
+        """int32 ``[N]``."""
+        return self.logits.argmax(-1).astype(np.int32)
+
+    @functools.cached_property
+    def probability(self) -> np.ndarray:
+        """float32 ``[N]``, of the predicted class."""
+        return np.exp(self._log_probabilities().max(-1)).astype(np.float32)
+
+    @functools.cached_property
+    def losses(self) -> np.ndarray:
+        """float32 ``[N]``, the cross-entropy of each image; exp(-loss) is the probability of the true class."""
+        return -_of_class(self._log_probabilities(), self.labels)[:, 0].astype(np.float32)
+
+    @functools.cached_property
+    def ranks(self) -> np.ndarray:
+        """int ``[N]``, how many classes have a larger logit than the true one: 0 where the prediction is right."""
+        return (self.logits > _of_class(self.logits, self.labels)).sum(-1)
+
+    def _log_probabilities(self) -> np.ndarray:
+        from scipy.special import log_softmax  # type: ignore[import-untyped]  # no start should wait for its import
+
+        return np.asarray(log_softmax(self.logits.astype(float) / self.temperature, axis=-1))
+
+
+def _of_class(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Of each row the value of a class: ``[N, 1]``."""
+    return np.take_along_axis(values, classes[:, None], axis=-1)
 
 
 Evaluate = Callable[[Variables], Evaluation]
@@ -93,24 +118,17 @@ def make_evaluator(
             wait_for_all()
             compile_s = time.perf_counter() - start
         size, compiled = found
-        predictions = []
+        parts = []
         for inputs, labels, order, row in batches(examples, size, None, mesh):
-            metrics, batch = compiled(variables, inputs, labels, order, np.int32(row), metrics)
-            predictions.append(batch)
+            metrics, logits = compiled(variables, inputs, labels, order, np.int32(row), metrics)
+            parts.append(logits)
         computed = metrics.compute()
         confusion = np.asarray(computed["confusion"])
-        predicted, probability, losses, ranks, logits = (
-            np.concatenate(parts)[: examples.total] for parts in zip(*predictions, strict=True)
-        )
         return Evaluation(
             loss=float(computed["loss"]),
             accuracy=accuracy_of(confusion),
             confusion=confusion,
-            predicted=predicted,
-            probability=probability,
-            losses=losses,
-            ranks=ranks,
-            logits=logits,
+            logits=np.concatenate(parts)[: examples.total],
             labels=np.asarray(examples.labels)[: examples.total],
             seconds=time.perf_counter() - start - compile_s,
             compile_s=compile_s,

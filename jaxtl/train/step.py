@@ -1,7 +1,7 @@
 """The train step and the evaluation step: gather, augment, normalise, forward, backward, update, all inside one jit."""
 
 from collections.abc import Collection
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,24 +17,6 @@ from jaxtl.runtime.mesh import replicated
 from jaxtl.train.metrics import Metrics
 from jaxtl.train.state import TrainState, moving_average
 from jaxtl.transfer.partition import Variables, merge_variables
-
-
-class Predictions(NamedTuple):
-    """What the model says of a batch.
-
-    Attributes:
-      predicted: int32 ``[B]``, class of the largest logit.
-      probability: float32 ``[B]``, its softmax probability.
-      loss: float32 ``[B]``, cross-entropy of the true class.
-      rank: int32 ``[B]``, how many classes have a larger logit than the true one.
-      logits: float32 ``[B, K]``.
-    """
-
-    predicted: jax.Array
-    probability: jax.Array
-    loss: jax.Array
-    rank: jax.Array
-    logits: jax.Array
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float = 0.0) -> jax.Array:
@@ -142,7 +124,7 @@ def make_train_step(
 def make_eval_step(
     model: Classifier, transform: Transform, *, method: str = "__call__", mesh: Mesh
 ) -> jax.stages.Wrapped:
-    """The jitted step ``(variables, inputs, labels, order, row, metrics) -> (metrics, predictions)``.
+    """The jitted step ``(variables, inputs, labels, order, row, metrics) -> (metrics, logits)``.
 
     Args:
       model: the classifier, run in inference mode.
@@ -150,7 +132,7 @@ def make_eval_step(
       method: see ``make_train_step``.
       mesh: devices to run on.
 
-    ``metrics`` is donated and comes back with the batch ``order[row]`` added.
+    ``metrics`` is donated and comes back with the batch ``order[row]`` added; logits are float32 ``[B, K]``.
     """
     unused_key = jax.random.key(0)
 
@@ -161,15 +143,13 @@ def make_eval_step(
         order: Order,
         row: jax.Array,
         metrics: Metrics,
-    ) -> tuple[Metrics, Predictions]:
+    ) -> tuple[Metrics, jax.Array]:
         indices, mask = order.indices[row], order.mask[row]
         targets = labels[indices]
         batch = transform(unused_key, inputs[indices])
         logits = jnp.asarray(model.apply(variables, batch, train=False, method=method))
         losses = cross_entropy(logits, targets)
         measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=targets, mask=mask)
-        rank = (logits > jnp.take_along_axis(logits, targets[:, None], axis=-1)).sum(-1, dtype=jnp.int32)
-        predicted, probability = logits.argmax(-1).astype(jnp.int32), jax.nn.softmax(logits).max(-1)
-        return metrics.merge(measured), Predictions(predicted, probability, losses, rank, logits)
+        return metrics.merge(measured), logits
 
     return jax.jit(eval_step, donate_argnums=5, out_shardings=replicated(mesh))

@@ -83,20 +83,19 @@ def test_a_wall_holds_every_picture_of_every_card():
 
 
 def drawn(labels, predicted, probability, losses, explain=lambda shown: None, ids=None, originals=None, **changes):
-    n = len(labels)
+    n, of_image = len(labels), np.arange(len(labels))
     confusion = np.zeros((3, 3), int)
     np.add.at(confusion, (labels, predicted), 1)
     ids = np.arange(n) if ids is None else ids
     dataset = Dataset(images(n), labels.astype(np.int32), tuple("abc"), ids)
+    shares = np.full((n, 3), np.nan)
+    shares[of_image, labels], shares[of_image, predicted] = np.exp(-losses), probability
+    rest = (1 - np.nansum(shares, axis=1)) / np.isnan(shares).sum(1)
     found = Evaluation(
         loss=float(losses.mean()),
         accuracy=float((labels == predicted).mean()),
         confusion=confusion,
-        predicted=predicted,
-        probability=probability,
-        losses=losses,
-        ranks=(labels != predicted).astype(np.int32),
-        logits=np.where(predicted[:, None] == np.arange(3), 1.0, 0.0),
+        logits=np.log(np.where(np.isnan(shares), rest[:, None], shares)),
         labels=labels,
         seconds=1.0,
         compile_s=1.0,
@@ -120,7 +119,7 @@ def run():
     labels = np.arange(60) % 3
     predicted = np.where(np.arange(60) < 20, (labels + 1) % 3, labels)
     probability = np.linspace(0.99, 0.4, 60)
-    losses = np.where(labels == predicted, -np.log(probability), 3 + probability)
+    losses = np.where(labels == predicted, -np.log(probability), 4 + probability)
     return labels, predicted, probability, losses
 
 
@@ -139,7 +138,7 @@ def test_no_image_is_shown_twice(run):
 
 def test_a_mistake_has_both_probabilities_and_the_name_of_its_file(run):
     labels, predicted, probability, losses = run
-    losses[:4] = -np.log([0.0002, 0.004, 0.2, 0.3])
+    losses[:4] = -np.log([0.0002, 0.004, 0.01, 0.02])
     found = drawn(labels, predicted, probability, losses, ids=np.array([f"test/{i}.jpg" for i in range(60)]))
     first, second = found[captions.MISTAKES][:2]
     assert (first.name, first.lines) == ("test/0.jpg", ["True: a (< 0.1 %)", "Predicted: b (99 %)"])
