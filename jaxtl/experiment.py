@@ -65,7 +65,7 @@ def run(
       workdir: the run folder. Source and baselines get run folders of their own inside.
       seeds: a run for each seed, in a run folder of its own inside; likewise for each fold where ``data.folds`` asks
         for folds. They are compared, and nothing else lies in the work folder.
-      vary_split: whether the seeds are also those of the validation split, the folds and ``data.per_class``.
+      vary_split: whether each seed is also ``data.split_seed``, which draws the images.
       train: images to train on, in place of those that ``data.name`` names; the other data fields apply to them. A
         ``Dataset``; or a pair of arrays: images, uint8 ``[N, H, W, C]`` or ``[N, H, W]``, and labels, integers or names
         ``[N]``; or a data frame of image files with the columns ``path`` (relative to ``data.dir``, else to the

@@ -32,7 +32,7 @@ def _run(argv: Sequence[str]) -> int:
     fields = "list every field with its default, allowed values and meaning"
     parser.add_argument("--help-fields", action="store_true", help=fields)
     each = "a run for each seed, as in 0..4 or 0,3,7, and their mean"
-    split = "the seeds choose validation images, folds and data.per_class too"
+    split = "each seed is also data.split_seed, which draws the images"
     parser.add_argument("--seeds", type=seeds, default=(), help=each)
     parser.add_argument("--vary-split", action="store_true", help=split)
     log = "keep epochs and figures in Weights & Biases or MLflow, too; their environment variables say where"
