@@ -103,10 +103,14 @@ def train(row: Row, folder: Path, arguments: argparse.Namespace, assignments: Se
             return "It needs Optuna; run pip install 'jaxtl[search]'."
         from jaxtl.search.command import search as run_search
 
-        counts = [(f"data.{name}", config["data"][name]) for name in ("subset", "test_subset")]
-        flags = [f"--config.{name}={value}" for name, value in (*assignments, *counts)]
-        trials = str(max(round(arguments.scale * row.trials), 2))
-        run_search(["--config", row.place, "--workdir", str(folder), "--trials", trials, *flags])
+        changes = [(f"data.{name}", config["data"][name]) for name in ("subset", "test_subset")]
+        flags = ["--trials", str(max(round(arguments.scale * row.trials), 2))]
+        if arguments.scale < 1:  # the final training is as short as a trial
+            epochs = [(f"phases.{i}.epochs", phase["epochs"]) for i, phase in enumerate(config["phases"])]
+            changes += epochs
+            flags += [f"--final={name}={value}" for name, value in epochs]
+        flags += [f"--config.{name}={value}" for name, value in (*assignments, *changes)]
+        run_search(["--config", row.place, "--workdir", str(folder), *flags])
     except UserError as error:
         return " ".join(str(error).split())
     return ""

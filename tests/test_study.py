@@ -82,6 +82,16 @@ def test_rows_are_run_and_what_lacks_its_weights_says_so(call, tmp_path):
     assert mine in refused and "holds a single run" in told
 
 
+def test_the_try_out_of_a_search_is_short(monkeypatch, tmp_path):
+    called = []
+    monkeypatch.setattr(pytest.importorskip("jaxtl.search.command"), "search", called.extend)
+    (row,) = (row for row in EVERY_ROW if row.trials)
+    arguments, _ = study.parse(["d", "--scale", "0.1"])
+    assert study.train(row, tmp_path, arguments, []) == ""
+    assert {"--final=phases.0.epochs=1", "--config.phases.0.epochs=1", "--config.data.subset=450"} <= {*called}
+    assert called[called.index("--trials") + 1] == "3"
+
+
 def test_the_page_keeps_what_was_measured_before(call, tmp_path, write_run):
     write_run(tmp_path / "runs" / "mine", name="mine", accuracy=0.8)
     before = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "runs": 5, "train_s": 60, "inference_s": 1}
