@@ -1,4 +1,4 @@
-"""Loss, accuracy and the confusion matrix as CLU metrics: masked sums that add up on the device.
+"""Loss and the confusion matrix as CLU metrics: masked sums that add up on the device.
 
 Sums, not means of means: batches of any size and any number of devices give the figures of one pass over all images.
 """
@@ -40,13 +40,12 @@ class Confusion(clu_metrics.Metric):
 
 @flax.struct.dataclass
 class Metrics(clu_metrics.Collection):
-    """What a pass over a data set is measured by: mean loss, accuracy in [0, 1], confusion counts.
+    """What a pass over a data set is measured by: mean loss and confusion counts.
 
     ``Metrics.single_from_model_output(loss=, logits=, labels=, mask=)`` measures a batch, ``merge`` adds batches.
     """
 
     loss: clu_metrics.Average.from_output("loss")  # type: ignore[valid-type]
-    accuracy: clu_metrics.Accuracy
     confusion: Confusion
 
 

@@ -82,7 +82,7 @@ class Stepper:
         return self.state, self._still, inputs, labels, order, self._key
 
     def take_metrics(self) -> dict[str, Any]:
-        """What was measured since the last time: ``loss``, ``accuracy`` and ``confusion``."""
+        """What was measured since the last time: ``loss`` and ``confusion``."""
         measured: dict[str, Any] = self.state.metrics.compute()
         no_sums = put(empty_metrics(self._num_classes), self._everywhere)
         self.state = dataclasses.replace(self.state, metrics=no_sums)
