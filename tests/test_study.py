@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -110,6 +112,17 @@ def test_the_page_keeps_what_was_measured_before(call, tmp_path, write_run):
     (other,) = re.findall(r"^\| A network \|.*$", text, re.M)
     assert "50.00 % (mean of 5 runs) | 40.00 to 60.00 | Tiny ImageNet; the study: /nowhere.pth | 1 min 0 s" in other
     assert set(json.loads((tmp_path / "results.json").read_text())) == {lacking, str(tmp_path / "mine.py")}
+
+
+def test_the_page_of_the_manual_is_what_the_command_writes(tmp_path):
+    docs = Path(__file__).parents[1] / "docs"
+    shutil.copy(docs / "results.json", tmp_path)
+    study.write_results(tmp_path / "results.md", {})
+    assert (tmp_path / "results.md").read_text() == (docs / "results.md").read_text()
+    found, measured = json.loads((docs / "results.json").read_text()), (docs / "studies.md").read_text()
+    for place, figures in found.items():
+        interval = f"{100 * figures['low']:.2f} to {100 * figures['high']:.2f}"
+        assert re.search(rf"{100 * figures['accuracy']:.2f}( %\*\*)? \({interval}\)", measured), place
 
 
 def test_several_seeds_are_a_mean_with_students_interval(call, tmp_path, write_run):
