@@ -279,7 +279,7 @@ def test_images_that_are_too_uncertain_are_unsure(call, run, run_dir, other_dir,
     assert [row[name] == "unsure" for row in rows] == unsure.tolist()
 
 
-def test_an_error_rate_that_no_confidence_keeps_is_one_sentence(call, run_dir, folder, tmp_path):
+def test_an_error_rate_that_no_confidence_keeps_is_one_sentence(call, run, run_dir, folder, tmp_path):
     shutil.copytree(run_dir, tmp_path / "wrong")
     (tmp_path / "wrong" / "validation_predictions.csv").write_text("index,true,predicted,probability\n1,3,4,0.99\n")
     shutil.copytree(run_dir, tmp_path / "old")
@@ -290,6 +290,8 @@ def test_an_error_rate_that_no_confidence_keeps_is_one_sentence(call, run_dir, f
     for text in ("2", "-1%", "100%", "few", "nan"):
         status, _, err = call("--run", run_dir, folder, f"--max-error={text}")
         assert status == 2 and f"{text!r} is not a share below 1, such as 2% or 0.02" in err
+    with pytest.raises(jaxtl.UserError, match="max_error is 2, but must be a share below 1"):
+        run.predict([], max_error=2)
 
 
 def test_mistakes_are_one_sentence(call, run_dir, folder, tmp_path):

@@ -151,8 +151,11 @@ class LoadedRun(NamedTuple):
           max_error: the share, in [0, 1).
 
         Raises:
-          UserError: the run has no predictions of validation images, or no confidence is high enough.
+          UserError: it is not a share; the run has no predictions of validation images; or no confidence is high
+            enough.
         """
+        if not 0 <= max_error < 1:
+            raise UserError(f"max_error is {max_error}, but must be a share below 1: 0.02 for 2 %.")
         files = RunFiles(self.folder)
         with files.explained(files.VALIDATION):
             lines = files.predictions(files.VALIDATION) if (files.path / files.VALIDATION).exists() else []
