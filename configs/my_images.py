@@ -15,7 +15,7 @@
 | What trains | the new head on kept features, then everything at a small learning rate (LP-FT) | everything |
 | Measured | no: the ImageNet weights were not at hand | above |
 
-- Stronger augmentation (`resized_crop=0.4`, brightness, contrast and saturation 0.2, no `crop`) gave `scratch` less: 69.33 %.
+- Stronger augmentation (`resized_crop=0.4`, brightness, contrast, saturation 0.2, no `crop`) gave `scratch` 69.33 %.
 - Without a test folder, a fifth of every class is held out for the test. A tenth of the rest is for validation.
 - Where a table says what the photographs show: `--data.labels=labels.csv` with the columns path and label.
 - Photographs are scaled until they cover the size, then center-cropped.
