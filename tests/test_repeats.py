@@ -152,6 +152,7 @@ def test_the_accuracy_of_a_fold_is_that_of_the_epoch_that_was_tested(folds):
         ({"folds": 1}, "data.folds is 1 and data.fold -1; take two folds or more"),
         ({"folds": 5, "fold": 5}, "data.folds is 5 and data.fold 5"),
         ({"fold": 0}, "data.folds is 0 and data.fold 0"),
+        ({"folds": 10**9}, "data.folds is 1000000000, but must lie in"),
     ],
 )
 def test_folds_that_do_not_exist_are_refused(tiny_config, tmp_path, data, said):

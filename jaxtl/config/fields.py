@@ -61,7 +61,7 @@ FIELDS: dict[str, Field] = {
         within(0),
     ),
     "data.validation": Field(0.1, "share of the training images held out, stratified", within(0, 1, open_high=True)),
-    "data.folds": Field(0, "hold out N stratified folds in turn, a run each; 0: data.validation instead", within(0)),
+    "data.folds": Field(0, "hold out N stratified folds in turn, a run each; 0: data.validation", within(0, 1000)),
     "data.fold": Field(-1, "which of data.folds is held out, from 0; -1: each in a run of its own", within(-1)),
     "data.split_seed": Field(0, "seed of validation, folds, per_class and a test held out by data.test", _SEED),
     "data.size": Field(0, "resize images to N x N pixels; 0: as they are", within(0, 4096)),

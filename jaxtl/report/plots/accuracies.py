@@ -37,8 +37,7 @@ def accuracy_comparison(runs: Sequence[FinishedRun]) -> Figure:
         _dot(axes, run.accuracy, row, run.interval, row, across=True)
         text = f"{100 * run.accuracy:.1f} %"
         axes.annotate(text, (run.accuracy, row), (0, 8), textcoords="offset points", ha="center", fontweight="bold")
-    reported = [(share, row) for row, run in enumerate(runs) if (share := run.reported_point[0])]
-    if reported:
+    if reported := [(share, row) for row, run in enumerate(runs) if (share := run.reported_point[0])]:
         _reported(axes, reported)
         axes.legend(loc="best")
     axes.set_yticks(range(len(runs)), fit_names([run.name for run in runs], points=200, size=9))
@@ -59,8 +58,7 @@ def time_accuracy(runs: Sequence[FinishedRun]) -> Figure:
     labels, seconds = fit_names([run.name for run in runs], points=170, size=8.5), [run.train_s for run in runs]
     for i, (label, run) in enumerate(zip(labels, runs, strict=True)):
         _dot(axes, run.train_s, run.accuracy, run.interval, i, label=label)
-    reported = [(time, share) for share, time in (run.reported_point for run in runs) if share and time]
-    if reported:
+    if reported := [(time, share) for share, time in (run.reported_point for run in runs) if share and time]:
         _reported(axes, reported)
         seconds += [time for time, _ in reported]
     # At least a factor of 2 on each side, so that a round time falls inside.
