@@ -58,6 +58,10 @@ test-configs: $(BIN)/.test
 test-processes: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m processes
 
+# Hostile files, kills, odd folders, faults of the environment: the tables of docs/reliability.md, in build/reliability.md.
+test-faults: $(BIN)/.test
+	mkdir -p build && $(BIN)/python -m tests.faults --out build/reliability.md
+
 # Benchmarks of a step or two: what they print means nothing, but they must run.
 test-benchmarks: $(BIN)/.test
 	$(BIN)/python -m pytest -n 2 -m bench tests/benchmarks
