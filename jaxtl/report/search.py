@@ -63,9 +63,9 @@ class Outcome(NamedTuple):
     def ranked(self) -> list[TrialLine]:
         """The completed trials, the best first, of equals the earliest; then the others."""
         sign = -1 if self.maximise else 1
-        return sorted(
-            self.lines, key=lambda line: (0, sign * (line.value or 0.0)) if line.state == COMPLETE else (1, 0)
-        )
+        completed = [line for line in self.lines if line.state == COMPLETE]
+        others = [line for line in self.lines if line.state != COMPLETE]
+        return sorted(completed, key=lambda line: sign * (line.value or 0.0)) + others
 
     @property
     def best(self) -> TrialLine | None:
