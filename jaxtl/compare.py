@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxtl.errors import UserError
-from jaxtl.report.comparison import compare_runs, show
+from jaxtl.report.compared_runs import find_runs
+from jaxtl.report.comparison import compare_runs
 from jaxtl.report.comparison_page import PAGE, write
+from jaxtl.report.comparison_tables import show
 from jaxtl.report.console import LiveConsole
-from jaxtl.runs.find import find_runs
 from jaxtl.runtime.command import CommandParser, exit_status, path
+from jaxtl.runtime.files import write_errors_explained
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -44,12 +46,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     runs = find_runs(arguments.folders, with_baselines=arguments.with_baselines, ignored=out, say=console.say)
     comparison = compare_runs(runs)
     show(comparison, console.console)
-    try:
+    with write_errors_explained("The comparison", "choose another folder with --out", done=f"written to {out}"):
         write(comparison, out)
-    except OSError as error:
-        raise UserError(
-            f"The comparison cannot be written to {out} ({error.strerror or error}); choose another folder with --out."
-        ) from error
     console.say(f"The page with all tables and charts: {out / PAGE}")
     return 0
 

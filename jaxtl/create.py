@@ -14,8 +14,8 @@ from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.fit import leaves
-from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.files import user_path
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.train.checkpoint import read_best
 from jaxtl.transfer.partition import transplant
 from jaxtl.weights.convert import classes_of

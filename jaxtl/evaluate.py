@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import dataclasses
 import io
-import json
 import shutil
 import sys
 import time
@@ -24,6 +23,7 @@ from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, tell, whole_number, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import describe
+from jaxtl.runtime.files import json_text
 
 MOST_PIXELS = 4096  # a side, as in ``data.size``
 
@@ -105,7 +105,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             "time": times,
             "environment": describe(),
         }
-        write_result(arguments.out, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+        write_result(arguments.out, json_text(tree))
         tell(f"All figures: {arguments.out}")
     return 0
 

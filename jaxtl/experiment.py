@@ -19,10 +19,11 @@ from jaxtl.config.model import create, settled_plan, start_weights, validate_wei
 from jaxtl.data.overview import lines as overview_lines
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
-from jaxtl.report.comparison import compare_runs, show
+from jaxtl.report.compared_runs import find_runs
+from jaxtl.report.comparison import compare_runs
+from jaxtl.report.comparison_tables import show
 from jaxtl.report.console import RunConsole
 from jaxtl.report.run import Summary, Trained, compare_arms, summarise, write_report
-from jaxtl.runs.find import find_runs
 from jaxtl.runs.folder import RunFolder, disk_errors_explained
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import describe, device, invocation

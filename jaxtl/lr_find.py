@@ -4,8 +4,6 @@ Trains a phase of the config for a few steps while the rate grows, on the traini
 """
 
 import argparse
-import csv
-import io
 import math
 import sys
 from collections.abc import Sequence
@@ -22,13 +20,13 @@ from jaxtl.config.model import create, settled_plan, start_weights
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.report import plots
-from jaxtl.runs.files import RunFiles
 from jaxtl.runs.folder import make_work_folder
 from jaxtl.runtime.command import CommandParser, exit_status, put
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.files import write_errors_explained, write_whole
+from jaxtl.runtime.files import csv_text, write_errors_explained, write_whole
 from jaxtl.runtime.mesh import data_mesh
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.train.range_test import DIVERGED, RangeTest, Suggestion, range_test, suggest
 from jaxtl.train.task import Task
 from jaxtl.transfer.phases import Phase
@@ -108,14 +106,11 @@ def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None
       UserError: the folder cannot be written.
     """
     marks = {"steepest descent": suggestion.steepest, "minimum / 10": suggestion.tenth} if suggestion else {}
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(("rate", "loss", "smoothed"))
-    lines.writerows(tuple(float(value) for value in line) for line in zip(*found, strict=True))
+    lines = (tuple(float(value) for value in line) for line in zip(*found, strict=True))
     make_work_folder(folder)
     with write_errors_explained(folder / PICTURE):
         write_whole(folder / PICTURE, plots.png(plots.loss_by_rate(*found, marks)))
-        write_whole(folder / TABLE, text.getvalue().encode())
+        write_whole(folder / TABLE, csv_text([("rate", "loss", "smoothed"), *lines]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,10 +13,10 @@ from rich.console import Console
 from jaxtl.data.image_files import LIST, Unread, image_files, shown
 from jaxtl.errors import UserError
 from jaxtl.report.answers import as_csv, as_json, as_text
+from jaxtl.report.compared_runs import distinct_names
 from jaxtl.report.console import RunConsole
 from jaxtl.report.sheets import write_sheets
 from jaxtl.report.text import percent
-from jaxtl.runs.find import distinct_names
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
 from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, share, tell, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings

@@ -17,18 +17,18 @@ from jaxtl.config.data import data_info
 from jaxtl.config.flags import default_workdir, load_config, override, packaged, split_flags
 from jaxtl.config.tree import Tree, leaves
 from jaxtl.errors import UserError
-from jaxtl.report.comparison import FinishedRun, compare_runs
+from jaxtl.report.compared_runs import FinishedRun, find_runs
+from jaxtl.report.comparison import compare_runs
 from jaxtl.report.comparison_page import PAGE, write
 from jaxtl.report.console import LiveConsole
 from jaxtl.report.statistics import spread
 from jaxtl.report.tables import Table, markdown, print_table
 from jaxtl.report.text import NOT_MEASURED, duration, percent
-from jaxtl.runs.files import RunFiles
-from jaxtl.runs.find import find_runs
 from jaxtl.runs.folder import disk_errors_explained, identity
 from jaxtl.runtime.command import CommandParser, exit_status, path, seeds, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import damage_explained, read_object
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.weights.cards import card_for
 from jaxtl.weights.store import is_tag
 

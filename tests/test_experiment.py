@@ -14,8 +14,8 @@ import jaxtl
 from jaxtl.config import default_config, phase
 from jaxtl.config.flags import load_config
 from jaxtl.create import create_model
+from jaxtl.report.compared_runs import read_run
 from jaxtl.runs.finished import load_run
-from jaxtl.runs.read import read_run
 from jaxtl.train.checkpoint import read_best
 from jaxtl.weights import save
 

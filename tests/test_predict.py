@@ -21,8 +21,8 @@ from jaxtl.config.flags import load_config
 from jaxtl.data.image_files import image_files
 from jaxtl.report import sheets as contact_sheets
 from jaxtl.report.statistics import calibration
-from jaxtl.runs.files import RunFiles
 from jaxtl.runs.finished import LoadedRun, load_run
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.train.calibration import fit_temperature
 from tests.conftest import edit
 

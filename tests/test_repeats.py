@@ -10,7 +10,7 @@ import jaxtl
 from jaxtl.config.flags import load_config
 from jaxtl.errors import UserError
 from jaxtl.main import main
-from jaxtl.runs.files import RunFiles
+from jaxtl.runtime.run_files import RunFiles
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 

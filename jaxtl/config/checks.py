@@ -17,9 +17,9 @@ from jaxtl.errors import UserError, nearest
 from jaxtl.models import Classifier, build_model, option_types
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.options import checked
-from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.environment import memory
 from jaxtl.runtime.files import user_path
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import ALL, Phase, phase_faults, settle, trained_stages
 from jaxtl.weights import weights_for

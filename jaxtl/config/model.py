@@ -12,7 +12,7 @@ from jaxtl.config.data import data_info
 from jaxtl.config.fields import SOURCE
 from jaxtl.create import create_model
 from jaxtl.models import Classifier
-from jaxtl.runs.files import RunFiles
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import Phase, settle
 from jaxtl.weights.hub import hub_card, is_hub

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from jaxtl.errors import UserError
+from jaxtl.runtime.files import write_errors_explained
 
 
 @contextlib.contextmanager
@@ -32,7 +33,7 @@ def replaced(folder: Path, mark: str, names: Collection[str], what: str) -> Iter
             f"{folder} holds {', '.join((strange or there)[:5])}, which is not part of {what} and would be lost; move "
             "it away, or choose another folder."
         )
-    try:
+    with write_errors_explained(folder, "make the folder above it writable, or choose another place"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
             draft, before = Path(scratch, "draft"), Path(scratch, "before")
@@ -46,8 +47,3 @@ def replaced(folder: Path, mark: str, names: Collection[str], what: str) -> Iter
                 if before.exists():
                     before.rename(folder)
                 raise
-    except OSError as error:
-        raise UserError(
-            f"{folder} cannot be written ({error.strerror or error}); make the folder above it writable, or choose "
-            "another place."
-        ) from error

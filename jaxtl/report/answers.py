@@ -1,15 +1,15 @@
 """What runs predict for images, as a table on the screen, as CSV and as JSON."""
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
-from jaxtl.report.tables import Table, csv_text, print_table
+from jaxtl.report.tables import Table, print_table
 from jaxtl.report.text import NOT_MEASURED, percent
 from jaxtl.runs.finished import Predictions
+from jaxtl.runtime.files import csv_text, json_text
 
 
 def as_text(files: Sequence[str], runs: Mapping[str, Predictions], width: int) -> str:
@@ -66,7 +66,7 @@ def as_json(files: Sequence[str], runs: Mapping[str, Predictions], unread: Seque
         "images": [{"file": file, "predictions": answers(i)} for i, file in enumerate(files)],
         "unread": [{"file": file, "reason": reason} for file, reason in unread],
     }
-    return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+    return json_text(tree)
 
 
 def _ranks(runs: Mapping[str, Predictions]) -> int:

@@ -1,19 +1,14 @@
-"""Finished runs beside each other: a run and its baselines in the run's own report, or any runs on a page of theirs."""
+"""Finished runs beside each other: which are tested in pairs, and what several draws of one config tell."""
 
-import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from itertools import combinations
 from os.path import commonpath
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
 
-from jaxtl.report.statistics import Spread, holm, mcnemar, paired_difference_interval, spread, wilson_interval
-from jaxtl.report.tables import Table, print_table
-from jaxtl.report.text import NOT_MEASURED, compact, counted, duration, integer, p_value, percent, points
+from jaxtl.report.compared_runs import FinishedRun
+from jaxtl.report.statistics import Spread, holm, mcnemar, paired_difference_interval, spread
 
 ONE_DRAW = (
     "Each run is one draw of training images and one initialisation; intervals and tests cover the choice of test "
@@ -30,60 +25,6 @@ ACROSS_FOLDS = (
 
 VALIDATED, TESTED_ON = "validation images", "test images"
 DRAWN = ("seed", "split_seed", "fold")  # last parts of the fields in which repeated runs differ
-NAMES = ("name", "arm")  # fields that a reader sees at once
-BESIDE = ("source.", "baselines.")  # fields of other runs in the same folder
-OF_A_PHASE = (".train", ".epochs", ".learning_rate")
-TESTED = ("Difference, points", "95 % interval", "p", "p, corrected")
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """A finished run, as it is compared with others of any kind."""
-
-    name: str  # in tables and charts; no other run of the comparison has it
-    folder: str  # for the reader
-    description: str  # how it was trained, in one line
-    model: str  # its network
-    device: str  # what it was trained on
-    reported: str  # the figure that the study reports for it; may be empty
-    accuracy: float  # on the test images, in [0, 1], as the macro means that follow
-    precision: float
-    recall: float
-    f1: float
-    train_s: float
-    inference_s: float  # seconds for all its test images
-    params_total: int
-    params_trained: int  # those that any phase trained
-    per_class: int  # training images of each class, 0 where their number was not chosen
-    class_names: tuple[str, ...]  # K names
-    confusion: np.ndarray  # int [K, K], counts; rows are true classes, columns predicted ones
-    history: Sequence[dict[str, Any]]  # lines of metrics.jsonl
-    test_images: tuple[tuple[str, str], ...]  # (index, true class) of N test images
-    right: np.ndarray  # bool [N], which of them it got right
-    settings: Mapping[str, Any] = field(default_factory=dict)  # path -> value of the fields that figures depend on
-    val_accuracy: float | None = None  # on validation images, after the epoch that was tested
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % Wilson interval of the accuracy."""
-        return wilson_interval(int(self.right.sum()), len(self.right))
-
-    @property
-    def reported_point(self) -> tuple[float | None, float | None]:
-        """The accuracy, in [0, 1], and the seconds of training that the study reports, where ``reported`` says so."""
-        accuracy = re.match(r"~?(\d+(?:\.\d+)?) ?%", self.reported)
-        time = re.search(r"(?:(\d+) min )?(\d+) s of training", self.reported)
-        return accuracy and float(accuracy[1]) / 100, time and 60.0 * int(time[1] or 0) + int(time[2])
-
-    def record(self) -> dict[str, Any]:
-        """The figures, flat: a line of ``comparison.csv``. Times in seconds, shares in [0, 1]."""
-        low, high = self.interval
-        first = {"name": self.name, "accuracy": self.accuracy, "accuracy_low": low, "accuracy_high": high}
-        others = (
-            *("precision", "recall", "f1", "train_s", "inference_s", "params_total", "params_trained"),
-            *("reported", "model", "device", "folder", "description"),
-        )
-        return {**first, "test_images": len(self.right), **{name: getattr(self, name) for name in others}}
 
 
 class Difference(NamedTuple):
@@ -168,29 +109,38 @@ def _compare(runs: Sequence[FinishedRun], *, with_first: bool) -> Comparison:
 def repeats(runs: Sequence[FinishedRun]) -> list[Repeated]:
     """The accuracies of configs that were run several times, each time with another draw, the best mean first."""
     same = [{path: value for path, value in run.settings.items() if path.split(".")[-1] not in DRAWN} for run in runs]
-    draws = [tuple(run.settings.get(path, 0) for path in ("seed", "data.split_seed", "data.fold")) for run in runs]
-    found = [sorted(group, key=lambda i: draws[i]) for group in groups(same)]
-    found = [group for group in found if len({draws[i] for i in group}) == len(group) > 1]
-    found.sort(key=lambda group: -np.mean([runs[i].accuracy for i in group]))
-    titles = [str(runs[group[0]].settings.get("name", "")) for group in found]
-    repeated: list[Repeated] = []
-    for measured_on in (VALIDATED, TESTED_ON):
-        first: dict[Any, float] = {}  # by draw and test images
-        for group, title in zip(found, titles, strict=True):
-            values = [runs[i].accuracy if measured_on == TESTED_ON else runs[i].val_accuracy for i in group]
-            known = [value for value in values if value is not None]
-            # Validation images of one split are no estimate: they chose the epoch. Across folds they are all images.
-            if len(known) < len(group) or not (measured_on == TESTED_ON or runs[group[0]].settings.get("data.folds")):
-                continue
-            by_draw = {(draws[i], runs[i].test_images): value for i, value in zip(group, known, strict=True)}
-            shared = [value - first[draw] for draw, value in by_draw.items() if draw in first]
-            first = first or by_draw
-            names = tuple(runs[i].name for i in group)
-            name = title if titles.count(title) == 1 else f"{title} ({commonpath([runs[i].folder for i in group])})"
-            words, across = _in_draws([draws[i] for i in group]), spread(known, bounds=(0, 1))
-            difference = spread(shared) if len(shared) > 1 else None
-            repeated.append(Repeated(name, measured_on, words, names, tuple(known), across, difference))
-    return repeated
+    configs = [sorted((runs[i] for i in group), key=lambda run: run.draw) for group in groups(same)]
+    configs = [of for of in configs if len({run.draw for run in of}) == len(of) > 1]
+    configs.sort(key=lambda of: -np.mean([run.accuracy for run in of]))
+    titles = [str(of[0].settings.get("name", "")) for of in configs]
+    tested = [
+        (title if titles.count(title) == 1 else f"{title} ({commonpath([run.folder for run in of])})", of)
+        for title, of in zip(titles, configs, strict=True)
+    ]
+    # Validation images of one split are no estimate: they chose the epoch. Across folds they are all images.
+    folds = [(name, of) for name, of in tested if of[0].settings.get("data.folds")]
+    validated = [(name, of) for name, of in folds if all(run.val_accuracy is not None for run in of)]
+    return [
+        *(_repeated(name, of, validated[0][1], VALIDATED, "val_accuracy") for name, of in validated),
+        *(_repeated(name, of, tested[0][1], TESTED_ON, "accuracy") for name, of in tested),
+    ]
+
+
+def _repeated(
+    name: str, runs: Sequence[FinishedRun], first: Sequence[FinishedRun], measured_on: str, field: str
+) -> Repeated:
+    """A config across draws; the difference to the first one is over the draws and test images that both have."""
+    mine, theirs = ({(run.draw, run.test_images): getattr(run, field) for run in of} for of in (runs, first))
+    shared = [value - theirs[draw] for draw, value in mine.items() if draw in theirs and runs is not first]
+    return Repeated(
+        name,
+        measured_on,
+        draws=_in_draws([run.draw for run in runs]),
+        runs=tuple(run.name for run in runs),
+        accuracies=tuple(mine.values()),
+        across=spread([*mine.values()], bounds=(0, 1)),
+        difference=spread(shared) if len(shared) > 1 else None,
+    )
 
 
 def _in_draws(draws: Sequence[tuple[int, ...]]) -> str:
@@ -228,133 +178,6 @@ def by_labels(runs: Sequence[FinishedRun]) -> dict[str, list[tuple[int, float, t
     return series
 
 
-# --- tables and sentences ---------------------------------------------------------------------------------------------
-
-
-def runs_table(comparison: Comparison) -> Table:
-    """All figures of all runs; precision, recall and F1 are macro means. There may be no reported figures."""
-    headings = ["Run", "Accuracy", "95 % interval", "Precision", "Recall", "F1", "Time to train", "Time to test"]
-    headings += ["Test images", "Parameters", "Trained", "Reported"]
-    rows = [
-        [
-            run.name,
-            percent(run.accuracy),
-            f"{100 * run.interval[0]:.2f} to {100 * run.interval[1]:.2f}",
-            *(percent(score) for score in (run.precision, run.recall, run.f1)),
-            duration(run.train_s),
-            duration(run.inference_s),
-            integer(len(run.right)),
-            compact(run.params_total),
-            compact(run.params_trained),
-            run.reported,
-        ]
-        for run in comparison.runs
-    ]
-    if not any(run.reported for run in comparison.runs):
-        headings, rows = headings[:-1], [row[:-1] for row in rows]
-    return Table("Runs", headings, rows)
-
-
-def repeated_table(comparison: Comparison) -> Table | None:
-    """Mean, standard deviation and interval of the configs that were run several times; None where none was."""
-    headings = ["Config", "Accuracy on", "Draws", "Mean", "SD, points", "95 % interval"]
-    headings += ["To the first, points", "95 % interval"]
-    rows = []
-    for each in comparison.repeated:
-        across, by = each.across, each.difference
-        row = [each.name, each.measured_on, each.draws, percent(across.mean), f"{100 * across.sd:.2f}"]
-        row += [f"{100 * across.low:.2f} to {100 * across.high:.2f}"]
-        row += [points(by.mean), f"{points(by.low)} to {points(by.high)}"] if by else [NOT_MEASURED] * 2
-        rows.append(row)
-    if not any(each.difference for each in comparison.repeated):
-        headings, rows = headings[:-2], [row[:-2] for row in rows]
-    return Table("Across draws", headings, rows) if rows else None
-
-
-def difference_tables(comparison: Comparison) -> list[Table]:
-    """For each set of test images that several runs share: the others beside its first run."""
-    tables = []
-    for first, *_ in comparison.test_sets:
-        run = comparison.runs[first]
-        title = f"Difference to “{run.name}”, on the same {counted(len(run.right), 'test image')}"
-        found = [d for d in comparison.differences if d.run == first]
-        rows = [[comparison.runs[d.other].name, *_figures(d, -1)] for d in found]
-        tables += [Table(title, ["Run", *TESTED], rows)] * bool(rows)
-    return tables
-
-
-def all_pairs(comparison: Comparison) -> Table:
-    """Every tested pair, the more accurate run first."""
-    rows = [[*(comparison.runs[i].name for i in (d.run, d.other)), *_figures(d, 1)] for d in comparison.differences]
-    return Table("All pairs", ["Run", "More accurate than", *TESTED], rows)
-
-
-def _figures(found: Difference, sign: int) -> list[str]:
-    """The cells of a difference, or with ``sign`` -1 of that of the other run to this one."""
-    low, high = sorted(sign * end for end in found.interval)
-    interval = f"{points(low)} to {points(high)}"
-    return [points(sign * found.difference), interval, p_value(found.p_value), p_value(found.p_holm)]
-
-
-def settings_table(comparison: Comparison) -> Table | None:
-    """The fields of the configs in which runs differ; None where there are none."""
-    runs = comparison.runs
-    fields = dict.fromkeys(path for run in runs for path in run.settings)
-    rows = [
-        [path, *(_shown(run.settings[path]) if path in run.settings else NOT_MEASURED for run in runs)]
-        for path in fields
-        if path not in NAMES and not path.startswith(BESIDE)
-        # Of a phase that some run lacks, what it is about.
-        if all(path in run.settings for run in runs) or not path.startswith("phases.") or path.endswith(OF_A_PHASE)
-    ]
-    rows = [row for row in rows if len(set(row[1:])) > 1]
-    return Table("Where their configs differ", ["Field", *(run.name for run in runs)], rows) if rows else None
-
-
-def origin_table(comparison: Comparison) -> Table:
-    """Where the runs come from."""
-    rows = [[run.name, run.model, run.device, run.description, run.folder] for run in comparison.runs]
-    return Table("Where they come from", ["Run", "Model", "Device", "Training", "Folder"], rows)
-
-
-def correction(comparison: Comparison) -> str:
-    """How the p-values were computed, in a sentence; empty where nothing was tested."""
-    tests, exact = len(comparison.differences), "p is that of McNemar's exact test"
-    if tests > 1:
-        return f"{exact}; corrected by Holm's method for all {tests} pairs that were tested on the same images."
-    return f"{exact}; a single test needs no correction." * tests
-
-
-def verdicts(comparison: Comparison) -> list[str]:
-    """For each set of test images, whether its first run is better than the best of the others."""
-    with_first = [[d for d in comparison.differences if d.run == first] for first, *_ in comparison.test_sets]
-    return [_in_words(comparison, min(found, key=lambda d: d.difference)) for found in with_first if found]
-
-
-def show(comparison: Comparison, console: Console) -> None:
-    """Print the table of the runs, the differences, and the notes."""
-    for table in (runs_table(comparison), repeated_table(comparison), *difference_tables(comparison)):
-        if table:
-            print_table(table, console)
-    for sentence in filter(None, (correction(comparison), *comparison.notes)):
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-
-
-def _in_words(comparison: Comparison, found: Difference) -> str:
-    """A sentence that says which of two runs is better, by how much, and whether chance explains it."""
-    tests, sign = len(comparison.differences), 1 if found.difference > 0 else -1
-    better, worse = (comparison.runs[i].name for i in (found.run, found.other)[::sign])
-    low, high = sorted(100 * sign * end for end in found.interval)
-    p = found.p_value if tests == 1 else found.p_holm
-    chance = f"p {p_value(p)}" if p < 0.001 else f"p = {p_value(p)}"
-    corrected = f", corrected for {tests} tests by Holm's method" if tests > 1 else ""
-    sentence = (
-        f"On the same test images “{better}” is {100 * abs(found.difference):.1f} percentage points more accurate "
-        f"than “{worse}” (95 % interval {low:.1f} to {high:.1f}; exact McNemar test, {chance}{corrected})."
-    )
-    return sentence if p < 0.05 else sentence + " Chance alone could explain a difference of this size."
-
-
 def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]], repeated: Sequence[Repeated]) -> list[str]:
     notes = [ACROSS_DRAWS] if repeated else []
     if {run.name for run in runs} > {name for each in repeated for name in each.runs}:
@@ -362,7 +185,7 @@ def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]], repe
     if any(each.measured_on == VALIDATED for each in repeated):
         notes.append(ACROSS_FOLDS)
     if len(test_sets) > 1:
-        named = (f"{len(of)} runs" if len(of) > 3 else _quoted([runs[i] for i in of]) for of in test_sets)
+        named = (f"{len(of)} runs" if len(of) > 3 else ", ".join(f"“{runs[i].name}”" for i in of) for of in test_sets)
         sets = [f"{name} on {len(runs[of[0]].right):,}" for name, of in zip(named, test_sets, strict=True)]
         notes.append(
             f"The runs were tested on {len(test_sets)} different sets of images: {'; '.join(sets)}"
@@ -371,12 +194,3 @@ def _notes(runs: Sequence[FinishedRun], test_sets: Sequence[Sequence[int]], repe
     if len({run.device for run in runs}) > 1:
         notes.append("The runs were not all made on the same device, so their times cannot be compared.")
     return notes
-
-
-def _shown(value: Any) -> str:
-    """A value of a config; a text as it is, but for the empty one."""
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _quoted(runs: Sequence[FinishedRun]) -> str:
-    return ", ".join(f"“{run.name}”" for run in runs)

@@ -1,16 +1,15 @@
 """What a comparison leaves in its folder: a page, a table, and charts."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtl.report import comparison as compared
+from jaxtl.report import comparison_tables as tables
 from jaxtl.report import plots
 from jaxtl.report.comparison import Comparison, groups
 from jaxtl.report.page import Picture, write_page
-from jaxtl.report.tables import Table, csv_text
+from jaxtl.report.tables import Table
 from jaxtl.report.text import compact, duration, percent
-from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.files import csv_text, json_text, write_whole
 
 PAGE, CSV, JSON = "comparison.html", "comparison.csv", "comparison.json"
 ACCURACIES, TIME_ACCURACY, CURVES, CONFUSIONS = "accuracies", "time_accuracy", "curves", "confusion_matrices"
@@ -47,21 +46,21 @@ def write(comparison: Comparison, folder: Path, *, study: Table | None = None, a
         study=study,
         absent=absent,
         highlights=_highlights(comparison),
-        repeated=compared.repeated_table(comparison),
-        runs=compared.runs_table(comparison),
+        repeated=tables.repeated_table(comparison),
+        runs=tables.runs_table(comparison),
         one_test_set=len(comparison.test_sets) == 1,
-        verdicts=compared.verdicts(comparison),
-        differences=compared.difference_tables(comparison),
-        pairs=compared.all_pairs(comparison),
-        correction=compared.correction(comparison),
+        verdicts=tables.verdicts(comparison),
+        differences=tables.difference_tables(comparison),
+        pairs=tables.all_pairs(comparison),
+        correction=tables.correction(comparison),
         confusions=classes,
         notes=comparison.notes,
-        origin=compared.origin_table(comparison),
-        settings=compared.settings_table(comparison),
+        origin=tables.origin_table(comparison),
+        settings=tables.settings_table(comparison),
     )
     records = [run.record() for run in runs]
-    write_whole(folder / CSV, csv_text([list(records[0]), *(list(record.values()) for record in records)]).encode())
-    write_whole(folder / JSON, (json.dumps(comparison.record(), indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / CSV, csv_text([list(records[0]), *(list(record.values()) for record in records)]))
+    write_whole(folder / JSON, json_text(comparison.record()))
 
 
 def draw(comparison: Comparison) -> tuple[dict[str, Picture], dict[str, str]]:
@@ -89,7 +88,7 @@ def _in_words(names: Sequence[str], most: int = 12) -> str:
 
 
 def _highlights(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """(what, figure, name of the run) of the runs that stand out, where they can be compared."""
+    """(what, figure, name of the run) of the runs that stand out, where they can be tables."""
     if repeated := comparison.repeated[:4]:
         return [(f"Mean accuracy on {each.measured_on}", percent(each.across.mean), each.name) for each in repeated]
     runs = comparison.runs

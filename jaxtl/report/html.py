@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxtl.config.tree import leaves, plain
-from jaxtl.report import comparison as compared
+from jaxtl.report import comparison_tables as compared
 from jaxtl.report.comparison import Comparison
 from jaxtl.report.figures import CAPTIONS, Gallery
 from jaxtl.report.page import Picture, write_page

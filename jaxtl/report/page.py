@@ -61,4 +61,4 @@ def write_page(path: Path, template: str, figures: Mapping[str, Any], **values: 
     )
     for in_words in ("percent", "points", "number", "loss", "integer", "compact", "counted", "duration", "p_value"):
         jinja.filters[in_words] = getattr(text, in_words)
-    write_whole(path, jinja.get_template(template).render(figures=figures, **values).encode())
+    write_whole(path, jinja.get_template(template).render(figures=figures, **values))

@@ -9,11 +9,11 @@ import jax
 import numpy as np
 
 from jaxtl.data.dataset import Dataset
+from jaxtl.report.compared_runs import read_run
 from jaxtl.report.comparison import Comparison, compare_with_baselines
 from jaxtl.report.evaluation import calibration_errors, scores
 from jaxtl.report.text import counted, duration, percent
 from jaxtl.runs.folder import RunFolder
-from jaxtl.runs.read import read_run
 from jaxtl.runtime.environment import describe, invocation
 from jaxtl.train.calibration import choose_threshold
 from jaxtl.train.class_maps import ClassMaps, class_maps

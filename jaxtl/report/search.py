@@ -1,6 +1,5 @@
 """What a search leaves in its folder beside its trials: tables, charts and one page."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,9 +13,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, Percent
 from jaxtl.report.page import Picture, write_page
 from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, styled
 from jaxtl.report.statistics import accuracy_interval
-from jaxtl.report.tables import Table, csv_text
+from jaxtl.report.tables import Table
 from jaxtl.report.text import NOT_MEASURED, duration, integer, loss, percent
-from jaxtl.runtime.files import write_whole
+from jaxtl.runtime.files import csv_text, json_text, write_whole
 from jaxtl.train.progress import more_is_better
 
 PAGE, CSV, JSON = "search.html", "trials.csv", "trials.json"
@@ -101,11 +100,11 @@ def write(outcome: Outcome, folder: Path) -> None:
     for line in outcome.lines:
         params = [line.params.get(name, "") for name in space]
         rows.append([line.number, line.state, line.value, line.epochs, line.seconds, *params, line.reason])
-    write_whole(folder / CSV, csv_text(rows).encode())
+    write_whole(folder / CSV, csv_text(rows))
     about = {"name": outcome.name, "measure": outcome.measure, "final": outcome.final, "space": space}
     found = {"best": best and best.number, "test": test, "trials": [line._asdict() for line in outcome.lines]}
     tree = {**about, **outcome.method, **found}
-    write_whole(folder / JSON, (json.dumps(tree, indent=2, ensure_ascii=False) + "\n").encode())
+    write_whole(folder / JSON, json_text(tree))
 
 
 @styled

@@ -1,9 +1,7 @@
 """Tables in words, for the screen and the page alike."""
 
-import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -21,13 +19,6 @@ class Table(NamedTuple):
     title: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
-
-
-def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as comma-separated values, a line each."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def markdown(table: Table) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxtl.config.tree import leaves
 from jaxtl.errors import UserError
-from jaxtl.runs.files import RunFiles
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.train.observer import Observer
 from jaxtl.train.progress import Line
 

@@ -16,10 +16,10 @@ from jaxtl.data.catalogue import dataset_info, load_dataset
 from jaxtl.data.dataset import Dataset, first, take, unknown_name
 from jaxtl.data.match_classes import match_classes
 from jaxtl.errors import UserError
-from jaxtl.runs.files import RunFiles
 from jaxtl.runs.finished import LoadedRun
 from jaxtl.runtime.files import user_path
 from jaxtl.runtime.mesh import data_mesh
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.train.evaluate import Evaluation, folded, make_evaluator
 from jaxtl.train.examples import place
 

@@ -21,11 +21,11 @@ from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.data.image_files import shown
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier, build_model, list_models
-from jaxtl.runs.files import RunFiles
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import cores
 from jaxtl.runtime.files import user_path
 from jaxtl.runtime.mesh import data_mesh
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.train.calibration import HIGHEST, LOWEST, choose_threshold
 from jaxtl.train.checkpoint import read_best
 from jaxtl.train.evaluate import folded

@@ -1,11 +1,10 @@
 """The folder of a run while it is computed: its lock, and the files that are written."""
 
 import contextlib
-import csv
 import io
 import json
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from jaxtl.config.tree import differences, leaves, plain, without
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
-from jaxtl.runs.files import RunFiles
-from jaxtl.runtime.files import file_lock, write_whole
+from jaxtl.runtime.files import csv_text, file_lock, write_errors_explained, write_whole
 from jaxtl.runtime.processes import broadcast, is_main_process
+from jaxtl.runtime.run_files import RunFiles
 
 # Fields that no result depends on. Which images a folder holds is seen by their names, in split.npz.
 _INCIDENTAL = (
@@ -110,7 +109,7 @@ class RunFolder(RunFiles):
     def write_config(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
         """Write ``config.json``; ``data`` has the ``image_shape`` and the ``class_names`` of the images."""
         content = {"config": self._config, "data": data, "environment": environment}
-        self._write(self.CONFIG, json.dumps(content, indent=2) + "\n")
+        write_whole(self.path / self.CONFIG, json.dumps(content, indent=2) + "\n")
 
     def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:
         """Write ``split.npz``: which images train, validate and test, by their ids.
@@ -129,18 +128,18 @@ class RunFolder(RunFiles):
             return
         content = io.BytesIO()
         np.savez_compressed(content, **parts)  # type: ignore[arg-type]  # arrays by their names
-        self._write(self.SPLIT, content.getvalue())
+        write_whole(self.path / self.SPLIT, content.getvalue())
 
     def write_remarks(self, remarks: Sequence[tuple[str, str, str]]) -> None:
         """Write ``remarks.csv``, what was noticed about the images: (place, problem, consequence); none: no file."""
         if remarks:
-            self._write(self.REMARKS, _table((("place", "problem", "consequence"), *remarks)))
+            write_whole(self.remarks, csv_text((("place", "problem", "consequence"), *remarks)))
         else:
             self.remarks.unlink(missing_ok=True)
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Write ``metrics.jsonl`` from its start, one line an epoch."""
-        self._write(self.HISTORY, "".join(json.dumps(line) + "\n" for line in history))
+        write_whole(self.path / self.HISTORY, "".join(json.dumps(line) + "\n" for line in history))
 
     def append_line(self, line: Mapping[str, Any]) -> None:
         """Append one epoch to ``metrics.jsonl``."""
@@ -163,14 +162,11 @@ class RunFolder(RunFiles):
             (image, class_names[label], class_names[guess], f"{p:.6f}")
             for image, label, guess, p in zip(images.ids, images.labels, predicted, probability, strict=True)
         )
-        self._write(name, _table(((what, "true", "predicted", "probability"), *rows)))
+        write_whole(self.path / name, csv_text(((what, "true", "predicted", "probability"), *rows)))
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write ``summary.json``: the mark of a finished run."""
-        self._write(self.SUMMARY, json.dumps(summary, indent=2) + "\n")
-
-    def _write(self, name: str, content: str | bytes) -> None:
-        write_whole(self.path / name, content.encode() if isinstance(content, str) else content)
+        write_whole(self.path / self.SUMMARY, json.dumps(summary, indent=2) + "\n")
 
 
 def make_work_folder(path: pathlib.Path) -> None:
@@ -179,39 +175,19 @@ def make_work_folder(path: pathlib.Path) -> None:
     Raises:
       UserError: it cannot be created.
     """
-    try:
+    with write_errors_explained(f"The work folder {path}", "choose another with --workdir", done="created"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"The work folder {path} cannot be created ({error.strerror}); choose another with --workdir."
-        ) from error
 
 
-@contextlib.contextmanager
-def disk_errors_explained(workdir: pathlib.Path) -> Iterator[None]:
-    """A context that turns a full or failing disk into a sentence, wherever it shows.
-
-    Raises:
-      UserError: the work folder cannot be read or written.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        raise  # of the screen, not of the disk
-    except OSError as error:
-        raise UserError(
-            f"The work folder {workdir} cannot be written or read ({error.strerror or error}); free some space or "
-            "repair the folder and run the same command again: it continues from the last checkpoint."
-        ) from error
+def disk_errors_explained(workdir: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """A context that turns a full or failing disk into a sentence, wherever it shows."""
+    way_out = (
+        "free some space or repair the folder and run the same command again: it continues from the last checkpoint"
+    )
+    return write_errors_explained(f"The work folder {workdir}", way_out, done="written or read")
 
 
 def identity(config: Mapping[str, Any]) -> Any:
     """The config without the fields that no result depends on, which may change when a run continues."""
     tree = plain(config)
     return without(tree, {path for path, _ in leaves(tree) if path.endswith(_INCIDENTAL)})
-
-
-def _table(rows: Iterable[Sequence[Any]]) -> str:
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    return text.getvalue()

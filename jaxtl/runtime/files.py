@@ -2,10 +2,11 @@
 
 import contextlib
 import csv
+import io
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def cache_dir() -> Path:
         raise UserError("No home folder is known for the cache; set HOME, or JAXTL_CACHE to a folder.") from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all; folders above it are made.
 
     Raises:
@@ -62,7 +63,7 @@ def write_whole(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with draft.open("xb") as file:
-            file.write(content)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())  # the rename must not reach the disk before the bytes do
         draft.replace(path)
@@ -71,15 +72,29 @@ def write_whole(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
 
 
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Rows as comma-separated values, a line each."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def json_text(content: Any) -> str:
+    """A tree as JSON, indented."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
 @contextlib.contextmanager
-def write_errors_explained(path: Path | str) -> Iterator[None]:
-    """Turn an ``OSError`` into a sentence that names the file; a pipe that nobody reads is another matter."""
+def write_errors_explained(
+    what: Path | str, way_out: str = "choose another file", *, done: str = "written"
+) -> Iterator[None]:
+    """Turn an ``OSError`` into a sentence that says what cannot be done; a pipe that nobody reads is another matter."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}); choose another file.") from error
+        raise UserError(f"{what} cannot be {done} ({error.strerror or error}); {way_out}.") from error
 
 
 def read_object(path: Path) -> dict[str, Any]:

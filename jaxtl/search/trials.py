@@ -23,10 +23,10 @@ from jaxtl.report.console import RunConsole
 from jaxtl.report.search import COMPLETE, CSV, ENDED, PAGE, RUNNING, Outcome, short_names, shown, trials_table, write
 from jaxtl.report.tables import print_table
 from jaxtl.report.text import number
-from jaxtl.runs.files import RunFiles
 from jaxtl.runs.folder import RunFolder, identity, make_work_folder
 from jaxtl.runtime.environment import describe
 from jaxtl.runtime.files import file_lock
+from jaxtl.runtime.run_files import RunFiles
 from jaxtl.search.space import Space, monitor_of, trial_faults
 from jaxtl.search.study import Study
 from jaxtl.train.phase import DivergedError

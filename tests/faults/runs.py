@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxtl.runs.files import RunFiles
+from jaxtl.report.compared_runs import read_run
 from jaxtl.runs.finished import load_run
-from jaxtl.runs.read import read_run
+from jaxtl.runtime.run_files import RunFiles
 from tests.faults.bench import Bench
 from tests.faults.case import Case, refuses, refuses_or_gives
 from tests.test_predict import DAMAGES, edit

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jaxtl.report.comparison import FinishedRun
+from jaxtl.report.compared_runs import FinishedRun
 from jaxtl.train.scores import classification_scores
 
 

@@ -8,15 +8,11 @@ import pytest
 from rich.console import Console
 
 from jaxtl.report import statistics
-from jaxtl.report.comparison import (
-    ONE_DRAW,
+from jaxtl.report.comparison import ONE_DRAW, by_labels, compare_runs, compare_with_baselines, groups
+from jaxtl.report.comparison_tables import (
     all_pairs,
-    by_labels,
-    compare_runs,
-    compare_with_baselines,
     correction,
     difference_tables,
-    groups,
     repeated_table,
     runs_table,
     settings_table,

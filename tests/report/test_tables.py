@@ -4,7 +4,8 @@ import io
 
 from rich.console import Console
 
-from jaxtl.report.tables import csv_text, print_shares
+from jaxtl.report.tables import print_shares
+from jaxtl.runtime.files import csv_text
 
 
 def test_bars_are_as_long_as_their_shares_in_any_encoding():

@@ -67,7 +67,7 @@ def change(number, *, stop=(), kill=(), fault=None, on_device=True):
     jaxtl.report.figures.draw = lambda **kwargs: {}  # takes the longest
     if number:
         # Files are not theirs to touch.
-        jaxtl.runs.folder.write_whole = jaxtl.runs.folder.file_lock = jaxtl.runs.files.read_object = None
+        jaxtl.runs.folder.write_whole = jaxtl.runs.folder.file_lock = jaxtl.runtime.run_files.read_object = None
         jaxtl.train.checkpoint.ocp.CheckpointManager = None
     if not on_device:
         jaxtl.train.examples.fits = jaxtl.train.extract.fits = lambda nbytes, mesh: False

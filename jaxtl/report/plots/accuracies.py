@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
-from jaxtl.report.comparison import FinishedRun
+from jaxtl.report.compared_runs import FinishedRun
 from jaxtl.report.plots import style
 from jaxtl.report.plots.style import fit_names, percent_axis, run_color, run_marker, styled
 from jaxtl.report.statistics import calibration, wilson_interval

@@ -19,6 +19,10 @@ class RunFiles:
 
     Attributes:
       path: the folder.
+      checkpoints: folder of the checkpoints.
+      tensorboard: folder of the event files.
+      report: the report's page.
+      remarks: the table of what was noticed about the images.
     """
 
     CONFIG, SUMMARY, HISTORY = "config.json", "summary.json", "metrics.jsonl"
@@ -26,30 +30,11 @@ class RunFiles:
     PREDICTIONS, VALIDATION = "predictions.csv", "validation_predictions.csv"
     CHECKPOINTS, TENSORBOARD, REPORT = "checkpoints", "tensorboard", "report"
     PRODUCTS = (HISTORY, SUMMARY, PREDICTIONS, VALIDATION, REMARKS, SPLIT, CHECKPOINTS, TENSORBOARD, REPORT)
-    BASELINES = "baselines"  # folder of the run folders of the runs to compare with; that of the source is `source`
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the checkpoints."""
-        return self.path / self.CHECKPOINTS
-
-    @property
-    def tensorboard(self) -> Path:
-        """Folder of the event files."""
-        return self.path / self.TENSORBOARD
-
-    @property
-    def report(self) -> Path:
-        """The report's page."""
-        return self.path / self.REPORT / "index.html"
-
-    @property
-    def remarks(self) -> Path:
-        """The table of what was noticed about the images."""
-        return self.path / self.REMARKS
+        self.path = path = Path(path)
+        self.checkpoints, self.tensorboard = path / self.CHECKPOINTS, path / self.TENSORBOARD
+        self.report, self.remarks = path / self.REPORT / "index.html", path / self.REMARKS
 
     def part(self, where: str) -> Path:
         """Run folder of the source, ``"source"``, or of a baseline, ``"baselines.NAME"``."""
@@ -57,7 +42,7 @@ class RunFiles:
 
     def baselines(self) -> list[Path]:
         """Run folders of the baselines, by name."""
-        return sorted(path for path in (self.path / self.BASELINES).glob("*") if path.is_dir())
+        return sorted(path for path in (self.path / "baselines").glob("*") if path.is_dir())
 
     def repeats(self) -> list[Path]:
         """Run folders of the seeds and folds of a config, see ``jaxtl.config.repeats``; empty for a single run."""

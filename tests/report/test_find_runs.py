@@ -1,7 +1,7 @@
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.runs.find import find_runs
+from jaxtl.report.compared_runs import find_runs
 
 
 @pytest.fixture

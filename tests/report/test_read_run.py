@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.runs.read import read_run
+from jaxtl.report.compared_runs import read_run
 
 
 @pytest.fixture
