@@ -1,8 +1,8 @@
-"""User errors: one sentence in place of a traceback; and the nearest name, which is often the way out."""
+"""User errors: one sentence in place of a traceback; and what such sentences need: the nearest name, short lists."""
 
 import argparse
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class UserError(ValueError, argparse.ArgumentTypeError):  # argparse then prints the sentence of an argument's type
@@ -35,3 +35,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     near = closest(name, known)
     return f"did you mean {near!r}?" if near else f"choose one of: {', '.join(known)}."
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first names of a list, and how many more there are.
+
+    >>> listed("abc"), listed("abcdef")
+    ('a, b, c', 'a, b, c and 3 more')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

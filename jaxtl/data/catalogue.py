@@ -8,11 +8,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from jaxtl.data import cifar, collection, digits, folder, labels, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
-from jaxtl.data.official_files import load_official
+from jaxtl.data.official_files import Published, load_official
 from jaxtl.data.options import ImageOptions
 from jaxtl.errors import UserError
 from jaxtl.runtime.files import cache_dir, user_path
@@ -40,25 +38,15 @@ class DatasetInfo:
         return len(self.class_names)
 
 
-DATASETS: dict[str, DatasetInfo] = {
-    "cifar10": DatasetInfo(
-        image_shape=cifar.IMAGE_SHAPE,
-        class_names=cifar.CIFAR10.class_names,
-        sizes={"train": 50_000, "test": 10_000},
-        load=functools.partial(load_official, cifar.CIFAR10),
-    ),
-    "cifar100": DatasetInfo(
-        image_shape=cifar.IMAGE_SHAPE,
-        class_names=cifar.CIFAR100.class_names,
-        sizes={"train": 50_000, "test": 10_000},
-        load=functools.partial(load_official, cifar.CIFAR100),
-    ),
-    "stl10": DatasetInfo(
-        image_shape=stl10.IMAGE_SHAPE,
-        class_names=stl10.CLASS_NAMES,
-        sizes={"train": 5_000, "test": 8_000},
-        load=functools.partial(load_official, stl10.STL10),
-    ),
+def _official(published: Published) -> DatasetInfo:
+    load = functools.partial(load_official, published)
+    return DatasetInfo(published.image_shape, published.class_names, published.sizes, load)
+
+
+DATASETS = {
+    "cifar10": _official(cifar.CIFAR10),
+    "cifar100": _official(cifar.CIFAR100),
+    "stl10": _official(stl10.STL10),
     "digits": DatasetInfo(
         image_shape=(8, 8, 1),
         class_names=digits.CLASS_NAMES,
@@ -67,14 +55,13 @@ DATASETS: dict[str, DatasetInfo] = {
     ),
 }
 
-
 GIVEN = "given:"  # begins the name of images that are not loaded but given
-_GIVEN_ROWS: dict[str, Sequence[labels.Row]] = {}  # of data frames, by such names
+_given: dict[str, Callable[[str | Path | None, ImageOptions], DatasetInfo]] = {}  # what is known of them, by name
 
 
 def list_datasets() -> tuple[str, ...]:
     """The names that ``load_dataset`` knows, beside ``tfds:NAME`` for the data sets of tensorflow-datasets."""
-    return (*DATASETS, *_GIVEN_ROWS, folder.NAME)
+    return (*DATASETS, *_given, folder.NAME)
 
 
 def dataset_info(
@@ -96,14 +83,14 @@ def dataset_info(
         raise UserError(f"data.labels is {options.labels!r}, but data.name is {name!r}; set data.name to 'folder'.")
     if name in DATASETS:
         return DATASETS[name]
-    if name in _GIVEN_ROWS:
-        found = labels.scan(_GIVEN_ROWS[name], user_path(data_dir or "."), "the data frame", options)
-    elif name.startswith(tfds.PREFIX):
+    if name in _given:
+        return _given[name](data_dir, options)
+    if name.startswith(tfds.PREFIX):
         found = tfds.find(name, user_path(data_dir) if data_dir else None, options, download=download)
     elif name.startswith(GIVEN):
         raise UserError(f"The images of {name} were given in Python and kept nowhere; name another data set.")
     elif name != folder.NAME:
-        raise unknown_name("data set", name, (*list_datasets(), tfds.FORM))
+        raise unknown_name("data set", name, (*list_datasets(), f"{tfds.PREFIX}NAME"))
     elif options.labels:
         table = user_path(options.labels)
         root = user_path(data_dir) if data_dir else table.parent
@@ -112,6 +99,10 @@ def dataset_info(
         raise UserError("data.dir is empty, but data.name='folder' needs it; name the folder that holds your images.")
     else:
         found = folder.scan(user_path(data_dir), options)
+    return _collected(found, options)
+
+
+def _collected(found: collection.Collection, options: ImageOptions) -> DatasetInfo:
     return DatasetInfo(
         image_shape=collection.image_shape(found, options),
         class_names=found.class_names,
@@ -157,8 +148,7 @@ def data_folder(data_dir: str | Path | None) -> Path:
     return user_path(data_dir or os.environ.get("JAXTL_DATA") or cache_dir() / "data")
 
 
-@contextlib.contextmanager
-def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
+def given(parts: Mapping[str, Dataset]) -> contextlib.AbstractContextManager[str]:
     """A context in which given images are a data set, under a name made from their content.
 
     Args:
@@ -170,7 +160,6 @@ def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
     first = parts["train"]
     if len(first.class_names) < 2:
         raise UserError(f"The training images have the classes {first.class_names}; a classifier needs two or more.")
-    content = hashlib.sha256()
     for split, dataset in parts.items():
         if dataset.class_names != first.class_names or dataset.image_shape != first.image_shape:
             raise UserError(
@@ -178,28 +167,26 @@ def given(parts: Mapping[str, Dataset]) -> Iterator[str]:
                 f"{', '.join(dataset.class_names)}, but those of train {first.image_shape} and "
                 f"{', '.join(first.class_names)}; give all splits the same."
             )
-        pixels = dataset.images if isinstance(dataset.images, np.ndarray) else dataset.ids
-        for array in (pixels, dataset.labels):
-            content.update(f"{split} {array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
-    name = f"{GIVEN}{content.hexdigest()[:12]}"
-    DATASETS[name] = DatasetInfo(
-        image_shape=first.image_shape,
-        class_names=first.class_names,
-        sizes={split: len(dataset) for split, dataset in parts.items()},
-        load=lambda split, data_dir, download, progress: parts[split],
-    )
-    try:
-        yield name
-    finally:
-        DATASETS.pop(name, None)
+    sizes = {split: len(dataset) for split, dataset in parts.items()}
+    info = DatasetInfo(first.image_shape, first.class_names, sizes, lambda split, *_, **__: parts[split])
+    content = [(split, dataset.digest, dataset.labels.tobytes()) for split, dataset in parts.items()]
+    return _named(content, lambda data_dir, options: info)
+
+
+def given_rows(rows: Sequence[labels.Row]) -> contextlib.AbstractContextManager[str]:
+    """A context in which the rows of data frames are a data set, under a name made from them."""
+
+    def info(data_dir: str | Path | None, options: ImageOptions) -> DatasetInfo:
+        return _collected(labels.scan(rows, user_path(data_dir or "."), "the data frame", options), options)
+
+    return _named([row[1:] for row in rows], info)
 
 
 @contextlib.contextmanager
-def given_rows(rows: Sequence[labels.Row]) -> Iterator[str]:
-    """A context in which the rows of data frames are a data set, under a name made from them."""
-    name = f"{GIVEN}{hashlib.sha256(repr([row[1:] for row in rows]).encode()).hexdigest()[:12]}"
-    _GIVEN_ROWS[name] = rows
+def _named(content: object, info: Callable[[str | Path | None, ImageOptions], DatasetInfo]) -> Iterator[str]:
+    name = f"{GIVEN}{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
+    _given[name] = info
     try:
         yield name
     finally:
-        _GIVEN_ROWS.pop(name, None)
+        _given.pop(name, None)

@@ -82,7 +82,8 @@ OFFICIAL_MD5 = {
 
 def _published(name: str, class_names: tuple[str, ...], python: Edition, binary: Edition) -> Published:
     url = f"{HOME_PAGE.rpartition('/')[0]}/{python.archive}"
-    return Published(name, HOME_PAGE, url, class_names, (python, binary), OFFICIAL_MD5)
+    sizes = {"train": 50_000, "test": 10_000}
+    return Published(name, HOME_PAGE, url, IMAGE_SHAPE, sizes, class_names, (python, binary), OFFICIAL_MD5)
 
 
 _TRAIN = tuple(f"data_batch_{number}" for number in range(1, 6))

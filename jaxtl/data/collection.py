@@ -19,7 +19,7 @@ from jaxtl.data.decode_cache import DecodeCache
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.split import stratified_split
 from jaxtl.data.stored import ImageReader, Sizes, Source, StoredImages
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, listed
 from jaxtl.runtime.environment import cores, memory
 
 # Share of the memory that the images of all splits may take: to hold some of them out makes a copy.
@@ -54,19 +54,25 @@ class Collection(NamedTuple):
     fixed_size: tuple[int, int] | None = None
 
 
-def hold_out_test(images: Source, name: str, options: ImageOptions) -> dict[str, Source]:
-    """Split a test off the training images of the collection ``name``, stratified by class.
+def with_test(splits: Mapping[str, Source], name: str, options: ImageOptions) -> tuple[dict[str, Source], list[Remark]]:
+    """Splits with a test, and remarks: their own test, else the validation images, else a share of every class.
 
     Raises:
-      UserError: there are too few images.
+      UserError: there are too few images to hold out some.
     """
-    rest, held = stratified_split(images.labels, options.test, options.split_seed)
+    train, val = splits["train"], splits.get("val")
+    if "test" in splits:
+        return dict(splits), []
+    if val is not None:
+        remark = Remark("val", "there is no test split", "used as the test; validation is taken from train")
+        return {"train": train, "test": val}, [remark]
+    rest, held = stratified_split(train.labels, options.test, options.split_seed)
     if not held.size:
         raise UserError(
-            f"data.test={options.test} holds out none of the {len(images)} images of {name}; hold out more, or "
-            "choose a data set with a test split of its own."
+            f"data.test={options.test} holds out none of the {len(train)} images of {name}; hold out more, or choose a "
+            "data set with a test split of its own."
         )
-    return {"train": images.chosen(rest), "test": images.chosen(held)}
+    return {"train": train.chosen(rest), "test": train.chosen(held)}, []
 
 
 def image_shape(found: Collection, options: ImageOptions) -> tuple[int, int, int]:
@@ -109,50 +115,42 @@ def load(found: Collection, split: str, options: ImageOptions, progress: Progres
     in_all = sum(len(each) for each in found.splits.values())
     too_large = in_all * math.prod(shape) > _SHARE * memory()
     streamed = options.stream == "always" or (options.stream == "auto" and too_large)
-    decoded = _decode(reader, len(source), found.folder, streamed, progress)
-    bad = [Remark(source.name(i), fault, SKIPPED) for i, fault in enumerate(decoded.faults) if fault]
+    images: Any  # an array in memory, or stored
+    images, faults, digests, original_sizes = _decode(reader, found.folder, streamed, progress)
+    bad = [Remark(source.name(i), fault, SKIPPED) for i, fault in enumerate(faults) if fault]
     # Of all splits, or a few could condemn a small one.
     if len(bad) > options.undecodable * in_all or len(bad) == len(source):
         raise _too_many(bad, found.name, in_all, options)
-    kept = np.flatnonzero([not fault for fault in decoded.faults])
+    kept = np.flatnonzero([not fault for fault in faults])
     labels = source.labels[kept]
     if split == "train" and (lost := sorted({*source.labels.tolist()} - {*labels.tolist()})):
         raise UserError(
             f"None of the training images of the class {found.class_names[lost[0]]!r} in {found.name} can be decoded; "
             "restore some, or remove the class."
         )
-    images: Any = decoded.images
     if streamed:
-        images = StoredImages(reader, kept, shape, decoded.digests[kept], options.workers)
+        images = StoredImages(reader, kept, shape, digests[kept], options.workers)
     elif bad:
         for at, i in enumerate(kept):  # in place: there may be no room for a copy
             images[at] = images[i]
         images = images[: len(kept)]
     remarks = (*(found.remarks if split == "train" else ()), *bad)
-    return Dataset(images, labels, found.class_names, source.ids[kept], remarks, decoded.sizes[kept])
+    return Dataset(images, labels, found.class_names, source.ids[kept], remarks, original_sizes[kept])
 
 
-class _Decoded(NamedTuple):
-    """The first look at N images.
+def _decode(
+    reader: ImageReader, folder: Path, streamed: bool, progress: Progress | None
+) -> tuple[np.ndarray, list[str], np.ndarray, np.ndarray]:
+    """A first look at all N images.
 
-    Attributes:
-      images: uint8 [N, H, W, C], or nothing where they are not to be kept in memory.
-      faults: N reasons why an image cannot be decoded, "" where it can.
-      digests: bytes [N], of their contents.
-      sizes: int32 [N, 2], (height, width) before they were resized.
+    Returns:
+      Images, uint8 [N, H, W, C], none where they are streamed; N reasons why an image cannot be decoded, "" where it
+      can; digests of their contents, bytes [N]; (height, width) before they were resized, int32 [N, 2].
     """
-
-    images: np.ndarray
-    faults: list[str]
-    digests: np.ndarray
-    sizes: np.ndarray
-
-
-def _decode(reader: ImageReader, N: int, folder: Path, streamed: bool, progress: Progress | None) -> _Decoded:  # noqa: N803
+    source, N = reader.source, len(reader.source)
     images = np.empty((0 if streamed else N, *reader.shape), np.uint8)
     faults, digests, sizes = [""] * N, np.zeros(N, "S16"), np.zeros((N, 2), np.int32)
     cache = DecodeCache(folder, f"{reader.shape} {reader.fit} {reader.sizes}") if streamed else None
-    source = reader.source
 
     def decode_one(i: int) -> None:
         if cache and (before := cache.get(source.name(i), source.file(i))):
@@ -177,13 +175,12 @@ def _decode(reader: ImageReader, N: int, folder: Path, streamed: bool, progress:
                 progress(done, N)
     if cache:
         cache.save()
-    return _Decoded(images, faults, digests, sizes)
+    return images, faults, digests, sizes
 
 
 def _too_many(bad: Sequence[Remark], name: str, in_all: int, options: ImageOptions) -> UserError:
-    examples = ", ".join(f"{remark.place} ({remark.problem})" for remark in bad[:3])
-    more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+    examples = listed([f"{remark.place} ({remark.problem})" for remark in bad])
     return UserError(
         f"{len(bad)} of the {in_all} images of {name} cannot be decoded, a larger share than "
-        f"data.undecodable={options.undecodable:g}: {examples}{more}; fix or remove them, or allow more."
+        f"data.undecodable={options.undecodable:g}: {examples}; fix or remove them, or allow more."
     )

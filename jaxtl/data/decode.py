@@ -158,20 +158,12 @@ def _framed(
     upright = _rgb(image)
     if channels == 1:
         upright = upright.convert("L")
-    if size is not None and size != (upright.height, upright.width):
-        upright = upright.resize(size[::-1], Image.Resampling.BILINEAR, box=_box(upright, size, fit))
+    if size is not None and fit == "crop":
+        upright = ImageOps.fit(upright, size[::-1], Image.Resampling.BILINEAR)
+    elif size is not None:
+        upright = upright.resize(size[::-1], Image.Resampling.BILINEAR)
     pixels = np.asarray(upright, np.uint8)
     return pixels[..., np.newaxis] if channels == 1 else pixels, original
-
-
-def _box(image: Image.Image, size: tuple[int, int], fit: Fit) -> tuple[float, float, float, float]:
-    """The part of the image that is scaled to the size: (left, upper, right, lower)."""
-    if fit == "stretch":
-        return 0, 0, image.width, image.height
-    scale = max(size[0] / image.height, size[1] / image.width)
-    height, width = size[0] / scale, size[1] / scale
-    left, upper = (image.width - width) / 2, (image.height - height) / 2
-    return max(left, 0), max(upper, 0), min(left + width, image.width), min(upper + height, image.height)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

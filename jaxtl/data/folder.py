@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxtl.data.collection import PASSED_OVER, Collection, hold_out_test
+from jaxtl.data.collection import PASSED_OVER, Collection, with_test
 from jaxtl.data.dataset import Remark
 from jaxtl.data.decode import read_content
 from jaxtl.data.image_files import HIDDEN, composed, entries, images_below, is_image, shown
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.stored import Source
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, listed
 
 NAME = "folder"
 
@@ -116,20 +116,16 @@ def collect(
     if "val" in found and not any(found["val"].values()):
         del found["val"]
         remarks.append(Remark("val", "the folder holds no image", "left out"))
-    if "test" not in found and "val" in found:
-        found["test"] = found.pop("val")
-        remarks.append(Remark("val", "there is no test split", "used as the test; validation is taken from train"))
     class_names = _class_names(found)
     for split, classes in found.items():
         empty = [name for name, paths in classes.items() if not paths]
         remarks += [Remark(name, f"the class folder in {split} holds no image", "left out") for name in empty]
     splits: dict[str, Source] = {split: _files(root, classes, class_names) for split, classes in found.items()}
     _check_names(name, found, class_names, remarks)
-    if "test" not in splits:
-        splits |= hold_out_test(splits["train"], name, options)
+    splits, noticed = with_test(splits, name, options)
     if not len(splits["test"]):
         raise UserError(f"The test folder of {name} holds no image; fill it, or remove it and one will be split off.")
-    return Collection(name, root, class_names, splits, tuple(remarks), options.channels)
+    return Collection(name, root, class_names, splits, (*remarks, *noticed), options.channels)
 
 
 def _class_names(found: dict[str, dict[str, list[str]]]) -> tuple[str, ...]:
@@ -171,12 +167,12 @@ def _refuse_folder_above(root: Path, inside: Inside) -> list[Remark]:
         shared = {each for each in set.intersection(*below.values()) if not _DATE.fullmatch(each)}
         if len(shared) > 1:
             raise UserError(
-                f"{root} was understood as a folder of the classes {_some(sorted(below))}, but each of them "
-                f"holds no image, only folders, and {_some(sorted(shared))} are in all of them; if these are the "
+                f"{root} was understood as a folder of the classes {listed(sorted(below))}, but each of them "
+                f"holds no image, only folders, and {listed(sorted(shared))} are in all of them; if these are the "
                 "classes, name the folder that holds them, else move the images of each class together."
             )
     return [
-        Remark(name, f"it has no image of its own, only the folders {_some(sorted(folders))}", "kept as one class")
+        Remark(name, f"it has no image of its own, only the folders {listed(sorted(folders))}", "kept as one class")
         for name, folders in below.items()
         if len(folders) > 1
     ]
@@ -327,11 +323,6 @@ class _Walk:
 
 def _unreadable(folder: Path, error: OSError) -> UserError:
     return UserError(f"The folder {folder} cannot be read ({error.strerror or error}); fix its permissions.")
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
 
 
 def _files(root: Path, classes: dict[str, list[str]], class_names: Sequence[str]) -> FileSource:

@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxtl.data.dataset import Dataset
 from jaxtl.errors import UserError
-from jaxtl.runtime.fetch import fetch, file_hash
+from jaxtl.runtime.fetch import fetch
 
 LARGEST_FILE_BYTES = 250_000_000  # the largest official file has 221 MB
 
@@ -48,20 +48,22 @@ class Published:
       name: what a person calls it.
       home_page: where the files come from.
       archive_url: the address of the archive of the first edition, the one to download.
+      image_shape: (H, W, C) of every image.
+      sizes: for each split the number of images.
       class_names: K names.
       editions: its forms.
-      md5: the hashes of its files by name, compared before anything is decoded; of an archive that is named here, the
-        whole is compared first. Without any, the structure alone is checked.
-      archive_md5: the hash of an archive that is not in ``md5``, compared once it is downloaded.
+      md5: hashes by name: of files, compared before these are decoded, and of the archive to download, compared after
+        that. Without any, the structure alone is checked.
     """
 
     name: str
     home_page: str
     archive_url: str
+    image_shape: tuple[int, int, int]
+    sizes: Mapping[str, int]
     class_names: tuple[str, ...]
     editions: tuple[Edition, ...]
     md5: Mapping[str, str]
-    archive_md5: str | None = None
 
 
 class DamagedError(Exception):
@@ -123,22 +125,21 @@ def _fetch(published: Published, data_dir: Path, download: bool) -> tuple[Editio
             "or allow downloads."
         )
     edition = published.editions[0]
-    expected = published.archive_md5 or published.md5.get(edition.archive)
-    return edition, fetch(published.archive_url, data_dir / edition.archive, md5=expected)
+    md5 = published.md5.get(edition.archive)
+    return edition, fetch(published.archive_url, data_dir / edition.archive, md5=md5)
 
 
 def _contents(published: Published, edition: Edition, split: str, place: Path) -> Contents:
     """The files of a split, whose hashes are right."""
-    names, md5 = edition.files[split], published.md5
+    names = edition.files[split]
     if place.is_dir():
         files = {name: (str(place / name), (place / name).read_bytes()) for name in names}
     else:
-        if edition.archive in md5:
-            _check_md5(str(place), file_hash(place, "md5"), md5[edition.archive])
         files = {name: (source, raw) for name, source, raw in _in_archive(place, edition.folder, names)}
     for name, (source, raw) in files.items():
-        if md5:
-            _check_md5(source, hashlib.md5(raw, usedforsecurity=False).hexdigest(), md5[name])
+        found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+        if found != (expected := published.md5.get(name, found)):
+            raise DamagedError(source, f"its MD5 is {found} instead of {expected}")
     return [files[name] for name in names]
 
 
@@ -159,8 +160,3 @@ def _in_archive(archive: Path, folder: str, names: Sequence[str]) -> Iterator[tu
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise DamagedError(str(archive), str(error) or type(error).__name__) from error
     raise DamagedError(str(archive), f"it lacks {', '.join(missing)}")
-
-
-def _check_md5(source: str, found: str, expected: str) -> None:
-    if found != expected:
-        raise DamagedError(source, f"its MD5 is {found} instead of {expected}")

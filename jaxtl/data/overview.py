@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxtl.data.dataset import Dataset, Remark
 from jaxtl.data.stored import StoredImages
+from jaxtl.errors import listed
 
 # Groups of equal images, each as {"part": …, "index": its place in that part, "image": what it is called, "class": …}.
 Groups = Sequence[Sequence[Mapping[str, Any]]]
@@ -114,8 +115,7 @@ def _warnings(class_names: Sequence[str], counts: Mapping[str, Sequence[int]], g
         )
     for part, of_class in counts.items():
         if lacking := [name for name, n in zip(class_names, of_class, strict=True) if not n]:
-            more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-            warnings.append(f"No {part} images: {', '.join(lacking[:5])}{more}.")
+            warnings.append(f"No {part} images: {listed(lacking, 5)}.")
     across = sum(len({each["part"] for each in group}) > 1 for group in groups)
     twice = sum(len({each["class"] for each in group}) > 1 for group in groups)
     if across:

@@ -9,8 +9,6 @@ import numpy as np
 
 from jaxtl.data.official_files import Contents, DamagedError, Edition, Published
 
-HOME_PAGE = "https://cs.stanford.edu/~acoates/stl10/"
-ARCHIVE_URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
 IMAGE_SHAPE = (96, 96, 3)
 IMAGE_BYTES = 3 * 96 * 96
 CLASS_NAMES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
@@ -37,20 +35,29 @@ def _decode(files: Contents) -> tuple[np.ndarray, np.ndarray]:
     return images, labels - 1
 
 
-# In common use by readers of the files. The hash of the archive, 2.6 GB of which nine tenths are unlabelled images, is
-# checked when it is downloaded, and not again for every split and run.
+# In common use by readers of the files.
 OFFICIAL_MD5 = {
     "train_X.bin": "918c2871b30a85fa023e0c44e0bee87f",
     "train_y.bin": "5a34089d4802c674881badbb80307741",
     "test_X.bin": "7f263ba9f9e0b06b93213547f721ac82",
     "test_y.bin": "36f9794fa4beb8a2c72628de14fa638e",
+    "stl10_binary.tar.gz": "91f7769df0f17e558f3565bffb0c7dfb",
 }
-ARCHIVE_MD5 = "91f7769df0f17e558f3565bffb0c7dfb"
 
-BINARY = Edition(
-    "stl10_binary",
-    "stl10_binary.tar.gz",
-    {"train": ("train_X.bin", "train_y.bin"), "test": ("test_X.bin", "test_y.bin")},
-    _decode,
+STL10 = Published(
+    "STL-10",
+    "https://cs.stanford.edu/~acoates/stl10/",
+    "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+    IMAGE_SHAPE,
+    {"train": 5_000, "test": 8_000},
+    CLASS_NAMES,
+    (
+        Edition(
+            "stl10_binary",
+            "stl10_binary.tar.gz",
+            {"train": ("train_X.bin", "train_y.bin"), "test": ("test_X.bin", "test_y.bin")},
+            _decode,
+        ),
+    ),
+    OFFICIAL_MD5,
 )
-STL10 = Published("STL-10", HOME_PAGE, ARCHIVE_URL, CLASS_NAMES, (BINARY,), OFFICIAL_MD5, ARCHIVE_MD5)

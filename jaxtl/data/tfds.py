@@ -6,7 +6,6 @@ prepare one needs TensorFlow. The library itself is imported where it is needed 
 
 import contextlib
 import dataclasses
-import difflib
 import functools
 import importlib.util
 import io
@@ -21,16 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from jaxtl.data.collection import PASSED_OVER, Collection, hold_out_test
+from jaxtl.data.collection import PASSED_OVER, Collection, with_test
 from jaxtl.data.dataset import Remark
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.stored import Source
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, closest
 from jaxtl.runtime.files import user_path
 
 PREFIX = "tfds:"
-FORM = "tfds:NAME"
-
 _NAME = re.compile(r"tfds:(?P<name>[A-Za-z]\w*)(/[\w.+-]+)?(:[\w.*]+)?")
 _ARRAY_RECORD = "array_record"
 _VALIDATION = ("validation", "val", "valid")
@@ -76,11 +73,11 @@ class RecordSource:
     @functools.cached_property
     def labels(self) -> np.ndarray:
         """int32 [N]; all examples are read for them, which takes its time."""
-        return np.fromiter((int(self._example(i)[self.label]) for i in self.ids), np.int32, len(self.ids))
+        return np.fromiter(map(self.label_at, range(len(self))), np.int32, len(self))
 
-    def first_label(self) -> int:
-        """The label of the first one, which reads one example only."""
-        return int(self._example(self.ids[0])[self.label])
+    def label_at(self, position: int) -> int:
+        """The label of one, which reads that example alone."""
+        return int(self._feature(position, self.label))
 
     def chosen(self, indices: np.ndarray) -> "RecordSource":
         """Those at some positions."""
@@ -98,12 +95,12 @@ class RecordSource:
 
     def content(self, position: int) -> bytes:
         """The encoded image."""
-        content: bytes = self._example(self.ids[position])[self.image]
+        content: bytes = self._feature(position, self.image)
         return content
 
-    def _example(self, index: int) -> Any:
+    def _feature(self, position: int, name: str) -> Any:
         try:
-            return self.examples[index]
+            return self.examples[self.ids[position]][name]
         except Exception as error:  # the reader promises no narrower type
             raise _damaged(self.place, error) from error
 
@@ -174,8 +171,8 @@ def _prepare(name: str, data_dir: Path | None, download: bool) -> Any:
     known = tfds.list_builders(with_community_datasets=False)  # the others are asked of the network
     where, theirs = data_dir or user_path(str(DATA_DIR)), name.removeprefix(PREFIX)
     if match["name"] not in known:
-        near = difflib.get_close_matches(match["name"], known, n=1)
-        hint = f"did you mean 'tfds:{near[0]}'?" if near else "https://www.tensorflow.org/datasets/catalog lists them."
+        near = closest(match["name"], known)
+        hint = f"did you mean 'tfds:{near}'?" if near else "https://www.tensorflow.org/datasets/catalog lists them."
         raise UserError(f"{name} is not prepared in {where} and tensorflow-datasets knows no such name; {hint}")
     elsewhere = (
         f"prepare it elsewhere by tfds.builder({theirs!r}, data_dir=DIR, file_format='array_record')"
@@ -205,7 +202,12 @@ def _features(name: str, info: Any) -> tuple[str, str]:
 
     features = info.features
     by_name = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    images = [key for key, each in by_name.items() if _is_image(each)]
+    # A LabeledImage is a map of labels, one for each pixel.
+    images = [
+        key
+        for key, each in by_name.items()
+        if isinstance(each, tfds.features.Image) and not isinstance(each, tfds.features.LabeledImage)
+    ]
     labels = [key for key, each in by_name.items() if isinstance(each, tfds.features.ClassLabel)]
     keys = list(info.supervised_keys or ())
     if len(keys) >= 2 and keys[0] in images and keys[1] in labels:
@@ -224,12 +226,6 @@ def _features(name: str, info: Any) -> tuple[str, str]:
             "8 or 16 bits a channel can be read; choose another data set."
         )
     return images[0], labels[0]
-
-
-def _is_image(feature: Any) -> bool:
-    import tensorflow_datasets as tfds
-
-    return isinstance(feature, tfds.features.Image) and not isinstance(feature, tfds.features.LabeledImage)
 
 
 def _source(builder: Any, split: str, image: str, label: str) -> RecordSource:
@@ -259,23 +255,17 @@ def _splits(
         )
     remarks: list[Remark] = []
     # Competitions publish their test images with the label -1.
-    for split in [split for split, source in sources.items() if source.first_label() < 0]:
+    for split in [split for split, source in sources.items() if source.label_at(0) < 0]:
         if split == "train":
             raise UserError(f"The training images of {name} have no labels; choose another data set.")
         remarks.append(Remark(split, "the images of this split have no labels", PASSED_OVER))
         del sources[split]
-    val = next((split for split in _VALIDATION if split in sources), None)
-    splits: dict[str, Source] = {"train": sources["train"]}
-    if "test" in sources:
-        splits |= {"test": sources["test"], **({"val": sources[val]} if val else {})}
-    elif val:
-        splits["test"] = sources[val]
-        remarks.append(Remark(val, "there is no labelled split 'test'", "used as the test"))
-    else:
-        splits = hold_out_test(sources["train"], name, options)
-    others = set(sources) - {"train", "test", val}
+    known = {"train": "train", "test": "test", **dict.fromkeys(_VALIDATION, "val")}
+    ours: dict[str, Source] = {known[split]: source for split, source in sources.items() if split in known}
     problem = "the split is none of train, validation and test"
-    return splits, remarks + [Remark(split, problem, PASSED_OVER) for split in sources if split in others]
+    remarks += [Remark(split, problem, PASSED_OVER) for split in sources if split not in known]
+    splits, noticed = with_test(ours, name, options)
+    return splits, remarks + noticed
 
 
 def _damaged(place: str, error: Exception) -> UserError:

@@ -26,6 +26,7 @@ from jaxtl.runtime.files import file_lock
 RETRY_PAUSES_S = (0.5, 1.0, 2.0)  # one more connection after each pause
 CHUNK_BYTES = 1 << 16
 MOST_BYTES = 16 << 30  # the largest file that anything here fetches has 2.6 GB
+TIMEOUT_S = 30.0  # that a server may stay silent
 _LONGEST_WAIT_S = 60.0  # that a server may ask for
 
 Report = Callable[[int, int | None], None]
@@ -41,13 +42,7 @@ class _TryAgainError(Exception):
 
 
 def fetch(
-    url: str,
-    destination: Path,
-    *,
-    md5: str | None = None,
-    sha256: str | None = None,
-    timeout_s: float = 30.0,
-    progress: bool = True,
+    url: str, destination: Path, *, md5: str | None = None, sha256: str | None = None, progress: bool = True
 ) -> Path:
     """Download ``url`` to ``destination``, unless that file is there already, and return ``destination``.
 
@@ -61,37 +56,23 @@ def fetch(
       destination: the file to create; missing parent folders are created.
       md5: the expected MD5 in hexadecimal.
       sha256: the expected SHA-256 in hexadecimal, whole or only its first digits (eight at least).
-      timeout_s: how long the server may stay silent, in seconds.
       progress: whether to draw a progress bar on standard error.
 
     Raises:
       UserError: whenever a whole and right file cannot be fetched.
       ValueError: ``md5`` or ``sha256`` is not a hash.
     """
-    destination = Path(destination)
-    partial = destination.with_name(destination.name + ".partial")
     hashes = _expected_hashes(md5, sha256)
     with _disk_errors_explained(destination):
-        if destination.is_file():
-            return _trusted(destination, hashes)
-        with file_lock(destination.with_name(f".{destination.name}.lock")):
-            if destination.is_file():  # another process brought it while this one waited
-                return _trusted(destination, hashes)
-            left_over = bool(hashes) and partial.exists()
-            with _progress_bar(destination.name, shown=progress) as report:
-                _download(url, partial, destination, resume=bool(hashes), timeout_s=timeout_s, report=report)
-                mismatch = _mismatch(partial, hashes)
-                if mismatch and left_over:  # perhaps of another file of that name
-                    partial.unlink()
-                    _download(url, partial, destination, resume=True, timeout_s=timeout_s, report=report)
-                    mismatch = _mismatch(partial, hashes)
-            if mismatch:
-                partial.unlink()
-                raise UserError(
-                    f"{url} gave a file whose {mismatch}: it was deleted; run again, or put the right file at "
-                    f"{destination}."
-                )
-            partial.replace(destination)
+        if not destination.is_file():
+            with file_lock(destination.with_name(f".{destination.name}.lock")):
+                if not destination.is_file():  # another process may have brought it while this one waited
+                    _bring(url, destination, hashes, progress)
+                    return destination
+        if mismatch := _mismatch(destination, hashes):
+            raise UserError(
+                f"{destination} is not the expected file, its {mismatch}; delete it and run again to download it."
+            )
     return destination
 
 
@@ -119,14 +100,27 @@ def _mismatch(path: Path, hashes: Mapping[str, str]) -> str | None:
     return None
 
 
-def _trusted(path: Path, hashes: Mapping[str, str]) -> Path:
-    """Return ``path`` if the file there agrees with the hashes."""
-    if mismatch := _mismatch(path, hashes):
-        raise UserError(f"{path} is not the expected file, its {mismatch}; delete it and run again to download it.")
-    return path
+def _bring(url: str, destination: Path, hashes: Mapping[str, str], progress: bool) -> None:
+    """Create ``destination`` from a whole body of ``url`` that agrees with the hashes."""
+    partial = destination.with_name(destination.name + ".partial")
+    left_over = bool(hashes) and partial.exists()
+    with _progress_bar(destination.name, shown=progress) as report:
+        while True:
+            _download(url, partial, destination, resume=bool(hashes), report=report)
+            mismatch = _mismatch(partial, hashes)
+            if not mismatch:
+                partial.replace(destination)
+                return
+            partial.unlink()
+            if not left_over:
+                raise UserError(
+                    f"{url} gave a file whose {mismatch}: it was deleted; run again, or put the right file at "
+                    f"{destination}."
+                )
+            left_over = False  # it was perhaps of another file of that name
 
 
-def _download(url: str, partial: Path, destination: Path, *, resume: bool, timeout_s: float, report: Report) -> None:
+def _download(url: str, partial: Path, destination: Path, *, resume: bool, report: Report) -> None:
     """Fill ``partial`` with the whole body of ``url``, over as many connections as it may take."""
     by_hand = f"get the file by other means and put it at {destination}."
     if not url.startswith(("http://", "https://")):
@@ -135,7 +129,7 @@ def _download(url: str, partial: Path, destination: Path, *, resume: bool, timeo
     for pause_s in (*RETRY_PAUSES_S, None):
         wait_s = 0.0
         try:
-            _receive(url, partial, resume=resume, timeout_s=timeout_s, report=report)
+            _receive(url, partial, resume=resume, report=report)
             return
         except _TryAgainError as error:
             reached, wait_s = True, error.wait_s
@@ -150,16 +144,17 @@ def _download(url: str, partial: Path, destination: Path, *, resume: bool, timeo
         except urllib.error.URLError as error:
             # Another try helps when the network goes away for a moment, and only delays the news when there is none.
             if not reached or pause_s is None:
-                why = _why(error.reason, timeout_s)
-                raise UserError(f"Cannot reach {url} ({why}); check the network, or {by_hand}") from error
+                raise UserError(
+                    f"Cannot reach {url} ({_why(error.reason)}); check the network, or {by_hand}"
+                ) from error
         time.sleep(max(pause_s, wait_s))
 
 
-def _receive(url: str, partial: Path, *, resume: bool, timeout_s: float, report: Report) -> None:
+def _receive(url: str, partial: Path, *, resume: bool, report: Report) -> None:
     """Read one connection to its end: onto the end of ``partial`` if the server can resume, else from the start."""
     have = partial.stat().st_size if resume and partial.exists() else 0
     try:
-        response = _connect(url, have, timeout_s)
+        response = _connect(url, have)
     except urllib.error.HTTPError as error:
         if not have or error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
@@ -182,7 +177,7 @@ def _receive(url: str, partial: Path, *, resume: bool, timeout_s: float, report:
             )
         with partial.open("ab" if resumed else "wb") as file:
             report(have, total)
-            for chunk in _chunks(response, timeout_s):
+            for chunk in _chunks(response):
                 have += len(chunk)
                 if max(have, total or 0) > MOST_BYTES:
                     partial.unlink(missing_ok=True)
@@ -198,11 +193,11 @@ def _receive(url: str, partial: Path, *, resume: bool, timeout_s: float, report:
         raise _TryAgainError(f"the connection closed after {have:,} of {total:,} bytes")
 
 
-def _connect(url: str, have: int, timeout_s: float) -> http.client.HTTPResponse:
+def _connect(url: str, have: int) -> http.client.HTTPResponse:
     """Ask for ``url`` from byte ``have`` on."""
     headers = {"User-Agent": "jaxtl"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout_s)
+        return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.HTTPStatus.TOO_MANY_REQUESTS or error.code >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -215,7 +210,7 @@ def _connect(url: str, have: int, timeout_s: float) -> http.client.HTTPResponse:
     except (ValueError, http.client.InvalidURL) as error:
         raise urllib.error.URLError(f"malformed address: {error}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _TryAgainError(_why(error, timeout_s)) from error
+        raise _TryAgainError(_why(error)) from error
 
 
 def _seconds(retry_after: str) -> float:
@@ -228,19 +223,19 @@ def _seconds(retry_after: str) -> float:
         return 0.0
 
 
-def _chunks(response: http.client.HTTPResponse, timeout_s: float) -> Iterator[bytes]:
+def _chunks(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """Yield the body as it arrives, keeping network errors apart from the disk errors of whoever writes it."""
     try:
         while chunk := response.read1(CHUNK_BYTES):
             yield chunk
     except (OSError, http.client.HTTPException) as error:
-        raise _TryAgainError(_why(error, timeout_s)) from error
+        raise _TryAgainError(_why(error)) from error
 
 
-def _why(error: BaseException | str, timeout_s: float) -> str:
+def _why(error: BaseException | str) -> str:
     """What happened to the network, in words."""
     if isinstance(error, TimeoutError):
-        return f"the server stayed silent for {timeout_s:g} s"
+        return f"the server stayed silent for {TIMEOUT_S:g} s"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

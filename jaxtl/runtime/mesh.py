@@ -78,15 +78,6 @@ def put_rows(tree: Any, batch_size: int, mesh: Mesh) -> Any:
 
 
 def put_order(order: Order, mesh: Mesh) -> Order:
-    """An order of arrays ``[steps, batch]`` (`jaxtl.data.feed.Order`) on the devices, each batch split over them.
-
-    Raises:
-      UserError: if the batch size is not a multiple of the number of devices.
-    """
-    batch, devices = order[0].shape[1], mesh.size
-    if batch % devices:
-        raise UserError(
-            f"batch_size is {batch}, which {devices} devices cannot share evenly; choose a multiple of {devices}."
-        )
+    """An order of arrays ``[steps, batch]`` (`jaxtl.data.feed.Order`) on the devices, each batch split over them."""
     placed: Order = put(order, NamedSharding(mesh, PartitionSpec(None, "data")))
     return placed

@@ -23,14 +23,7 @@ IN_CLONE = Path(__file__).parents[2] / "weights"  # where a clone has weights th
 HASHES = {"sha256": "SHA-256", "md5": "MD5"}
 
 
-def load(
-    name: str,
-    weights: str | Path,
-    *,
-    weights_dir: str | Path | None = None,
-    progress: bool = True,
-    timeout_s: float = 30.0,
-) -> Variables:
+def load(name: str, weights: str | Path, *, weights_dir: str | Path | None = None, progress: bool = True) -> Variables:
     """The variables of a model from pretrained weights, whole, head included.
 
     Args:
@@ -38,7 +31,7 @@ def load(
       weights: tag of one of the model's cards; ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION`` for a repository on the
         Hugging Face hub, ``local-dir:FOLDER`` for a folder in timm's layout; or path of a file of the model without
         options, of PyTorch, Keras or numpy, or one that ``save`` wrote.
-      weights_dir, progress, timeout_s: see ``card_file``.
+      weights_dir, progress: see ``card_file``.
 
     Returns:
       ``{"params": …, "batch_stats": …}``, numpy arrays.
@@ -49,7 +42,7 @@ def load(
     """
     if is_tag(name, weights):
         card = card_for(name, str(weights))
-        path = card_file(card, weights_dir=weights_dir, progress=progress, timeout_s=timeout_s)
+        path = card_file(card, weights_dir=weights_dir, progress=progress)
         return read_weights(name, path, **card.options)
     variables = read_weights(name, weights)
     check_fit(name, variables, str(weights))
@@ -91,9 +84,7 @@ def is_tag(name: str, weights: str | Path) -> bool:
     return isinstance(weights, str) and any(card.tag == weights for card in weights_for(name))
 
 
-def card_file(
-    card: WeightCard, *, weights_dir: str | Path | None = None, progress: bool = True, timeout_s: float = 30.0
-) -> Path:
+def card_file(card: WeightCard, *, weights_dir: str | Path | None = None, progress: bool = True) -> Path:
     """The publisher's file of a card, its hash checked.
 
     It is looked for in ``weights_dir``, in the folder ``weights`` of a clone, then in the cache, and is else downloaded
@@ -103,7 +94,6 @@ def card_file(
       card: of the weights.
       weights_dir: folder with files that are on this machine already; default ``$JAXTL_WEIGHTS``.
       progress: draw a progress bar while downloading.
-      timeout_s: how long a server may stay silent, in seconds.
 
     Raises:
       UserError: for a file of another hash, or a download that fails.
@@ -128,7 +118,7 @@ def card_file(
             f"at {place} or into the folder ${FOLDER_VARIABLE}."
         )
     try:
-        return fetch(card.url, place, sha256=card.sha256, md5=card.md5, progress=progress, timeout_s=timeout_s)
+        return fetch(card.url, place, sha256=card.sha256, md5=card.md5, progress=progress)
     except UserError as error:
         raise UserError(f"{absent}{error}") from error
 

@@ -95,7 +95,7 @@ def test_validation_images_are_the_test_where_it_has_no_labels(tmp_path, splits)
     dataset = load_dataset(NAME, "test", tmp_path, options=SMALL)
     assert found(dataset) == drawn("validation", 6, (8, 8))
     problems = {remark.problem for remark in load_dataset(NAME, "train", tmp_path, options=SMALL).remarks}
-    assert "there is no labelled split 'test'" in problems
+    assert "there is no test split" in problems
     assert ("the images of this split have no labels" in problems) == ("test" in splits)
 
 

@@ -191,9 +191,10 @@ def _download(behaviour: Behaviour, options: dict[str, Any]) -> Callable[[Path],
             _served(behaviour) as url,
             mock.patch.object(fetch_module, "RETRY_PAUSES_S", (0.01, 0.01)),
             mock.patch.object(fetch_module, "MOST_BYTES", limit),
+            mock.patch.object(fetch_module, "TIMEOUT_S", 5),
             mock.patch.dict("os.environ", {"no_proxy": "127.0.0.1"}),
         ):
-            return fetch_module.fetch(url, folder / "file", progress=False, timeout_s=5, **options).read_bytes()
+            return fetch_module.fetch(url, folder / "file", progress=False, **options).read_bytes()
 
     return act
 

@@ -92,6 +92,7 @@ class Server(http.server.ThreadingHTTPServer):
 def server(monkeypatch) -> Iterator[Server]:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(fetch_module, "RETRY_PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr(fetch_module, "TIMEOUT_S", 5)
     with Server(("127.0.0.1", 0), Handler) as server:
         server.behaviour, server.released = Behaviour(), threading.Event()
         server.url = f"http://127.0.0.1:{server.server_port}/weights.pth"
@@ -110,7 +111,7 @@ def target(tmp_path) -> Path:
 
 
 def get(server: Server, target: Path, **options: object) -> Path:
-    return fetch(server.url, target, progress=False, timeout_s=5, **options)
+    return fetch(server.url, target, progress=False, **options)
 
 
 def refusal(server: Server, target: Path, **options: object) -> str:
@@ -291,10 +292,11 @@ def test_a_body_without_end_is_given_up(server, target, monkeypatch, says_length
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_silent_server_is_given_up(server, target):
+def test_a_silent_server_is_given_up(server, target, monkeypatch):
+    monkeypatch.setattr(fetch_module, "TIMEOUT_S", 0.1)
     server.behaviour = Behaviour(pause_s=10)
     with pytest.raises(UserError, match=r"the server stayed silent for 0\.1 s, at the last of 3 tries"):
-        fetch(server.url, target, timeout_s=0.1, progress=False)
+        get(server, target)
     assert not target.exists()
 
 
