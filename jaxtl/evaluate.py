@@ -77,7 +77,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     found = dataclasses.replace(evaluate(images.dataset), temperature=run.temperature)
     test = scores(found.confusion, found.loss, run.class_names, images.present)
     test |= calibration_errors(found)
-    test |= {"interval": list(accuracy_interval(test) or ()), "class_names": list(run.class_names)}
+    test |= {"interval": list(accuracy_interval(test)), "class_names": list(run.class_names)}
     times = {
         "load_s": load_s,
         "compile_s": found.compile_s,

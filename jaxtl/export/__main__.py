@@ -9,8 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Column, Table
 
 from jaxtl.errors import UserError
-from jaxtl.export.files import DEFAULT, DESCRIPTION, EXAMPLE, FORMATS, NAMES, write_export
-from jaxtl.export.replace_folder import replaced
+from jaxtl.export.files import DEFAULT, DESCRIPTION, EXAMPLE, FORMATS, replaced, write_export
 from jaxtl.runs.finished import load_run
 from jaxtl.runtime.command import CommandParser, exit_status, path, put
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
@@ -52,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     run, out = load_run(arguments.run), arguments.out or arguments.run / "export"
-    with replaced(out, DESCRIPTION, NAMES, "an export") as folder:
-        written = write_export(run, arguments.format, folder)
-        if all(line.size is None for line in written):
-            raise UserError(" ".join(line.remark for line in written))
     table = Table("file", Column("size", justify="right"), Column("", overflow="fold"), box=SIMPLE_HEAD)
-    for line in written:
-        table.add_row(line.file, "not possible" if line.size is None else f"{line.size / 1e6:,.1f} MB", line.remark)
+    with replaced(out) as folder:
+        written = write_export(run, arguments.format, folder)
+        for file, entry in written["files"].items():
+            table.add_row(file, f"{(folder / file).stat().st_size / 1e6:,.1f} MB", entry["is"])
+    for file, reason in written["not_possible"].items():
+        table.add_row(file, "not possible", reason)
     rich.get_console().print(table, markup=False)
     example = f"; {EXAMPLE} asks the program about images" if (out / EXAMPLE).exists() else ""
     put(f"Written to {out}: {DESCRIPTION} tells how to load each file{example}.\n")

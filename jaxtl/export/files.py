@@ -1,10 +1,12 @@
 """Write an export: one file a format, and ``model.json``, which says what they are and how to load them."""
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.export
@@ -17,11 +19,12 @@ from jaxtl.export.program import PLATFORMS, export_program, folds
 from jaxtl.export.pytorch import for_torch
 from jaxtl.runs.finished import LoadedRun
 from jaxtl.runtime.environment import describe
+from jaxtl.runtime.files import json_text, write_errors_explained
 from jaxtl.weights import save, write_torch_file
 
 SAFETENSORS, TORCH, PROGRAM, ONNX = "model.safetensors", "model.pth", "model.stablehlo", "model.onnx"
 DESCRIPTION, EXAMPLE, READER = "model.json", "load_example.py", "read_image.py"
-NAMES = (SAFETENSORS, TORCH, PROGRAM, ONNX, DESCRIPTION, EXAMPLE, READER)  # all that a folder of ours may hold
+NAMES = {SAFETENSORS, TORCH, PROGRAM, ONNX, DESCRIPTION, EXAMPLE, READER}  # all that a folder of ours may hold
 LARGEST_DIFFERENCE = 1e-4  # between the probabilities of an ONNX program and of the run
 
 Entry = dict[str, Any]  # of one file in the description
@@ -32,25 +35,45 @@ _PROGRAM: Entry = {
 }
 
 
-class Written(NamedTuple):
-    """The outcome of writing a format.
-
-    Attributes:
-      file: its name.
-      size: in bytes; ``None`` if the run cannot have this format.
-      remark: what it is for, or why it could not be written.
-    """
-
-    file: str
-    size: int | None
-    remark: str
-
-
 class NotPossible(UserError):  # noqa: N818 - a fact about a run and a format, and not a failure
     """A format that this run cannot have; the message says why."""
 
 
-def write_export(run: LoadedRun, formats: Sequence[str], folder: Path) -> list[Written]:
+@contextlib.contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A context that yields an empty folder and puts it in place of ``folder`` at its end, unless an error occurs.
+
+    An earlier export is replaced as a whole; folders above it are made.
+
+    Raises:
+      UserError: something else stands there, an empty folder excepted, or it cannot be written.
+    """
+    folder = folder.resolve()  # a link stays, and what it leads to is replaced
+    with write_errors_explained(folder, "give a folder as --out", done="replaced by an export"):
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    strange = sorted(there - NAMES)
+    if strange or (there and DESCRIPTION not in there):
+        raise UserError(
+            f"{folder} holds {', '.join((strange or sorted(there))[:5])}, which is not part of an export and would be "
+            "lost; move it away, or choose another folder."
+        )
+    with write_errors_explained(folder, "make the folder above it writable, or choose another place"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+            draft, before = Path(scratch, "draft"), Path(scratch, "before")
+            draft.mkdir()
+            yield draft
+            if folder.exists():
+                folder.rename(before)
+            try:
+                draft.rename(folder)
+            except BaseException:
+                if before.exists():
+                    before.rename(folder)
+                raise
+
+
+def write_export(run: LoadedRun, formats: Sequence[str], folder: Path) -> dict[str, Any]:
     """Write the formats that a run allows, and the description.
 
     Args:
@@ -59,30 +82,22 @@ def write_export(run: LoadedRun, formats: Sequence[str], folder: Path) -> list[W
       folder: an empty one.
 
     Returns:
-      One line a format. Without a single file nothing is written.
+      The description. Its ``files`` has an entry for each file, its ``not_possible`` the reason for each other one.
 
     Raises:
-      UserError: a file cannot be written.
-      OSError: likewise.
+      UserError: a file cannot be written, or none is possible.
+      OSError: a file cannot be written.
     """
-    lines, entries, impossible = [], {}, {}
+    entries, impossible = {}, {}
     for file, write in (FORMATS[name] for name in formats):
         try:
             entries[file] = write(run, folder)
         except NotPossible as reason:
             impossible[file] = str(reason)
-            lines.append(Written(file, None, str(reason)))
-        else:
-            lines.append(Written(file, (folder / file).stat().st_size, entries[file]["is"]))
-    if entries:
-        text = json.dumps(_description(run, entries, impossible), indent=2, ensure_ascii=False)
-        (folder / DESCRIPTION).write_text(text + "\n", encoding="utf-8")
-    return lines
-
-
-def _description(run: LoadedRun, entries: dict[str, Entry], impossible: dict[str, str]) -> dict[str, Any]:
+    if not entries:
+        raise UserError(" ".join(impossible.values()))
     data, versions = run.config["data"], describe()
-    return {
+    description = {
         **_network(run),
         "class_names": run.class_names,
         "temperature": run.temperature,
@@ -100,6 +115,8 @@ def _description(run: LoadedRun, entries: dict[str, Entry], impossible: dict[str
         "not_possible": impossible,
         "versions": {package: versions[package] for package in ("jaxtl", "jax", "jaxlib", "flax", "commit")},
     }
+    (folder / DESCRIPTION).write_text(json_text(description), encoding="utf-8")
+    return description
 
 
 def _network(run: LoadedRun) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxtl.report.remarks import majority, remarks
-from jaxtl.report.statistics import calibration, wilson_interval
+from jaxtl.report.statistics import accuracy_interval, calibration
 from jaxtl.report.tables import Table, print_facts, print_table
 from jaxtl.report.text import duration, integer, loss, percent
 from jaxtl.train.evaluate import Evaluation
@@ -48,7 +48,7 @@ def calibration_errors(found: Evaluation) -> dict[str, float]:
 
 def facts(test: Mapping[str, Any], kind: str = "") -> dict[str, str]:
     """The figures of ``test``, name -> value; names begin with the ``kind`` of images: ``"test "``."""
-    low, high = wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
+    low, high = accuracy_interval(test)
     found = {f"{kind}accuracy": f"{percent(test['accuracy'])} (95 % interval {percent(low)} to {percent(high)})"}
     if test.get("top5") is not None:
         found["true class among the top 5"] = percent(test["top5"])

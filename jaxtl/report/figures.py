@@ -21,14 +21,12 @@ from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.optimizer import learning_rates
 from jaxtl.train.task import Task
 
-# A figure with one of these captions stands in its section of the page; any other gets a section of its own.
+# The page finds its figures by these captions.
 COMPARISON, COMPARISON_CURVES, LABELS = "Comparison", "Comparison of curves", "Comparison by labels"
 CURVES, LEARNING_RATE, CONFUSION = "Learning curves", "Learning rate", "Confusion matrix"
 CALIBRATION, REPEATED = "Calibration", "Equal images"
 MISTAKES, UNSURE, TYPICAL = "Largest losses of mistakes", "Right but unsure", "Right predictions"
 CLASS_MAPS, SAMPLES, AUGMENTED = "Class-activation maps", "Sample images", "Augmented images"
-CAPTIONS = {COMPARISON, COMPARISON_CURVES, LABELS, CURVES, LEARNING_RATE, CONFUSION, CALIBRATION, REPEATED}
-CAPTIONS |= {MISTAKES, UNSURE, TYPICAL, CLASS_MAPS, SAMPLES, AUGMENTED}
 
 # Cards of each gallery.
 SHOWN_MISTAKES, SHOWN_UNSURE, SHOWN_TYPICAL, EXPLAINED, CLASSES, SHOWN_REPEATED = 12, 6, 12, 7, 20, 12

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxtl.config.tree import leaves, plain
+from jaxtl.config.tree import leaves
 from jaxtl.report import comparison_tables as compared
 from jaxtl.report.comparison import Comparison
-from jaxtl.report.figures import CAPTIONS, Gallery
+from jaxtl.report.figures import Gallery
 from jaxtl.report.page import Picture, write_page
 from jaxtl.report.remarks import on_training
 from jaxtl.report.statistics import accuracy_interval
@@ -22,11 +22,9 @@ from jaxtl.report.text import integer
 def write_report(
     path: Path,
     *,
-    title: str,
-    summary: Mapping[str, Any],
     config: Mapping[str, Any],
+    summary: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
-    class_names: Sequence[str],
     figures: Mapping[str, Figure | Gallery],
     comparison: Comparison | None,
     environment: Mapping[str, Any],
@@ -35,48 +33,37 @@ def write_report(
 
     Args:
       path: the HTML file; folders above it are made.
-      title: heading of the page.
-      summary: content of ``summary.json``. Whatever is absent or None is shown as a dash.
       config: the resolved configuration; nested values are shown as ``field.subfield = value``.
+      summary: content of ``summary.json``.
       history: one mapping an epoch (see ``plots.curves``); may be empty.
-      class_names: K names, in class order.
       figures: caption -> figure or cards with images; see the captions in ``figures``.
       comparison: the run beside its baselines, if there are any.
       environment: name -> value: versions, device, commit, seed, wall time.
     """
-    # What the template names, and a summary may lack.
-    test: dict[str, Any] = dict.fromkeys(("accuracy", "top5", "majority", "loss", "precision", "recall", "f1", "n"))
-    test |= summary.get("test") or {}
-    data = summary.get("data") or {}
+    test, data = summary["test"], summary["data"]
     write_page(
         path,
         "run.html",
         {caption: figure if isinstance(figure, list) else Picture(figure) for caption, figure in figures.items()},
-        title=title,
+        title=config["name"],
+        summary=summary,
         test=test,
         interval=accuracy_interval(test),
-        time={"train_s": None, "inference_s": None, **(summary.get("time") or {})},
-        params={"total": None, "trainable": None, **(summary.get("params") or {})},
-        best_epoch=summary.get("best_epoch"),
-        epochs_run=summary.get("epochs_run"),
-        per_class=test.get("per_class") or [],
-        data=data_tables(data) if data else [],
-        repeated=len(data.get("repeated", ())),
-        confusions=frequent_confusions(test.get("confusion_matrix"), class_names),
+        data=data_tables(data),
+        repeated=len(data["repeated"]),
+        confusions=frequent_confusions(test),
         history=history,
         tables=[compared.runs_table(comparison), *compared.difference_tables(comparison)] if comparison else [],
         origins=[compared.origin_table(comparison), compared.settings_table(comparison)] if comparison else [],
         correction=compared.correction(comparison) if comparison else "",
         verdicts=compared.verdicts(comparison) if comparison else [],
-        calibration=summary.get("calibration"),
-        other_figures=[caption for caption in figures if caption not in CAPTIONS],
         # JSON tells "1" from 1, which matters in a configuration only.
-        config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(plain(config))},
+        config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(config)},
         environment=environment,
         notes=[
-            *test.get("remarks", ()),
-            *data.get("warnings", ()),
-            *on_training(plain(config).get("phases", ())),
+            *test["remarks"],
+            *data["warnings"],
+            *on_training(config["phases"]),
             *(comparison.notes if comparison else ()),
         ],
     )
@@ -91,14 +78,14 @@ def data_tables(data: Mapping[str, Any]) -> list[Table]:
     parts = data["parts"]
     rows = [[name, *(integer(counts[k]) for counts in parts.values())] for k, name in enumerate(data["class_names"])]
     rows.append(["in all", *(integer(sum(counts)) for counts in parts.values())])
-    sizes = [[name, f"{H} x {W}"] for name, (H, W) in (data.get("original_sizes") or {}).items()]
+    sizes = [[name, f"{H} x {W}"] for name, (H, W) in (data["original_sizes"] or {}).items()]
     passed_over = [
         [f"{found['problem']}: {found['consequence']}", integer(found["n"]), found["example"]]
-        for found in data.get("passed_over", ())
+        for found in data["passed_over"]
     ]
     twice = [
         [f"{copy['part']} image {copy['image']}" for copy in group[:2]] + [", ".join({c["class"]: 0 for c in group})]
-        for group in data.get("repeated", ())
+        for group in data["repeated"]
     ]
     tables = [
         Table("Images of each class", ["Class", *(part.capitalize() for part in parts)], rows),
@@ -109,27 +96,17 @@ def data_tables(data: Mapping[str, Any]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def frequent_confusions(
-    matrix: Sequence[Sequence[int]] | None, class_names: Sequence[str], most: int = 10
-) -> list[dict[str, Any]]:
+def frequent_confusions(test: Mapping[str, Any], most: int = 10) -> list[dict[str, Any]]:
     """The largest cells off the diagonal: {"true", "predicted", "count", "share" of the true class, "back"}.
 
     "back" counts the other direction: images of the predicted class that were taken for the true one. Of equal counts
     the larger share comes first.
     """
-    if matrix is None:
-        return []
-    counts = np.array(matrix)
+    counts, names = np.array(test["confusion_matrix"]), [line["class"] for line in test["per_class"]]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     off = counts * ~np.eye(len(counts), dtype=bool)
     cells = sorted(np.argwhere(off > 0).tolist(), key=lambda cell: (-counts[*cell], -shares[*cell]))[:most]
     return [
-        {
-            "true": class_names[i],
-            "predicted": class_names[j],
-            "count": int(counts[i, j]),
-            "share": float(shares[i, j]),
-            "back": int(counts[j, i]),
-        }
+        {"true": names[i], "predicted": names[j], "count": counts[i, j], "share": shares[i, j], "back": counts[j, i]}
         for i, j in cells
     ]

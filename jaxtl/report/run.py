@@ -157,11 +157,9 @@ def write_report(
     took = duration(summary["time"]["total_s"])
     html.write_report(
         folder.report,
-        title=config["name"],
-        summary=summary,
         config=config,
+        summary=summary,
         history=history,
-        class_names=images.class_names,
         figures=figures,
         comparison=comparison,
         environment={**invocation(), **describe(), "seed": config["seed"], "wall time": took},

@@ -90,7 +90,7 @@ def write(outcome: Outcome, folder: Path) -> None:
         charts,
         title=outcome.name,
         outcome=outcome,
-        interval=accuracy_interval(test or {}),
+        interval=accuracy_interval(test) if test else None,
         pruned=sum(line.state == PRUNED for line in outcome.lines),
         trials=trials_table(outcome, outcome.ranked),
         space=Table("Space", ["Parameter", "Searched", "Best trial"], searched),

@@ -50,10 +50,8 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     return float(interval.low), float(interval.high)
 
 
-def accuracy_interval(test: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The 95 % interval of ``test`` {accuracy, n} of a summary; None where it was not measured."""
-    if not test.get("n") or test.get("accuracy") is None:
-        return None
+def accuracy_interval(test: Mapping[str, Any]) -> tuple[float, float]:
+    """The 95 % interval of ``test`` {accuracy, n} of a summary."""
     return wilson_interval(round(test["accuracy"] * test["n"]), test["n"])
 
 
