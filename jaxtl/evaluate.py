@@ -3,12 +3,9 @@
 import argparse
 import contextlib
 import dataclasses
-import io
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rich.console import Console
 
@@ -16,11 +13,11 @@ from jaxtl.data.catalogue import list_datasets
 from jaxtl.data.collection import SKIPPED
 from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
-from jaxtl.report.evaluation import calibration_errors, scores, show
+from jaxtl.report.evaluation import scores, show
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.runs.evaluation import ALL, SPLITS, Chosen, choose_images, make_evaluation
 from jaxtl.runs.finished import LoadedRun, load_run
-from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, tell, whole_number, write_result
+from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, tell, whole_number, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import describe
 from jaxtl.runtime.files import json_text
@@ -75,8 +72,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     evaluate = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
     images = _choose(arguments, run, players)
     found = dataclasses.replace(evaluate(images.dataset), temperature=run.temperature)
-    test = scores(found.confusion, found.loss, run.class_names, images.present)
-    test |= calibration_errors(found)
+    test = scores(found, run.class_names, images.present)
     test |= {"interval": list(accuracy_interval(test)), "class_names": list(run.class_names)}
     times = {
         "load_s": load_s,
@@ -86,7 +82,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     }
     remarks = [*images.remarks, *_adaptations(run, images.dataset.image_shape, size)]
     title = f"{run.name}, on {'all' if split == ALL else f'the {split} split'} of {images.source}"
-    _print(title, test, times, remarks)
+    show(title, test, times["inference_s"], remarks, Console(width=None if sys.stdout.isatty() else 200))
     if arguments.out:
         tree = {
             "name": run.name,
@@ -140,15 +136,6 @@ def _adaptations(run: LoadedRun, image_shape: tuple[int, int, int], size: tuple[
         yield f"The images are {H} x {W} pixels and were resized to {size[0]} x {size[1]} on the device."
     if channels != run.image_shape[2]:
         yield f"The images were converted from {kinds[channels]} to {kinds[run.image_shape[2]]}."
-
-
-def _print(title: str, test: dict[str, Any], times: dict[str, float], remarks: Sequence[str]) -> None:
-    on_screen = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if on_screen else 200
-    console = Console(file=io.StringIO(), width=width, force_terminal=on_screen)
-    with console.capture() as captured:
-        show(title, test, times["inference_s"], console)
-    put(captured.get() + "".join(f"{remark}\n" for remark in remarks))
 
 
 if __name__ == "__main__":

@@ -5,10 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from jaxtl.report.remarks import majority, remarks
+from jaxtl.report.remarks import majority, remarks_on
 from jaxtl.report.statistics import accuracy_interval, calibration
 from jaxtl.report.tables import Table, print_facts, print_table
 from jaxtl.report.text import duration, integer, loss, percent
@@ -16,34 +15,28 @@ from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.scores import classification_scores
 
 
-def scores(
-    confusion: np.ndarray, mean_loss: float, class_names: Sequence[str], present: Sequence[int]
-) -> dict[str, Any]:
+def scores(found: Evaluation, class_names: Sequence[str], present: Sequence[int]) -> dict[str, Any]:
     """The keys of ``test`` in ``summary.json``.
 
     Args:
-      confusion: int ``[K, K]``, at least one image; rows are true classes.
-      mean_loss: mean cross-entropy; what is not finite becomes ``None``.
+      found: of at least one image; a loss that is not finite becomes ``None``.
       class_names: K names.
       present: the classes that ``per_class`` lists. The macro means are over those that have images.
     """
-    found = classification_scores(confusion)
+    scored, right = classification_scores(found.confusion), found.predicted == found.labels
     return {
-        "accuracy": found["accuracy"],
-        "loss": mean_loss if math.isfinite(mean_loss) else None,
-        **{score: found[score] for score in ("precision", "recall", "f1")},
-        "n": int(confusion.sum()),
-        "majority": majority(confusion, class_names),
-        "remarks": remarks(confusion, class_names),
-        "confusion_matrix": confusion.tolist(),
-        "per_class": [{"class": class_names[k], **found["per_class"][k]} for k in present],
+        "accuracy": scored["accuracy"],
+        "loss": found.loss if math.isfinite(found.loss) else None,
+        **{score: scored[score] for score in ("precision", "recall", "f1")},
+        "n": int(found.confusion.sum()),
+        "majority": majority(found.confusion, class_names),
+        "remarks": remarks_on(found.confusion, class_names),
+        "confusion_matrix": found.confusion.tolist(),
+        "per_class": [{"class": class_names[k], **scored["per_class"][k]} for k in present],
+        **({"top5": float((found.ranks < 5).mean())} if len(class_names) > 10 else {}),
+        "calibration_error": calibration(found.probability, right)[1],
+        "calibration_error_before": calibration(dataclasses.replace(found, temperature=1).probability, right)[1],
     }
-
-
-def calibration_errors(found: Evaluation) -> dict[str, float]:
-    """The expected calibration error at the temperature of an evaluation, and at temperature 1."""
-    parts = {"calibration_error": found, "calibration_error_before": dataclasses.replace(found, temperature=1)}
-    return {name: calibration(part.probability, found.predicted == found.labels)[1] for name, part in parts.items()}
 
 
 def facts(test: Mapping[str, Any], kind: str = "") -> dict[str, str]:
@@ -63,13 +56,13 @@ def facts(test: Mapping[str, Any], kind: str = "") -> dict[str, str]:
     return {**found, f"{kind}images": integer(test["n"])}
 
 
-def show(title: str, test: Mapping[str, Any], seconds: float, console: Console) -> None:
-    """Print what ``scores`` gave: the figures, then a line a class."""
+def show(title: str, test: Mapping[str, Any], seconds: float, remarks: Sequence[str], console: Console) -> None:
+    """Print what ``scores`` gave: the figures, a line a class, and what else to know."""
     print_facts(title, {**facts(test), "time": duration(seconds)}, console)
-    for remark in test["remarks"]:
-        console.print(remark, highlight=False, markup=False, soft_wrap=True)
     rows = [
         [line["class"], *(percent(line[score]) for score in ("precision", "recall", "f1")), integer(line["support"])]
         for line in test["per_class"]
     ]
     print_table(Table("", ["class", "precision", "recall", "F1", "images"], rows), console)
+    for remark in (*test["remarks"], *remarks):
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ def majority(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any
     return {"class": class_names[int(support.argmax())], "accuracy": float(support.max() / support.sum())}
 
 
-def remarks(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
+def remarks_on(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
     """Sentences on a model that has learned nothing, that never names a class, and on classes without test images.
 
     Args:

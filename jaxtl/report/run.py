@@ -11,7 +11,7 @@ import numpy as np
 from jaxtl.data.dataset import Dataset
 from jaxtl.report.compared_runs import read_run
 from jaxtl.report.comparison import Comparison, compare_with_baselines
-from jaxtl.report.evaluation import calibration_errors, scores
+from jaxtl.report.evaluation import scores
 from jaxtl.report.text import counted, duration, percent
 from jaxtl.runs.folder import RunFolder
 from jaxtl.runtime.environment import describe, invocation
@@ -65,11 +65,7 @@ def summarise(name: str, trained: Trained, found: Evaluation, validated: Evaluat
     return Summary(
         name=name,
         data=trained.data,
-        test={
-            **scores(found.confusion, found.loss, class_names, range(len(class_names))),
-            **({"top5": float((found.ranks < 5).mean())} if len(class_names) > 10 else {}),
-            **calibration_errors(found),
-        },
+        test=scores(found, class_names, range(len(class_names))),
         calibration=_calibration(found, validated),
         time={
             "compile_s": fitted.compile_s + found.compile_s,

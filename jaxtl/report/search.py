@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from jaxtl.report.page import Picture, write_page
-from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, styled
+from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, percent_axis, styled
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
 from jaxtl.report.text import NOT_MEASURED, duration, integer, loss, percent
@@ -142,7 +142,7 @@ def _parameters(outcome: Outcome, lines: Sequence[TrialLine]) -> Figure:
             axes.set_xticks(range(len(choices)), [shown(choice) for choice in choices], rotation=20)
         elif distribution.log:
             axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter(NullFormatter())
         x = [choices.index(line.params[name]) if choices else line.params[name] for line in lines]
         _scatter(axes, outcome, x, lines)
@@ -167,7 +167,7 @@ def _scatter(axes: Axes, outcome: Outcome, x: Sequence[float], lines: Sequence[T
     room = 0.07 * (high - low) or 0.05 * abs(high) or 0.05
     axes.set_ylim(low - room, high + room)
     if outcome.maximise:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        percent_axis(axes)
 
 
 def trials_table(outcome: Outcome, lines: Sequence[TrialLine]) -> Table:

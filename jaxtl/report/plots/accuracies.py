@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, NullLocator
 
 from jaxtl.report.compared_runs import FinishedRun
 from jaxtl.report.plots import style
@@ -125,7 +124,7 @@ def reliability(confidence: np.ndarray, right: np.ndarray, before: np.ndarray | 
             label = f"{which.sum():,} {name}, mean confidence {100 * confidence[which].mean():.1f} %"
             middle.hist(confidence[which], np.linspace(0, 1, 21), color=color, alpha=0.75, label=label)
     middle.set(xlabel="Confidence", ylabel="Images (logarithmic)", yscale="log", title="Confidence")
-    middle.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    middle.yaxis.set_major_formatter("{x:g}")
     middle.legend(loc="upper left")
     for axes in (left, middle):
         axes.set_xlim(-0.02, 1.02)
@@ -150,11 +149,9 @@ def _reported(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
 
 
 def _log_axis(axes: Axes, name: str, ticks: Mapping[float, str]) -> None:
-    axes.set_xscale("log")
-    axes.set_xlabel(name)
-    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
-    axes.xaxis.set_major_formatter(FixedFormatter(list(ticks.values())))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set(xscale="log", xlabel=name)
+    axes.set_xticks(list(ticks), list(ticks.values()))
+    axes.set_xticks([], minor=True)
     percent_axis(axes)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from jaxtl.report.plots import style
 from jaxtl.report.plots.style import fit_names, fit_text, percent_axis, run_color, run_marker, styled, text_width
@@ -67,7 +67,7 @@ def learning_rate(history: History, rates: np.ndarray) -> Figure:
     if rates.max() > 50 * np.median(rates):
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter("{x:g}")
     return figure
 
 
@@ -137,7 +137,7 @@ def loss_by_rate(rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, ma
     rise = max(start - low, 0.05 * abs(start), 1e-6)
     axes.set_ylim(low - 0.08 * rise, start + 0.5 * rise)
     axes.set(xlabel="Learning rate (logarithmic)", ylabel="Training loss", title="Learning-rate range test")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.tick_params(axis="x", which="minor", length=0)
     axes.legend(loc="best", labelcolor=style.INK)
     return figure
