@@ -36,7 +36,7 @@ class FinishedRun:
     inference_s: float  # seconds for all its test images
     params_total: int
     params_trained: int  # those that any phase trained
-    per_class: int  # training images of each class, 0 where their number was not chosen
+    per_class: int  # training images of each class, 0 where all were taken
     class_names: tuple[str, ...]  # K names
     confusion: np.ndarray  # int [K, K], counts; rows are true classes, columns predicted ones
     history: Sequence[dict[str, Any]]  # lines of metrics.jsonl
@@ -44,6 +44,7 @@ class FinishedRun:
     right: np.ndarray  # bool [N], which of them it got right
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # path -> value of what figures depend on
     val_accuracy: float | None = None  # on validation images, after the epoch that was tested
+    train_images: int = 0  # of all classes; 0 where the run does not say
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -159,6 +160,7 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
         test, times, params = summary["test"], summary["time"], summary["params"]
         scores: dict[str, Any] = {score: _share(test[score]) for score in ("accuracy", "precision", "recall", "f1")}
         seconds: dict[str, Any] = {what: _amount(times[what]) for what in ("train_s", "inference_s")}
+        train_images = sum(summary.get("data", {}).get("parts", {}).get("training", []))
         total, trained = int(_amount(params["total"])), int(_amount(params["trainable"]))
         class_names = tuple(str(line["class"]) for line in test["per_class"])
         confusion = np.array(test["confusion_matrix"], np.int64)
@@ -185,6 +187,7 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
         confusion=confusion,
         history=history,
         val_accuracy=val_accuracy,
+        train_images=int(train_images),
         test_images=tuple((index, true) for index, true, _ in lines),
         right=right,
         **of_config,

@@ -163,18 +163,19 @@ def groups(keys: Sequence[object]) -> list[list[int]]:
 def by_labels(runs: Sequence[FinishedRun]) -> dict[str, list[tuple[int, float, tuple[float, float]]]]:
     """The strategies of a comparison over numbers of labels; empty where that number is the same in all runs.
 
-    Runs are one strategy if their names differ by the number of labels a class alone, which ends them: ``probe 10``
-    and ``probe 100`` are ``probe``.
+    Runs are one strategy if their names differ by the number of labels a class alone, which ends them: ``probe 10``,
+    ``probe 100`` and ``probe all`` are ``probe``.
 
     Returns:
-      By strategy, the points (labels a class, accuracy, interval).
+      By strategy, the points (labels a class, accuracy, interval); where all were taken, their mean over the classes.
     """
     series: dict[str, list[tuple[int, float, tuple[float, float]]]] = {}
-    if len({run.per_class for run in runs}) < 2 or not all(run.per_class for run in runs):
+    counts = [run.per_class or round(run.train_images / len(run.class_names)) for run in runs]
+    if len({run.per_class for run in runs}) < 2 or not all(counts):
         return series
-    for run in runs:
-        strategy = run.name.removesuffix(str(run.per_class)).rstrip(" -_")
-        series.setdefault(strategy, []).append((run.per_class, run.accuracy, run.interval))
+    for run, count in zip(runs, counts, strict=True):
+        strategy = run.name.removesuffix(str(run.per_class or "all")).rstrip(" -_")
+        series.setdefault(strategy, []).append((count, run.accuracy, run.interval))
     return series
 
 

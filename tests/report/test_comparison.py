@@ -118,7 +118,13 @@ def test_strategies_over_numbers_of_labels(finished):
     assert found["probe"][0][2] == statistics.wilson_interval(50, 100)
 
 
-@pytest.mark.parametrize("counts", [(5, 5), (0, 10)])  # the same in all runs, or all images there are
+def test_a_run_on_all_labels_stands_at_their_mean_over_the_classes(finished):
+    every = finished("probe all", BEST, per_class=0, train_images=250 * len(finished("any", BEST).class_names))
+    found = by_labels([*labelled(finished, ("probe 10", 10, 0.5)), every])
+    assert [labels for labels, _, _ in found["probe"]] == [10, 250]
+
+
+@pytest.mark.parametrize("counts", [(5, 5), (0, 10)])  # the same in all runs; all of a number unknown
 def test_without_a_choice_of_labels_there_are_no_strategies_over_them(finished, counts):
     assert by_labels(labelled(finished, *((f"run {i}", count, 0.5) for i, count in enumerate(counts)))) == {}
 

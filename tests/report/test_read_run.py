@@ -75,6 +75,7 @@ def write(text):
         ("summary.json", change(time__train_s=-1), "-1 is not an amount"),
         ("summary.json", change(test__n=7), "confusion_matrix does not fit"),
         ("summary.json", change(test__accuracy=0.9), "accuracy is 0.9, but confusion_matrix has 160 of 200 right"),
+        ("summary.json", change(data=[3]), "has no attribute 'get'"),
         ("summary.json", change(test__per_class=[]), "confusion_matrix does not fit"),
         ("config.json", write("{"), "Expecting property name"),
         ("config.json", write("{}"), "it has no 'config'"),

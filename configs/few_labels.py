@@ -1,0 +1,81 @@
+"""How many labelled photographs does it take? A frozen VGG-16, LP-FT and the same network from random weights.
+
+Every strategy gets the same 5, 20 and 100 photographs of each class, then all of them, and is tested on the same
+photographs: a fifth of the folder.
+
+| | |
+|---|---|
+| Ours | not measured yet |
+| Command | `python -m jaxtl.main --config configs/few_labels.py --data.dir=photos --workdir runs/few_labels` |
+
+| | `probe` | `lp-ft` | `scratch` |
+|---|---|---|---|
+| Network | VGG-16 trained on ImageNet, its last maps averaged, a new linear layer | the same | the same, random weights |
+| Images | 128 x 128 | 128 x 128 | 64 x 64 |
+| What trains | the head, on kept features | the head, then the last stage with it | everything |
+| Augmentation | none | mirror, crop | mirror, crop |
+
+- The weights are those of the original VGG-16, in the file of Keras.
+- No photograph is held out for validation: 5 labels a class leave none. The last epoch is tested.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from jaxtl.config import default_config, phase
+from jaxtl.transfer.plans import Plan, from_scratch, linear_probe
+from jaxtl.weights import card_for
+
+ALL = 0
+# Labels a class -> epochs: fewer images need more passes.
+EPOCHS = {5: 60, 20: 40, 100: 16, ALL: 6}
+RECIPE: dict[str, Any] = {
+    "optimizer": "adamw",
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "keep": "last",
+}
+
+
+def plans(epochs: int) -> dict[str, Plan]:
+    """The strategies, of one length."""
+    probe = linear_probe(100, **RECIPE, learning_rate=1e-3)
+    last_stage = phase(
+        train=("stage4", "head"), epochs=epochs, **RECIPE, learning_rate=5e-5, warmup_epochs=0.5, flip=True, crop=12
+    )
+    scratch = from_scratch(epochs, **RECIPE, learning_rate=2e-4, warmup_epochs=1, flip=True, crop=6)
+    return {"probe": probe, "lp-ft": (*probe, last_stage), "scratch": scratch}
+
+
+def get_config() -> ConfigDict:
+    """LP-FT with all labels, and beside it every other strategy and number of labels."""
+    config = default_config()
+    config.arm = "lp-ft all"
+    config.name = f"Few labels, {config.arm}"
+    config.data.name = "folder"
+    config.data.size = 128
+    config.data.validation = 0.0
+    config.batch_size = 25
+    config.model.name = "vgg16"
+    config.model.weights = "imagenet1k_keras_notop"
+    card = card_for(config.model.name, config.model.weights)
+    config.data.mean, config.data.std = card.mean, card.std
+    config.model.options = {"bins": 1, "hidden": ()}
+    config.phases = plans(EPOCHS[ALL])["lp-ft"]
+    for labels, epochs in EPOCHS.items():
+        for strategy, plan in plans(epochs).items():
+            name = f"{strategy} {labels or 'all'}"
+            if name == config.arm:
+                continue
+            changes: dict[str, Any] = {
+                "name": f"Few labels, {name}",
+                "arm": name,
+                "data": {"per_class": labels},
+                "phases": plan,
+            }
+            if strategy == "scratch":
+                changes["data"]["size"] = 64
+                changes["model"] = {"weights": ""}
+            config.baselines[name] = changes
+    return config
