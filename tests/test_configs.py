@@ -18,7 +18,8 @@ from jaxtl.models import build_model
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 EVERY_FILE = sorted(FOLDER.glob("*.py"))
-CONFIGS = [path for path in EVERY_FILE if path.stem != "my_images"]  # which needs a folder, and has tests of its own
+OF_A_FOLDER = ("my_images", "my_images:scratch", "few_labels")  # which have tests of their own
+CONFIGS = [path for path in EVERY_FILE if path.stem not in OF_A_FOLDER]
 STUDIES = [path for path in CONFIGS if path.stem not in ("quickstart", "half_to_half")]
 
 # The pretrained rows of the five studies, as the replicas must have them: (network, weights, optimiser, learning rate,
@@ -234,17 +235,16 @@ def test_an_unknown_recipe_is_named(name):
         load_config(f"{FOLDER / name}.py:bets")
 
 
-@pytest.mark.parametrize("recipe", ["transfer", "scratch"])
-def test_my_images_is_sound_for_any_folder_and_says_where_it_lacks_one(recipe, tmp_path):
-    for name in ("cat", "dog", "cow"):
-        (tmp_path / name).mkdir()
+@pytest.mark.parametrize("name", OF_A_FOLDER)
+def test_it_is_sound_for_any_folder_and_says_where_it_lacks_one(name, tmp_path):
+    for class_name in ("cat", "dog", "cow"):
+        (tmp_path / class_name).mkdir()
         for i in range(16):
-            Image.fromarray(np.full((9, 12, 3), i, np.uint8)).save(tmp_path / name / f"{i}.png")
-    config = load_config(f"{FOLDER / 'my_images'}.py:{recipe}")
-    (problem,) = check(config)
-    assert problem.startswith("data.dir is empty")
+            Image.fromarray(np.full((9, 12, 3), i, np.uint8)).save(tmp_path / class_name / f"{i}.png")
+    stem, _, recipe = name.partition(":")
+    config = load_config(f"{FOLDER / stem}.py" + f":{recipe}" * bool(recipe))
+    problems = check(config)
+    assert problems and all(problem.startswith("data.dir is empty") for problem in problems)
     assert override(config, [("data.dir", str(tmp_path))]) == []
     assert check(config) == []
-    assert f"--config configs/my_images.py{'' if recipe == 'transfer' else ':scratch'}" in docstring(
-        FOLDER / "my_images.py"
-    )
+    assert f"--config configs/{stem}.py{name.removeprefix(stem)} " in docstring(FOLDER / f"{stem}.py")
