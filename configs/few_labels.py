@@ -10,7 +10,7 @@ photographs: a fifth of the folder.
 
 | | `probe` | `lp-ft` | `scratch` |
 |---|---|---|---|
-| Network | VGG-16 trained on ImageNet, its last maps averaged, a new linear layer | the same | the same, random weights |
+| Network | VGG-16 trained on ImageNet, averaged last maps, a new linear layer | the same | the same, random weights |
 | Images | 160 x 160 | 160 x 160 | 64 x 64 |
 | What trains | the head, on kept features | the head, then the last stage with it | everything |
 | Epochs with 5, 20, 100, all labels | 100 | 100, then 40, 20, 8, 3 | 80, 40, 16, 6 |
