@@ -45,7 +45,7 @@ STUDY_A = ("resnet18", "densenet121", "densenet161", "densenet161_steplr")
 STUDY_E = ("vgg16", "vgg19", "resnet50", "resnet152")
 
 # Every recipe of every file, as `--config` takes it.
-NOT_MEASURED = (*REPLICAS, "stl10_search")  # what they need was not at hand
+NOT_MEASURED = (*REPLICAS.keys() - {"vgg16"}, "stl10_search")  # what they need was not at hand
 PLACES = [str(path) for path in CONFIGS if path.stem not in REPLICAS]
 PLACES += [f"{FOLDER / name}.py{recipe}" for name in REPLICAS for recipe in ("", ":best")]
 PLACES += [f"{FOLDER / 'cifar_resnet_probe'}.py:steplr", f"{FOLDER / 'input_size_transfer'}.py:stl10"]
@@ -109,7 +109,7 @@ def test_it_gives_our_measured_result(path):
     assert re.search(r"\d ?(s|min|h)\b|seconds|minute|hour", measured), "the wall time"
 
 
-@pytest.mark.parametrize("name", REPLICAS)
+@pytest.mark.parametrize("name", [name for name in REPLICAS if name in NOT_MEASURED])
 def test_without_its_weights_it_says_so_and_what_to_expect(name):
     (ours,) = row(FOLDER / f"{name}.py", "Ours")
     assert ours.startswith("not measured")
