@@ -125,7 +125,7 @@ CASES = [
     ("evaluate --run r --out pictures", "pictures cannot be written (Is a directory); choose another file."),
     ("export --run r --format=", "--format names ''"),
     ("export --run r --format tflite", "--format names 'tflite', but there are: safetensors, torch, stablehlo, onnx"),
-    ("export --run r --out file", "file is not a folder that an export could replace"),
+    ("export --run r --out file", "file cannot be replaced by an export (Not a directory)"),
     ("compare r --out file", "The comparison cannot be written to file"),
     ("lr-find tiny.py --low x", "Argument --low: 'x' is not a number"),
     ("lr-find tiny.py --steps 1e3", "Argument --steps: '1e3' is not a whole number;"),
