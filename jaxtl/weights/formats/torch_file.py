@@ -13,7 +13,7 @@ from jaxtl.models.fit import shown
 from jaxtl.runtime.files import user_path
 from jaxtl.weights.formats import damaged, torch_legacy, torch_zip
 from jaxtl.weights.formats.safetensors_file import is_safetensors, read_safetensors
-from jaxtl.weights.formats.torch_pickle import Content, Tensor
+from jaxtl.weights.formats.torch_pickle import Storage, Tensor
 
 # Under which name training scripts keep the state dict in a checkpoint that holds more, the likeliest first.
 WRAPPERS = (
@@ -70,13 +70,25 @@ def _read(path: Path) -> tuple[StateDict, dict[str, str]]:
         opened = torch_legacy.open_legacy(path)
     else:
         raise UserError(f"{path} is not a file of weights: {_what_else(head)}.")
-    with opened as content:
-        tensors = _state_dict(content.tree, str(path))
-        storages = {tensor.storage.key: tensor.storage.nbytes for tensor in tensors.values()}
-        needed = sum(math.prod(t.shape) * t.dtype.itemsize for t in tensors.values()) + sum(storages.values())
+    with opened as (tree, storage_bytes):
+        tensors = _state_dict(tree, str(path))
+        by_storage: dict[Storage, list[str]] = {}
+        for key, tensor in tensors.items():
+            by_storage.setdefault(tensor.storage, []).append(key)
+        needed = sum(math.prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors.values())
+        needed += sum(storage.nbytes for storage in by_storage)
         if needed > 4 * (size := path.stat().st_size) + 2**20:  # strides may repeat elements, as ``expand`` does
             raise damaged(str(path), f"its tensors would take {needed:,} bytes, but the file has {size:,}")
-        return _arrays(tensors, content, str(path)), {}
+        arrays: StateDict = {}
+        for storage, keys in by_storage.items():
+            raw = np.frombuffer(storage_bytes(storage), np.uint8)
+            for key in keys:
+                try:
+                    arrays[key] = tensors[key].array(raw)
+                except ValueError as error:
+                    what = f"the tensor {shown(key)} does not fit its storage: {error}"
+                    raise damaged(str(path), what) from error
+        return {key: arrays[key] for key in tensors}, {}
 
 
 def _what_else(head: bytes) -> str:
@@ -122,23 +134,3 @@ def _state_dict(tree: Any, source: str) -> Mapping[str, Tensor]:
         f"{source} holds no state dict: its keys are {keys or 'none'}, and a state dict has tensors alone, or stands "
         f"under one of {', '.join(WRAPPERS)}."
     )
-
-
-def _arrays(tensors: Mapping[str, Tensor], content: Content, source: str) -> StateDict:
-    """The tensors as arrays; a storage that several share is read once, and let go after the last."""
-    last = {tensor.storage.key: key for key, tensor in tensors.items()}
-    held: dict[tuple[str, np.dtype], np.ndarray] = {}
-    arrays = {}
-    for key, tensor in tensors.items():
-        place = tensor.storage.key, tensor.dtype  # of which a big-endian machine's bytes depend
-        try:
-            if place not in held:
-                held[place] = content.raw(tensor)
-            arrays[key] = tensor.array(held[place])
-        except ValueError as error:
-            if isinstance(error, UserError):
-                raise
-            raise damaged(source, f"the tensor {shown(key)} does not fit its storage: {error}") from error
-        if last[tensor.storage.key] == key:
-            held = {other: raw for other, raw in held.items() if other[0] != tensor.storage.key}
-    return arrays

@@ -51,7 +51,7 @@ def open_legacy(path: Path) -> Iterator[Content]:
             file.seek(places[storage.key])
             return file.read(storage.nbytes)
 
-        yield Content(tree, storage_bytes)
+        yield tree, storage_bytes
 
 
 def _places(file: BinaryIO, keys: list[str], storages: dict[str, Storage], source: str) -> Iterator[tuple[str, int]]:

@@ -9,7 +9,7 @@ The names and the order of their arguments are those of ``torch._utils`` and ``t
 
 import dataclasses
 import reprlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import ml_dtypes
@@ -40,16 +40,15 @@ STORAGE_DTYPES = {f"{prefix}Storage": _dtype(name) for name, prefix in _STORAGES
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Storage:
-    """``size`` elements under ``key`` in the file; a view, which old files have, begins at ``start``."""
+    """``size`` elements under ``key`` in the file."""
 
     key: str
     dtype: np.dtype
     size: int
-    start: int = 0
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole storage."""
+        """Bytes of the elements."""
         return self.size * self.dtype.itemsize
 
 
@@ -72,32 +71,20 @@ class Tensor:
         if 0 in self.shape:
             return np.zeros(self.shape, self.dtype)
         width = self.dtype.itemsize
-        part = raw[self.storage.start * self.storage.dtype.itemsize :]
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
-        if (last + 1) * width > len(part):
-            raise ValueError(f"it reaches to element {last:,} of a storage that holds {len(part) // width:,} elements")
+        if (last + 1) * width > len(raw):
+            raise ValueError(f"it reaches to element {last:,} of a storage that holds {len(raw) // width:,} elements")
         if self.dtype == np.bool_:
-            part = part != 0  # a byte other than 0 and 1 is not a bool that numpy could hold
+            raw = raw != 0  # a byte other than 0 and 1 is not a bool that numpy could hold
         # numpy's own tools for strides do not know every type of ml_dtypes.
         view = np.ndarray(
-            self.shape, self.dtype, part.view(np.uint8), self.offset * width, [step * width for step in self.strides]
+            self.shape, self.dtype, raw.view(np.uint8), self.offset * width, [step * width for step in self.strides]
         )
         return view.copy()  # so that shared storages do not tie arrays together
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Content:
-    """An open torch file: the unpickled object with its tensors, a reader of storages, and their byte order."""
-
-    tree: Any
-    storage_bytes: Callable[[Storage], bytes]
-    big_endian: bool = False
-
-    def raw(self, tensor: Tensor) -> np.ndarray:
-        """The bytes of a tensor's storage, little-endian, as uint8 ``[storage.nbytes]``."""
-        raw = np.frombuffer(self.storage_bytes(tensor.storage), np.uint8)
-        width = tensor.dtype.itemsize // (2 if tensor.dtype.kind == "c" else 1)  # a complex number is two words
-        return raw.reshape(-1, width)[:, ::-1].reshape(-1) if self.big_endian else raw
+# An open torch file: the unpickled object with its tensors, and what reads a storage, little-endian.
+Content = tuple[Any, Callable[[Storage], bytes]]
 
 
 def load(file: BinaryIO, source: str, part: str, on_storage: Callable[[Storage], Any] = lambda storage: None) -> Any:
@@ -131,19 +118,6 @@ def load(file: BinaryIO, source: str, part: str, on_storage: Callable[[Storage],
         raise damaged(source, f"{part} cannot be unpickled ({error})") from error
 
 
-def tensors_in(tree: Any) -> Iterator[Tensor]:
-    """All tensors in nested dictionaries, lists and tuples, each object visited once."""
-    seen: set[int] = set()
-    waiting = [tree]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Tensor):
-            yield node
-        elif isinstance(node, dict | list | tuple) and id(node) not in seen:
-            seen.add(id(node))
-            waiting.extend(node.values() if isinstance(node, dict) else node)
-
-
 # --- stand-ins ---
 
 
@@ -167,18 +141,15 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any, dtype:
 
 
 def _storage(identifier: Any) -> Storage:
-    """``("storage", type, key, location, number of elements)``, in old files with a view of the storage behind."""
+    """``("storage", type, key, location, number of elements)``, in old files with a view behind: ``None``."""
     if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
         raise UnpickleError(f"it asks for the outside object {reprlib.repr(identifier)}")
     _, kind, key, _location, size, *view = identifier
     if not isinstance(key, int | str):
         raise UnpickleError(f"it has {type(key).__name__} where a key belongs")
-    start = 0
-    if view and view[0] is not None:
-        _key, start, length = view[0]
-        if _count(start) + _count(length) > _count(size):
-            raise UnpickleError(f"a view ends at element {start + length:,} of {size:,}")
-    return Storage(str(key), _dtype_of(kind), _count(size), start)
+    if view not in ([], [None]):
+        raise UnpickleError("it has a view of a storage, as torch wrote them before 0.4")
+    return Storage(str(key), _dtype_of(kind), _count(size))
 
 
 def _dtype_of(kind: Any) -> np.dtype:

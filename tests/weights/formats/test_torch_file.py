@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import struct
 import tarfile
 import zipfile
@@ -120,13 +121,13 @@ def test_strided_and_shared_storages(writer, file_of, kind):
     np.testing.assert_array_equal(found["transposed"], table.T)
 
 
-def test_views_of_a_storage_in_old_files(writer, tmp_path):
+def test_views_of_a_storage_in_old_files_are_refused(writer, tmp_path):
     storages = {"0": np.arange(10, dtype=np.float32)}
     view = writer.tuple_of(writer.text("v"), writer.integer(4), writer.integer(5))
     value = writer.tensor(writer.Window("0", (2, 2), (2, 1), 1), storages, view)
     legacy = tmp_path / "legacy"
     legacy.write_bytes(writer.legacy_file(writer.ordered_dict_of({"a": value}), storages))
-    np.testing.assert_array_equal(read_torch_file(legacy)["a"], [[5, 6], [7, 8]])
+    assert "it has a view of a storage, as torch wrote them before 0.4" in refusal(legacy)
 
 
 def test_parameters_of_later_versions(writer, tmp_path):
@@ -155,16 +156,12 @@ def test_types_that_torch_keeps_in_storages_of_bytes(writer, tmp_path, dtype):
     assert_same(read_torch_file(path), {"a": array})
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "bool", "complex64"])
-def test_a_big_endian_machine_says_so_in_a_record(writer, tmp_path, dtype):
-    array = sample(dtype)
-    windows, storages = writer.windows_of({"a": array})
-    width = array.itemsize // (2 if dtype.startswith("complex") else 1)
-    swapped = np.frombuffer(array.tobytes(), np.uint8).reshape(-1, width)[:, ::-1].tobytes()
+def test_a_file_of_a_big_endian_machine_is_refused(writer, tmp_path):
+    windows, storages = writer.windows_of({"a": sample("float32")})
     description = writer.pickled(writer.described(windows, storages))
     path = tmp_path / "zip"
-    path.write_bytes(writer.zip_bytes({"x/data.pkl": description, "x/byteorder": b"big", "x/data/0": swapped}))
-    assert_same(read_torch_file(path), {"a": array})
+    path.write_bytes(writer.zip_bytes({"x/data.pkl": description, "x/byteorder": b"big", "x/data/0": bytes(24)}))
+    assert "was written on a big-endian machine" in refusal(path)
 
 
 @pytest.mark.parametrize("root", ["archive/", "resnet18-f37072fd/", "a/b/", ""])
@@ -452,16 +449,6 @@ def test_a_file_cut_anywhere_is_named_as_truncated(file_of, kind):
         assert "is truncated: " in refusal(path), offset
 
 
-def test_a_truncated_zip_file_says_which_entry_and_how_much(writer, file_of):
-    path = file_of("zip", ARRAYS)
-    raw = path.read_bytes()
-    begins = raw.index(ARRAYS["conv.weight"].tobytes())
-    path.write_bytes(raw[: begins + 100])
-    assert f"after {begins + 100:,} bytes, where the entry archive/data/0 lacks 332 of its 432 bytes" in refusal(path)
-    path.write_bytes(raw[: raw.index(b"PK\x01\x02")])
-    assert "no directory at its end" in refusal(path)
-
-
 def test_a_truncated_old_file_says_which_storage_and_how_much(file_of):
     path = file_of("legacy", ARRAYS)
     raw = path.read_bytes()
@@ -471,14 +458,14 @@ def test_a_truncated_old_file_says_which_storage_and_how_much(file_of):
     assert "before the storage 2 (3 of 3)" in refusal(path)
 
 
-def test_a_truncated_safetensors_file_says_which_tensor_and_how_much(tmp_path):
+def test_a_truncated_safetensors_file_says_how_much_it_lacks(tmp_path):
     path = tmp_path / "weights.safetensors"
     safetensors.numpy.save_file({"a": np.zeros(8, np.float32), "b": np.zeros(8, np.float32)}, path)
     raw = path.read_bytes()
     path.write_bytes(raw[:-40])
-    assert "where the tensor a lacks 8 of its 32 bytes" in refusal(path)
+    assert f"it has {len(raw) - 40} bytes where it should have {len(raw)} or more" in refusal(path)
     path.write_bytes(raw[:20])
-    assert "its header lacks" in refusal(path)
+    assert f"it has 20 bytes where it should have {len(raw) - 64} or more" in refusal(path)
     path.write_bytes(raw[:8] + b"{" + b"\xff" * (len(raw) - 9))
     assert "is altered or damaged" in refusal(path)
 
@@ -538,7 +525,7 @@ def test_contradictions_are_named(writer, file_of, tmp_path):
 def test_real_files_that_were_cut_short(shared_weights):
     folder = shared_weights / "torchvision_partial"
     zipped = refusal(folder / "resnet18-f37072fd.pth.first-579901-bytes")
-    assert "where the entry archive/data/140218745366176 lacks 8,875,587 of its 9,437,184 bytes" in zipped
+    assert "is truncated: it ends after 579,901 bytes" in zipped
     assert "it is a tar file, the format of torch before 2018" in refusal(
         folder / "resnet18-5c106cde.pth.first-1048576-bytes"
     )
@@ -548,14 +535,18 @@ def test_the_whole_tensors_of_a_real_zip_file(shared_weights, writer, tmp_path):
     """The entries that are complete, under a directory of our own, next to a description of those alone."""
     folder = shared_weights / "torchvision_partial"
     raw = (folder / "resnet18-f37072fd.pth.first-579901-bytes").read_bytes()
-    contents, zeros = {}, {}
-    for name, start, size in torch_zip.local_entries(raw, "it"):
+    contents, sizes = {}, {}
+    starts = [found.start() for found in re.finditer(torch_zip.SIGNATURE, raw)]
+    for at in starts:  # local headers, which lack the sizes of a streamed file
+        name_length, extra_length = struct.unpack("<HH", raw[at + 26 : at + 30])
+        name, start = raw[at + 30 : at + 30 + name_length].decode(), at + 30 + name_length + extra_length
         if name == "archive/data.pkl":
-            tree = torch_pickle.load(io.BytesIO(raw[start:]), "it", "it")
             contents[name] = raw[start : raw.index(b".PK\x07\x08", start) + 1]
-            zeros = {f"archive/data/{t.storage.key}": bytes(t.storage.nbytes) for t in torch_pickle.tensors_in(tree)}
-        elif start + size <= len(raw):
-            contents[name] = raw[start : start + size]
+            tensors = torch_pickle.load(io.BytesIO(contents[name]), "it", "it").values()
+            sizes = {f"archive/data/{tensor.storage.key}": tensor.storage.nbytes for tensor in tensors}
+        elif start + sizes[name] <= len(raw):
+            contents[name] = raw[start : start + sizes[name]]
+    zeros = {name: bytes(size) for name, size in sizes.items()}
     assert len(contents) == 6
     path = tmp_path / "resnet18.pth"
     path.write_bytes(writer.zip_bytes(zeros | contents))
