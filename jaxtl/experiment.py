@@ -273,7 +273,9 @@ def test(trained: Trained) -> Evaluation:
 
 
 def validate(trained: Trained) -> Evaluation | None:
-    """One pass over the validation images with the weights that are tested; ``None`` without such images."""
+    """The validation of the weights that are tested; ``None`` without validation images."""
+    if trained.fitted.validation is not None:
+        return trained.fitted.validation
     task, variables = trained.task, trained.fitted.variables
     if task.validation is not None and _keeps_features(trained):
         return task.evaluate_features(trained.fitted.features.of(variables, "validation", task.validation))(variables)

@@ -70,8 +70,8 @@ def draw_boxes(
       shape: (B, H, W).
       area: bounds of the share.
       ratio: bounds of the ratio.
-      smaller: they are smaller than the image both ways, and empty where no attempt fits, which is else the largest
-        that the ratio allows.
+      smaller: they are smaller than the image both ways, and empty where no attempt fits, which else gives the largest
+        that the ratio allows, in the middle.
     """
     B, H, W = shape
     for_area, for_ratio, for_top, for_left = jax.random.split(key, 4)
@@ -83,11 +83,15 @@ def draw_boxes(
     fits = (heights > 0) & (heights <= H - smaller) & (widths > 0) & (widths <= W - smaller)
     first = jnp.arange(B), fits.argmax(1)
     otherwise = (0, 0) if smaller else (min(H, round(W * ratio[1])), min(W, round(H / ratio[0])))
-    height = jnp.where(fits.any(1), heights[first], otherwise[0])
-    width = jnp.where(fits.any(1), widths[first], otherwise[1])
-    top = jax.random.randint(for_top, (B,), 0, H - height + 1)
-    left = jax.random.randint(for_left, (B,), 0, W - width + 1)
-    return Boxes(top, left, height, width)
+    height, width = heights[first], widths[first]
+    drawn = Boxes(
+        jax.random.randint(for_top, (B,), 0, H - height + 1),
+        jax.random.randint(for_left, (B,), 0, W - width + 1),
+        height,
+        width,
+    )
+    middle = Boxes((H - otherwise[0]) // 2, (W - otherwise[1]) // 2, *otherwise)
+    return Boxes(*(jnp.where(fits.any(1), *each) for each in zip(drawn, middle, strict=True)))
 
 
 def resized_crop(images: jax.Array, boxes: Boxes) -> jax.Array:

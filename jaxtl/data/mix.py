@@ -23,16 +23,17 @@ def random_mix(mixup: float, cutmix: float) -> Mix:
 
     Images are float ``[B, H, W, C]``; targets, float ``[B, K]``, sum to 1 before and after.
     """
-    share_cut = 0.5 if mixup and cutmix else float(cutmix > 0)
 
     def apply(key: jax.Array, images: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
         choice, portion, place = jax.random.split(key, 3)
         B, H, W, _ = images.shape
-        cuts = jax.random.bernoulli(choice, share_cut, (B,))
-        alpha = jnp.where(cuts, cutmix, mixup)
+        cuts = jax.random.bernoulli(choice, 0.5, (B,))
+        alpha = jnp.where(cuts, cutmix, mixup) if mixup and cutmix else mixup or cutmix
         share = jax.random.beta(portion, alpha, alpha, (B,))
-        pasted = cut_boxes(place, share, (H, W)).covers(H, W)
-        return mix(images, targets, jnp.where(cuts[:, None, None], ~pasted, share[:, None, None]))
+        if not cutmix:
+            return mix(images, targets, share[:, None, None])
+        left = ~cut_boxes(place, share, (H, W)).covers(H, W)
+        return mix(images, targets, jnp.where(cuts[:, None, None], left, share[:, None, None]) if mixup else left)
 
     return apply
 

@@ -58,19 +58,33 @@ class Kept(NamedTuple):
     compile_s: float
 
 
+@dataclasses.dataclass(eq=False)
 class Extractor:
-    """Runs the backbone of a model; for the arguments see ``jaxtl.train.features.FeatureCache``."""
+    """Runs the backbone of a model over images.
 
-    def __init__(
-        self, model: Classifier, preprocess: Transform, batch_size: int, mesh: Mesh, observer: Observer, stop: StopFlag
-    ) -> None:
-        self._model, self._preprocess, self._batch_size, self._mesh = model, preprocess, batch_size, mesh
-        self._observer, self._stop = observer, stop
+    Attributes:
+      model: the classifier.
+      preprocess: resize and normalisation, after augmentation.
+      batch_size: images a step at least.
+      mesh: devices to run on.
+      observer: is told of passes.
+      stop: once raised, ``Interrupted`` ends a pass.
+    """
+
+    model: Classifier
+    preprocess: Transform
+    batch_size: int
+    mesh: Mesh
+    observer: Observer
+    stop: StopFlag
+
+    def __post_init__(self) -> None:
+        """Nothing is folded or compiled yet."""
         self._folded: tuple[Classifier, dict[str, Any]] | None = None
         self._programs: dict[Any, tuple[int, Callable[..., jax.Array]]] = {}
         # Apart from the backbone, whose program then serves data sets of any length.
-        self._gather = jax.jit(lambda images, order, row: images[order.indices[row]], out_shardings=split(mesh))
-        self._write = jax.jit(_write, donate_argnums=0, out_shardings=replicated(mesh))
+        self._gather = jax.jit(lambda images, order, row: images[order.indices[row]], out_shardings=split(self.mesh))
+        self._write = jax.jit(_write, donate_argnums=0, out_shardings=replicated(self.mesh))
 
     def forget(self) -> None:
         """Drop the backbone's variables: they are about to change."""
@@ -90,20 +104,20 @@ class Extractor:
         """
         if self._folded is None:
             channels = dataset.image_shape[-1]
-            model, whole = folded(self._model, variables, channels=channels, mesh=self._mesh)
+            model, whole = folded(self.model, variables, channels=channels, mesh=self.mesh)
             self._folded = model, backbone_of(whole)
         model, backbone = self._folded
-        images, key = place(dataset, self._mesh), jax.random.key(views.seed if views else 0)
+        images, key = place(dataset, self.mesh), jax.random.key(views.seed if views else 0)
         batch_size, program, compile_s = self._program(model, backbone, images, key, views)
         start, N, count = time.perf_counter(), len(dataset), views.count if views else 1
         # The last batch is filled up, so that it reaches beyond the last image: the next view writes over that.
         rows = (count - 1) * N + -(-N // batch_size) * batch_size
         kept: Any = None
         before_last: Any = None
-        schedule = SyncSchedule(self._stop, SYNC_S)
+        schedule = SyncSchedule(self.stop, SYNC_S)
         for view in range(count):
             view_key = jax.random.fold_in(key, view)
-            for i, (inputs, _, order, row) in enumerate(batches(images, batch_size, None, self._mesh)):
+            for i, (inputs, _, order, row) in enumerate(batches(images, batch_size, None, self.mesh)):
                 batch = self._gather(inputs, order, np.int32(row))
                 features = program(backbone, batch, jax.random.fold_in(view_key, i))
                 if kept is None:  # the first batch shows how wide the features are
@@ -117,10 +131,10 @@ class Extractor:
                 jax.block_until_ready(before_last)
                 before_last = features
                 if schedule.due():
-                    self._observer.on_images(before + min(view * N + (i + 1) * batch_size, count * N))
+                    self.observer.on_images(before + min(view * N + (i + 1) * batch_size, count * N))
                     stop, _ = schedule.sync()
                     if stop:
-                        raise Interrupted(self._stop, "while features were computed, which will be done again")
+                        raise Interrupted(self.stop, "while features were computed, which will be done again")
         jax.block_until_ready(kept)
         seconds = time.perf_counter() - start
         return Kept(self.examples(kept, dataset, count), seconds / count, count, seconds, compile_s)
@@ -129,12 +143,12 @@ class Extractor:
         """Features with the labels of their images, which lie where the features do."""
         labels: Any = np.tile(dataset.labels, views)
         if isinstance(features, jax.Array):
-            labels = put(labels, replicated(self._mesh))
+            labels = put(labels, replicated(self.mesh))
         return Examples(features, labels, dataset.num_classes, len(dataset), views)
 
     def function(self, model: Classifier, views: Views | None) -> Callable[..., jax.Array]:
         """The function ``(variables, images, key) -> features``: uint8 ``[B, H, W, C]`` to float32 ``[B, F]``."""
-        transform = (views.augmentation if views else Augmentation()).transform(self._preprocess)
+        transform = (views.augmentation if views else Augmentation()).transform(self.preprocess)
 
         def backbone(variables: dict[str, Any], images: jax.Array, key: jax.Array) -> jax.Array:
             features = model.apply(variables, transform(key, images), train=False, method="features")
@@ -156,20 +170,20 @@ class Extractor:
         if is_new:
 
             def arguments(size: int) -> tuple[Any, ...]:
-                return variables, jax.ShapeDtypeStruct((size, *shape), jnp.uint8, sharding=split(self._mesh)), key
+                return variables, jax.ShapeDtypeStruct((size, *shape), jnp.uint8, sharding=split(self.mesh)), key
 
-            step = jax.jit(self.function(model, views), out_shardings=replicated(self._mesh))
+            step = jax.jit(self.function(model, views), out_shardings=replicated(self.mesh))
             count = 0 if views or isinstance(images.inputs, StoredImages) else images.total
-            self._programs[name] = largest_batch(step, arguments, self._batch_size, count, self._mesh)
+            self._programs[name] = largest_batch(step, arguments, self.batch_size, count, self.mesh)
             wait_for_all()
-            self._observer.on_compile("feature extraction", time.perf_counter() - start)
+            self.observer.on_compile("feature extraction", time.perf_counter() - start)
         return *self._programs[name], (time.perf_counter() - start) * is_new
 
     def _room_for(self, rows: int, features: jax.Array) -> jax.Array | np.ndarray:
         """Zeros float32 ``[rows, F]``, on the devices if they fit, else in host memory."""
         shape = (rows, features.shape[1])
-        if fits(rows * features.shape[1] * features.itemsize, self._mesh):
-            return jnp.zeros(shape, device=replicated(self._mesh))
+        if fits(rows * features.shape[1] * features.itemsize, self.mesh):
+            return jnp.zeros(shape, device=replicated(self.mesh))
         return np.zeros(shape, np.float32)
 
 

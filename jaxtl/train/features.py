@@ -14,19 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 
-from jaxtl.data.augment import Transform
 from jaxtl.data.dataset import Dataset, take
-from jaxtl.models.classifier import Classifier
-from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.runtime.memory import fits
 from jaxtl.runtime.mesh import put, replicated
 from jaxtl.runtime.processes import is_single_process
 from jaxtl.train.checkpoint import digest, flatten
 from jaxtl.train.extract import Extractor, Kept, Views, backbone_of
 from jaxtl.train.feature_store import FeatureStore
-from jaxtl.train.observer import Observer
 
 PART = 4096  # images whose features are kept on disk together
 
@@ -35,28 +30,12 @@ class FeatureCache:
     """Features of the data sets of one run under one backbone, until ``forget``.
 
     Args:
-      model: the classifier.
-      preprocess: resize and normalisation, after augmentation.
-      batch_size: images a step at least.
-      mesh: devices to run on.
-      observer: is told of passes.
-      stop: once raised, ``Interrupted`` ends a pass.
+      extractor: runs the backbone.
       store: features that runs share on disk; several processes of one run make no use of it.
     """
 
-    def __init__(
-        self,
-        model: Classifier,
-        preprocess: Transform,
-        *,
-        batch_size: int,
-        mesh: Mesh,
-        observer: Observer,
-        stop: StopFlag,
-        store: FeatureStore | None = None,
-    ) -> None:
-        self._model, self._batch_size, self._mesh, self._observer, self._stop = model, batch_size, mesh, observer, stop
-        self._extractor = Extractor(model, preprocess, batch_size, mesh, observer, stop)
+    def __init__(self, extractor: Extractor, store: FeatureStore | None = None) -> None:
+        self._extractor, self._mesh, self._observer = extractor, extractor.mesh, extractor.observer
         self._store = store if is_single_process() else None
         self._kept: dict[tuple[str, Views | None], Kept] = {}
         # As text, with the width of features, by views and shape of an image.
@@ -121,7 +100,7 @@ class FeatureCache:
         step = len(dataset) if views else PART
         for part in (take(dataset, slice(at, at + step)) for at in range(0, len(dataset), step)):
             key = self._key(variables, part, views)
-            with store.lock(key, self._stop, on_wait):
+            with store.lock(key, self._extractor.stop, on_wait):
                 loaded = store.load(key)
                 if loaded is None:
                     if not computed:
@@ -157,7 +136,7 @@ class FeatureCache:
             **jax.tree.map(np.asarray, flatten(backbone)),
             "program": program,
             "images": dataset.digest,
-            "views": views and [*dataclasses.astuple(views), self._batch_size],
+            "views": views and [*dataclasses.astuple(views), self._extractor.batch_size],
             "computed by": [jax.__version__, self._mesh.devices.flat[0].device_kind],
         }
         return digest(content)
@@ -167,7 +146,7 @@ class FeatureCache:
         shape = dataset.image_shape
         if (views, shape) not in self._programs:
             image = jax.ShapeDtypeStruct((1, *shape), jnp.uint8)
-            function = jax.jit(self._extractor.function(self._model, views))
+            function = jax.jit(self._extractor.function(self._extractor.model, views))
             program = function.lower(backbone_of(variables), image, jax.random.key(0))
             self._programs[views, shape] = program.as_text(), program.out_info.shape[1]
         return self._programs[views, shape]

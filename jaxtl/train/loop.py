@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxtl.runtime.mesh import put, replicated
+from jaxtl.train.evaluate import Evaluation
+from jaxtl.train.extract import Extractor
 from jaxtl.train.features import FeatureCache
-from jaxtl.train.phase import PhaseTrainer
+from jaxtl.train.phase import Best, PhaseTrainer
 from jaxtl.train.progress import Line, Progress
 from jaxtl.train.task import Session, Task
 from jaxtl.transfer.partition import Variables
@@ -21,6 +23,7 @@ class Fitted(NamedTuple):
     Attributes:
       variables: ``params`` and ``batch_stats``, those to test.
       best_epoch: the epoch they come from, counted over all phases from 1.
+      validation: their evaluation on the validation images, if the last phase made it in this process.
       history: one line an epoch.
       compile_s: wall time of all compilations, in all processes of the run.
       features_s: wall time of the passes whose features were kept, likewise.
@@ -29,6 +32,7 @@ class Fitted(NamedTuple):
 
     variables: Variables
     best_epoch: int
+    validation: Evaluation | None
     history: list[Line]
     compile_s: float
     features_s: float
@@ -49,23 +53,16 @@ def fit(task: Task, variables: Mapping[str, Any], session: Session) -> Fitted:
     """
     saved = session.checkpoints.last_progress()
     progress = saved or Progress()
-    features = FeatureCache(
-        task.model,
-        task.preprocess,
-        batch_size=task.batch_size,
-        mesh=task.mesh,
-        observer=session.observer,
-        stop=session.stop,
-        store=session.store,
-    )
-    kept_variables = put({"batch_stats": {}, **variables}, replicated(task.mesh))
-    kept_epoch = 0
+    extractor = Extractor(task.model, task.preprocess, task.batch_size, task.mesh, session.observer, session.stop)
+    features = FeatureCache(extractor, session.store)
+    best = Best(0, put({"batch_stats": {}, **variables}, replicated(task.mesh)))
     first = progress.phase
     for index in range(first, len(task.plan)):
         resume = saved is not None and index == first
         if not resume:
             progress.phase, progress.step, progress.seconds = index, 0, 0.0
-        kept_variables, kept_epoch = PhaseTrainer(task, session, features, kept_variables, progress, resume).run()
+        best = PhaseTrainer(task, session, features, best.variables, progress, resume).run()
     if not task.plan:  # nothing trains: the weights are tested, and kept, as they are
-        session.checkpoints.save_best(0, kept_variables)
-    return Fitted(kept_variables, kept_epoch, progress.history, progress.compile_s, progress.features_s, features)
+        session.checkpoints.save_best(0, best.variables)
+    found = best.variables, best.epoch, best.validation
+    return Fitted(*found, progress.history, progress.compile_s, progress.features_s, features)

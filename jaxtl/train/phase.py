@@ -2,6 +2,7 @@
 
 import functools
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,20 @@ class DivergedError(UserError):
         )
 
 
+class Best(NamedTuple):
+    """What a phase keeps.
+
+    Attributes:
+      epoch: counted over all phases from 1.
+      variables: those after this epoch.
+      validation: their evaluation on the validation images, if it was made in this process.
+    """
+
+    epoch: int
+    variables: Variables
+    validation: Evaluation | None = None
+
+
 class PhaseSaver:
     """The checkpoints of one phase: its state, what it leaves as it is, and the best variables so far.
 
@@ -45,14 +60,14 @@ class PhaseSaver:
       progress: where the run stands.
 
     Attributes:
-      best: the epoch whose variables the phase keeps, as far as is known, and these variables.
+      best: what the phase keeps, as far as is known.
     """
 
     def __init__(self, session: Session, stepper: Stepper, progress: Progress) -> None:
         self._session, self._stepper, self._progress = session, stepper, progress
         self._saved_at = time.monotonic()
         self._best_on_disk: int | None = None
-        self.best: tuple[int, Variables] | None = None
+        self.best: Best | None = None
 
     def restore(self, best_epoch: int | None, variables: Variables) -> None:
         """Go on from what was saved; ``variables`` show the form of the best ones."""
@@ -61,7 +76,7 @@ class PhaseSaver:
         stepper.frozen = checkpoints.restore_frozen(self._progress.phase, stepper.frozen)
         self._best_on_disk = best_epoch
         if best_epoch is not None:
-            self.best = best_epoch, checkpoints.restore_best(best_epoch, variables)
+            self.best = Best(best_epoch, checkpoints.restore_best(best_epoch, variables))
 
     def is_due(self) -> bool:
         """Whether the last save is long enough ago."""
@@ -71,9 +86,9 @@ class PhaseSaver:
         """Save what stays, once; the best variables, if they are new; and then the state that refers to both."""
         checkpoints, progress = self._session.checkpoints, self._progress
         checkpoints.save_frozen(progress.phase, self._stepper.frozen)
-        if self.best is not None and self.best[0] != self._best_on_disk:
-            checkpoints.save_best(*self.best)
-            self._best_on_disk = self.best[0]
+        if self.best is not None and self.best.epoch != self._best_on_disk:
+            checkpoints.save_best(self.best.epoch, self.best.variables)
+            self._best_on_disk = self.best.epoch
         checkpoints.save_last(progress.total_step, self._stepper.state, progress)
         self._saved_at = time.monotonic()
 
@@ -106,14 +121,15 @@ class PhaseTrainer:
         self.stepper = Stepper(task, progress.phase, variables, self.schedule)
         self.cached = caches_features(self.phase, task.model.stage_names, variables["batch_stats"])
         self.saver = PhaseSaver(session, self.stepper, progress)
+        self.validation: Evaluation | None = None  # after the last epoch
         if resume:
             self.saver.restore(self._best_epoch(), variables)
         self.syncs = SyncSchedule(session.stop, SYNC_S)
         if not self.cached:
             features.forget()  # of no use here, and room on the device
 
-    def run(self) -> tuple[Variables, int]:
-        """Train to the end of the phase; return the variables it keeps and the epoch they come from."""
+    def run(self) -> Best:
+        """Train to the end of the phase; return what it keeps."""
         phase, progress = self.phase, self.progress
         epochs_before = len(progress.lines())
         while len(progress.lines()) < phase.epochs and not out_of_patience(
@@ -122,15 +138,14 @@ class PhaseTrainer:
             self._end_epoch(self._train_epoch())
             self._sync()
         if self.saver.best is None:
-            self.saver.best = self.epoch, self.stepper.variables()
+            self.saver.best = Best(self.epoch, self.stepper.variables(), self.validation)
         self._save()
         if self.cached and (epochs := len(progress.lines()) - epochs_before):
             # What the passes over images would have cost beyond those that were made: each costs the same.
             kept = self.inputs.kept
             saved = sum(epochs * features.pass_s - features.seconds for features in kept)
             self.session.observer.on_time_saved(epochs, kept[0].passes, saved)
-        epoch, variables = self.saver.best
-        return variables, epoch
+        return self.saver.best
 
     @functools.cached_property
     def inputs(self) -> Inputs:
@@ -174,6 +189,7 @@ class PhaseTrainer:
         """Validate, write the line of the epoch, and keep its variables if they are the best."""
         progress = self.progress
         measured, validation = self.stepper.take_metrics(), self._validate()
+        self.validation = validation
         scores = classification_scores(validation.confusion) if validation else {}
         line: Line = {
             "phase": self.phase.name,
@@ -193,7 +209,7 @@ class PhaseTrainer:
         progress.history.append(line)
         progress.seconds = 0.0
         if self._best_epoch() == self.epoch:
-            self.saver.best = self.epoch, self.stepper.variables(keep=True)
+            self.saver.best = Best(self.epoch, self.stepper.variables(keep=True), validation)
         self.session.observer.on_epoch_end(line)
 
     def _validate(self) -> Evaluation | None:

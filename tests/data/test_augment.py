@@ -214,6 +214,12 @@ def test_mixed_images_and_labels_are_hand_computed():
     np.testing.assert_allclose(soft[1], [0.75, 0.25, 0])
 
 
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0)])
+def test_one_kind_of_mixing_draws_nothing_for_the_other(mixup, cutmix):
+    program = jax.jit(random_mix(mixup, cutmix)).lower(KEY, jnp.zeros((4, 6, 5, 1)), jnp.eye(4)).as_text()
+    assert ("randint" in program) is (cutmix > 0)
+
+
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.2, 0.0), (0.0, 1.0), (0.4, 1.0)])
 def test_soft_labels_sum_to_one_and_say_what_is_mixed(mixup, cutmix):
     count = 2000

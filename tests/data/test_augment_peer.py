@@ -73,6 +73,12 @@ def test_rectangles_are_distributed_as_torchvisions(name):
     assert (drawn.top + drawn.height <= H).all() and (drawn.left + drawn.width <= W).all()
 
 
+@pytest.mark.parametrize(("shape", "expected"), [((4, 41), (0, 18, 4, 5)), ((40, 4), (17, 0, 5, 4))])
+def test_where_no_rectangle_fits_it_is_torchvisions_in_the_middle(shape, expected):
+    drawn = boxes.draw_boxes(KEY, (3, *shape), (1.0, 1.0), (3 / 4, 4 / 3))
+    np.testing.assert_array_equal(jnp.stack(drawn, axis=1), [expected] * 3)
+
+
 def test_pasted_rectangles_are_distributed_as_torchvisions():
     share = jax.random.uniform(KEY, (rule.DRAWS,))  # Beta(1, 1)
     drawn = mix.cut_boxes(jax.random.key(1), share, (H, W))

@@ -19,7 +19,7 @@ from jaxtl.runtime.mesh import data_mesh, put_order, replicated
 from jaxtl.train.checkpoint import flatten
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import loss_weights, place
-from jaxtl.train.extract import Views
+from jaxtl.train.extract import Extractor, Views
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.state import init_state
@@ -48,7 +48,7 @@ def compute(mesh: Mesh) -> dict[str, Any]:
     transform = compose(horizontal_flip(), pad_and_crop(1), preprocess)
     options = {"label_smoothing": 0.1, "class_weights": loss_weights("balanced", data), "ema": 0.5}
     step = make_train_step(model, optimizer, transform, random_mix(0.4, 1.0), train=TRAINED, **options, mesh=mesh)
-    cache = FeatureCache(model, preprocess, batch_size=BATCH, mesh=mesh, observer=Recorder(), stop=StopFlag())
+    cache = FeatureCache(Extractor(model, preprocess, BATCH, mesh, Recorder(), StopFlag()))
     kept = cache.of(variables, "training", data, Views(2, 0, Augmentation(flip=True, crop=1))).examples
     everywhere = replicated(mesh)
     state = init_state(moving["params"], moving["batch_stats"], optimizer, 3, everywhere, averaged=True)

@@ -21,7 +21,7 @@ from jaxtl.models import build_model
 from jaxtl.runtime.files import file_lock
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.train.checkpoint import Checkpoints, digest
-from jaxtl.train.extract import Views
+from jaxtl.train.extract import Extractor, Views
 from jaxtl.train.feature_store import FeatureStore
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.loop import fit
@@ -40,9 +40,7 @@ def world(compiled_once, mesh, preprocess):
     def cache(folder, *, model=model, preprocess=preprocess, batch_size=8, most_bytes=1e9, stop=None):
         recorder = Recorder()
         store, stop = FeatureStore(folder, most_bytes), StopFlag() if stop is None else stop
-        cache = FeatureCache(
-            model, preprocess, batch_size=batch_size, mesh=mesh, observer=recorder, stop=stop, store=store
-        )
+        cache = FeatureCache(Extractor(model, preprocess, batch_size, mesh, recorder, stop), store)
         return cache, recorder
 
     return types.SimpleNamespace(model=model, variables=variables, cache=cache)

@@ -17,7 +17,7 @@ from jaxtl.models import build_model
 from jaxtl.runtime.interrupts import Interrupted, StopFlag
 from jaxtl.train import examples, extract
 from jaxtl.train.checkpoint import Checkpoints, flatten
-from jaxtl.train.extract import Views
+from jaxtl.train.extract import Extractor, Views
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.loop import fit
 from jaxtl.train.task import Session, Task
@@ -39,9 +39,7 @@ def world(compiled_once, train_set, validation_set, preprocess, mesh):
 
     def cache(observer=None, stop=None, store=None, preprocess=preprocess, batch_size=8):
         observer, stop = observer or Recorder(), stop or StopFlag()
-        return FeatureCache(
-            model, preprocess, batch_size=batch_size, mesh=mesh, observer=observer, stop=stop, store=store
-        )
+        return FeatureCache(Extractor(model, preprocess, batch_size, mesh, observer, stop), store)
 
     def run(folder, plan, observer=None, stop=None, store=None):
         observer = observer or Recorder()

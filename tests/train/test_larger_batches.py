@@ -11,7 +11,7 @@ from jaxtl.runtime import memory as device_memory
 from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
-from jaxtl.train.extract import Views
+from jaxtl.train.extract import Extractor, Views
 from jaxtl.train.features import FeatureCache
 from jaxtl.transfer.augmentation import Augmentation
 
@@ -50,7 +50,7 @@ def test_features_in_larger_batches_are_the_same(monkeypatch, net, train_set, va
     model, variables = net
 
     def features():
-        cache = FeatureCache(model, preprocess, batch_size=1, mesh=mesh, observer=Recorder(), stop=StopFlag())
+        cache = FeatureCache(Extractor(model, preprocess, 1, mesh, Recorder(), StopFlag()))
         kept = [cache.of(variables, what, data) for what, data in (("a", train_set), ("b", validation_set))]
         ((size, _),) = cache._extractor._programs.values()
         assert kept[1].compile_s == 0
@@ -67,7 +67,7 @@ def test_features_in_larger_batches_are_the_same(monkeypatch, net, train_set, va
 def test_augmented_views_keep_the_batch_that_they_are_drawn_in(monkeypatch, net, train_set, preprocess, mesh):
     model, variables = net
     memory(monkeypatch, 1 << 40)
-    cache = FeatureCache(model, preprocess, batch_size=2, mesh=mesh, observer=Recorder(), stop=StopFlag())
+    cache = FeatureCache(Extractor(model, preprocess, 2, mesh, Recorder(), StopFlag()))
     cache.of(variables, "training", train_set, Views(2, 0, Augmentation(flip=True)))
     ((size, _),) = cache._extractor._programs.values()
     assert size == 2
