@@ -88,21 +88,19 @@ def create_model(
             raise UserError(f"{weights} has no head to take num_classes from; give it, or 0 for features alone.")
         model = build_model(name, num_classes, dtype, **options)
     removed = set(build_model(name, num_classes).stage_names) - {*model.stage_names, HEAD}
-    source = {kind: _stages(tree, tree.keys() - removed) for kind, tree in source.items()}
     target = jax.eval_shape(model.init, key, example)
-    params = source.get("params", {})
-    fresh = _starts_fresh(target["params"].get(HEAD), params.get(HEAD), new_head)
-    new = [HEAD] if fresh and HEAD in target["params"] else []
-    if HIDDEN in model.stage_names and {*params, HEAD, HIDDEN} == {*model.stage_names, HEAD} and HIDDEN not in params:
+    fresh = _starts_fresh(target["params"].get(HEAD), source.get("params", {}).get(HEAD), new_head)
+    removed |= {HEAD} if fresh else set()
+    source = {kind: _stages(tree, tree.keys() - removed) for kind, tree in source.items()}
+    new = [HEAD] if fresh and num_classes else []
+    if HIDDEN in model.stage_names and {*model.stage_names} - {*source.get("params", {}), HEAD} == {HIDDEN}:
         _check_dense_layers(str(weights), new_head)
         new.append(HIDDEN)
     if new:
         # Nothing else is asked of the compiled function, so nothing else is drawn.
         draw = jax.jit(lambda key: {kind: _stages(tree, new) for kind, tree in model.init(key, example).items()})
-        for kind, drawn in draw(key).items():
-            target[kind] = {**target[kind], **drawn}
-            source[kind] = {**source.get(kind, {}), **drawn}
-    return model, transplant(target, source, new_head=fresh)
+        source |= {kind: {**source.get(kind, {}), **drawn} for kind, drawn in draw(key).items()}
+    return model, transplant(target, source)
 
 
 def _check_dense_layers(weights: str, new_head: bool | None) -> None:

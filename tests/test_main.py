@@ -84,7 +84,7 @@ def test_all_problems_of_flags_and_file_in_one_message(command, tiny_config, tmp
         "  sed does not exist; did you mean seed?",
         "  seed is 'x' (str), but must be a whole number; the default is 0.",
         "  data.validation is 2.0, but must lie in [0, 1).",
-        "  phases.0.epochs is 0, but must be at least 1.",
+        "  phases.0.epochs is 0, but must lie in [1, 1000000].",
     ]
     assert not (tmp_path / "w").exists()
 

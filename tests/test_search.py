@@ -521,7 +521,7 @@ def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
             "phases.0.monitor decides what a trial is judged by",
             "model.options.depth does not exist",
             "'adm', which does not exist; did you mean 'adam'?",
-            "final: phases.0.epochs is 0, but must be at least 1",
+            "final: phases.0.epochs is 0, but must lie in [1, 1000000]",
         ),
         strict=True,
     ):

@@ -83,7 +83,7 @@ def _field_faults(part: Tree) -> Iterator[tuple[str, str]]:
             continue
         if field is None:
             yield path, no_field(path)
-        elif fault := wrong_type(path, value, field.type, field.default):
+        elif fault := wrong_type(path, value, field):
             yield path, fault
         elif fault := field.check.fault(value):
             yield path, f"{path} {fault}"

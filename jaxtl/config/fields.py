@@ -1,8 +1,6 @@
 """Every field of a config: default, type, check and meaning. Those of a phase are the fields of ``Phase``."""
 
 import ast
-import math
-from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
 from jaxtl.data import tfds
@@ -11,6 +9,8 @@ from jaxtl.data.decode import Fit
 from jaxtl.data.options import Stream
 from jaxtl.errors import closest
 from jaxtl.models import list_models, model_options
+from jaxtl.models.fit import shown
+from jaxtl.models.options import fits, in_words
 from jaxtl.transfer.fields import ANY, Check, Field, fields_of, one_of, within
 from jaxtl.transfer.phases import Phase
 
@@ -174,18 +174,15 @@ def in_run(where: str, fault: str) -> str:
 
 # --- types -----------------------------------------------------------------------------------------------------------
 
-_GREATEST = 3.4e38  # of float32
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_WORDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a string"}
 
 
-def wrong_type(path: str, value: Any, type_: Any, default: Any) -> str | None:
+def wrong_type(path: str, value: Any, field: Field) -> str | None:
     """The error message for a value that does not fit the type of its field; ``None`` where it fits."""
-    if _fits(value, type_):
+    if fits(value, field.type):
         return None
-    shown = repr(value)
-    shown = shown if len(shown) <= 100 else f"{shown[:97]}..."
-    return f"{path} is {shown} ({type(value).__name__}), but must be {in_words(type_)}; the default is {default!r}."
+    what, wanted = f"{shown(repr(value))} ({type(value).__name__})", in_words(field.type)
+    return f"{path} is {what}, but must be {wanted}; the default is {field.default!r}."
 
 
 def read_text(text: str, type_: Any) -> Any:
@@ -211,20 +208,3 @@ def read_literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last two: too many brackets
         return text
-
-
-def _fits(value: Any, type_: Any) -> bool:
-    if get_origin(type_) is tuple:
-        return isinstance(value, tuple) and all(_fits(item, get_args(type_)[0]) for item in value)
-    if get_origin(type_) is Mapping:
-        return isinstance(value, Mapping)  # whose own fields are checked one by one
-    if type_ is float and not isinstance(value, bool):
-        return isinstance(value, float | int) and abs(value) <= _GREATEST and not math.isnan(value)
-    return isinstance(value, type_) and isinstance(value, bool) == (type_ is bool)
-
-
-def in_words(type_: Any) -> str:
-    """The type of a field in words."""
-    if get_origin(type_) is tuple:
-        return f"a tuple, each element {in_words(get_args(type_)[0])}"
-    return "a mapping" if get_origin(type_) is Mapping else _WORDS[type_]

@@ -258,7 +258,7 @@ def _override(config: Tree, where: str, path: str, text: str) -> str | None:
     if path.startswith("phases.") and "phases" not in part:
         part["phases"] = copy.deepcopy(config.get("phases", ({},)))
     value = read_text(text, field.type) if field else plain(read_literal(text))
-    if field and (fault := wrong_type(path, value, field.type, field.default)):
+    if field and (fault := wrong_type(path, value, field)):
         return fault
     if path == "model.name":
         _drop_options(part, value)

@@ -8,11 +8,15 @@ import dataclasses
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 Tree = dict[str, Any]
 
 
 def plain(config: Any) -> Any:
-    """Convert any mapping, also a ``ConfigDict``, to a dict, and lists to tuples, so that equal configs compare equal.
+    """Convert any mapping, also a ``ConfigDict``, to a dict, lists to tuples, and numbers of numpy to Python's.
+
+    Equal configs then compare equal.
 
     A dataclass, such as a ``Phase``, is the mapping of its fields.
     """
@@ -22,7 +26,7 @@ def plain(config: Any) -> Any:
         return {str(key): plain(config[key]) for key in config.keys()}  # noqa: SIM118 - a ConfigDict is not a Mapping
     if isinstance(config, list | tuple):
         return tuple(plain(value) for value in config)
-    return config
+    return config.item() if isinstance(config, np.generic) else config
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Tree:

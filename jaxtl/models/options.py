@@ -1,6 +1,7 @@
-"""Whether an option of a network has a value that it can have: its type by its annotation, its range by its name."""
+"""Types and ranges: whether a value is of an annotated type, and an option of a network in the range of its name."""
 
-from collections.abc import Callable
+import numbers
+from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
 import jax
@@ -8,26 +9,35 @@ import numpy as np
 
 from jaxtl.errors import UserError
 
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
-
-
-def _are_whole(values: Any) -> bool:
-    return isinstance(values, tuple) and all(map(_is_whole, values))
+_GREATEST = 3.4e38  # of float32
+_WORDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a string"}
 
 
-# What a value of an annotation is called, and whether a value is that.
-_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
-    int: ("a whole number", _is_whole),
-    float: ("a number", lambda value: _is_whole(value) or isinstance(value, float | np.floating)),
-    bool: ("True or False", lambda value: isinstance(value, bool | np.bool_)),
-    tuple[int, ...]: ("a tuple of whole numbers, for example (128,)", _are_whole),
-    tuple[tuple[int, ...], ...]: (
-        "a tuple of tuples of whole numbers",
-        lambda value: isinstance(value, tuple) and all(map(_are_whole, value)),
-    ),
-}
+def in_words(annotation: Any) -> str:
+    """A type in words; empty for one that is not checked."""
+    inner = get_args(annotation)
+    if inner[1:] == (...,):
+        return f"a tuple, each element {in_words(inner[0])}"
+    if get_origin(annotation) is Literal:
+        return f"one of {', '.join(inner)}"
+    return "a mapping" if get_origin(annotation) is Mapping else _WORDS.get(annotation, "")
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of a type; of a number also whether float32 can have it."""
+    inner = get_args(annotation)
+    if inner[1:] == (...,):
+        return isinstance(value, tuple) and all(fits(item, inner[0]) for item in value)
+    if get_origin(annotation) is Literal:
+        return value in list(inner)
+    if get_origin(annotation) is Mapping:
+        return isinstance(value, Mapping)
+    if isinstance(value, bool | np.bool_) or annotation is bool:
+        return isinstance(value, bool | np.bool_) and annotation not in (int, float, str)
+    if annotation is float:
+        return isinstance(value, numbers.Real) and abs(value) <= _GREATEST
+    kinds = {int: numbers.Integral, str: str}
+    return annotation not in kinds or isinstance(value, kinds[annotation])
 
 
 def checked(shown: str, option: str, annotation: Any, value: Any) -> Any:
@@ -36,26 +46,19 @@ def checked(shown: str, option: str, annotation: Any, value: Any) -> Any:
     Args:
       shown: what a message calls it, for example "head.dropout".
       option: its name: those that end in "dropout" are rates, and other numbers count layers, channels or cells.
-      annotation: its type: a key of ``_TYPES``, or a ``Literal``; any other is not checked.
+      annotation: its type, see ``in_words``.
       value: the value.
 
     Raises:
       UserError: if it is not of the type, or out of range.
     """
-    if get_origin(annotation) is Literal:
-        what, fits = f"one of {', '.join(get_args(annotation))}", value in list(get_args(annotation))
-    elif annotation in _TYPES:
-        what, is_fit = _TYPES[annotation]
-        value = _tuples(value) if what.startswith("a tuple") else value
-        fits = is_fit(value)
-    else:
-        return value
-    if not fits:
-        raise UserError(f"{shown} is {value!r}, but must be {what}.")
-    if option.endswith("dropout") and not 0 <= value < 1:
+    value = _tuples(value) if get_args(annotation)[1:] == (...,) else value
+    if not fits(value, annotation):
+        raise UserError(f"{shown} is {value!r}, but must be {in_words(annotation)}.")
+    if annotation is float and option.endswith("dropout") and not 0 <= value < 1:
         raise UserError(f"{shown} is {value!r}, but a rate lies in [0, 1): 0 switches dropout off.")
-    least = 0 if option == "grid" or annotation is bool else 1
-    counts = [] if annotation is float or get_origin(annotation) is Literal else jax.tree.leaves(value)
+    least = 0 if option == "grid" else 1
+    counts = jax.tree.leaves(value) if annotation is int or isinstance(value, tuple) else []
     if min(counts, default=1) < least or (option == "depths" and not value):
         raise UserError(f"{shown} is {value!r}, but it counts layers, channels or cells: {least} or more.")
     return value

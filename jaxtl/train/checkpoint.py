@@ -74,19 +74,11 @@ class Checkpoints:
         with _reading(self.folder):  # the fields may be those of another version
             return None if found is None else Progress(**found)
 
-    def restore_last(self, template: Any) -> Any:
-        """The tree of the last save, with the structure, shapes, dtypes and shardings of ``template``."""
-        return self._restore("last", None, template)
-
     def save_frozen(self, phase: int, variables: Mapping[str, Any]) -> None:
         """Save what a phase leaves as it is, once: before its first ``save_last``, which holds the rest."""
         if is_main_process() and jax.tree.leaves(variables) and phase not in self._managers["frozen"].all_steps():
             self._save("frozen", phase, variables)
         wait_for_all()
-
-    def restore_frozen(self, phase: int, template: Any) -> Any:
-        """What ``save_frozen`` kept of a phase, in the form of ``template``."""
-        return self._restore("frozen", phase, template) if jax.tree.leaves(template) else template
 
     def save_best(self, epoch: int, variables: Mapping[str, Any]) -> None:
         """Save the variables of the best epoch so far; an epoch that was saved before is written again."""
@@ -98,9 +90,26 @@ class Checkpoints:
             self._save("best", epoch, variables)
         wait_for_all()
 
-    def restore_best(self, epoch: int, template: Any) -> Any:
-        """The variables of an epoch that ``save_best`` kept, in the form of ``template``."""
-        return self._restore("best", epoch, template)
+    def restore(self, kind: str, template: Any, step: int | None = None) -> Any:
+        """A tree as it was saved, in all processes.
+
+        Args:
+          kind: ``"last"``, ``"best"`` or ``"frozen"``.
+          template: has the structure, shapes, dtypes and shardings of the tree.
+          step: that of ``save_last``, the epoch of ``save_best`` or the phase of ``save_frozen``; ``None``: the latest.
+
+        Raises:
+          UserError: if it is not there or damaged.
+        """
+        like = flatten(template)
+        if not like:
+            return template
+        arrays = jax.tree.map(np.asarray, like)
+        if is_main_process():
+            step = self._managers[kind].latest_step() if step is None else step
+            arrays = self._read(kind, step, _KINDS[kind][1], arrays)
+        arrays = broadcast_arrays(arrays)
+        return unflatten({path: put(arrays[path], leaf.sharding) for path, leaf in like.items()}, template)
 
     def close(self) -> None:
         """Release orbax's threads."""
@@ -117,16 +126,6 @@ class Checkpoints:
         with _writing(self.folder):
             self._managers[kind].save(step, args=ocp.args.Composite(**{item: arrays}, **saves))
             self._managers[kind].wait_until_finished()
-
-    def _restore(self, kind: str, step: int | None, template: Any) -> Any:
-        """The arrays of a step, the latest where it is ``None``, placed as the template's on all processes."""
-        like = flatten(template)
-        arrays = jax.tree.map(np.asarray, like)
-        if is_main_process():
-            step = self._managers[kind].latest_step() if step is None else step
-            arrays = self._read(kind, step, _KINDS[kind][1], arrays)
-        arrays = broadcast_arrays(arrays)
-        return unflatten({path: put(arrays[path], leaf.sharding) for path, leaf in like.items()}, template)
 
     def _read(self, kind: str, step: int | None, item: str, template: Mapping[str, np.ndarray] | None = None) -> Any:
         with _reading(self.folder):

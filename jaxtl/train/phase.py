@@ -72,11 +72,11 @@ class PhaseSaver:
     def restore(self, best_epoch: int | None, variables: Variables) -> None:
         """Go on from what was saved; ``variables`` show the form of the best ones."""
         checkpoints, stepper = self._session.checkpoints, self._stepper
-        stepper.state = checkpoints.restore_last(stepper.state)
-        stepper.frozen = checkpoints.restore_frozen(self._progress.phase, stepper.frozen)
+        stepper.state = checkpoints.restore("last", stepper.state)
+        stepper.frozen = checkpoints.restore("frozen", stepper.frozen, self._progress.phase)
         self._best_on_disk = best_epoch
         if best_epoch is not None:
-            self.best = Best(best_epoch, checkpoints.restore_best(best_epoch, variables))
+            self.best = Best(best_epoch, checkpoints.restore("best", variables, best_epoch))
 
     def is_due(self) -> bool:
         """Whether the last save is long enough ago."""

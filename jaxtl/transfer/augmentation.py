@@ -7,7 +7,7 @@ from jaxtl.data.augment import BORDERS, Border, Transform
 from jaxtl.data.boxes import random_erasing, random_resized_crop
 from jaxtl.data.colour import colour_jitter
 from jaxtl.data.mix import Mix, random_mix
-from jaxtl.transfer.fields import count, documented, field, one_of, within
+from jaxtl.transfer.fields import documented, field, one_of, within
 
 
 @documented
@@ -16,7 +16,7 @@ class Augmentation:
     """What is drawn for every training image in every step, in the order of the fields; 0 and False are none."""
 
     flip: bool = field(False, "mirror a random half of the images")
-    crop: int = field(0, "pixels of padding before a random crop back to size", count(0, 4096))
+    crop: int = field(0, "pixels of padding before a random crop back to size", within(0, 4096))
     crop_border: Border = field("black", "what a crop sees outside of the image", one_of(*BORDERS))
     vertical_flip: bool = field(False, "mirror a random half top to bottom: for pictures without an up")
     quarter_turns: bool = field(False, "turn each image by 0, 90, 180 or 270 degrees: for pictures without an up")
@@ -37,8 +37,8 @@ class Augmentation:
         "random operations on shape and colour: 'randaugment' for long trainings, 'trivialaugment' without tuning",
         one_of("none", "randaugment", "trivialaugment"),
     )
-    randaugment_operations: int = field(2, "'randaugment': operations on each image", count(1, 14))
-    randaugment_magnitude: int = field(9, "'randaugment': their strength", count(0, policies.HIGHEST))
+    randaugment_operations: int = field(2, "'randaugment': operations on each image", within(1, 14))
+    randaugment_magnitude: int = field(9, "'randaugment': their strength", within(0, policies.HIGHEST))
     erasing: float = field(0.0, "share of images with a rectangle erased: 0.1 to 0.25 against occlusion", within(0, 1))
     mixup: float = field(
         0.0, "blend pairs of images and labels by Beta(N, N): 0.1 to 0.4 in long trainings that overfit", within(0, 100)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from jaxtl.errors import nearest
 
 T = TypeVar("T")
+MOST = 1_000_000  # of things that are counted
 
 
 class Check(NamedTuple):
@@ -95,14 +96,3 @@ def within(low: float, high: float = math.inf, *, open_low: bool = False, open_h
         return f"is {value}, but must {'be' if high == math.inf else 'lie'} {allowed}."
 
     return Check(allowed, fault)
-
-
-def count(least: int, most: int = 1_000_000) -> Check:
-    """The value is a number of things, and one that a machine can count to."""
-
-    def fault(value: int) -> str | None:
-        if value < least:
-            return f"is {value}, but must be at least {least}."
-        return f"is {value}, but must be at most {most}." if value > most else None
-
-    return Check(f"{least} to {most}", fault)

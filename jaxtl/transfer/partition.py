@@ -14,7 +14,6 @@ import numpy as np
 from flax import traverse_util
 
 from jaxtl.errors import UserError
-from jaxtl.models.classifier import HEAD
 from jaxtl.models.fit import leaves, misfit
 
 Params = dict[str, Any]
@@ -103,33 +102,20 @@ def layer_depths(params: Mapping[str, Any], stage_names: Sequence[str]) -> dict[
     return depths
 
 
-def transplant(variables: Mapping[str, Any], source: Mapping[str, Any], *, new_head: bool) -> dict[str, Any]:
-    """``variables`` with the values of ``source``, strictly: one error names everything that does not fit.
+def transplant(target: Mapping[str, Any], source: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of ``source`` as the variables of a model, strictly: one error names everything that does not fit.
 
     Args:
-      variables: of the model, ``params`` and perhaps ``batch_stats``; where ``source`` replaces a leaf, its shape is
-        enough (``jax.eval_shape``).
+      target: of the model, ``params`` and perhaps ``batch_stats``; shapes are enough (``jax.eval_shape``).
       source: the same for a trained model of this architecture.
-      new_head: keep the head of ``variables`` and ignore that of ``source``, which may have any number of classes.
 
     Raises:
       UserError: if a leaf is missing, left over or of another shape.
     """
-    target, given = leaves(variables), leaves(source)
-    if new_head:
-        given = {leaf: value for leaf, value in given.items() if not _of_head(leaf)}
-        given |= {leaf: value for leaf, value in target.items() if _of_head(leaf)}
-    if problems := misfit(_shapes(given), _shapes(target)):
+    wanted, given = leaves(target), leaves(source)
+    if problems := misfit(*({leaf: np.shape(value) for leaf, value in each.items()} for each in (given, wanted))):
         raise UserError(
             f"The weights do not fit the model: {problems}. Take weights of the same architecture and options, and "
             "new_head=True if the classes differ."
         )
-    return traverse_util.unflatten_dict({leaf: jnp.asarray(given[leaf]) for leaf in target}, sep="/")
-
-
-def _of_head(leaf: str) -> bool:
-    return leaf.split("/")[1:2] == [HEAD]
-
-
-def _shapes(named: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    return {leaf: np.shape(value) for leaf, value in named.items()}
+    return traverse_util.unflatten_dict({leaf: jnp.asarray(given[leaf]) for leaf in wanted}, sep="/")

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from jaxtl.errors import UserError, closest
 from jaxtl.models.classifier import HEAD
 from jaxtl.transfer.augmentation import Augmentation
-from jaxtl.transfer.fields import count, documented, field, one_of, within
+from jaxtl.transfer.fields import MOST, documented, field, one_of, within
 
 ALL = "all"
 
@@ -31,7 +31,7 @@ class Phase(Augmentation):
         "names of the stages that train, 'all', or 'last:N' for the last N layers with parameters, rounded up to whole "
         "stages; the others are frozen",
     )
-    epochs: int = field(10, "length of the phase", count(1))
+    epochs: int = field(10, "length of the phase", within(1, MOST))
     optimizer: str = field("adam", "optimizer", one_of("adam", "adamax", "adamw", "sgd"))
     learning_rate: float = field(1e-3, "peak learning rate", within(0, open_low=True))
     multipliers: Mapping[str, float] = field(
@@ -52,7 +52,7 @@ class Phase(Augmentation):
         "phase where this is 0",
         within(0),
     )
-    step_epochs: int = field(5, "schedule 'step': epochs between steps", count(1))
+    step_epochs: int = field(5, "schedule 'step': epochs between steps", within(1, MOST))
     step_factor: float = field(0.1, "schedule 'step': factor at each step", within(0, 1, open_low=True))
     final_factor: float = field(0.0, "schedules 'cosine', 'linear': share of the rate at the end", within(0, 1))
     momentum: float = field(0.9, "momentum of sgd", within(0, 1, open_high=True))
@@ -63,7 +63,7 @@ class Phase(Augmentation):
         1,
         "steps whose mean gradient makes one update, as a batch so many times as large would; an epoch ends with an "
         "update, of fewer steps where they do not divide",
-        count(1),
+        within(1, MOST),
     )
     ema: float = field(
         0.0,
@@ -94,14 +94,16 @@ class Phase(Augmentation):
     )
     cache_features: bool = field(True, "when the head alone trains: run the backbone once per image, keep its features")
     cached_views: int = field(
-        0, "with augmentation: keep the features of N augmented views of each image and draw among them", count(0)
+        0,
+        "with augmentation: keep the features of N augmented views of each image and draw among them",
+        within(0, MOST),
     )
     monitor: str = field(
         "val_loss",
         "what 'best' means; val_f1 is macro F1",
         one_of("val_loss", "val_accuracy", "val_f1", "val_balanced_accuracy"),
     )
-    patience: int = field(0, "epochs without a better value before the phase ends", count(0))
+    patience: int = field(0, "epochs without a better value before the phase ends", within(0, MOST))
     keep: str = field("best", "which epoch's weights the phase ends with", one_of("best", "last"))
 
     @property
@@ -211,15 +213,11 @@ def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
             f"cached_views is {phase.cached_views}, but without augmentation every view is the same; "
             "set it to 0, or augment."
         )
-    elif phase.cached_views and phase.mixes:
-        faults.append(
-            f"cached_views is {phase.cached_views}, but mixup and cutmix mix other images in every step, while kept "
-            "features are those of single images; set it to 0, or leave both off."
-        )
     elif phase.cached_views and not caches_features(phase, stage_names, stage_names):
         faults.append(
             f"cached_views is {phase.cached_views}, but features can be kept only where a head alone trains on a "
-            "backbone, frozen_batch_norm is 'frozen' and cache_features is on; set it to 0, or change these."
+            "backbone, mixup and cutmix are off, frozen_batch_norm is 'frozen' and cache_features is on; set it to 0, "
+            "or change these."
         )
     return faults
 

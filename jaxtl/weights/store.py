@@ -23,7 +23,7 @@ IN_CLONE = Path(__file__).parents[2] / "weights"  # where a clone has weights th
 HASHES = {"sha256": "SHA-256", "md5": "MD5"}
 
 
-def load(name: str, weights: str | Path, *, weights_dir: str | Path | None = None, progress: bool = True) -> Variables:
+def load(name: str, weights: str | Path, *, weights_dir: str | Path | None = None) -> Variables:
     """The variables of a model from pretrained weights, whole, head included.
 
     Args:
@@ -31,7 +31,7 @@ def load(name: str, weights: str | Path, *, weights_dir: str | Path | None = Non
       weights: tag of one of the model's cards; ``hf:OWNER/NAME`` or ``hf:OWNER/NAME@REVISION`` for a repository on the
         Hugging Face hub, ``local-dir:FOLDER`` for a folder in timm's layout; or path of a file of the model without
         options, of PyTorch, Keras or numpy, or one that ``save`` wrote.
-      weights_dir, progress: see ``card_file``.
+      weights_dir: see ``card_file``.
 
     Returns:
       ``{"params": …, "batch_stats": …}``, numpy arrays.
@@ -42,8 +42,7 @@ def load(name: str, weights: str | Path, *, weights_dir: str | Path | None = Non
     """
     if is_tag(name, weights):
         card = card_for(name, str(weights))
-        path = card_file(card, weights_dir=weights_dir, progress=progress)
-        return read_weights(name, path, **card.options)
+        return read_weights(name, card_file(card, weights_dir=weights_dir), **card.options)
     variables = read_weights(name, weights)
     check_fit(name, variables, str(weights))
     return variables
@@ -84,7 +83,7 @@ def is_tag(name: str, weights: str | Path) -> bool:
     return isinstance(weights, str) and any(card.tag == weights for card in weights_for(name))
 
 
-def card_file(card: WeightCard, *, weights_dir: str | Path | None = None, progress: bool = True) -> Path:
+def card_file(card: WeightCard, *, weights_dir: str | Path | None = None) -> Path:
     """The publisher's file of a card, its hash checked.
 
     It is looked for in ``weights_dir``, in the folder ``weights`` of a clone, then in the cache, and is else downloaded
@@ -93,7 +92,6 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None, progre
     Args:
       card: of the weights.
       weights_dir: folder with files that are on this machine already; default ``$JAXTL_WEIGHTS``.
-      progress: draw a progress bar while downloading.
 
     Raises:
       UserError: for a file of another hash, or a download that fails.
@@ -118,7 +116,7 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None, progre
             f"at {place} or into the folder ${FOLDER_VARIABLE}."
         )
     try:
-        return fetch(card.url, place, sha256=card.sha256, md5=card.md5, progress=progress)
+        return fetch(card.url, place, sha256=card.sha256, md5=card.md5)
     except UserError as error:
         raise UserError(f"{absent}{error}") from error
 

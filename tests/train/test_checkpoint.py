@@ -71,7 +71,7 @@ def test_the_last_state_comes_back_bit_by_bit(checkpoints):
     saved, progress = (train_state(7), {"a": jnp.ones(2)}), Progress(phase=1, history=[{"epoch": 1, "val_loss": None}])
     checkpoints.save_last(12, saved, progress)
     again = reopened(checkpoints)
-    found = again.restore_last((train_state(8), {"a": jnp.zeros(2)}))
+    found = again.restore("last", (train_state(8), {"a": jnp.zeros(2)}))
     assert_same_bits(found, saved)
     assert isinstance(found[0], TrainState)
     assert again.last_progress() == progress
@@ -80,7 +80,7 @@ def test_the_last_state_comes_back_bit_by_bit(checkpoints):
 
 def test_the_metrics_go_on_counting_after_a_restore(checkpoints):
     checkpoints.save_last(1, train_state(7), Progress())
-    found = checkpoints.restore_last(train_state(8)).metrics
+    found = checkpoints.restore("last", train_state(8)).metrics
     both = found.merge(train_state(9).metrics).compute()
     assert int(both["confusion"].sum()) == 4
 
@@ -88,14 +88,14 @@ def test_the_metrics_go_on_counting_after_a_restore(checkpoints):
 def test_the_best_variables_come_back_bit_by_bit(checkpoints):
     checkpoints.save_best(3, variables(3))
     again = reopened(checkpoints)
-    assert_same_bits(again.restore_best(3, variables(0)), variables(3))
+    assert_same_bits(again.restore("best", variables(0), 3), variables(3))
     again.close()
 
 
 def test_a_model_without_statistics_comes_back_with_none(checkpoints):
     bare = {"params": variables(3)["params"], "batch_stats": {}}
     checkpoints.save_best(1, bare)
-    assert_same_bits(checkpoints.restore_best(1, {**variables(0), "batch_stats": {}}), bare)
+    assert_same_bits(checkpoints.restore("best", {**variables(0), "batch_stats": {}}, 1), bare)
 
 
 def test_an_empty_folder_holds_nothing(checkpoints):
@@ -112,27 +112,27 @@ def test_only_the_newest_last_is_kept(checkpoints):
 def test_the_same_step_is_saved_once(checkpoints):
     checkpoints.save_last(5, train_state(5), Progress(step=5))
     checkpoints.save_last(5, train_state(6), Progress(step=6))
-    assert_same_bits(checkpoints.restore_last(train_state(0)), train_state(5))
+    assert_same_bits(checkpoints.restore("last", train_state(0)), train_state(5))
 
 
 def test_the_best_before_is_kept_for_the_last_that_remembers_it(checkpoints):
     for epoch in (1, 2, 4):
         checkpoints.save_best(epoch, variables(epoch))
     assert epochs(checkpoints, "best") == [2, 4]
-    assert_same_bits(checkpoints.restore_best(2, variables(0)), variables(2))
+    assert_same_bits(checkpoints.restore("best", variables(0), 2), variables(2))
 
 
 def test_an_epoch_that_was_saved_before_is_written_again(checkpoints):
     checkpoints.save_best(3, variables(3))
     checkpoints.save_best(3, variables(33))
-    assert_same_bits(checkpoints.restore_best(3, variables(0)), variables(33))
+    assert_same_bits(checkpoints.restore("best", variables(0), 3), variables(33))
 
 
 def test_a_best_epoch_before_one_that_a_killed_process_left_is_saved(checkpoints):
     for epoch in (2, 5, 4):
         checkpoints.save_best(epoch, variables(epoch))
     assert epochs(checkpoints, "best") == [2, 4]
-    assert_same_bits(checkpoints.restore_best(4, variables(0)), variables(4))
+    assert_same_bits(checkpoints.restore("best", variables(0), 4), variables(4))
 
 
 def test_read_best_needs_no_template(checkpoints):
@@ -154,14 +154,14 @@ def test_read_best_refuses_a_folder_without_one(tmp_path, exists):
 
 def test_restoring_what_is_not_there_is_one_sentence(checkpoints):
     with pytest.raises(UserError, match="is damaged or does not belong"):
-        checkpoints.restore_best(1, variables(0))
+        checkpoints.restore("best", variables(0), 1)
 
 
 def test_restoring_into_another_shape_is_one_sentence(checkpoints):
     checkpoints.save_best(1, {"params": {"head": {"kernel": jnp.ones((2, 3))}}})
     other = {"params": {"head": {"kernel": jnp.ones((2, 4))}}}
     with pytest.raises(UserError, match="is damaged or does not belong"):
-        checkpoints.restore_best(1, other)
+        checkpoints.restore("best", other, 1)
 
 
 def truncate(folder: pathlib.Path, pattern: str) -> None:
@@ -183,8 +183,8 @@ def test_a_damaged_file_is_one_sentence(checkpoints, kind, damage):
     truncate(checkpoints.folder, damage)
     again = reopened(checkpoints)
     read = {
-        "last": lambda: again.restore_last(tree),
-        "best": lambda: again.restore_best(1, tree),
+        "last": lambda: again.restore("last", tree),
+        "best": lambda: again.restore("best", tree, 1),
         "read_best": lambda: read_best(checkpoints.folder),
     }[kind]
     with pytest.raises(
@@ -204,8 +204,8 @@ def read_again(folder: pathlib.Path, kind: str, tree: dict) -> tuple[Progress | 
         return None, read_best(folder)
     with contextlib.closing(Checkpoints(folder)) as again:
         if kind == "last":
-            return again.last_progress(), again.restore_last(tree)
-        return None, again.restore_best(1, tree)
+            return again.last_progress(), again.restore("last", tree)
+        return None, again.restore("best", tree, 1)
 
 
 @pytest.mark.parametrize("kind", ["last", "best", "read_best"])
@@ -253,7 +253,7 @@ def test_changed_arrays_and_changed_progress_are_told_apart(checkpoints, monkeyp
     checkpoints.save_last(1, variables(1), Progress(total_step=1))
     monkeypatch.setattr(checkpoint, "digest", lambda content: "other")
     with pytest.raises(UserError, match="the state of last/1 is not what was saved"):
-        checkpoints.restore_last(variables(0))
+        checkpoints.restore("last", variables(0))
     with pytest.raises(UserError, match="the progress of last/1 is not what was saved"):
         checkpoints.last_progress()
 
@@ -268,7 +268,7 @@ def test_progress_with_other_fields_is_one_sentence(checkpoints, monkeypatch):
 def test_a_checkpoint_of_an_older_version_has_no_digest_and_is_read(checkpoints):
     checkpoints.save_best(1, variables(1))
     shutil.rmtree(checkpoints.folder / "best" / "1" / "digest")
-    assert_same_bits(reopened(checkpoints).restore_best(1, variables(0)), variables(1))
+    assert_same_bits(reopened(checkpoints).restore("best", variables(0), 1), variables(1))
 
 
 def test_damaged_progress_is_one_sentence(checkpoints):
@@ -302,7 +302,7 @@ def test_what_stays_is_saved_once_a_phase_and_comes_back_bit_by_bit(checkpoints)
     checkpoints.save_frozen(0, frozen)
     assert file.stat().st_mtime_ns == written
     again = reopened(checkpoints)
-    assert_same_bits(again.restore_frozen(0, variables(4)), frozen)
+    assert_same_bits(again.restore("frozen", variables(4), 0), frozen)
     again.close()
 
 
@@ -316,4 +316,4 @@ def test_a_phase_that_freezes_nothing_saves_nothing(checkpoints):
     nothing = {"params": {}, "batch_stats": {}}
     checkpoints.save_frozen(0, nothing)
     assert epochs(checkpoints, "frozen") == []
-    assert checkpoints.restore_frozen(0, nothing) == nothing
+    assert checkpoints.restore("frozen", nothing, 0) == nothing

@@ -22,25 +22,10 @@ def values(tree) -> dict[str, float]:
 
 def test_every_leaf_comes_from_the_source():
     fresh, source = variables(3, 0.0), variables(3, 1.0)
-    found = transplant(fresh, source, new_head=False)
+    found = transplant(fresh, source)
     assert set(values(found).values()) == {1.0}
     assert jax.tree.structure(found) == jax.tree.structure(fresh)
     assert set(values(fresh).values()) == {0.0}, "the argument is left as it was"
-
-
-@pytest.mark.parametrize("classes", [3, 7])
-def test_a_new_head_is_kept_and_all_else_comes_from_the_source(classes):
-    found = transplant(variables(classes, 0.0), variables(3, 1.0), new_head=True)
-    by_path = values(found)
-    assert by_path.pop("['params']['head']['linear']['kernel']") == 0.0
-    assert set(by_path.values()) == {1.0}
-    assert found["params"]["head"]["linear"]["kernel"].shape == (2, classes)
-
-
-def test_a_model_without_head_takes_the_backbone():
-    bare = variables(3, 0.0)
-    del bare["params"]["head"]
-    assert set(values(transplant(bare, variables(3, 1.0), new_head=True)).values()) == {1.0}
 
 
 def test_everything_that_does_not_fit_is_named_at_once():
@@ -50,7 +35,7 @@ def test_everything_that_does_not_fit_is_named_at_once():
     source["params"]["stage1"] = {"kernel": np.ones(1)}
     source["params"]["stem"]["conv"]["kernel"] = np.ones((5, 5, 1, 2))
     with pytest.raises(UserError) as raised:
-        transplant(variables(3, 0.0), source, new_head=False)
+        transplant(variables(3, 0.0), source)
     message = str(raised.value)
     for fault in (
         "batch_stats/stem/norm/mean is missing",
@@ -61,11 +46,3 @@ def test_everything_that_does_not_fit_is_named_at_once():
     ):
         assert fault in message
     assert "new_head=True" in message
-
-
-def test_a_new_head_excuses_the_head_alone():
-    source = variables(5, 1.0)
-    source["params"]["stem"]["conv"]["bias"] = np.ones(4)
-    with pytest.raises(UserError, match=r"params/stem/conv/bias has shape \(4,\)") as raised:
-        transplant(variables(3, 0.0), source, new_head=True)
-    assert "params/head" not in str(raised.value)

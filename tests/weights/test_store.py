@@ -101,7 +101,7 @@ def card(monkeypatch, tmp_path, server, original) -> cards.WeightCard:
 
 
 def load(**options) -> dict:
-    return store.load(NAME, TAG, progress=False, **options)
+    return store.load(NAME, TAG, **options)
 
 
 def assert_same(found, expected) -> None:
