@@ -54,7 +54,8 @@ def checked(shown: str, option: str, annotation: Any, value: Any) -> Any:
     """
     value = _tuples(value) if get_args(annotation)[1:] == (...,) else value
     if not fits(value, annotation):
-        raise UserError(f"{shown} is {value!r}, but must be {in_words(annotation)}.")
+        example = f", for example ({value!r},)" * fits((value,), annotation)
+        raise UserError(f"{shown} is {value!r}, but must be {in_words(annotation)}{example}.")
     if annotation is float and option.endswith("dropout") and not 0 <= value < 1:
         raise UserError(f"{shown} is {value!r}, but a rate lies in [0, 1): 0 switches dropout off.")
     least = 0 if option == "grid" else 1
