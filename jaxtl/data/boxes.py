@@ -84,14 +84,11 @@ def draw_boxes(
     first = jnp.arange(B), fits.argmax(1)
     otherwise = (0, 0) if smaller else (min(H, round(W * ratio[1])), min(W, round(H / ratio[0])))
     height, width = heights[first], widths[first]
-    drawn = Boxes(
-        jax.random.randint(for_top, (B,), 0, H - height + 1),
-        jax.random.randint(for_left, (B,), 0, W - width + 1),
-        height,
-        width,
-    )
-    middle = Boxes((H - otherwise[0]) // 2, (W - otherwise[1]) // 2, *otherwise)
-    return Boxes(*(jnp.where(fits.any(1), *each) for each in zip(drawn, middle, strict=True)))
+    top = jax.random.randint(for_top, (B,), 0, H - height + 1)
+    left = jax.random.randint(for_left, (B,), 0, W - width + 1)
+    middle = ((H - otherwise[0]) // 2, (W - otherwise[1]) // 2)
+    pairs = zip((top, left, height, width), (*middle, *otherwise), strict=True)
+    return Boxes(*(jnp.where(fits.any(1), drawn, instead) for drawn, instead in pairs))
 
 
 def resized_crop(images: jax.Array, boxes: Boxes) -> jax.Array:

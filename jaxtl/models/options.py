@@ -1,6 +1,5 @@
 """Types and ranges: whether a value is of an annotated type, and an option of a network in the range of its name."""
 
-import numbers
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
@@ -35,8 +34,8 @@ def fits(value: Any, annotation: Any) -> bool:
     if isinstance(value, bool | np.bool_) or annotation is bool:
         return isinstance(value, bool | np.bool_) and annotation not in (int, float, str)
     if annotation is float:
-        return isinstance(value, numbers.Real) and abs(value) <= _GREATEST
-    kinds = {int: numbers.Integral, str: str}
+        return isinstance(value, int | float | np.integer | np.floating) and bool(abs(value) <= _GREATEST)
+    kinds = {int: int | np.integer, str: str}
     return annotation not in kinds or isinstance(value, kinds[annotation])
 
 
