@@ -27,8 +27,6 @@ from jaxtl.weights.cards import card_for
 from jaxtl.weights.hub import is_hub
 from jaxtl.weights.store import is_tag
 
-# Larger numbers in the options of a network are slips: no layer has so many units, and no network so many layers.
-_MOST_UNITS, _MOST_LAYERS = 65_536, 1_000
 # To train a parameter takes 4 bytes each for its value, its gradient and two moments.
 _MOST_PARAMETERS = min(memory() / 16, 4e9)
 
@@ -203,13 +201,7 @@ def _option_faults(name: str, options: Tree) -> Iterator[str]:
         try:
             checked(path, option, known[option], value)
         except UserError as error:
-            yield str(error) if len(str(error)) < 300 else f"{str(error)[:140]} ... {str(error)[-140:]}"
-            continue
-        numbers = [number for number in jax.tree.leaves(value) if isinstance(number, int | float)]
-        if numbers and max(numbers) > _MOST_UNITS:
-            yield f"{path} holds {max(numbers)}, but no layer has more than {_MOST_UNITS} units; choose fewer."
-        elif (layers := sum(numbers) if option == "depths" else len(numbers)) > _MOST_LAYERS:
-            yield f"{path} makes {layers} layers, but no network has more than {_MOST_LAYERS}; choose fewer."
+            yield str(error)
 
 
 @functools.lru_cache(maxsize=64)

@@ -51,21 +51,19 @@ def fold_batch_norm(
     gone = norms.keys() - _trace(folded_model, channels)[0].keys()
     layers = {*gone, *(norms[norm][0] for norm in gone)}
     _check(variables, {"/".join(path): shape for path, shape in wanted.items() if path[1:-1] in layers})
-    params = traverse_util.flatten_dict(dict(variables["params"]))
-    stats = traverse_util.flatten_dict(dict(variables.get("batch_stats", {})))
+    flat = traverse_util.flatten_dict(dict(variables))
     for norm in gone:
         conv, epsilon = norms[norm]
-        scale, bias = _taken(params, norm, "scale"), _taken(params, norm, "bias")
-        mean, var = _taken(stats, norm, "mean"), _taken(stats, norm, "var")
-        factor = scale / np.sqrt(var + epsilon)
-        kernel = params[(*conv, "kernel")]
-        shift = np.asarray(params.get((*conv, "bias"), 0), np.float64) - mean
-        params[(*conv, "kernel")] = jnp.asarray(np.asarray(kernel, np.float64) * factor, kernel.dtype)
-        params[(*conv, "bias")] = jnp.asarray(shift * factor + bias, kernel.dtype)
-    folded = {"params": traverse_util.unflatten_dict(params)}
-    if stats:
-        folded["batch_stats"] = traverse_util.unflatten_dict(stats)
-    return folded_model, folded
+        scale, bias, mean, var = (
+            np.asarray(flat.pop((kind, *norm, leaf)), np.float64)
+            for kind, leaf in (("params", "scale"), ("params", "bias"), ("batch_stats", "mean"), ("batch_stats", "var"))
+        )
+        factor, at = scale / np.sqrt(var + epsilon), ("params", *conv)
+        kernel = flat[(*at, "kernel")]
+        shift = np.asarray(flat.get((*at, "bias"), 0), np.float64) - mean
+        flat[(*at, "kernel")] = jnp.asarray(np.asarray(kernel, np.float64) * factor, kernel.dtype)
+        flat[(*at, "bias")] = jnp.asarray(shift * factor + bias, kernel.dtype)
+    return folded_model, {"params": {}, **traverse_util.unflatten_dict(flat)}
 
 
 def _check(variables: Any, wanted: Mapping[str, Shape]) -> None:
@@ -99,7 +97,3 @@ def _trace(model: Classifier, channels: int) -> tuple[dict[Path, tuple[Path, flo
     with nn.intercept_methods(watch):
         tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, channels)))
     return norms, {path: leaf.shape for path, leaf in traverse_util.flatten_dict(dict(tree)).items()}
-
-
-def _taken(leaves: dict[Path, Any], norm: Path, leaf: str) -> np.ndarray:
-    return np.asarray(leaves.pop((*norm, leaf)), np.float64)

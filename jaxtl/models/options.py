@@ -7,7 +7,9 @@ import jax
 import numpy as np
 
 from jaxtl.errors import UserError
+from jaxtl.models.fit import shown
 
+MOST_UNITS, MOST_LAYERS = 65_536, 1_000
 _GREATEST = 3.4e38  # of float32
 _WORDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a string"}
 
@@ -39,28 +41,33 @@ def fits(value: Any, annotation: Any) -> bool:
     return annotation not in kinds or isinstance(value, kinds[annotation])
 
 
-def checked(shown: str, option: str, annotation: Any, value: Any) -> Any:
+def checked(name: str, option: str, annotation: Any, value: Any) -> Any:
     """The value of an option, lists as tuples.
 
     Args:
-      shown: what a message calls it, for example "head.dropout".
+      name: what a message calls it, for example "head.dropout".
       option: its name: those that end in "dropout" are rates, and other numbers count layers, channels or cells.
       annotation: its type, see ``in_words``.
       value: the value.
 
     Raises:
-      UserError: if it is not of the type, or out of range.
+      UserError: if it is not of the type, or out of range; larger numbers than any network has are slips.
     """
     value = _tuples(value) if get_args(annotation)[1:] == (...,) else value
+    what = f"{name} is {shown(repr(value))}"
     if not fits(value, annotation):
         example = f", for example ({value!r},)" * fits((value,), annotation)
-        raise UserError(f"{shown} is {value!r}, but must be {in_words(annotation)}{example}.")
+        raise UserError(f"{what}, but must be {in_words(annotation)}{example}.")
     if annotation is float and option.endswith("dropout") and not 0 <= value < 1:
-        raise UserError(f"{shown} is {value!r}, but a rate lies in [0, 1): 0 switches dropout off.")
+        raise UserError(f"{what}, but a rate lies in [0, 1): 0 switches dropout off.")
     least = 0 if option == "grid" else 1
     counts = jax.tree.leaves(value) if annotation is int or isinstance(value, tuple) else []
     if min(counts, default=1) < least or (option == "depths" and not value):
-        raise UserError(f"{shown} is {value!r}, but it counts layers, channels or cells: {least} or more.")
+        raise UserError(f"{what}, but it counts layers, channels or cells: {least} or more.")
+    if max(counts, default=1) > MOST_UNITS:
+        raise UserError(f"{what}, but no layer has more than {MOST_UNITS} units; choose fewer.")
+    if (layers := sum(counts) if option == "depths" else len(counts)) > MOST_LAYERS:
+        raise UserError(f"{what} and makes {layers} layers, but no network has more than {MOST_LAYERS}; choose fewer.")
     return value
 
 

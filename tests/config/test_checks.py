@@ -132,10 +132,10 @@ def test_every_field_has_a_meaning_and_every_option_of_a_phase_is_a_field():
         (
             "model.options",
             {"hidden": (10**12,)},
-            "model.options.hidden holds 1000000000000, but no layer has",
+            "model.options.hidden is (1000000000000,), but no layer has",
         ),
         ("model.options", {"hidden": (10**9, 2)}, "but no layer has more than 65536 units; choose fewer."),
-        ("model.options", {"hidden": (8,) * 5000}, "model.options.hidden makes 5000 layers, but no network has more"),
+        ("model.options", {"hidden": (8,) * 5000}, "and makes 5000 layers, but no network has more"),
         ("model.options", {"hidden": (65536, 65536)}, "model.options and data.size make a network of 4,"),
         ("phases.0.lr", 1.0, "phases.0.lr does not exist; did you mean phases.0.learning_rate?"),
         ("phases.0.resized_crop", 1.5, "phases.0.resized_crop is 1.5, but must lie in [0, 1]."),
