@@ -27,11 +27,7 @@ def data_info(data: Mapping[str, Any]) -> DatasetInfo:
 
 @contextlib.contextmanager
 def with_images(config: Mapping[str, Any], train: Any, validation: Any, test: Any) -> Iterator[Tree]:
-    """A context that yields the config as a tree, with the given images, if there are any, as its data set.
-
-    Args:
-      config: of a run.
-      train, validation, test: see ``jaxtl.run``.
+    """A context that yields the config as a tree, with images as ``jaxtl.run`` takes them, if any, as its data set.
 
     Raises:
       UserError: images to train on come without images to test on, or the other way round; their classes differ; they
@@ -66,15 +62,7 @@ def has_validation(data: Mapping[str, Any]) -> bool:
 
 
 def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], None] | None = None) -> Splits:
-    """The images that train, validate and test.
-
-    Args:
-      data: the fields.
-      progress: see ``jaxtl.data.prepare.prepare``.
-
-    Raises:
-      UserError: see ``jaxtl.data.prepare.prepare``.
-    """
+    """The images that train, validate and test; for ``progress`` and errors see ``jaxtl.data.prepare.prepare``."""
     names = ("download", "classes", "subset", "test_subset", "per_class", "validation", "folds", "split_seed")
     chosen = {name: data[name] for name in names} | {"fold": max(data["fold"], 0)}
     return prepare(data["name"], data["dir"] or None, options=image_options(data), progress=progress, **chosen)

@@ -19,14 +19,9 @@ from jaxtl.weights.hub import hub_card, is_hub
 
 
 def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Classifier, dict[str, Any]]:
-    """The model of a config and its variables.
+    """The model of the config of one run, and its variables, as ``create_model`` returns them.
 
-    Args:
-      config: of one run.
-      weights: see ``create_model``; they may come from elsewhere than the config says, for example from its source.
-
-    Raises:
-      UserError: see ``create_model``.
+    The weights may come from elsewhere than the config says, for example from its source.
     """
     settings, size = config["model"], config["data"]["size"]
     info = data_info(config["data"])

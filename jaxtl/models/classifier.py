@@ -124,11 +124,7 @@ class Classifier(nn.Module):
 
 
 def training_stages(train: Train, stage_names: Collection[str]) -> frozenset[str]:
-    """The stages in training mode.
-
-    Args:
-      train: see ``Classifier.__call__``.
-      stage_names: of the model.
+    """The stages in training mode, for ``train`` as ``Classifier.__call__`` takes it.
 
     Raises:
       UserError: for anything but a bool or a collection of these names: a stage that is not there would freeze all.

@@ -2,14 +2,6 @@
 
 Huang et al. 2016, "Densely Connected Convolutional Networks", https://arxiv.org/abs/1608.06993. A transition belongs to
 the stage it closes; the last stage closes with torchvision's ``norm5`` and the ReLU that follows it.
-
-Names of parameters and statistics, and of torchvision's:
-
-    stem/conv, stem/norm                    features.conv0, features.norm0
-    stageN/layerK/norm1, conv1, norm2, conv2    features.denseblockN.denselayerK.norm1, conv1, norm2, conv2
-    stageN/transition/norm, conv            features.transitionN.norm, conv     (N = 1, 2, 3)
-    stage4/norm                             features.norm5
-    head/linear                             classifier
 """
 
 import functools

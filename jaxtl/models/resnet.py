@@ -3,13 +3,6 @@
 He et al. 2015, "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385. Like torchvision's,
 these are "V1.5": a bottleneck strides at its 3x3 convolution, where the paper strides at the first 1x1. The ``_v1``
 variants are those of Keras's applications, which stride as the paper does.
-
-Names of parameters and statistics, and of torchvision's:
-
-    stem/conv, stem/norm                            conv1, bn1
-    stageN/blockK/convJ, stageN/blockK/normJ        layerN.{K-1}.convJ, layerN.{K-1}.bnJ
-    stageN/blockK/shortcut_conv, .../shortcut_norm  layerN.{K-1}.downsample.0, layerN.{K-1}.downsample.1
-    head/linear                                     fc (weights of the CIFAR family: linear)
 """
 
 import functools

@@ -3,15 +3,6 @@
 Simonyan & Zisserman 2014, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
 https://arxiv.org/abs/1409.1556. The five groups of convolutions between max-pools are the stages ``stem`` to
 ``stage4``; the paper's fc6 and fc7 are the stage ``hidden``, and fc8 is the head.
-
-Names of parameters and statistics, and of torchvision's:
-
-    stem/convJ, stageN/convJ      features.{index}, counted over all convolutions, norms, ReLUs and pools
-    stem/normJ, stageN/normJ      the index after its convolution's (``_bn`` only)
-    hidden/linear1, linear2       classifier.0, classifier.3
-    head/linear                   classifier.6
-
-``linear1`` reads maps flattened as rows, columns, channels, ``classifier.0`` as channels, rows, columns.
 """
 
 import functools

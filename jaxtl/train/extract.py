@@ -93,11 +93,7 @@ class Extractor:
     def extract(self, variables: Mapping[str, Any], dataset: Dataset, views: Views | None, before: int = 0) -> Kept:
         """The features of a data set under the backbone of these variables.
 
-        Args:
-          variables: of the model.
-          dataset: the images.
-          views: augmented views of them.
-          before: images of the same pass that were done before, for the observer.
+        The observer is told of ``before`` more images: those of the same pass that were done before.
 
         Raises:
           Interrupted: if a stop was asked for.

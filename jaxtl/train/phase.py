@@ -54,11 +54,6 @@ class Best(NamedTuple):
 class PhaseSaver:
     """The checkpoints of one phase: its state, what it leaves as it is, and the best variables so far.
 
-    Args:
-      session: checkpoints, and the least time between two saves.
-      stepper: state and frozen variables.
-      progress: where the run stands.
-
     Attributes:
       best: what the phase keeps, as far as is known.
     """

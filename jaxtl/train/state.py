@@ -42,14 +42,9 @@ def init_state(
     *,
     averaged: bool = False,
 ) -> TrainState:
-    """The state before the first step of a phase, placed by ``sharding``; of copies, which the step may donate.
+    """The state before the first step of a phase, if ``averaged`` with moving averages; the step may donate it.
 
-    Args:
-      trained, batch_stats: of the stages that move.
-      optimizer: for the trained parameters alone.
-      num_classes: K.
-      sharding: of every array.
-      averaged: with moving averages.
+    It is made of copies, placed by ``sharding``. ``trained`` and ``batch_stats`` are those of the stages that move.
     """
 
     def first(trained: dict[str, Any], batch_stats: dict[str, Any]) -> TrainState:

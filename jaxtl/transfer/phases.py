@@ -227,10 +227,7 @@ def stages_in_training_mode(
 ) -> tuple[str, ...]:
     """The stages whose dropout drops and whose batch norm takes the batch's statistics, in the model's order.
 
-    Args:
-      phase: the phase, of a model with these stages.
-      stage_names: all stages.
-      with_statistics: those that have batch norm.
+    Those of ``with_statistics`` have batch norm.
 
     >>> stages = ("stem", "stage1", "head")
     >>> stages_in_training_mode(Phase(train=("stage1", "head")), stages, {"stem", "stage1"})

@@ -110,9 +110,8 @@ def card_for(name: str, tag: str) -> WeightCard:
     Raises:
       UserError: if the model has no weights of that tag; it names those that it has.
     """
-    for card in weights_for(name):
-        if card.tag == tag:
-            return card
-    tags = ", ".join(card.tag for card in weights_for(name))
-    there = f"it has: {tags}" if tags else "it has no weights"
+    cards = {card.tag: card for card in weights_for(name)}
+    if tag in cards:
+        return cards[tag]
+    there = f"it has: {', '.join(cards)}" if cards else "it has no weights"
     raise UserError(f"{name} has no weights {tag!r}; {there}, and a path takes weights of your own.")

@@ -15,7 +15,7 @@ from jaxtl.models import build_model
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.fit import leaves, misfit, shown
 from jaxtl.models.registry import MODELS
-from jaxtl.weights.formats.torch_file import StateDict, inner
+from jaxtl.weights.formats.torch_file import StateDict, innermost
 from jaxtl.weights.names import Names, Path, keras_names, torch_names
 
 Variables = dict[str, Any]
@@ -127,13 +127,7 @@ def check_fit(name: str, variables: Mapping[str, Any], source: str, **options: A
 
 
 def skeleton(name: str, num_classes: int, **options: Any) -> dict[Path, Shape]:
-    """The shape of every leaf of a model's variables, parameters first, without computing any.
-
-    Args:
-      name: one of ``list_models()``.
-      num_classes: number of logits; 0 leaves the head out.
-      **options: options of the architecture.
-    """
+    """The shape of every leaf of the variables of ``build_model``, parameters first, without computing any."""
     case = f"{name} {MODELS.get(name)} {num_classes} {sorted(options.items())}"
     if case not in _SKELETONS:
         model = build_model(name, num_classes, **options)
@@ -183,10 +177,7 @@ def _arrays(state_dict: Any, library: str) -> StateDict:
     Raises:
       UserError: if it is not a dictionary with names as keys, or holds something that is not an array.
     """
-    for _ in range(8):
-        if not isinstance(state_dict, Mapping) or (within := inner(state_dict)) is None:
-            break
-        state_dict = within
+    state_dict = innermost(state_dict)
     if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
         raise UserError(
             f"The state dict is of type {type(state_dict).__name__}, but it must have arrays by {library}'s names, "

@@ -72,11 +72,7 @@ _TORCH: dict[str, Any] = {
 
 
 def torch_names(name: str, **options: Any) -> Names:
-    """The names of a network in torchvision, or in the repository that its card names.
-
-    Args:
-      name: one of ``list_models()``.
-      **options: of the architecture, as for ``build_model``.
+    """The names of a network of ``build_model`` in torchvision, or in the repository that its card names.
 
     Raises:
       UserError: for a model that PyTorch's libraries do not have, such as the small networks of the studies.
@@ -159,11 +155,7 @@ KERAS_MODELS = (
 
 
 def keras_names(name: str, **options: Any) -> Names:
-    """The names of a network in Keras's applications.
-
-    Args:
-      name: one of ``KERAS_MODELS``.
-      **options: of the architecture, as for ``build_model``.
+    """The names of a network of ``build_model`` in Keras's applications.
 
     Raises:
       UserError: for a model that Keras does not have.

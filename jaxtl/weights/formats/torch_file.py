@@ -112,23 +112,24 @@ def _what_else(head: bytes) -> str:
 # --- state dicts ---
 
 
-def inner(checkpoint: Mapping[Any, Any]) -> Mapping[Any, Any] | None:
-    """What a checkpoint holds under one of ``WRAPPERS``; ``None`` if it holds no dictionary there."""
-    found = (checkpoint.get(name) for name in WRAPPERS)
-    return next((each for each in found if isinstance(each, Mapping) and each), None)
+def innermost(checkpoint: Any) -> Any:
+    """What a checkpoint holds under ``WRAPPERS``, one in the other; another object as it is."""
+    for _ in range(8):  # deeper than any script nests, and a pickle can hold itself
+        if not isinstance(checkpoint, Mapping):
+            break
+        found = (checkpoint.get(name) for name in WRAPPERS)
+        checkpoint = next((each for each in found if isinstance(each, Mapping) and each), checkpoint)
+    return checkpoint
 
 
 def _state_dict(tree: Any, source: str) -> Mapping[str, Tensor]:
     """The dictionary of tensors in an unpickled object."""
-    for _ in range(8):  # deeper than any script nests, and a pickle can hold itself
-        if not isinstance(tree, dict):
-            kind = "a tensor" if isinstance(tree, Tensor) else f"a {type(tree).__name__}"
-            raise UserError(f"{source} holds {kind}, not a dictionary of tensors; save model.state_dict().")
-        if tree and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in tree.items()):
-            return tree
-        if (within := inner(tree)) is None:
-            break
-        tree = within
+    tree = innermost(tree)
+    if not isinstance(tree, dict):
+        kind = "a tensor" if isinstance(tree, Tensor) else f"a {type(tree).__name__}"
+        raise UserError(f"{source} holds {kind}, not a dictionary of tensors; save model.state_dict().")
+    if tree and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in tree.items()):
+        return tree
     keys = ", ".join(reprlib.repr(key) for key in list(tree)[:8]) + (", …" if len(tree) > 8 else "")
     raise UserError(
         f"{source} holds no state dict: its keys are {keys or 'none'}, and a state dict has tensors alone, or stands "

@@ -88,13 +88,9 @@ Content = tuple[Any, Callable[[Storage], bytes]]
 
 
 def load(file: BinaryIO, source: str, part: str, on_storage: Callable[[Storage], Any] = lambda storage: None) -> Any:
-    """Unpickle the next object of ``file``.
+    """Unpickle the next object of ``file``, and call ``on_storage`` with each storage that it names.
 
-    Args:
-      file: positioned at the pickle; it is behind the pickle afterwards.
-      source: the file's name, for error messages.
-      part: what the pickle is, for error messages: "the list of storages".
-      on_storage: is called with each storage that the pickle names.
+    Error messages name the file as ``source`` and the object as ``part``, for example "the list of storages".
 
     Raises:
       UserError: if the pickle is truncated or altered, or names anything but tensors.
