@@ -36,7 +36,8 @@ def fits(value: Any, annotation: Any) -> bool:
     if isinstance(value, bool | np.bool_) or annotation is bool:
         return isinstance(value, bool | np.bool_) and annotation not in (int, float, str)
     if annotation is float:
-        return isinstance(value, int | float | np.integer | np.floating) and bool(abs(value) <= _GREATEST)
+        is_number = isinstance(value, int | float | np.integer | np.floating)
+        return is_number and bool(abs(value) <= _GREATEST)
     kinds = {int: int | np.integer, str: str}
     return annotation not in kinds or isinstance(value, kinds[annotation])
 
