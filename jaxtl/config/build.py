@@ -31,10 +31,7 @@ class _Config(ConfigDict):
 
 def default_config() -> ConfigDict:
     """A config with every field at its default, and one phase; config files change it field by field."""
-    tree: Tree = {}
-    for path, field in FIELDS.items():
-        assign(tree, path, field.default)
-    tree["model"]["options"] = {}
+    tree = with_defaults({"model": {"options": {}}})
     # Not type-safe: ml_collections would raise over the first wrong type, and `check` names them all.
     empty = {SOURCE: _Config(type_safe=False), BASELINES: _Config(type_safe=False)}
     return _Config({**tree, "phases": (phase(),), **empty}, type_safe=False)
