@@ -71,14 +71,14 @@ def stand_in(name: str, tag: str, depths: tuple[int, ...]) -> dict:
     rng, card = np.random.default_rng(0), card_for(name, tag)
     of_images = min(1.0, 4 * float(np.mean(card.std)))
 
-    def leaf(path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
+    def leaf(path: str, shape: tuple[int, ...]) -> np.ndarray:
         if len(shape) == 4:
             scale = of_images if shape[2] == 3 else 1.0
             return rng.standard_normal(shape, np.float32) * np.float32(scale * (2 / np.prod(shape[:3])) ** 0.5)
-        return np.ones(shape, np.float32) if path[-1] in ("scale", "var") else np.zeros(shape, np.float32)
+        return np.ones(shape, np.float32) if path.endswith(("/scale", "/var")) else np.zeros(shape, np.float32)
 
     shapes = skeleton(name, card.classes, depths=depths)
-    return traverse_util.unflatten_dict({path: leaf(path, shape) for path, shape in shapes.items()})
+    return traverse_util.unflatten_dict({path: leaf(path, shape) for path, shape in shapes.items()}, sep="/")
 
 
 def shortened(config: dict) -> dict:

@@ -20,7 +20,8 @@ NAME = "cifar_resnet20"
 def random_variables(name: str, classes: int, **options: object) -> dict:
     rng = np.random.default_rng(0)
     shapes = skeleton(name, classes, **options)
-    return traverse_util.unflatten_dict({path: rng.normal(size=s).astype(np.float32) for path, s in shapes.items()})
+    drawn = {leaf: rng.normal(size=shape).astype(np.float32) for leaf, shape in shapes.items()}
+    return traverse_util.unflatten_dict(drawn, sep="/")
 
 
 @pytest.fixture(scope="module")

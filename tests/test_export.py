@@ -306,7 +306,7 @@ def random_variables(name, **options):
     draw = np.random.default_rng(0).uniform
     shapes = skeleton(name, 3, **options)
     flat = {path: draw(0.5, 1.5, shape).astype(np.float32) * 0.1 for path, shape in shapes.items()}
-    return traverse_util.unflatten_dict(flat)
+    return traverse_util.unflatten_dict(flat, sep="/")
 
 
 @pytest.mark.parametrize(

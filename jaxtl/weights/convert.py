@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -16,14 +16,14 @@ from jaxtl.models.classifier import HEAD
 from jaxtl.models.fit import leaves, misfit, shown
 from jaxtl.models.registry import MODELS
 from jaxtl.weights.formats.torch_file import StateDict, innermost
-from jaxtl.weights.names import Names, Path, keras_names, torch_names
+from jaxtl.weights.names import Names, keras_names, torch_names
 
 Variables = dict[str, Any]
 Shape = tuple[int, ...]
 
 WAY_OUT = "Take weights of the same architecture, and give the options that they were made with."
 
-_SKELETONS: dict[str, dict[Path, Shape]] = {}  # by model and options
+_SKELETONS: dict[str, dict[str, Shape]] = {}  # by model and options
 COUNTER = "num_batches_tracked"  # torch counts the batches that a norm has seen; only its momentum=None reads it
 
 
@@ -102,13 +102,6 @@ def to_keras(name: str, variables: Mapping[str, Any], **options: Any) -> StateDi
     return _to_arrays(name, keras_names(name, **options), variables, options)
 
 
-def _differences(
-    given: Mapping[str, np.ndarray], shapes: Mapping[Path, Shape], others: Sequence[str] = ()
-) -> str | None:
-    wanted = {"/".join(path): shape for path, shape in shapes.items()}
-    return misfit({leaf: np.shape(array) for leaf, array in given.items()}, wanted, others)
-
-
 def classes_of(given: Mapping[str, np.ndarray]) -> int:
     """The number of classes of variables, by the name of the leaf; 0 if they have no head."""
     bias = given.get(f"params/{HEAD}/linear/bias")
@@ -122,20 +115,23 @@ def check_fit(name: str, variables: Mapping[str, Any], source: str, **options: A
       UserError: saying which leaves are missing, left over or of another shape.
     """
     given = leaves(variables)
-    if problems := _differences(given, skeleton(name, classes_of(given), **options)):
+    if problems := misfit(_shapes(given), skeleton(name, classes_of(given), **options)):
         raise UserError(f"{source} does not fit {name}: {problems}. {WAY_OUT}")
 
 
-def skeleton(name: str, num_classes: int, **options: Any) -> dict[Path, Shape]:
+def skeleton(name: str, num_classes: int, **options: Any) -> dict[str, Shape]:
     """The shape of every leaf of the variables of ``build_model``, parameters first, without computing any."""
     case = f"{name} {MODELS.get(name)} {num_classes} {sorted(options.items())}"
     if case not in _SKELETONS:
         model = build_model(name, num_classes, **options)
         size = max(model.least_size, 32)
         tree = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
-        flat = traverse_util.flatten_dict(dict(tree))
-        _SKELETONS[case] = {path: flat[path].shape for path in sorted(flat, key=lambda path: path[0] != "params")}
+        _SKELETONS[case] = _shapes(leaves(tree))
     return dict(_SKELETONS[case])
+
+
+def _shapes(named: Mapping[str, Any]) -> dict[str, Shape]:
+    return {name: np.shape(value) for name, value in named.items()}
 
 
 # --- all arrays of a network ---
@@ -150,7 +146,7 @@ def _to_variables(name: str, names: Names, arrays: Mapping[str, Any], options: M
         given = _without_prefix(name, names, given, options)
     _, shapes = _compare(name, names, given, options)
     return traverse_util.unflatten_dict(
-        {path: _to_ours(names, path, given[key], shapes) for path in shapes if (key := names.key(path))}
+        {leaf: _to_ours(names, leaf, given[key], shapes) for leaf in shapes if (key := names.key(leaf))}, sep="/"
     )
 
 
@@ -163,12 +159,10 @@ def _current(names: Names, key: str, array: np.ndarray) -> tuple[str, np.ndarray
 def _to_arrays(name: str, names: Names, variables: Mapping[str, Any], options: Mapping[str, Any]) -> StateDict:
     given = {leaf: np.asarray(array) for leaf, array in leaves(variables).items()}
     shapes = skeleton(name, classes_of(given), **options)
-    strange = [f"{'/'.join(path)} has no counterpart in {names.library}" for path in shapes if not names.key(path)]
-    if problems := _differences(given, shapes, strange):
+    strange = [f"{leaf} has no counterpart in {names.library}" for leaf in shapes if not names.key(leaf)]
+    if problems := misfit(_shapes(given), shapes, strange):
         raise UserError(f"The variables do not fit {name}: {problems}. {WAY_OUT}")
-    return {
-        names.key(path) or "": _to_theirs(names, path, given["/".join(path)], shapes) for path in names.in_order(shapes)
-    }
+    return {names.key(leaf) or "": _to_theirs(names, leaf, given[leaf], shapes) for leaf in names.in_order(shapes)}
 
 
 def _arrays(state_dict: Any, library: str) -> StateDict:
@@ -197,20 +191,21 @@ def _arrays(state_dict: Any, library: str) -> StateDict:
 
 def _compare(
     name: str, names: Names, given: Mapping[str, np.ndarray], options: Mapping[str, Any]
-) -> tuple[str | None, dict[Path, Shape]]:
+) -> tuple[str | None, dict[str, Shape]]:
     """How arrays by the library's keys differ from a model's, in words, and the shapes of the model's leaves."""
     bias = given.get(f"{names.head}{names.separator}{names.leaves['bias']}")
     shapes = skeleton(name, 0 if bias is None else bias.size, **options)
-    keys = {path: names.key(path) for path in shapes}
-    wanted = {key: _their_shape(names, path, shapes[path]) for path, key in keys.items() if key}
+    keys = {leaf: names.key(leaf) for leaf in shapes}
+    wanted = {key: _their_shape(names, leaf, shapes[leaf]) for leaf, key in keys.items() if key}
     counters = {key.removesuffix("running_mean") + COUNTER for key in wanted if key.endswith(".running_mean")}
-    strange = [f"{'/'.join(path)} has no counterpart in {names.library}" for path, key in keys.items() if not key]
+    strange = [f"{leaf} has no counterpart in {names.library}" for leaf, key in keys.items() if not key]
     strange += [
         f"{key} has type {array.dtype}, not floating-point numbers"
         for key, array in given.items()
         if key in wanted and array.dtype.kind not in "fV"
     ]
-    return misfit({key: array.shape for key, array in given.items() if key not in counters}, wanted, strange), shapes
+    found = {key: shape for key, shape in _shapes(given).items() if key not in counters}
+    return misfit(found, wanted, strange), shapes
 
 
 def _without_prefix(name: str, names: Names, given: StateDict, options: Mapping[str, Any]) -> StateDict:
@@ -244,49 +239,49 @@ def _without_prefix(name: str, names: Names, given: StateDict, options: Mapping[
 # --- one leaf ---
 
 
-def _maps_before(path: Path, shapes: Mapping[Path, Shape]) -> Shape | None:
+def _maps_before(leaf: str, shapes: Mapping[str, Shape]) -> Shape | None:
     """(rows, columns, channels) that a dense layer reads flattened; ``None`` for any other leaf.
 
     Only VGG's first dense layer does. Its maps have as many channels as the widest convolution gives, which is the
     last one too; the rest of the inputs are rows and columns, as many of the one as of the other.
     """
-    if path[1:] != ("hidden", "linear1", "kernel"):
+    if leaf != "params/hidden/linear1/kernel":
         return None
     channels = max(shape[-1] for shape in shapes.values() if len(shape) == 4)
-    bins = round((shapes[path][0] // channels) ** 0.5)
+    bins = round((shapes[leaf][0] // channels) ** 0.5)
     return bins, bins, channels
 
 
-def _their_shape(names: Names, path: Path, shape: Shape) -> Shape:
-    if path[-1] != "kernel" or names.library == "Keras":
+def _their_shape(names: Names, leaf: str, shape: Shape) -> Shape:
+    if not leaf.endswith("/kernel") or names.library == "Keras":
         return shape
     return (shape[1], shape[0]) if len(shape) == 2 else (shape[3], shape[2], shape[0], shape[1])
 
 
-def _turned(names: Names, path: Path, array: np.ndarray) -> np.ndarray:
+def _turned(names: Names, leaf: str, array: np.ndarray) -> np.ndarray:
     """The first kernel for channels in the opposite order, any other leaf as it is."""
-    first = next(iter(names.layers)).split("/")
-    return array[:, :, ::-1] if names.bgr and list(path[1:]) == [*first, "kernel"] else array
+    is_first = leaf == f"params/{next(iter(names.layers))}/kernel"
+    return array[:, :, ::-1] if names.bgr and is_first else array
 
 
-def _to_ours(names: Names, path: Path, array: np.ndarray, shapes: Mapping[Path, Shape]) -> np.ndarray:
+def _to_ours(names: Names, leaf: str, array: np.ndarray, shapes: Mapping[str, Shape]) -> np.ndarray:
     if array.dtype.itemsize < 4:  # half precision is a way to store weights, not to keep them
         array = array.astype(np.float32)
     if names.library == "Keras":
-        array = _turned(names, path, array)
-    elif maps := _maps_before(path, shapes):
+        array = _turned(names, leaf, array)
+    elif maps := _maps_before(leaf, shapes):
         rows, columns, channels = maps
-        array = array.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0).reshape(shapes[path])
-    elif path[-1] == "kernel":
+        array = array.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0).reshape(shapes[leaf])
+    elif leaf.endswith("/kernel"):
         array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)  # OIHW to HWIO
     return np.ascontiguousarray(array)
 
 
-def _to_theirs(names: Names, path: Path, array: np.ndarray, shapes: Mapping[Path, Shape]) -> np.ndarray:
+def _to_theirs(names: Names, leaf: str, array: np.ndarray, shapes: Mapping[str, Shape]) -> np.ndarray:
     if names.library == "Keras":
-        array = _turned(names, path, array)
-    elif maps := _maps_before(path, shapes):
+        array = _turned(names, leaf, array)
+    elif maps := _maps_before(leaf, shapes):
         array = array.reshape(*maps, -1).transpose(3, 2, 0, 1).reshape(array.shape[1], array.shape[0])
-    elif path[-1] == "kernel":
+    elif leaf.endswith("/kernel"):
         array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)  # HWIO to OIHW
     return np.ascontiguousarray(array)

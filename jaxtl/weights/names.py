@@ -2,15 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jaxtl.errors import UserError
 from jaxtl.models import model_options
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.registry import OWN, known
-
-Path = tuple[str, ...]  # of a leaf: ("params", "stage1", "block1", "conv1", "kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,29 +36,36 @@ class Names:
     old_names: tuple[tuple[str, str], ...] = ()
     bgr: bool = False
 
-    def key(self, path: Path) -> str | None:
-        """The library's key of one of our leaves; ``None`` if it has none."""
-        layer = "/".join(path[1:-1])
+    def key(self, leaf: str) -> str | None:
+        """The library's key of one of our leaves, ``params/stem/conv/kernel``; ``None`` if it has none."""
+        layer, own = _split(leaf)
         theirs = self.head if layer == f"{HEAD}/linear" else self.layers.get(layer)
-        return theirs and f"{theirs}{self.separator}{self._leaves(path)[path[-1]]}"
+        return theirs and f"{theirs}{self.separator}{self._leaves(layer)[own]}"
 
-    def _leaves(self, path: Path) -> Mapping[str, str]:
-        return self.norm_leaves if "norm" in path[-2] else self.leaves
-
-    def in_order(self, paths: Mapping[Path, Any]) -> list[Path]:
+    def in_order(self, leaves: Iterable[str]) -> list[str]:
         """Those of our leaves that the library has, in its order."""
         layers = {layer: i for i, layer in enumerate((*self.layers, f"{HEAD}/linear"))}
 
-        def place(path: Path) -> tuple[int, int]:
-            return layers["/".join(path[1:-1])], list(self._leaves(path)).index(path[-1])
+        def place(leaf: str) -> tuple[int, int]:
+            layer, own = _split(leaf)
+            return layers[layer], list(self._leaves(layer)).index(own)
 
-        return sorted((path for path in paths if self.key(path)), key=place)
+        return sorted((leaf for leaf in leaves if self.key(leaf)), key=place)
+
+    def _leaves(self, layer: str) -> Mapping[str, str]:
+        return self.norm_leaves if "norm" in layer.rpartition("/")[2] else self.leaves
 
     def current(self, key: str) -> str:
         """A key by the names of this table."""
         for pattern, replacement in self.old_names:
             key = re.sub(f"^{pattern}$", replacement, key)
         return key
+
+
+def _split(leaf: str) -> tuple[str, str]:
+    """``params/stem/conv/kernel`` as ``("stem/conv", "kernel")``."""
+    layer, _, own = leaf.partition("/")[2].rpartition("/")
+    return layer, own
 
 
 _TORCH: dict[str, Any] = {

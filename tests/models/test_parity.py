@@ -29,7 +29,7 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
 
 def blank_variables(name: str, classes: int):
     shapes = skeleton(name, classes)
-    return traverse_util.unflatten_dict({path: np.zeros(shape, np.float32) for path, shape in shapes.items()})
+    return traverse_util.unflatten_dict({leaf: np.zeros(of, np.float32) for leaf, of in shapes.items()}, sep="/")
 
 
 def drawn_as_torch(name: str, classes: int):

@@ -29,7 +29,8 @@ NARROW = {
 def random_variables(name: str, classes: int = 3, **options: object) -> dict:
     rng = np.random.default_rng(0)
     shapes = skeleton(name, classes, **options)
-    return traverse_util.unflatten_dict({path: rng.normal(size=s).astype(np.float32) for path, s in shapes.items()})
+    drawn = {leaf: rng.normal(size=shape).astype(np.float32) for leaf, shape in shapes.items()}
+    return traverse_util.unflatten_dict(drawn, sep="/")
 
 
 def flat(variables) -> dict[str, np.ndarray]:
@@ -62,8 +63,9 @@ def test_there_and_back_is_exact(name):
 @pytest.mark.parametrize("name", sorted({card.model for card in CARDS if "161" in card.model or "1" not in card.model}))
 def test_every_leaf_has_a_key_of_its_own(name):
     shapes = skeleton(name, 10)
-    state_dict = to_torch(name, traverse_util.unflatten_dict({p: np.empty(s, np.float32) for p, s in shapes.items()}))
-    norms = sum(path[-1] == "var" for path in shapes)
+    flat = {leaf: np.empty(shape, np.float32) for leaf, shape in shapes.items()}
+    state_dict = to_torch(name, traverse_util.unflatten_dict(flat, sep="/"))
+    norms = sum(leaf.endswith("/var") for leaf in shapes)
     assert len(state_dict) == len(shapes) + norms
 
 
@@ -183,7 +185,7 @@ def test_keras_there_and_back_is_exact(name):
 
 
 def test_what_keras_calls_a_layer():
-    names = {path: keras_names(name).key(tuple(path.split("/"))) for name, path in (
+    names = {path: keras_names(name).key(path) for name, path in (
         ("vgg16", "params/stage4/conv3/kernel"), ("vgg16", "params/hidden/linear1/bias"),
         ("densenet121", "params/stage1/layer2/norm1/bias"), ("densenet121", "batch_stats/stage1/transition/norm/var"),
         ("densenet121", "batch_stats/stage4/norm/mean"), ("densenet121", "params/head/linear/kernel"),

@@ -27,7 +27,7 @@ SOURCE = f"hf:{REPOSITORY}"
 def random_variables(name: str, classes: int) -> dict:
     rng = np.random.default_rng(0)
     shapes = skeleton(name, classes)
-    return traverse_util.unflatten_dict({path: rng.random(shape, np.float32) for path, shape in shapes.items()})
+    return traverse_util.unflatten_dict({leaf: rng.random(of, np.float32) for leaf, of in shapes.items()}, sep="/")
 
 
 def same(found, expected) -> bool:
@@ -204,7 +204,7 @@ def test_vgg_has_convolutions_for_timm_and_comes_back(monkeypatch):
     rng = np.random.default_rng(0)
     narrow = {"width": 2, "hidden": (5, 6), "bins": 7}
     shapes = skeleton("vgg11_bn", 3, **narrow)
-    variables = traverse_util.unflatten_dict({path: rng.random(s, np.float32) for path, s in shapes.items()})
+    variables = traverse_util.unflatten_dict({leaf: rng.random(of, np.float32) for leaf, of in shapes.items()}, sep="/")
     convert = hub.to_torch
     monkeypatch.setattr(hub, "to_torch", lambda name, variables: convert(name, variables, **narrow))
     arrays = to_timm("vgg11_bn", variables)

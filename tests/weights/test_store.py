@@ -28,7 +28,7 @@ NAME, TAG, FILE = "cifar_resnet20", "cifar10", "resnet20-12fca82f.th"
 def variables() -> dict:
     rng = np.random.default_rng(0)
     leaves = {path: rng.normal(size=shape).astype(np.float32) for path, shape in skeleton(NAME, 10).items()}
-    return traverse_util.unflatten_dict(leaves)
+    return traverse_util.unflatten_dict(leaves, sep="/")
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +325,7 @@ def keras_file(tmp_path_factory) -> tuple[Path, dict]:
     pytest.importorskip("h5py", reason="h5py, which reads files of Keras, is not installed")
     rng = np.random.default_rng(0)
     leaves = {path: rng.random(shape, np.float32) for path, shape in skeleton("densenet121", 0).items()}
-    variables = traverse_util.unflatten_dict(leaves)
+    variables = traverse_util.unflatten_dict(leaves, sep="/")
     path = tmp_path_factory.mktemp("keras") / "densenet121_weights_tf_dim_ordering_tf_kernels_notop.h5"
     write_keras_file(to_keras("densenet121", variables), path)
     return path, variables

@@ -33,11 +33,11 @@ def difference(net, model, variables, size: int) -> float:
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())
 
 
-def drawn(rng, path: tuple[str, ...], shape: tuple[int, ...]) -> np.ndarray:
-    if path[-1] in ("scale", "var"):
+def drawn(rng, path: str, shape: tuple[int, ...]) -> np.ndarray:
+    if path.endswith(("/scale", "/var")):
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
     fan_in = max(1, int(np.prod(shape[:-1])))
-    return rng.normal(scale=(2 / fan_in) ** 0.5 if path[-1] == "kernel" else 0.1, size=shape).astype(np.float32)
+    return rng.normal(scale=(2 / fan_in) ** 0.5 if path.endswith("/kernel") else 0.1, size=shape).astype(np.float32)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -60,7 +60,7 @@ def test_a_network_of_timm_is_ours(name, tmp_path):
 def test_a_network_of_ours_is_timms(name, tmp_path):
     rng = np.random.default_rng(0)
     flat = {path: drawn(rng, path, shape) for path, shape in skeleton(name, 9).items()}
-    variables = traverse_util.unflatten_dict(flat)
+    variables = traverse_util.unflatten_dict(flat, sep="/")
     labels = [f"class {i}" for i in range(9)]
     write_timm_folder(name, variables, tmp_path, mean=(0.5,) * 3, std=(0.25,) * 3, resize=232, labels=labels)
     net = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)

@@ -143,7 +143,7 @@ NAME = "cifar_resnet20"
 def attempt(tmp_path, capsys, monkeypatch):
     """`verify` on two CIFAR-10 images and random weights, of which nothing may be computed: what it says on its way."""
     shapes = skeleton(NAME, 10)
-    tree = traverse_util.unflatten_dict({path: np.ones(shape, np.float32) for path, shape in shapes.items()})
+    tree = traverse_util.unflatten_dict({leaf: np.ones(of, np.float32) for leaf, of in shapes.items()}, sep="/")
     save(tree, tmp_path / "mine.safetensors")
     two = Dataset(np.zeros((2, 32, 32, 3), np.uint8), np.zeros(2, np.int32), tuple("abcdefghij"))
     monkeypatch.setattr("jaxtl.weights.__main__.load_dataset", lambda *arguments, **options: two)
@@ -170,7 +170,7 @@ def test_without_anything_to_compare_with_nothing_is_verified(attempt, tmp_path)
 
 def test_weights_of_other_classes_than_the_cards_are_named(attempt, tmp_path):
     shapes = skeleton(NAME, 5)
-    tree = traverse_util.unflatten_dict({path: np.ones(shape, np.float32) for path, shape in shapes.items()})
+    tree = traverse_util.unflatten_dict({leaf: np.ones(of, np.float32) for leaf, of in shapes.items()}, sep="/")
     save(tree, tmp_path / "five.safetensors")
     message = attempt("--cifar", tmp_path, weights="five.safetensors")
     assert "five.safetensors has 5 classes, but the card cifar10 of cifar_resnet20 has 10" in message
