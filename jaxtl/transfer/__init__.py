@@ -1,18 +1,6 @@
 """Transfer plans: which stages train, in which order, by which recipe."""
 
-from jaxtl.transfer.partition import merge, split
-from jaxtl.transfer.phases import Phase, trained_stages
+from jaxtl.transfer.phases import Phase
 from jaxtl.transfer.plans import discriminative_rates, fine_tune, from_scratch, gradual, linear_probe, lp_ft
 
-__all__ = [
-    "Phase",
-    "discriminative_rates",
-    "fine_tune",
-    "from_scratch",
-    "gradual",
-    "linear_probe",
-    "lp_ft",
-    "merge",
-    "split",
-    "trained_stages",
-]
+__all__ = ["Phase", "discriminative_rates", "fine_tune", "from_scratch", "gradual", "linear_probe", "lp_ft"]

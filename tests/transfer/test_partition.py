@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxtl.transfer import merge, split
+from jaxtl.transfer.partition import merge, split
 
 PARAMS = {"stem": {"kernel": np.ones(2)}, "stage1": {"kernel": np.zeros(3)}, "head": {"bias": np.arange(2)}}
 

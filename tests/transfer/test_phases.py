@@ -3,8 +3,7 @@ import dataclasses
 import pytest
 
 from jaxtl.errors import UserError
-from jaxtl.transfer import Phase, trained_stages
-from jaxtl.transfer.phases import caches_features, phase_faults, settle, stages_in_training_mode
+from jaxtl.transfer.phases import Phase, caches_features, phase_faults, settle, stages_in_training_mode, trained_stages
 
 STAGES = ("stem", "stage1", "stage2", "head")
 
