@@ -38,19 +38,16 @@ class Names:
 
     def key(self, leaf: str) -> str | None:
         """The library's key of one of our leaves, ``params/stem/conv/kernel``; ``None`` if it has none."""
-        layer, own = _split(leaf)
+        layer, _, own = leaf.partition("/")[2].rpartition("/")
         theirs = self.head if layer == f"{HEAD}/linear" else self.layers.get(layer)
         return theirs and f"{theirs}{self.separator}{self._leaves(layer)[own]}"
 
     def in_order(self, leaves: Iterable[str]) -> list[str]:
         """Those of our leaves that the library has, in its order."""
-        layers = {layer: i for i, layer in enumerate((*self.layers, f"{HEAD}/linear"))}
-
-        def place(leaf: str) -> tuple[int, int]:
-            layer, own = _split(leaf)
-            return layers[layer], list(self._leaves(layer)).index(own)
-
-        return sorted((leaf for leaf in leaves if self.key(leaf)), key=place)
+        layers = (*self.layers, f"{HEAD}/linear")
+        order = [f"{layer}/{own}" for layer in layers for own in self._leaves(layer)]
+        places = {leaf: place for place, leaf in enumerate(order)}
+        return sorted((leaf for leaf in leaves if self.key(leaf)), key=lambda leaf: places[leaf.partition("/")[2]])
 
     def _leaves(self, layer: str) -> Mapping[str, str]:
         return self.norm_leaves if "norm" in layer.rpartition("/")[2] else self.leaves
@@ -60,12 +57,6 @@ class Names:
         for pattern, replacement in self.old_names:
             key = re.sub(f"^{pattern}$", replacement, key)
         return key
-
-
-def _split(leaf: str) -> tuple[str, str]:
-    """``params/stem/conv/kernel`` as ``("stem/conv", "kernel")``."""
-    layer, _, own = leaf.partition("/")[2].rpartition("/")
-    return layer, own
 
 
 _TORCH: dict[str, Any] = {
