@@ -180,15 +180,10 @@ def _stages_of_last(train: tuple[str, ...], layers: Mapping[str, int]) -> tuple[
         raise UserError(
             f"last:{count} is asked for, but the model has {total} layers with parameters; name fewer, or 'all'."
         )
-    stages: list[str] = []
-    held = 0
-    for stage in reversed(list(layers)):
-        if held >= count:
-            break
-        stages.insert(0, stage)
-        held += layers[stage]
-    names = ", ".join(stages)
-    return tuple(stages), f"{train[0]} is rounded to whole stages: {names}, {held} of {total} layers with parameters."
+    stages, sizes = tuple(layers), list(layers.values())
+    first = max(i for i in range(len(stages)) if sum(sizes[i:]) >= count)
+    names, held = ", ".join(stages[first:]), sum(sizes[first:])
+    return stages[first:], f"{train[0]} is rounded to whole stages: {names}, {held} of {total} layers with parameters."
 
 
 def phase_faults(phase: Phase, stage_names: Sequence[str]) -> list[str]:
