@@ -20,7 +20,7 @@ from jaxtl.report.console import RunConsole
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
 
 # The loop looks up, and saves, after every step: a process can be met in the middle of any save and any epoch.
-EVERY_STEP = "import sys, jaxtl.main, jaxtl.report.figures, jaxtl.train.phase; jaxtl.train.phase.SYNC_S = 0.0; "
+EVERY_STEP = "import sys, jaxtl.main, jaxtl.report.figures, jaxtl.train.sync; jaxtl.train.sync.SYNC_S = 0.0; "
 NO_PICTURES = "jaxtl.report.figures.draw = lambda **kwargs: {}; "
 RUN = "sys.exit(jaxtl.main.main(sys.argv[1:]))"
 TIMES = ("seconds", "images_per_s")

@@ -273,14 +273,14 @@ def test_charts(measure, title):
 # Saves after every step and takes its time, so that it can be met in the middle of a trial.
 SLOWLY = """
 import sys, time
-import jaxtl.train.phase
+import jaxtl.train.sync
 import jaxtl.search.study
 import jaxtl.search.trials
 from jaxtl.__main__ import main as jaxtl_command
 from jaxtl.search.__main__ import main
 jaxtl.search.study.HEARTBEAT_S, jaxtl.search.study.GRACE_S = 1, 3
 from jaxtl.search.trials import TrialConsole
-jaxtl.train.phase.SYNC_S = 0.0
+jaxtl.train.sync.SYNC_S = 0.0
 on_line = TrialConsole.on_epoch_end
 TrialConsole.on_epoch_end = lambda self, line: (on_line(self, line), time.sleep(2))
 main(sys.argv[1:])

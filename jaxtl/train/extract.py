@@ -20,7 +20,7 @@ from jaxtl.runtime.mesh import put, replicated, split
 from jaxtl.runtime.processes import wait_for_all
 from jaxtl.train.evaluate import folded
 from jaxtl.train.examples import Examples, batches, place
-from jaxtl.train.observer import SYNC_S, Observer
+from jaxtl.train.observer import Observer
 from jaxtl.train.sync import SyncSchedule
 from jaxtl.transfer.augmentation import Augmentation
 
@@ -110,7 +110,7 @@ class Extractor:
         rows = (count - 1) * N + -(-N // batch_size) * batch_size
         kept: Any = None
         before_last: Any = None
-        schedule = SyncSchedule(self.stop, SYNC_S)
+        schedule = SyncSchedule(self.stop)
         for view in range(count):
             view_key = jax.random.fold_in(key, view)
             for i, (inputs, _, order, row) in enumerate(batches(images, batch_size, None, self.mesh)):

@@ -7,10 +7,6 @@ from typing import Any
 
 from jaxtl.train.progress import Line
 
-# Seconds between waits for the device: short enough for a live progress bar and an early end on NaN, long enough to
-# cost nothing.
-SYNC_S = 0.5
-
 
 class Observer:
     """Is told of runs, compilations, passes and epochs.

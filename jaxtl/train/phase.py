@@ -13,7 +13,6 @@ from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.metrics import accuracy_of
-from jaxtl.train.observer import SYNC_S
 from jaxtl.train.optimizer import make_schedule
 from jaxtl.train.progress import Line, Progress, best_epoch, out_of_patience
 from jaxtl.train.scores import classification_scores
@@ -119,7 +118,7 @@ class PhaseTrainer:
         self.validation: Evaluation | None = None  # after the last epoch
         if resume:
             self.saver.restore(self._best_epoch(), variables)
-        self.syncs = SyncSchedule(session.stop, SYNC_S)
+        self.syncs = SyncSchedule(session.stop)
         if not self.cached:
             features.forget()  # of no use here, and room on the device
 

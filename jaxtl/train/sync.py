@@ -11,6 +11,8 @@ import time
 from jaxtl.runtime.interrupts import StopFlag
 from jaxtl.runtime.processes import gather_ints, is_single_process
 
+# Seconds between syncs: short enough for a live progress bar and an early end on NaN, long enough to cost nothing.
+SYNC_S = 0.5
 _GROWTH = 4  # how many times longer than the last interval the next may be: one odd measurement must not cost minutes
 
 
@@ -19,12 +21,10 @@ class SyncSchedule:
 
     Args:
       stop: raised by a signal to this process; a sync raises it in all.
-      every_s: about how often to sync, in seconds.
     """
 
-    def __init__(self, stop: StopFlag, every_s: float) -> None:
-        self._stop, self._every_s = stop, every_s
-        self._interval = 1
+    def __init__(self, stop: StopFlag) -> None:
+        self._stop, self._interval = stop, 1
         self.start()
 
     def start(self) -> None:
@@ -35,7 +35,7 @@ class SyncSchedule:
         """Whether to wait for the device and sync now; to be asked once after every step."""
         self._steps += 1
         if is_single_process():
-            return time.perf_counter() - self._since > self._every_s or bool(self._stop)
+            return time.perf_counter() - self._since > SYNC_S or bool(self._stop)
         return self._steps >= self._interval
 
     def sync(self, save: bool = False) -> tuple[bool, bool]:
@@ -46,7 +46,7 @@ class SyncSchedule:
         """
         if not is_single_process():
             steps_a_second = self._steps / max(time.perf_counter() - self._since, 1e-9)
-            wanted = min(round(steps_a_second * self._every_s), _GROWTH * self._interval)
+            wanted = min(round(steps_a_second * SYNC_S), _GROWTH * self._interval)
             own = (self._stop.signal or 0, save, max(wanted, 1))
             agreed = gather_ints(own)
             self._interval, save = int(agreed[0, 2]), bool(agreed[0, 1])

@@ -26,7 +26,7 @@ def of_two(monkeypatch):
 
 
 def test_alone_by_the_clock(clock):
-    schedule = SyncSchedule(StopFlag(), 0.5)
+    schedule = SyncSchedule(StopFlag())
     assert not schedule.due()
     clock[0] = 0.6
     assert schedule.due()
@@ -36,14 +36,14 @@ def test_alone_by_the_clock(clock):
 
 def test_alone_at_once_after_a_signal(clock):
     stop = StopFlag()
-    schedule = SyncSchedule(stop, 0.5)
+    schedule = SyncSchedule(stop)
     stop.signal = signal.SIGTERM
     assert schedule.due()
     assert schedule.sync() == (True, False)
 
 
 def test_several_sync_after_a_number_of_steps_that_grows_towards_the_clock(clock, of_two):
-    schedule, steps = SyncSchedule(StopFlag(), 0.5), []
+    schedule, steps = SyncSchedule(StopFlag()), []
     for _ in range(5):
         done = 1
         clock[0] += 0.01
@@ -58,14 +58,14 @@ def test_several_sync_after_a_number_of_steps_that_grows_towards_the_clock(clock
 def test_a_signal_to_another_raises_the_flag_here(clock, of_two):
     stop = StopFlag()
     of_two[0] = signal.SIGINT
-    assert SyncSchedule(stop, 0.5).sync() == (True, False)
+    assert SyncSchedule(stop).sync() == (True, False)
     assert stop.signal is signal.SIGINT
 
 
 def test_the_clock_of_the_main_process_says_when_to_save(clock, of_two):
     of_two[1] = True
-    assert SyncSchedule(StopFlag(), 0.5).sync(save=False) == (False, False)
-    assert SyncSchedule(StopFlag(), 0.5).sync(save=True) == (False, True)
+    assert SyncSchedule(StopFlag()).sync(save=False) == (False, False)
+    assert SyncSchedule(StopFlag()).sync(save=True) == (False, True)
 
 
 def test_a_signal_that_comes_during_a_sync_waits_for_the_next_one(clock, of_two, monkeypatch):
@@ -76,6 +76,6 @@ def test_a_signal_that_comes_during_a_sync_waits_for_the_next_one(clock, of_two,
         return np.array([own, of_two], int)
 
     monkeypatch.setattr(sync, "gather_ints", too_late)
-    schedule = SyncSchedule(stop, 0.5)
+    schedule = SyncSchedule(stop)
     assert schedule.sync() == (False, False), "the others do not know of it"
     assert schedule.sync() == (True, False)
