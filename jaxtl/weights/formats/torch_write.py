@@ -57,27 +57,27 @@ def write_torch_file(state_dict: Mapping[str, Any], path: str | Path) -> None:
         write_whole(user_path(path), file.getvalue())
 
 
-# --- the pickle, opcode by opcode: pickle.Pickler asks to import what it names, and torch is not there ---
+# --- the pickle, in parts: pickle.Pickler asks to import what it names, and torch is not there ---
 
 
 def _description(arrays: Mapping[str, np.ndarray]) -> bytes:
-    pairs = b"".join(_text(key) + _tensor(str(i), array) for i, (key, array) in enumerate(arrays.items()))
+    pairs = b"".join(_plain(key) + _tensor(str(i), array) for i, (key, array) in enumerate(arrays.items()))
     state_dict = _EMPTY_ORDERED_DICT + pickle.MARK + pairs + pickle.SETITEMS
     return pickle.PROTO + b"\x02" + state_dict + pickle.STOP
 
 
 def _tensor(key: str, array: np.ndarray) -> bytes:
-    strides = [stride // array.itemsize for stride in np.empty(array.shape, array.dtype).strides]
+    strides = tuple(stride // array.itemsize for stride in np.empty(array.shape, array.dtype).strides)
     kind = _name("torch", _STORAGES[array.dtype])
-    arguments = _tuple(
-        _tuple(_text("storage"), kind, _text(key), _text("cpu"), _integer(array.size)) + pickle.BINPERSID,
-        _integer(0),  # offset
-        _tuple(*map(_integer, array.shape)),
-        _tuple(*map(_integer, strides)),
-        pickle.NEWFALSE,  # requires_grad
-        _EMPTY_ORDERED_DICT,  # hooks
-    )
+    storage = _tuple(_plain("storage"), kind, _plain(key), _plain("cpu"), _plain(array.size)) + pickle.BINPERSID
+    # After the storage come the offset, shape and strides, whether a gradient is required, and hooks.
+    arguments = _tuple(storage, *map(_plain, (0, array.shape, strides, False)), _EMPTY_ORDERED_DICT)
     return _name("torch._utils", "_rebuild_tensor_v2") + arguments + pickle.REDUCE
+
+
+def _plain(value: Any) -> bytes:
+    """A value of Python's own types: its pickle without header and end."""
+    return pickle.dumps(value, protocol=2)[2:-1]
 
 
 def _name(module: str, attribute: str) -> bytes:
@@ -86,17 +86,6 @@ def _name(module: str, attribute: str) -> bytes:
 
 def _tuple(*items: bytes) -> bytes:
     return pickle.MARK + b"".join(items) + pickle.TUPLE
-
-
-def _text(value: str) -> bytes:
-    raw = value.encode()
-    return pickle.BINUNICODE + struct.pack("<I", len(raw)) + raw
-
-
-def _integer(value: int) -> bytes:
-    if value < 2**31:
-        return pickle.BININT + struct.pack("<i", value)
-    return pickle.LONG1 + bytes([8]) + struct.pack("<q", value)
 
 
 _EMPTY_ORDERED_DICT = _name("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
