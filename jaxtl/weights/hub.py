@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jaxtl.errors import UserError, closest
+from jaxtl.errors import UserError, nearest
 from jaxtl.models import list_models, native_size
 from jaxtl.models.fit import leaves, shown
 from jaxtl.runtime.files import read_object, user_path, write_errors_explained, write_whole
@@ -90,10 +90,8 @@ def _card(weights: str, config: Mapping[str, Any]) -> WeightCard:
     if not isinstance(model, str):
         raise UserError(f"The {_CONFIG} of {weights} names no architecture of timm; take a repository of timm's.")
     if model not in timm_models():
-        model = shown(model)
-        near = closest(model, timm_models())
-        hint = f"the nearest is {near!r}." if near else f"they are: {', '.join(timm_models())}."
-        raise UserError(f"{weights} is a {model!r}, which is not one of our architectures; {hint}")
+        way_out = nearest(model, timm_models())
+        raise UserError(f"{weights} is a {shown(model)!r}, which is not one of our architectures; {way_out}")
     arguments = dict(config.get("model_args") or {}).items()
     changed = [f"{key}={value!r}" for key, value in arguments if key not in _HARMLESS and _FIXED.get(key) != value]
     if changed:

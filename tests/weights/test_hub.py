@@ -172,10 +172,10 @@ def test_a_network_that_is_not_ours_is_refused_by_name(server):
         server.repositories[source] = {"config.json": json.dumps(config | changes).encode()}
         return refusal(store.load, NAME, f"hf:{source}")
 
-    assert "is a 'resnet50d', which is not one of our architectures; the nearest is 'resnet50'." in answer(
+    assert "is a 'resnet50d', which is not one of our architectures; did you mean 'resnet50'?" in answer(
         architecture="resnet50d"
     )
-    assert "is a 'vit_base', which is not one of our architectures; they are: densenet121" in answer(
+    assert "is a 'vit_base', which is not one of our architectures; choose one of: densenet121" in answer(
         architecture="vit_base"
     )
     assert "is a resnet50, but the model is resnet18" in answer(architecture="resnet50")
