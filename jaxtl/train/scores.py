@@ -19,15 +19,7 @@ def classification_scores(confusion: np.ndarray) -> dict[str, Any]:
     Returns:
       ``accuracy``, ``precision``, ``recall``, ``f1``: floats in [0, 1]; ``per_class``: one
       ``{"precision", "recall", "f1", "support"}`` a class, in class order.
-
-    Raises:
-      ValueError: the matrix is not square, has a negative count, or counts nothing.
     """
-    confusion = np.asarray(confusion)
-    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
-        raise ValueError(f"a confusion matrix is square, got shape {confusion.shape}")
-    if (confusion < 0).any() or confusion.sum() == 0:
-        raise ValueError("a confusion matrix needs counts >= 0 and at least one example")
     right, predicted, support = np.diagonal(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
     scores = {
         "precision": right / np.maximum(predicted, 1),

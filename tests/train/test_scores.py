@@ -41,9 +41,3 @@ def test_a_class_that_is_never_predicted_counts_zero_and_one_without_test_images
     assert scores["precision"] == pytest.approx(3 / 5 / 2)
     perfect = classification_scores(np.diag([5, 7, 0]))
     assert (perfect["accuracy"], perfect["f1"], perfect["recall"]) == (1.0, 1.0, 1.0)
-
-
-@pytest.mark.parametrize("confusion", [np.ones((2, 3), int), np.zeros((2, 2), int), np.array([[1, -1], [0, 1]])])
-def test_scores_refuse_what_is_no_confusion_matrix(confusion):
-    with pytest.raises(ValueError, match="confusion matrix"):
-        classification_scores(confusion)
