@@ -10,7 +10,6 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from jaxtl.errors import UserError, nearest
 from jaxtl.transfer.phases import Phase
 
 
@@ -21,9 +20,6 @@ def make_schedule(phase: Phase, steps_per_epoch: int) -> optax.Schedule:
     of the phase's epochs. ``onecycle`` is ``optax.cosine_onecycle_schedule`` (Smith & Topin 2017,
     https://arxiv.org/abs/1708.07120): half a cosine up from 1/25 of the rate, and half a cosine down to 1/250,000 of
     it. These are the numbers of PyTorch's ``OneCycleLR``, but the momentum stays as it is.
-
-    Raises:
-      UserError: for an unknown schedule.
     """
     rate = phase.learning_rate
     warmup, steps = round(phase.warmup_epochs * steps_per_epoch), phase.epochs * steps_per_epoch
@@ -38,8 +34,6 @@ def make_schedule(phase: Phase, steps_per_epoch: int) -> optax.Schedule:
         # Half a step more, as optax rounds the length of the rise down.
         "onecycle": optax.cosine_onecycle_schedule(steps, rate, pct_start=(rise + 0.5) / steps),
     }
-    if phase.schedule not in schedules:
-        raise UserError(f"There is no schedule {phase.schedule!r}; {nearest(phase.schedule, schedules)}")
     main = schedules[phase.schedule]
     if not warmup or phase.schedule == "onecycle":
         return main
@@ -78,9 +72,6 @@ def make_optimizer(
         has the rate of the first.
       steps_per_epoch: where accumulation begins again; 0: never.
       depths: by stage and layer, for ``layer_decay``, see ``jaxtl.transfer.partition.layer_depths``.
-
-    Raises:
-      UserError: for an unknown optimizer.
     """
     every = phase.accumulate
     if every == 1:
@@ -108,8 +99,6 @@ def _update_rule(
         "adamw": lambda: optax.adamw(schedule, weight_decay=decay, mask=_kernels),
         "sgd": lambda: optax.sgd(schedule, momentum=phase.momentum or None, nesterov=phase.nesterov),
     }
-    if phase.optimizer not in optimizers:
-        raise UserError(f"There is no optimizer {phase.optimizer!r}; {nearest(phase.optimizer, optimizers)}")
     parts: list[optax.GradientTransformation] = []
     if phase.clip_norm:
         parts.append(optax.clip_by_global_norm(phase.clip_norm))
