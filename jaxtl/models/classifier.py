@@ -108,19 +108,12 @@ class Classifier(nn.Module):
                 f"{self.least_size}; resize them first."
             )
 
-    def from_stage(self, maps: jax.Array, stage: str, *, train: Train = False) -> jax.Array:
-        """Class scores from the output of a backbone stage, as ``stages`` returns it; ``train`` as in ``__call__``.
-
-        Raises:
-          UserError: the backbone has no such stage, or ``train`` names what is not a stage.
-        """
+    def from_stage(self, maps: jax.Array, stage: str) -> jax.Array:
+        """Class scores in inference mode from the output of a backbone stage, as ``stages`` returns it."""
         names = [name for name, _ in self.backbone]
-        if stage not in names:
-            raise UserError(f"The backbone has no stage {stage!r} to go on from; it has: {', '.join(names) or 'none'}.")
-        in_training = training_stages(train, self.stage_names)
         for name in names[names.index(stage) + 1 :]:
-            maps = getattr(self, name)(maps, name in in_training)
-        return self.classify(self.pool(maps), train=train)
+            maps = getattr(self, name)(maps, False)
+        return self.classify(self.pool(maps))
 
 
 def training_stages(train: Train, stage_names: Collection[str]) -> frozenset[str]:

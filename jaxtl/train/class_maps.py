@@ -89,7 +89,7 @@ def grad_cam(
     maps = stages[stage]
 
     def score(maps: jax.Array) -> jax.Array:
-        logits = jnp.asarray(model.apply(variables, maps, stage, train=False, method="from_stage"))
+        logits = jnp.asarray(model.apply(variables, maps, stage, method="from_stage"))
         return jnp.take_along_axis(logits, classes[:, None], axis=1).sum()  # images do not touch each other's gradient
 
     weights = jax.grad(score)(maps).astype(jnp.float32).mean((1, 2))
