@@ -8,51 +8,20 @@ used at any size.
 """
 
 import functools
-from typing import Literal
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head, torch_bias_init, torch_kernel_init
-from jaxtl.models.layers import ConvModule, conv
-
-Norm = Literal["none", "after_conv", "after_pool"]
+from jaxtl.models.layers import ConvBlock, Norm, conv
 
 
 def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | None = None) -> nn.Conv:
     """A 3x3 convolution with bias, initialised as PyTorch does."""
     bias_init = torch_bias_init(9 * in_features)
     return conv(features, 3, kernel_init=torch_kernel_init, bias_init=bias_init, use_bias=True, dtype=dtype, name=name)
-
-
-class ConvBlock(ConvModule):
-    """3x3 convolutions with ReLU, closed by a 2x2 max-pool.
-
-    Attributes:
-      widths: channels of each convolution.
-      norm: where batch norm stands: nowhere, between convolution and ReLU, or after the pool (study D's order).
-      dropout: rate of the dropout after the pool.
-    """
-
-    widths: tuple[int, ...]
-    norm: Norm = "none"
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
-        for i, width in enumerate(self.widths, start=1):
-            x = conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
-            if self.norm == "after_conv" and not self.folded:
-                x = self.normalise(x, f"norm{i}", train)
-            x = nn.relu(x)
-        x = nn.max_pool(x, (2, 2), (2, 2))
-        if self.norm == "after_pool":
-            x = self.normalise(x, "norm", train)
-        return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 def small_cnn(
@@ -84,7 +53,10 @@ def small_cnn(
       UserError: for a mistake in the head's fields.
     """
     stages: list[tuple[str, StageFactory]] = [
-        ("stem" if i == 0 else f"stage{i}", functools.partial(ConvBlock, widths, norm, block_dropout, dtype=dtype))
+        (
+            "stem" if i == 0 else f"stage{i}",
+            functools.partial(ConvBlock, widths, conv3x3, norm, block_dropout, dtype=dtype),
+        )
         for i, widths in enumerate(blocks)
     ]
     if hidden:

@@ -8,40 +8,18 @@ https://arxiv.org/abs/1409.1556. The five groups of convolutions between max-poo
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
-from jaxtl.models.layers import ConvModule, conv, he_fan_out_init
+from jaxtl.models.layers import ConvBlock, conv, he_fan_out_init
 
 
-class Stage(ConvModule):
-    """3x3 convolutions of one width, each with ReLU, closed by a 2x2 max-pool.
-
-    Attributes:
-      depth: number of convolutions, ``conv1``, ``conv2``, ...
-      width: their channels.
-      batch_norm: batch norm between convolution and ReLU.
-    """
-
-    depth: int
-    width: int
-    batch_norm: bool = False
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H // 2, W // 2, width]``."""
-        width, init = self.width, he_fan_out_init
-        for i in range(1, self.depth + 1):
-            if self.batch_norm:
-                names = f"conv{i}", f"norm{i}"
-                x = self.conv_norm(x, width, 3, names=names, kernel_init=init, use_bias=True, train=train)
-            else:
-                x = conv(width, 3, kernel_init=init, use_bias=True, dtype=self.dtype, name=f"conv{i}")(x)
-            x = nn.relu(x)
-        return nn.max_pool(x, (2, 2), (2, 2))
+def _conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str) -> nn.Conv:
+    """A 3x3 convolution with torchvision's initialisers for VGG: He's by fan-out, biases zero."""
+    del in_features
+    return conv(features, 3, kernel_init=he_fan_out_init, use_bias=True, dtype=dtype, name=name)
 
 
 def _linear(features: int, in_features: int, *, dtype: DTypeLike, name: str) -> nn.Dense:
@@ -80,7 +58,8 @@ def vgg(
     """
     stages: list[tuple[str, StageFactory]] = []
     for i, depth in enumerate(depths):
-        stage = functools.partial(Stage, depth, width * 2 ** min(i, 3), batch_norm, dtype=dtype)
+        widths = (width * 2 ** min(i, 3),) * depth
+        stage = functools.partial(ConvBlock, widths, _conv3x3, "after_conv" if batch_norm else "none", dtype=dtype)
         stages.append(("stem" if i == 0 else f"stage{i}", stage))
     if hidden:
         stages.append(("hidden", functools.partial(Hidden, hidden, dropout, bins, _linear, dtype)))
