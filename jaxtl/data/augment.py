@@ -85,8 +85,7 @@ def resize(height: int, width: int) -> Transform:
     pixels agree with Pillow's within one grey level on average, as Pillow rounds after each axis and this does not.
     """
 
-    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
-        del key
+    def apply(_key: jax.Array, images: jax.Array) -> jax.Array:
         B, H, W, C = images.shape
         images = images.astype(jnp.float32)
         if (height, width) == (H, W):
@@ -99,8 +98,7 @@ def resize(height: int, width: int) -> Transform:
 def normalise(mean: Sequence[float], std: Sequence[float]) -> Transform:
     """``(images / 255 - mean) / std`` per channel; range 0..255 in, float32 out; one value serves all channels."""
 
-    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
-        del key
+    def apply(_key: jax.Array, images: jax.Array) -> jax.Array:
         scale = 1 / (255 * jnp.asarray(std, jnp.float32))
         shift = jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
         return images.astype(jnp.float32) * scale - shift
@@ -119,8 +117,7 @@ def channels(count: int) -> Transform:
     Images that have ``count`` channels already are left as they are, dtype and all.
     """
 
-    def apply(key: jax.Array, images: jax.Array) -> jax.Array:
-        del key
+    def apply(_key: jax.Array, images: jax.Array) -> jax.Array:
         if images.shape[-1] == count:
             return images
         images = images.astype(jnp.float32)

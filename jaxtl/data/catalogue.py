@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,8 +38,12 @@ class DatasetInfo:
 
 
 def _official(published: Published) -> DatasetInfo:
-    load = functools.partial(load_official, published)
-    return DatasetInfo(published.image_shape, published.class_names, published.sizes, load)
+    return DatasetInfo(
+        image_shape=published.image_shape,
+        class_names=published.class_names,
+        sizes=published.sizes,
+        load=lambda split, data_dir, download, progress: load_official(published, split, data_dir, download=download),
+    )
 
 
 DATASETS = {

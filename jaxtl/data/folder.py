@@ -55,7 +55,7 @@ class FileSource:
     @property
     def ids(self) -> np.ndarray:
         """Their names, str [N]."""
-        return np.array([self.name(i) for i in range(len(self.paths))])
+        return np.array(list(map(_relative, self.paths)))
 
     def chosen(self, indices: np.ndarray) -> "FileSource":
         """Those at some positions."""
@@ -230,7 +230,8 @@ class _Walk:
                     f"{self.root} has the folders {' and '.join(shown(each.name) for each in alike)}, and either could "
                     f"be the {split} split; rename one of them."
                 )
-            named |= dict(zip((split,), alike, strict=False))
+            if alike:
+                named[split] = alike[0]
         if "train" not in named or not self._list(named["train"])[0]:
             self._refuse_unnamed_splits(named, folders)
             return {"train": self.root}

@@ -70,9 +70,7 @@ class DamagedError(Exception):
     """A file does not hold what it should: (its place, the reason)."""
 
 
-def load_official(
-    published: Published, split: str, data_dir: Path, *, download: bool, progress: object = None
-) -> Dataset:
+def load_official(published: Published, split: str, data_dir: Path, *, download: bool) -> Dataset:
     """Find the set in or under ``data_dir``, or download it to there, and read one split.
 
     Args:
@@ -80,7 +78,6 @@ def load_official(
       split: ``"train"`` or ``"test"``; the files of the other one are left alone.
       data_dir: the folder of the official files, or the folder that holds that folder or the archive.
       download: whether to fetch the archive when nothing is found.
-      progress: not needed, reading takes seconds.
 
     Returns:
       uint8 images [N, H, W, C] in the order of the official files.

@@ -51,10 +51,7 @@ def prepare(
     """Load a data set and cut it.
 
     Args:
-      name: see ``load_dataset``.
-      data_dir: see ``load_dataset``.
-      download: see ``load_dataset``.
-      options: see ``load_dataset``.
+      name, data_dir, download, options: see ``load_dataset``.
       classes: names of the classes to keep, in the order of their new labels; empty keeps all.
       subset: the first N training images of those classes; 0 takes all.
       test_subset: the first N test images of those classes; 0 takes all.
@@ -69,7 +66,6 @@ def prepare(
     Raises:
       UserError: as ``load_dataset``, and where more images are asked for than there are.
     """
-
     info = dataset_info(name, data_dir, options, download=download)
 
     def part(split: str, count: int) -> Dataset:

@@ -1,4 +1,7 @@
-"""Choose images by class, as sorted arrays of indices: the same for the same seed, everywhere."""
+"""Choose images by class: the same for the same seed, everywhere.
+
+Labels are integers [N]. Indices are int64 and sorted; those of two parts are together 0..N-1.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,16 +11,10 @@ from jaxtl.errors import UserError
 
 
 def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out the same fraction of every class, chosen at random.
+    """The indices that remain, and those of a fraction of every class, in [0, 1), held out at random.
 
-    Args:
-      labels: integers [N].
-      fraction: how much to hold out, in [0, 1). A class of n images gives ``round(fraction * n)`` of them, and at
-        least one if ``fraction`` > 0 and n >= 2, but never all.
-      seed: chooses the images.
-
-    Returns:
-      ``(rest, held)``: int64 indices, each sorted; together they are 0..N-1.
+    A class of n images gives ``round(fraction * n)`` of them, and at least one if ``fraction`` > 0 and n >= 2, but
+    never all.
 
     Raises:
       UserError: ``fraction`` is outside [0, 1).
@@ -35,18 +32,10 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
 
 
 def stratified_fold(labels: np.ndarray, fold: int, folds: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Hold out one of several folds, which share no image and have equally many of every class, give or take one.
+    """The indices that remain, and those of one of several folds (at least 2), counted from 0.
 
-    As in scikit-learn's ``StratifiedKFold(shuffle=True)``, the folds of a seed are together all images.
-
-    Args:
-      labels: integers [N].
-      fold: which one, in [0, folds).
-      folds: how many, at least 2.
-      seed: chooses the images.
-
-    Returns:
-      ``(rest, held)``: int64 indices, each sorted; together they are 0..N-1.
+    Folds have equally many images of every class, give or take one. As in scikit-learn's
+    ``StratifiedKFold(shuffle=True)``, those of a seed share no image and are together all images.
 
     Raises:
       UserError: no class has as many images as there are folds.
@@ -62,16 +51,13 @@ def stratified_fold(labels: np.ndarray, fold: int, folds: int, seed: int) -> tup
 def per_class(
     labels: np.ndarray, count: int | Mapping[str, int], seed: int, class_names: Sequence[str] = ()
 ) -> np.ndarray:
-    """Choose ``count`` images of every class that occurs in ``labels`` (integers [N]), at random by ``seed``.
+    """The indices of ``count`` images of every class, chosen at random.
 
     Args:
-      labels: integers [N].
+      labels: see above.
       count: one number for all classes, or numbers by name; of a class that is not named all images are chosen.
       seed: chooses the images.
       class_names: what errors call the classes, and ``count`` if it is a mapping.
-
-    Returns:
-      int64 indices, sorted.
 
     Raises:
       UserError: a number is below 1, or a class has fewer images.

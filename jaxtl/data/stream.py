@@ -6,6 +6,7 @@ row and gives the same batches again.
 """
 
 import contextlib
+import functools
 import signal
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -19,22 +20,6 @@ from jaxtl.errors import UserError
 from jaxtl.runtime.environment import cores
 
 _BATCHES_AHEAD = 2  # a worker
-
-
-class _Rows:
-    """Batch i of an epoch, as Grain asks for it."""
-
-    def __init__(self, images: StoredImages, rows: np.ndarray) -> None:
-        self._images, self._rows = images, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, i: int) -> np.ndarray | str:
-        try:
-            return np.asarray(self._images[self._rows[i]])
-        except UserError as error:  # as a value: other processes wrap exceptions into long ones of their own
-            return str(error)
 
 
 def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -51,7 +36,7 @@ def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
         flags.FLAGS.mark_as_parsed()
     workers = min(images.workers or cores(), len(rows))
     reading = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
-    pipeline = grain.MapDataset.source(_Rows(images, rows)).to_iter_dataset(reading)
+    pipeline = grain.MapDataset.source(rows).map(functools.partial(_decoded, images)).to_iter_dataset(reading)
     options = grain.MultiprocessingOptions(workers, per_worker_buffer_size=_BATCHES_AHEAD)
     pipeline = pipeline.mp_prefetch(options, _ignore_interrupts)
     with _interrupts_held():
@@ -72,6 +57,14 @@ def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
             if isinstance(batch, str):
                 raise UserError(batch)
             yield np.array(batch)  # out of the memory that is shared with the worker, which it wants back
+
+
+def _decoded(images: StoredImages, row: np.ndarray) -> np.ndarray | str:
+    """A batch, or what is wrong with it, as a value: other processes wrap exceptions into long ones of their own."""
+    try:
+        return np.asarray(images[row])
+    except UserError as error:
+        return str(error)
 
 
 def _ignore_interrupts(worker: int, workers: int) -> None:

@@ -155,8 +155,7 @@ def _prepared(name: str, data_dir: Path | None) -> Any:
     if _ARRAY_RECORD not in formats:
         raise UserError(
             f"{name} in {builder.data_dir} was prepared as {', '.join(formats)}, but only array_record can be read "
-            f"without TensorFlow; prepare it into another folder by tfds.builder({name.removeprefix(PREFIX)!r}, "
-            "data_dir=DIR, file_format='array_record').download_and_prepare() and set data.dir to that."
+            f"without TensorFlow; {_prepare_elsewhere(name)}."
         )
     return builder
 
@@ -169,15 +168,12 @@ def _prepare(name: str, data_dir: Path | None, download: bool) -> Any:
     match = _NAME.fullmatch(name)
     assert match  # its form was checked
     known = tfds.list_builders(with_community_datasets=False)  # the others are asked of the network
-    where, theirs = data_dir or user_path(str(DATA_DIR)), name.removeprefix(PREFIX)
+    where = data_dir or user_path(str(DATA_DIR))
     if match["name"] not in known:
         near = closest(match["name"], known)
         hint = f"did you mean 'tfds:{near}'?" if near else "https://www.tensorflow.org/datasets/catalog lists them."
         raise UserError(f"{name} is not prepared in {where} and tensorflow-datasets knows no such name; {hint}")
-    elsewhere = (
-        f"prepare it elsewhere by tfds.builder({theirs!r}, data_dir=DIR, file_format='array_record')"
-        ".download_and_prepare() and set data.dir to a copy of DIR"
-    )
+    elsewhere = _prepare_elsewhere(name)
     if not download:
         raise UserError(f"{name} is not prepared in {where}; {elsewhere}, or allow downloads.")
     if importlib.util.find_spec("tensorflow") is None:
@@ -188,12 +184,19 @@ def _prepare(name: str, data_dir: Path | None, download: bool) -> Any:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own lines are not for our screen
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # its progress goes to standard error and stays
-            builder = tfds.builder(theirs, data_dir=str(where), file_format=_ARRAY_RECORD)
+            builder = tfds.builder(name.removeprefix(PREFIX), data_dir=str(where), file_format=_ARRAY_RECORD)
             options = tfds.download.DownloadConfig(try_download_gcs=False)  # what lies there is not array_record
             builder.download_and_prepare(download_config=options)
     except Exception as error:  # the code of a thousand data sets raises all kinds
         raise UserError(f"{name} cannot be prepared in {where} ({_why(error)}); {elsewhere}.") from error
     return _prepared(name, where) or builder
+
+
+def _prepare_elsewhere(name: str) -> str:
+    return (
+        f"prepare it elsewhere by tfds.builder({name.removeprefix(PREFIX)!r}, data_dir=DIR, "
+        f"file_format={_ARRAY_RECORD!r}).download_and_prepare() and set data.dir to DIR or a copy of it"
+    )
 
 
 def _features(name: str, info: Any) -> tuple[str, str]:

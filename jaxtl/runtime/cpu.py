@@ -151,27 +151,18 @@ class _Convolution(NamedTuple):
     batch are the channels, whose channels are the batch, and whose kernel is the gradient of the output.
 
     Attributes:
-      rows, columns: its spatial axes.
+      axes: its spatial axes, rows and columns.
       lhs: which dimensions of the images are batch, channels, rows and columns.
       rhs: which dimensions of the kernel are features, channels, rows and columns.
       out: which dimensions of the output are batch, features, rows and columns.
       precision: of its products.
     """
 
-    rows: _Axis
-    columns: _Axis
+    axes: tuple[_Axis, _Axis]
     lhs: Sequence[int]
     rhs: Sequence[int]
     out: Sequence[int]
     precision: Any
-
-    def product(self, of: Callable[[_Axis], int]) -> int:
-        """The product of a number of the rows and that of the columns."""
-        return of(self.rows) * of(self.columns)
-
-    def all(self, holds: Callable[[_Axis], bool]) -> bool:
-        """Whether rows and columns are so."""
-        return holds(self.rows) and holds(self.columns)
 
 
 def _convolution_rule(jax_rule: Rule, ctx: Any, images: Any, kernel: Any, **params: Any) -> Any:
@@ -200,7 +191,7 @@ def _described(ctx: Any, params: dict[str, Any]) -> _Convolution | None:
         _Axis(images.shape[lhs[i]], kernel.shape[rhs[i]], output.shape[out[i]], stride, low, high, gap, spread)
         for i, (stride, (low, high), gap, spread) in enumerate(steps, start=2)
     )
-    return _Convolution(rows, columns, lhs, rhs, out, params["precision"])
+    return _Convolution((rows, columns), lhs, rhs, out, params["precision"])
 
 
 def _in_flax_layout(way: Callable[[_Convolution, jax.Array, jax.Array], jax.Array]) -> Rule:
@@ -216,16 +207,14 @@ def _in_flax_layout(way: Callable[[_Convolution, jax.Array, jax.Array], jax.Arra
 
 
 def _has_one_output(conv: _Convolution) -> bool:
-    return conv.all(lambda axis: axis.out == axis.image_dilation == 1 and len(axis.window()) > 0)
+    return all(axis.out == axis.image_dilation == 1 and len(axis.window()) > 0 for axis in conv.axes)
 
 
 def _one_output(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
     """A dot over all that the one output pixel sees; the gradient of a 1x1 kernel is of this kind."""
-    for axis, of_image, of_kernel in zip((conv.rows, conv.columns), conv.lhs[2:], conv.rhs[2:], strict=True):
-        window = axis.window()
-        images = _every(
-            images, of_image, window.start * axis.kernel_dilation - axis.low, axis.kernel_dilation, len(window)
-        )
+    for axis, of_image, of_kernel in zip(conv.axes, conv.lhs[2:], conv.rhs[2:], strict=True):
+        window, step = axis.window(), axis.kernel_dilation
+        images = _every(images, of_image, window.start * step - axis.low, step, len(window))
         kernel = _every(kernel, of_kernel, window.start, 1, len(window))
     over = sorted(zip(conv.lhs[1:], conv.rhs[1:], strict=True))  # in the order of memory, which takes no copy
     dimensions = [image for image, _ in over], [tap for _, tap in over]
@@ -235,34 +224,32 @@ def _one_output(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax
 
 def _is_pointwise(conv: _Convolution) -> bool:
     """A kernel of one tap, with steps or with a border, not with both."""
-
-    def holds(axis: _Axis) -> bool:
-        return axis.taps == 1 and (axis.stride == 1 or (axis.low, axis.high, axis.image_dilation) == (0, 0, 1))
-
-    return conv.all(holds)
+    return all(
+        axis.taps == 1 and (axis.stride == 1 or (axis.low, axis.high, axis.image_dilation) == (0, 0, 1))
+        for axis in conv.axes
+    )
 
 
 @_in_flax_layout
 def _pointwise(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
     """A dot over the channels."""
-    strided = lax.slice(images, (0, 0, 0, 0), images.shape, (1, conv.rows.stride, conv.columns.stride, 1))
+    strided = lax.slice(images, (0, 0, 0, 0), images.shape, (1, *(axis.stride for axis in conv.axes), 1))
     out = lax.dot_general(strided, kernel[0, 0], (((3,), (0,)), ((), ())), precision=conv.precision)
-    rows, columns = ((axis.low, axis.high, axis.image_dilation - 1) for axis in (conv.rows, conv.columns))
+    rows, columns = ((axis.low, axis.high, axis.image_dilation - 1) for axis in conv.axes)
     return _padded(out, {1: rows, 2: columns})
 
 
 def _is_dense(conv: _Convolution) -> bool:
     """Fewer pixels than taps, which XLA computes in plain loops, and most pairs of an output and a pixel have a tap."""
-    pairs = conv.product(lambda axis: axis.size * axis.out)
-    tiny = conv.product(lambda axis: axis.size) < conv.product(lambda axis: axis.taps) and pairs <= 16
-    return tiny and 2 * conv.product(_Axis.seen) >= pairs
+    pixels, taps = math.prod(axis.size for axis in conv.axes), math.prod(axis.taps for axis in conv.axes)
+    pairs = pixels * math.prod(axis.out for axis in conv.axes)
+    return pixels < taps and pairs <= 16 and 2 * math.prod(axis.seen() for axis in conv.axes) >= pairs
 
 
 @_in_flax_layout
 def _dense(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
     """A dense layer from all pixels to all outputs."""
-    rows, columns = conv.rows, conv.columns
-    features = kernel.shape[3]
+    rows, columns = conv.axes
     dilated = _padded(kernel, {0: (0, 0, rows.kernel_dilation - 1), 1: (0, 0, columns.kernel_dilation - 1)})
 
     def border(axis: _Axis, dimension: int, output: int) -> tuple[int, int, int]:
@@ -277,26 +264,24 @@ def _dense(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Arra
             seen.append(lax.slice(laid, (0, 0, 0, 0), laid.shape, (rows.image_dilation, columns.image_dilation, 1, 1)))
     matrix = lax.concatenate(seen, 3)
     out = lax.dot_general(images, matrix, (((1, 2, 3), (0, 1, 2)), ((), ())), precision=conv.precision)
-    return out.reshape(images.shape[0], rows.out, columns.out, features)
+    return out.reshape(images.shape[0], rows.out, columns.out, kernel.shape[3])
 
 
 def _is_col2im(conv: _Convolution) -> bool:
     """The gradient of a strided convolution's images, or of the kernel where maps are tiny."""
-    taps = conv.product(lambda axis: axis.taps)
-    strided = taps <= 9 and not conv.all(lambda axis: axis.image_dilation == 1)
-    tiny = taps * conv.product(lambda axis: axis.size) <= 16
-    return (strided or tiny) and conv.all(lambda axis: axis.stride == 1)
+    taps = math.prod(axis.taps for axis in conv.axes)
+    strided = taps <= 9 and any(axis.image_dilation > 1 for axis in conv.axes)
+    tiny = taps * math.prod(axis.size for axis in conv.axes) <= 16
+    return (strided or tiny) and all(axis.stride == 1 for axis in conv.axes)
 
 
 @_in_flax_layout
 def _col2im(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
     """A dot for what each pixel gives by each tap, then their sums where they belong."""
     given = lax.dot_general(images, kernel, (((3,), (2,)), ((), ())), precision=conv.precision)  # [B, H, W, h, w, O]
-    parts = [[given[:, :, :, i, j] for j in range(conv.columns.taps)] for i in range(conv.rows.taps)]
-    rows, columns = (
-        (axis.low, -axis.kernel_dilation, axis.image_dilation, axis.out) for axis in (conv.rows, conv.columns)
-    )
-    return _summed(parts, rows, columns)
+    rows, columns = conv.axes
+    parts = [[given[:, :, :, i, j] for j in range(columns.taps)] for i in range(rows.taps)]
+    return _summed(parts, *((axis.low, -axis.kernel_dilation, axis.image_dilation, axis.out) for axis in conv.axes))
 
 
 # The first that suits is taken; all other convolutions are left to XLA, which computes them by Eigen.
@@ -327,7 +312,9 @@ def _max_pool_gradient_rule(jax_rule: Rule, ctx: Any, grad: Any, images: Any, **
 
 def _max_pool_gradient(rows: _Axis, columns: _Axis, grad: jax.Array, images: jax.Array) -> jax.Array:
     """The gradient of each window goes to its winning tap, which is found again."""
-    most, *others = _under_taps(rows, columns, images, -jnp.inf)
+    padded = _padded(images, {1: (rows.low, rows.high, 0), 2: (columns.low, columns.high, 0)}, -jnp.inf)
+    by_rows = [_every(padded, 1, i, rows.stride, rows.out) for i in range(rows.taps)]
+    most, *others = [_every(row, 2, j, columns.stride, columns.out) for row in by_rows for j in range(columns.taps)]
     winner = lax.full_like(most, 0, jnp.int8)
     for tap, pixels in enumerate(others, start=1):
         winner = lax.select(most >= pixels, winner, lax.full_like(winner, tap))
@@ -337,8 +324,8 @@ def _max_pool_gradient(rows: _Axis, columns: _Axis, grad: jax.Array, images: jax
         # By lax alone: what jnp calls by a jit of its own would not be inlined here either.
         taps = [lax.eq(winner, lax.full_like(winner, tap)) for tap in range(rows.taps * columns.taps)]
         parts = [lax.select(won, grad, lax.full_like(grad, 0)) for won in taps]
-        by_rows = [parts[i : i + columns.taps] for i in range(0, len(parts), columns.taps)]
-        return _summed(by_rows, *((-axis.low, 1, axis.stride, axis.size) for axis in (rows, columns)))
+        by_row = [parts[i : i + columns.taps] for i in range(0, len(parts), columns.taps)]
+        return _summed(by_row, *((-axis.low, 1, axis.stride, axis.size) for axis in (rows, columns)))
 
     # In a call that XLA does not inline: it would compute the winners again for each tap that asks for them.
     apart = jax.jit(to_winners)
@@ -388,13 +375,6 @@ def _every(x: jax.Array, dimension: int, first: int, step: int, count: int) -> j
 def _padded(x: jax.Array, borders: dict[int, tuple[int, int, int]], value: float = 0.0) -> jax.Array:
     """Places before, after and between, for some dimensions."""
     return lax.pad(x, jnp.array(value, x.dtype), [borders.get(i, (0, 0, 0)) for i in range(x.ndim)])
-
-
-def _under_taps(rows: _Axis, columns: _Axis, images: jax.Array, border: float) -> list[jax.Array]:
-    """What each tap sees, in row-major order: arrays ``[B, h, w, C]``; axes without dilation."""
-    padded = _padded(images, {1: (rows.low, rows.high, 0), 2: (columns.low, columns.high, 0)}, border)
-    by_rows = [_every(padded, 1, i, rows.stride, rows.out) for i in range(rows.taps)]
-    return [_every(row, 2, j, columns.stride, columns.out) for row in by_rows for j in range(columns.taps)]
 
 
 # Where along an axis a tap lays its pixels: the first at ``first + tap * shift``, each ``step`` further, of ``length``.
