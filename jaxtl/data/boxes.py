@@ -63,15 +63,10 @@ def draw_boxes(
     *,
     smaller: bool = False,
 ) -> Boxes:
-    """Rectangles of a uniform share of the area and a log-uniform ratio of height to width, anywhere in the image.
+    """Rectangles in images ``(B, H, W)`` of a uniform share of the area and a log-uniform ratio of height to width.
 
-    Args:
-      key: decides everything.
-      shape: (B, H, W).
-      area: bounds of the share.
-      ratio: bounds of the ratio.
-      smaller: they are smaller than the image both ways, and empty where no attempt fits, which else gives the largest
-        that the ratio allows, in the middle.
+    Where no attempt fits, one is the largest that the ratio allows, in the middle. If they have to be ``smaller`` than
+    the image both ways, it is empty.
     """
     B, H, W = shape
     for_area, for_ratio, for_top, for_left = jax.random.split(key, 4)

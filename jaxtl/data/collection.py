@@ -96,12 +96,6 @@ def image_shape(found: Collection, options: ImageOptions) -> tuple[int, int, int
 def load(found: Collection, split: str, options: ImageOptions, progress: Progress | None = None) -> Dataset:
     """Decode a split, into memory or, where that is too small, only to see that every image can be decoded.
 
-    Args:
-      found: the collection.
-      split: one of its splits.
-      options: how images of any size are read.
-      progress: called as the images are decoded.
-
     Returns:
       The images that can be decoded; a remark for each of the others, and with ``train`` those of the collection.
 

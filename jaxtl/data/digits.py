@@ -6,7 +6,7 @@ https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits
 
 import numpy as np
 
-from jaxtl.data.dataset import Dataset, take
+from jaxtl.data.dataset import Dataset
 from jaxtl.data.split import stratified_split
 
 CLASS_NAMES = tuple("0123456789")
@@ -23,7 +23,7 @@ def load_digits(split: str) -> Dataset:
 
     digits = sklearn.datasets.load_digits()
     images = np.round(digits.images * 255 / 16).astype(np.uint8)[..., np.newaxis]  # values 0..16 become 0..255
-    everything = Dataset(images, digits.target.astype(np.int32), CLASS_NAMES)
-    train, test = stratified_split(everything.labels, 0.5, seed=0)
-    half = take(everything, {"train": train, "test": test}[split])
-    return Dataset(half.images, half.labels, CLASS_NAMES)  # numbered from 0 again: the half is the split
+    labels = digits.target.astype(np.int32)
+    train, test = stratified_split(labels, 0.5, seed=0)
+    half = {"train": train, "test": test}[split]
+    return Dataset(images[half], labels[half], CLASS_NAMES)

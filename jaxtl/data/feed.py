@@ -35,8 +35,8 @@ def epoch_order(
     Args:
       count: number of images, at least 1.
       batch_size: images a step.
-      key: seed of the shuffle, non-negative integers such as (run seed, phase, epoch): the order depends on nothing
-        else, which is what lets an interrupted epoch be resumed at any step.
+      key: seed of the shuffle, non-negative integers such as (run seed, phase, epoch). The order depends on nothing
+        else, so that an interrupted epoch can be resumed at any step.
       views: versions of each image, of which one is drawn; version v of image i stands at ``v * count + i``. The order
         of the images is the same for any number of them.
       balanced: int ``[count]``, the labels, to draw every class equally often, see ``balanced_indices``; ``None``:
@@ -59,18 +59,11 @@ def epoch_order(
 
 
 def balanced_indices(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """As many indices as labels, of which every class has the same number or one more.
+    """As many indices as ``labels``, int ``[N]``, of which every class has the same number or one more, class by class.
 
     A class with more images than that gives some of them, drawn without replacement. One with fewer gives all of them
     equally often, but for one time: less is left to chance than in draws with replacement, as of PyTorch's
-    ``WeightedRandomSampler``.
-
-    Args:
-      labels: int ``[N]``; classes without an image have no share.
-      random: draws the images.
-
-    Returns:
-      int64 ``[N]``, class by class.
+    ``WeightedRandomSampler``. Classes without an image have no share.
 
     >>> labels = np.array([0, 0, 0, 0, 0, 1])
     >>> labels[balanced_indices(labels, np.random.default_rng(0))].tolist()

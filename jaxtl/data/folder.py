@@ -106,8 +106,8 @@ def collect(
     Args:
       name: what it is called, for error messages.
       root: the folder of the files.
-      found: by split, which has ``train``, and class, paths below the root.
-      remarks: what was noticed so far.
+      found: by split, among them ``train``, and class, paths below the root.
+      remarks: what was noticed so far; more may be added.
       options: how images are read.
 
     Raises:

@@ -1,5 +1,6 @@
 """Which image files there are below a folder, and which a person means by files, folders and lists."""
 
+import itertools
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -103,9 +104,6 @@ def image_files(named: Sequence[str], listed: bytes = b"") -> tuple[list[Path], 
     Returns:
       The files, and the folders that hold no image or cannot be read.
     """
-    paths = []
-    for name in named:
-        paths += paths_in(listed) if name == LIST else [name]
     files: list[Path] = []
     faults: list[Unread] = []
 
@@ -113,7 +111,8 @@ def image_files(named: Sequence[str], listed: bytes = b"") -> tuple[list[Path], 
         if why not in (HIDDEN, OTHER_SUFFIX):
             faults.append(Unread(shown(path), why))
 
-    for path in (user_path(path) for path in paths if path):
+    paths = itertools.chain.from_iterable(paths_in(listed) if name == LIST else [name] for name in named)
+    for path in map(user_path, filter(None, paths)):
         if not _is_folder(path):
             files.append(path)
             continue

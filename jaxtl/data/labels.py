@@ -106,16 +106,10 @@ def _check_columns(names: list[Any], table: str) -> None:
 
 
 def scan(rows: Sequence[Row], root: Path, table: str, options: ImageOptions) -> Collection:
-    """Look at a table; no image is opened.
+    """Look at the rows of a table, whose paths are relative to ``root``; no image is opened.
 
     Without a column of splits it is split here, stratified by class. With ``val`` and without ``test``, ``val`` becomes
     the test, as in a folder.
-
-    Args:
-      rows: of the table.
-      root: folder of the images.
-      table: what the table is called, for error messages.
-      options: how images are read.
 
     Raises:
       UserError: a file is missing or named twice; a label is empty; a split is unknown; there is no training image, or

@@ -20,12 +20,9 @@ _TABLE_CLASSES = 20  # more are summed up
 
 
 def repeated(parts: Mapping[str, Dataset]) -> list[list[dict[str, Any]]]:
-    """Groups of equal images that are in more than one part or class.
+    """Groups of equal images that are in more than one part, "training" for example, or in more than one class.
 
     Images are equal whose pixels are, or whose files are where they are stored.
-
-    Args:
-      parts: the parts by what their images are called, "training" for example, in their order.
 
     >>> images = np.zeros((1, 2, 2, 3), np.uint8)
     >>> train = test = Dataset(images, np.zeros(1, np.int32), ("a", "b"))

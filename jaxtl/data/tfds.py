@@ -28,7 +28,7 @@ from jaxtl.errors import UserError, closest
 from jaxtl.runtime.files import user_path
 
 PREFIX = "tfds:"
-_NAME = re.compile(r"tfds:(?P<name>[A-Za-z]\w*)(/[\w.+-]+)?(:[\w.*]+)?")
+_NAME = re.compile(r"tfds:[A-Za-z]\w*(/[\w.+-]+)?(:[\w.*]+)?")
 _ARRAY_RECORD = "array_record"
 _VALIDATION = ("validation", "val", "valid")
 
@@ -165,12 +165,11 @@ def _prepare(name: str, data_dir: Path | None, download: bool) -> Any:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.constants import DATA_DIR
 
-    match = _NAME.fullmatch(name)
-    assert match  # its form was checked
+    base = re.split("[/:]", name.removeprefix(PREFIX))[0]
     known = tfds.list_builders(with_community_datasets=False)  # the others are asked of the network
     where = data_dir or user_path(str(DATA_DIR))
-    if match["name"] not in known:
-        near = closest(match["name"], known)
+    if base not in known:
+        near = closest(base, known)
         hint = f"did you mean 'tfds:{near}'?" if near else "https://www.tensorflow.org/datasets/catalog lists them."
         raise UserError(f"{name} is not prepared in {where} and tensorflow-datasets knows no such name; {hint}")
     elsewhere = _prepare_elsewhere(name)

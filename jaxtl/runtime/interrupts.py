@@ -28,14 +28,10 @@ class StopFlag:
 
 
 class Interrupted(Exception):  # noqa: N818 - a request that was met is not an error
-    """A signal asked for the end, and everything is saved.
+    """A signal asked for the end, and everything is saved; ``where`` ends the phrase "Stopped by SIGTERM …".
 
     Attributes:
       stop: which signal.
-
-    Args:
-      stop: see above.
-      where: ends the phrase "Stopped by SIGTERM …".
     """
 
     def __init__(self, stop: StopFlag, where: str) -> None:
