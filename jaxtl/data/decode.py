@@ -112,12 +112,10 @@ def read_content(file: str | os.PathLike[str]) -> bytes:
         if status.st_size > MOST_BYTES:
             raise Undecodable(f"it has {status.st_size:,} bytes, more than the {MOST_BYTES:,} that are allowed")
         return Path(file).read_bytes()
-    except OSError as error:
-        raise Undecodable(f"it cannot be read ({error.strerror or error})") from error
     except Undecodable:
         raise
-    except ValueError as error:  # a name with a zero byte
-        raise Undecodable(f"it cannot be read ({error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        raise Undecodable(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def _check_limits(image: Image.Image, content: bytes) -> None:

@@ -124,19 +124,12 @@ def damage_explained(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except KeyError as error:
-        raise _damaged(path, f"it has no {error}") from error
-    except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
-    except (ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
-        raise _damaged(path, str(error)) from error
-
-
-def _damaged(path: Path, what: str) -> UserError:
-    return UserError(
-        f"{path} cannot be used ({what}): it is damaged or of another version; restore it, run the experiment again in "
-        "a new folder, or leave this run out."
-    )
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+        what = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{path} cannot be used ({what}): it is damaged or of another version; restore it, run the experiment "
+            "again in a new folder, or leave this run out."
+        ) from error
 
 
 @contextlib.contextmanager
