@@ -152,16 +152,12 @@ class _Convolution(NamedTuple):
 
     Attributes:
       axes: its spatial axes, rows and columns.
-      lhs: which dimensions of the images are batch, channels, rows and columns.
-      rhs: which dimensions of the kernel are features, channels, rows and columns.
-      out: which dimensions of the output are batch, features, rows and columns.
+      numbers: which dimensions of images, kernel and output are what.
       precision: of its products.
     """
 
-    axes: tuple[_Axis, _Axis]
-    lhs: Sequence[int]
-    rhs: Sequence[int]
-    out: Sequence[int]
+    axes: Sequence[_Axis]
+    numbers: lax.ConvDimensionNumbers
     precision: Any
 
 
@@ -176,7 +172,7 @@ def _convolution_rule(jax_rule: Rule, ctx: Any, images: Any, kernel: Any, **para
 def _described(ctx: Any, params: dict[str, Any]) -> _Convolution | None:
     """The convolution that is lowered; ``None`` if it is of a kind that no way here knows."""
     (images, kernel), (output,), numbers = ctx.avals_in, ctx.avals_out, params["dimension_numbers"]
-    lhs, rhs, out = numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec
+    lhs, rhs, out = numbers
     sizes = [size for i, size in enumerate((*images.shape, *kernel.shape)) if i != lhs[0]]  # the batch may be a symbol
     if (
         len(lhs) != 4
@@ -187,11 +183,11 @@ def _described(ctx: Any, params: dict[str, Any]) -> _Convolution | None:
     ):
         return None
     steps = zip(*(params[name] for name in ("window_strides", "padding", "lhs_dilation", "rhs_dilation")), strict=True)
-    rows, columns = (
+    axes = [
         _Axis(images.shape[lhs[i]], kernel.shape[rhs[i]], output.shape[out[i]], stride, low, high, gap, spread)
         for i, (stride, (low, high), gap, spread) in enumerate(steps, start=2)
-    )
-    return _Convolution((rows, columns), lhs, rhs, out, params["precision"])
+    ]
+    return _Convolution(axes, numbers, params["precision"])
 
 
 def _in_flax_layout(way: Callable[[_Convolution, jax.Array, jax.Array], jax.Array]) -> Rule:
@@ -199,7 +195,7 @@ def _in_flax_layout(way: Callable[[_Convolution, jax.Array, jax.Array], jax.Arra
 
     @functools.wraps(way)
     def call(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
-        (b, c, *pixels), (o, i, *taps), (out_b, out_o, *outputs) = conv.lhs, conv.rhs, conv.out
+        (b, c, *pixels), (o, i, *taps), (out_b, out_o, *outputs) = conv.numbers
         out = way(conv, lax.transpose(images, (b, *pixels, c)), lax.transpose(kernel, (*taps, i, o)))
         return lax.transpose(out, np.argsort((out_b, *outputs, out_o)))
 
@@ -212,14 +208,15 @@ def _has_one_output(conv: _Convolution) -> bool:
 
 def _one_output(conv: _Convolution, images: jax.Array, kernel: jax.Array) -> jax.Array:
     """A dot over all that the one output pixel sees; the gradient of a 1x1 kernel is of this kind."""
-    for axis, of_image, of_kernel in zip(conv.axes, conv.lhs[2:], conv.rhs[2:], strict=True):
+    lhs, rhs, (batch, features, *pixel) = conv.numbers
+    for axis, of_image, of_kernel in zip(conv.axes, lhs[2:], rhs[2:], strict=True):
         window, step = axis.window(), axis.kernel_dilation
         images = _every(images, of_image, window.start * step - axis.low, step, len(window))
         kernel = _every(kernel, of_kernel, window.start, 1, len(window))
-    over = sorted(zip(conv.lhs[1:], conv.rhs[1:], strict=True))  # in the order of memory, which takes no copy
+    over = sorted(zip(lhs[1:], rhs[1:], strict=True))  # in the order of memory, which takes no copy
     dimensions = [image for image, _ in over], [tap for _, tap in over]
     out = lax.dot_general(images, kernel, (dimensions, ((), ())), precision=conv.precision)
-    return lax.expand_dims(out if conv.out[0] < conv.out[1] else out.T, sorted(conv.out[2:]))
+    return lax.expand_dims(out if batch < features else out.T, sorted(pixel))
 
 
 def _is_pointwise(conv: _Convolution) -> bool:
