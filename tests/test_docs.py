@@ -1,8 +1,8 @@
 """What the documentation shows is run: examples of docstrings, and the blocks of README and the manual."""
 
-import collections
 import doctest
 import importlib
+import itertools
 import pkgutil
 import re
 import shlex
@@ -34,15 +34,12 @@ ON_DIGITS = (
 ON_PHOTOGRAPHS = ("data.size=32", "batch_size=8")
 
 
-def blocks(language):
-    """(page, code) of all blocks in a language, those with a reason marked to be skipped."""
-    for page in PAGES:
-        text = page.read_text()
-        for match in BLOCK.finditer(text):
-            if match["language"] == language:
-                skip = [pytest.mark.skip(reason=match["reason"])] if match["reason"] else []
-                number = text.count("\n", 0, match.start("code")) + 1
-                yield pytest.param(page.name, match["code"], id=f"{page.name}, line {number}", marks=skip)
+def blocks(page, language):
+    """(number of lines above it, code) of the blocks of a page in a language, but those with a reason not to run."""
+    text = page.read_text()
+    for match in BLOCK.finditer(text):
+        if match["language"] == language and not match["reason"]:
+            yield text.count("\n", 0, match.start("code")), match["code"]
 
 
 def commands(code):
@@ -57,18 +54,15 @@ def test_examples_of_docstrings(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-@pytest.fixture(scope="module")
-def namespaces():
-    """The blocks of a page are read in a row, and the later ones use names of the earlier."""
-    return collections.defaultdict(dict)
-
-
 @pytest.mark.pages
 @pytest.mark.usefixtures("no_pictures", "compiled_once")
-@pytest.mark.parametrize(("page", "code"), list(blocks("python")))
-def test_python_of_the_pages(page, code, namespaces, monkeypatch):
+@pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page, "python"))], ids=lambda page: page.name)
+def test_python_of_the_pages(page, monkeypatch):
+    """The blocks are read in a row, and the later ones use names of the earlier."""
     monkeypatch.chdir(ROOT)
-    exec(code, namespaces[page])
+    namespace = {}
+    for lines_above, code in blocks(page, "python"):
+        exec(compile("\n" * lines_above + code, page, "exec"), namespace)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +103,7 @@ def test_commands_of_the_pages(workplace, capsys, monkeypatch):
     """All of them in a row: the later ones look at what the earlier ones have left."""
     monkeypatch.chdir(workplace)
     seen = set()
-    for code in (block.values[1] for block in blocks("sh") if not block.marks):
+    for _, code in itertools.chain.from_iterable(blocks(page, "sh") for page in PAGES):
         for words in commands(code):
             assert words[0] == "jaxtl" or words[:2] == ["python", "-m"], "another command says why it is not run"
             if tuple(words) in seen:
@@ -139,7 +133,8 @@ def command_of(module):
 
 
 def test_the_pages_have_blocks_to_run_and_name_only_what_exists():
-    assert list(blocks("python")) and list(blocks("sh"))
+    for language in ("python", "sh"):
+        assert sum(any(blocks(page, language)) for page in PAGES) > 2
     for page in PAGES:
         text = page.read_text()
         missing = [path for path in re.findall(r"(?:configs|docs)/[\w-]+\.\w+", text) if not (ROOT / path).exists()]
