@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +15,32 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
+import jaxtl
+from jaxtl.config.flags import load_config
 from jaxtl.data.dataset import Dataset
 from jaxtl.report import plots
 from jaxtl.runs.folder import RunFolder
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.cpu import set_xla_flag, use_fast_cpu_lowerings
 from jaxtl.train.scores import classification_scores
 
 use_fast_cpu_lowerings()  # as all commands do; before a test starts XLA's backend
+
+
+def compile_quickly() -> None:
+    """Compile in a tenth of the time, here and in the commands that tests start: most programs of tests run once.
+
+    ``JAX_DISABLE_MOST_OPTIMIZATIONS=0`` in the environment tests programs that are compiled as users have them.
+    """
+    if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for other processes
+        jax.config.update("jax_disable_most_optimizations", True)  # for this one
+        set_xla_flag("--xla_cpu_use_fusion_emitters=false")
+        if platform.machine().lower() in ("x86_64", "amd64"):
+            # Older fusions multiply and add in one rounding here and not there. Without FMA, bits do not depend on it.
+            set_xla_flag("--xla_cpu_max_isa=AVX")
+
+
+compile_quickly()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -65,7 +85,7 @@ def compiled_once(tmp_path_factory):
     """Keep compiled programs for the length of a module whose tests compile the same ones again and again."""
     options = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }
     before = {name: getattr(jax.config, name) for name in options}
@@ -165,6 +185,16 @@ def tiny_config(tmp_path_factory):
     path = tmp_path_factory.mktemp("configs") / "tiny.py"
     path.write_text(TINY)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_config, tmp_path_factory):
+    """The finished run of that config, without pictures; tests add to it at most."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jaxtl.report.figures.draw", lambda **kwargs: {})
+        jaxtl.run(load_config(tiny_config), folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -37,15 +37,7 @@ QUICK = ("vgg16",)
 DEEP = ("densenet121", "densenet161", "densenet161_steplr", "resnet152")
 
 both_recipes = pytest.mark.parametrize("recipe", ["replica", "best"])
-pytestmark = pytest.mark.usefixtures("compiled_quickly", "compiled_once", "no_pictures")
-
-
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """Compile in half the time, by leaving away optimisations that programs of a few calls cannot earn back."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
 
 
 @pytest.fixture

@@ -27,15 +27,7 @@ from jaxtl.search import Space
 from jaxtl.search.__main__ import main
 from jaxtl.search.study import Study
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly", "compiled_once", "no_pictures")
-
-
-@pytest.fixture(scope="module")
-def compiled_quickly():
-    """Compile in half the time, by leaving away optimisations that programs of a few calls cannot earn back."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
 
 
 CONFIG = """
@@ -290,7 +282,6 @@ main(sys.argv[1:])
 def start(*arguments):
     cache = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
     cache |= {
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }

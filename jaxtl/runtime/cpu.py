@@ -59,7 +59,7 @@ def use_fast_cpu_lowerings() -> None:
     for primitive, rule, jax_rule, table in known:
         _saved.append((table, primitive, table.get(primitive)))
         mlir.register_lowering(primitive, functools.partial(rule, jax_rule), platform="cpu")
-    _set_flag()
+    set_xla_flag(FLAG)
     jax.clear_caches()  # of programs that were lowered by the other rules
 
 
@@ -94,16 +94,19 @@ def _jax_rules() -> list[tuple[Any, Rule, Rule, dict[Any, Any]]] | None:
     return found if hasattr(mlir, "lower_fun") and hasattr(mlir, "register_lowering") else None
 
 
-def _set_flag() -> None:
-    """Add the flag to the environment, where this XLA knows it: an unknown one would end the process."""
-    flags, (name, value) = os.environ.get("XLA_FLAGS", ""), FLAG.removeprefix("--").split("=")
+def set_xla_flag(flag: str) -> None:
+    """Add ``--name=value`` to ``XLA_FLAGS``, where this XLA knows it: an unknown one would end the process.
+
+    A flag of that name that is set already stays.
+    """
+    flags, (name, value) = os.environ.get("XLA_FLAGS", ""), flag.removeprefix("--").split("=")
     package = importlib.util.find_spec("jaxlib")
     if name in flags or package is None or package.origin is None:
         return
     for library in pathlib.Path(package.origin).parent.glob("*.so"):
         with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if content.find(name.encode()) >= 0 and content.find(value.encode()) >= 0:
-                os.environ["XLA_FLAGS"] = f"{flags} {FLAG}".strip()
+                os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
                 return
 
 

@@ -57,7 +57,8 @@ class Bench:
 
     def environment(self) -> dict[str, str]:
         """The variables that commands see."""
-        passed = {name: os.environ[name] for name in ("PATH", "HOME", "JAX_PLATFORMS") if name in os.environ}
+        names = ("PATH", "HOME", "JAX_PLATFORMS", "JAX_DISABLE_MOST_OPTIMIZATIONS", "XLA_FLAGS")
+        passed = {name: os.environ[name] for name in names if name in os.environ}
         cache = str(self.folder / "cache")
         matplotlib = str(self.folder / "matplotlib")
         return {**passed, "PYTHONPATH": str(ROOT), "JAXTL_CACHE": cache, "MPLCONFIGDIR": matplotlib, "LANG": "C.UTF-8"}

@@ -39,11 +39,6 @@ def loss_of(model, variables, images, train):
     return loss
 
 
-def quickly(function, *arguments):
-    """What a function gives, compiled without the optimisations that take time."""
-    return jax.jit(function).lower(*arguments).compile({"xla_backend_optimization_level": 0})(*arguments)
-
-
 def inner(one, other):
     return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, one, other)))
 
@@ -68,7 +63,7 @@ def test_forward_mode_and_second_derivatives_in_training(net):
         reverse_over_reverse = jax.grad(lambda params: inner(jax.grad(loss)(params), direction))(params)
         return gradient, along, forward_over_reverse, reverse_over_reverse
 
-    gradient, along, forward, reverse = quickly(derivatives, params, direction)
+    gradient, along, forward, reverse = jax.jit(derivatives)(params, direction)
     np.testing.assert_allclose(along, inner(gradient, direction), rtol=1e-4)
     assert_close(forward, reverse)
     assert all(np.isfinite(leaf).all() and np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(forward))
@@ -89,6 +84,6 @@ def test_gradients_of_each_example_jit_in_jit_and_remat(net):
             "remat": jax.grad(jax.checkpoint(of(IMAGES)))(params),
         }
 
-    wanted = quickly(jax.grad(of(IMAGES)), params)
-    for found in quickly(gradients, params).values():
+    wanted = jax.jit(jax.grad(of(IMAGES)))(params)
+    for found in jax.jit(gradients)(params).values():
         assert_close(found, wanted)

@@ -45,7 +45,8 @@ def fork(job, number, port):
         for name, stream in (("out", 1), ("err", 2)):
             os.dup2(os.open(f"{job['log']}.{number}.{name}", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), stream)
         signal.alarm(job.get("seconds", 300))  # a process that hangs fails its test
-        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={job['devices']}"
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count={job['devices']}"
         if job["processes"] > 1:
             os.environ["JAXTL_COORDINATOR"] = f"127.0.0.1:{port}"
             os.environ["JAXTL_PROCESSES"], os.environ["JAXTL_PROCESS"] = str(job["processes"]), str(number)

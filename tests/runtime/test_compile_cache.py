@@ -31,8 +31,8 @@ print(jax.config.jax_compilation_cache_dir, *found.values(), file=sys.stderr)
 
 def start(config, workdir, cache):
     """The cache folder, and how many programs were found there and how many were not."""
-    environment = {**os.environ, "JAXTL_CACHE": str(cache)}
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("JAX_", "XLA_FLAGS"))}
+    environment = {**kept, "JAXTL_CACHE": str(cache)}  # compiled as users have it, which takes long
     done = subprocess.run(
         [sys.executable, "-c", RUN, config, workdir], capture_output=True, text=True, env=environment, check=True
     )

@@ -17,7 +17,7 @@ def test_eight_devices_compute_what_one_computes(tmp_path, mesh):
     environment = {  # a process of its own, as the number of devices is fixed when jax starts
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8",
         "PYTHONPATH": str(ROOT),
     }
     subprocess.run([sys.executable, SCRIPT, path], check=True, env=environment)
