@@ -9,7 +9,6 @@ from PIL import Image
 
 import jaxtl
 from jaxtl import evaluate as command_line
-from jaxtl.config.flags import load_config
 from jaxtl.data.augment import channels
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.match_classes import match_classes
@@ -21,17 +20,8 @@ pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture(scope="module")
-def run_dir(tiny_config, tmp_path_factory, compiled_once):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxtl.report.figures.draw", lambda **kwargs: {})
-        workdir = tmp_path_factory.mktemp("runs") / "tiny"
-        jaxtl.run(load_config(tiny_config), workdir)
-    return workdir
-
-
-@pytest.fixture(scope="module")
-def run(run_dir):
-    return load_run(run_dir)
+def run(tiny_run):
+    return load_run(tiny_run)
 
 
 @pytest.fixture
@@ -57,10 +47,10 @@ def by_hand(run, images):
     return np.asarray(logits).argmax(-1)
 
 
-def test_the_own_test_images_give_the_figures_of_the_run(call, run_dir):
-    status, out, err, tree = call("--run", run_dir, "--batch", 32)
+def test_the_own_test_images_give_the_figures_of_the_run(call, tiny_run):
+    status, out, err, tree = call("--run", tiny_run, "--batch", 32)
     assert status == 0 and err == "All figures: figures.json\n"
-    summary = json.loads((run_dir / "summary.json").read_text())["test"]
+    summary = json.loads((tiny_run / "summary.json").read_text())["test"]
     assert tree["test"]["confusion_matrix"] == summary["confusion_matrix"]
     assert tree["test"]["per_class"] == summary["per_class"]
     for key in ("accuracy", "loss", "precision", "recall", "f1", "n"):
@@ -74,19 +64,19 @@ def test_the_own_test_images_give_the_figures_of_the_run(call, run_dir):
     assert tree["data"]["split"] == "test" and tree["data"]["image_size"] == [8, 8]
 
 
-def test_all_of_the_test_split(call, run, run_dir):
-    *_, tree = call("--run", run_dir, "--subset", 0)
+def test_all_of_the_test_split(call, run, tiny_run):
+    *_, tree = call("--run", tiny_run, "--subset", 0)
     test = jaxtl.load_dataset("digits", "test")
     assert tree["test"]["n"] == len(test)
     assert tree["test"]["accuracy"] == pytest.approx((by_hand(run, test.images) == test.labels).mean())
 
 
 @pytest.mark.parametrize(("split", "part"), [("train", "train"), ("val", "validation")])
-def test_the_images_that_trained_and_validated(call, run, run_dir, split, part):
-    status, out, _, tree = call("--run", run_dir, "--split", split)
+def test_the_images_that_trained_and_validated(call, run, tiny_run, split, part):
+    status, out, _, tree = call("--run", tiny_run, "--split", split)
     assert status == 0 and "summary.json" not in out
     assert {"train": "trained the run", "val": "held out"}[split] in out
-    with np.load(run_dir / "split.npz") as kept:
+    with np.load(tiny_run / "split.npz") as kept:
         indices = kept[part]
     data = jaxtl.load_dataset("digits", "train")
     assert tree["test"]["n"] == len(indices)
@@ -106,8 +96,8 @@ def photographs(tmp_path_factory):
     return root
 
 
-def test_a_folder_with_other_classes(call, run, run_dir, photographs):
-    arguments = "--run", run_dir, "--data", "folder", "--data-dir", photographs, "--split", "all"
+def test_a_folder_with_other_classes(call, run, tiny_run, photographs):
+    arguments = "--run", tiny_run, "--data", "folder", "--data-dir", photographs, "--split", "all"
     status, out, _, tree = call(*arguments)
     assert status == 0
     test = tree["test"]
@@ -133,11 +123,11 @@ def test_a_folder_with_other_classes(call, run, run_dir, photographs):
     assert tree["test"]["n"] == 4
 
 
-def test_a_folder_file_that_cannot_be_read_is_named(call, run_dir, photographs):
+def test_a_folder_file_that_cannot_be_read_is_named(call, tiny_run, photographs):
     broken = photographs / "3" / "broken.png"
     broken.write_bytes(b"none")
     status, _, err, tree = call(
-        "--run", run_dir, "--data", "folder", "--data-dir", photographs, "--split", "all", "--subset", 5
+        "--run", tiny_run, "--data", "folder", "--data-dir", photographs, "--split", "all", "--subset", 5
     )
     broken.unlink()
     assert status == 0 and "3/broken.png: it is not an image of a known format (skipped)" in err
@@ -177,7 +167,7 @@ def test_classes_that_do_not_match(names, played_by, words):
         match_classes(some(("a", "b"), [0, 1]), names, played_by)
 
 
-def test_mistakes_are_one_sentence(call, run_dir, tmp_path):
+def test_mistakes_are_one_sentence(call, tiny_run, tmp_path):
     for arguments, words in (
         (["--size", 1], "needs at least 2 x 2"),
         (["--size", 16], "The dense layer was made for 64 inputs"),
@@ -187,7 +177,7 @@ def test_mistakes_are_one_sentence(call, run_dir, tmp_path):
         (["--subset", 10_000], "The first 10000 of"),
         (["--subset", -1], "'-1' is not a whole number of 0 or more"),
     ):
-        status, out, err, _ = call("--run", run_dir, *arguments)
+        status, out, err, _ = call("--run", tiny_run, *arguments)
         assert (status, out) == (2, "")
         assert err.startswith("jaxtl: ") and err.count("\n") == 1 and words in err
     assert call("--run", tmp_path / "none")[0] == 2

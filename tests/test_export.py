@@ -12,7 +12,6 @@ from flax import traverse_util
 from PIL import Image
 
 import jaxtl
-from jaxtl.config.flags import load_config
 from jaxtl.data.augment import compose, normalise, resize
 from jaxtl.data.image_files import is_image
 from jaxtl.errors import UserError
@@ -35,16 +34,6 @@ ALL = {
     "load_example.py",
     "read_image.py",
 }  # no PyTorch: it has no such network
-
-
-@pytest.fixture(scope="module")
-def workdir(tiny_config, tmp_path_factory, compiled_once):
-    """A finished run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jaxtl.report.figures.draw", lambda **kwargs: {})  # no pictures
-        folder = tmp_path_factory.mktemp("run")
-        jaxtl.run(load_config(tiny_config), folder)
-    return folder
 
 
 @pytest.fixture
@@ -71,31 +60,31 @@ def sentence(complained):
     return complained
 
 
-def test_an_export_and_another_in_its_place(call, workdir):
-    status, printed, complained = call("--run", workdir)
+def test_an_export_and_another_in_its_place(call, tiny_run):
+    status, printed, complained = call("--run", tiny_run)
     assert (status, complained) == (0, "")
-    assert {path.name for path in (workdir / "export").iterdir()} == ALL
+    assert {path.name for path in (tiny_run / "export").iterdir()} == ALL
     assert "model.pth" in printed and "not possible" in printed and "cnn has no counterpart in PyTorch" in printed
-    about = json.loads((workdir / "export" / "model.json").read_text())
+    about = json.loads((tiny_run / "export" / "model.json").read_text())
     assert about["class_names"] == list("0123456789") and about["input"]["image_shape"] == [8, 8, 1]
     assert about["files"].keys() == {"model.safetensors", "model.stablehlo"}
     assert about["files"]["model.stablehlo"]["largest_difference"] < 1e-5
-    assert about["temperature"] == load_run(workdir).temperature
-    status, _, _ = call("--run", workdir, "--format", "safetensors")
+    assert about["temperature"] == load_run(tiny_run).temperature
+    status, _, _ = call("--run", tiny_run, "--format", "safetensors")
     assert status == 0
-    assert {path.name for path in (workdir / "export").iterdir()} == {"model.safetensors", "model.json"}
-    assert not list(workdir.glob(".export*")), "no draft is left"
-    assert load_run(workdir).name == "tiny", "the run is as it was"
+    assert {path.name for path in (tiny_run / "export").iterdir()} == {"model.safetensors", "model.json"}
+    assert not list(tiny_run.glob(".export*")), "no draft is left"
+    assert load_run(tiny_run).name == "tiny", "the run is as it was"
 
 
-def test_safetensors_by_the_line_in_the_description(call, workdir, tmp_path, monkeypatch):
-    assert call("--run", workdir, "--out", tmp_path / "out", "--format", "safetensors")[0] == 0
+def test_safetensors_by_the_line_in_the_description(call, tiny_run, tmp_path, monkeypatch):
+    assert call("--run", tiny_run, "--out", tmp_path / "out", "--format", "safetensors")[0] == 0
     about = json.loads((tmp_path / "out" / "model.json").read_text())
     monkeypatch.chdir(tmp_path / "out")
     scope = {}
     for line in about["files"]["model.safetensors"]["load"]:
         exec(line, scope)
-    run = load_run(workdir)
+    run = load_run(tiny_run)
     ready = run.preprocess(jax.random.key(0), jnp.asarray(IMAGES))
     found = scope["model"].apply(scope["variables"], ready, train=False)
     np.testing.assert_array_equal(found, logits_of(run))
@@ -133,11 +122,11 @@ def photographs(folder):
     return sorted({path.name for path in folder.iterdir() if is_image(path)} - {"broken.png"})
 
 
-def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
+def test_the_program_runs_where_jaxtl_is_not(call, tiny_run, tmp_path):
     export_module = pytest.importorskip("jax.export")
     out = tmp_path / "out"
-    assert call("--run", workdir, "--out", out, "--format", "stablehlo")[0] == 0
-    run = load_run(workdir)
+    assert call("--run", tiny_run, "--out", out, "--format", "stablehlo")[0] == 0
+    run = load_run(tiny_run)
     expected = np.asarray(jax.nn.softmax(logits_of(run) / run.temperature))
     np.save(out / "images.npy", IMAGES)
     kinds = photographs(out)
@@ -167,7 +156,7 @@ def test_the_program_runs_where_jaxtl_is_not(call, workdir, tmp_path):
         program.call(IMAGES[:0])
 
 
-def test_mistakes_are_one_sentence_and_leave_nothing_behind(call, workdir, tmp_path, monkeypatch):
+def test_mistakes_are_one_sentence_and_leave_nothing_behind(call, tiny_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
@@ -179,31 +168,31 @@ def test_mistakes_are_one_sentence_and_leave_nothing_behind(call, workdir, tmp_p
     for arguments, expected in (
         (("--run", "nowhere"), "nowhere cannot be used: it does not exist"),
         (("--run", empty), "it is not a run folder"),
-        (("--run", workdir, "--out", "out", "--format", "torch"), "cnn has no counterpart in PyTorch"),
-        (("--run", workdir, "--out", "out", "--format", "tflite"), "--format names 'tflite'"),
-        (("--run", workdir, "--out", theirs), "holds thesis.tex, which is not part of an export"),
-        (("--run", workdir, "--out", workdir), "is not part of an export"),
+        (("--run", tiny_run, "--out", "out", "--format", "torch"), "cnn has no counterpart in PyTorch"),
+        (("--run", tiny_run, "--out", "out", "--format", "tflite"), "--format names 'tflite'"),
+        (("--run", tiny_run, "--out", theirs), "holds thesis.tex, which is not part of an export"),
+        (("--run", tiny_run, "--out", tiny_run), "is not part of an export"),
         (
-            ("--run", workdir, "--out", "file", "--format", "safetensors"),
+            ("--run", tiny_run, "--out", "file", "--format", "safetensors"),
             "file cannot be replaced by an export (Not a directory)",
         ),
-        (("--run", workdir, "--out", "file/below", "--format", "safetensors"), "file/below"),
+        (("--run", tiny_run, "--out", "file/below", "--format", "safetensors"), "file/below"),
     ):
         status, _, complained = call(*arguments)
         assert status == 2 and expected in sentence(complained), (arguments, complained)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_export_that_fails_leaves_the_earlier_one(call, workdir, tmp_path, monkeypatch):
+def test_an_export_that_fails_leaves_the_earlier_one(call, tiny_run, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    assert call("--run", workdir, "--out", out, "--format", "safetensors")[0] == 0
+    assert call("--run", tiny_run, "--out", out, "--format", "safetensors")[0] == 0
     before = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("jaxtl.export.files.save", full)
-    status, _, complained = call("--run", workdir, "--out", out, "--format", "safetensors")
+    status, _, complained = call("--run", tiny_run, "--out", out, "--format", "safetensors")
     assert status == 2 and "No space left on device" in sentence(complained)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -291,9 +280,9 @@ def test_an_onnx_program_that_computes_something_else_is_not_written(tmp_path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_without_the_packages_the_sentence_says_how_to_get_them(call, workdir, tmp_path, monkeypatch):
+def test_without_the_packages_the_sentence_says_how_to_get_them(call, tiny_run, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
-    status, _, complained = call("--run", workdir, "--out", tmp_path / "out", "--format", "onnx")
+    status, _, complained = call("--run", tiny_run, "--out", tmp_path / "out", "--format", "onnx")
     assert status == 2 and "needs jax2onnx; install it with pip install 'jaxtl[onnx]'" in sentence(complained)
     assert not (tmp_path / "out").exists()
 
