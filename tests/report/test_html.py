@@ -147,7 +147,7 @@ def test_confused_pairs_tell_both_directions_apart_and_are_left_out_without_mist
     page = Page(write(tmp_path))
     headings = "True class Taken for Images Share of the true class The other way round"
     assert f"{headings} ants bees 10 10.0 % 4 bees ants 4 4.0 % 10 " in page.text
-    faultless = summary(["ants", "bees"], [[100, 0], [0, 100]])
+    faultless = summary(["ants", "bees"], np.diag([100, 100]))
     assert "confused" not in Page(write(tmp_path, summary=faultless)).text
 
 
