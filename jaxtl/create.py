@@ -3,6 +3,7 @@
 import pathlib
 import warnings
 from collections.abc import Collection, Mapping
+from types import NoneType
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, expect
 from jaxtl.models import Classifier, build_model
 from jaxtl.models.classifier import HEAD
 from jaxtl.models.fit import leaves
@@ -22,6 +23,7 @@ from jaxtl.weights.convert import classes_of
 from jaxtl.weights.hub import is_hub
 from jaxtl.weights.store import is_tag, load, read_weights
 
+_LARGEST_SIDE = 10_000
 HIDDEN = "hidden"  # the stage of dense layers before the head, of VGG and the small networks
 
 
@@ -76,7 +78,8 @@ def create_model(
     (2, 10)
     """
     _check_arguments(name, weights, key, options)
-    model = build_model(name, num_classes or 0, dtype, **options)
+    expect("new_head", new_head, (bool, NoneType), "True, False or None")
+    model = build_model(name, 0 if num_classes is None else num_classes, dtype, **options)
     example = np.zeros((1, *_checked_shape(image_shape)), np.float32)
     if weights is None:
         if num_classes is None:
@@ -156,10 +159,12 @@ def _check_arguments(name: str, weights: Any, key: Any, options: Mapping[str, An
 
 
 def _checked_shape(image_shape: Any) -> tuple[int, ...]:
-    shape = tuple(image_shape) if isinstance(image_shape, tuple | list) else ()
-    if len(shape) != 3 or any(type(size) is not int or size < 1 for size in shape):
-        raise UserError(f"image_shape is {image_shape!r}, but it is (height, width, channels), each 1 or more.")
-    return shape
+    shape = np.asarray(image_shape) if isinstance(image_shape, tuple | list | np.ndarray) else np.zeros(0)
+    if shape.shape != (3,) or shape.dtype.kind not in "iu" or not ((shape >= 1) & (shape <= _LARGEST_SIDE)).all():
+        raise UserError(
+            f"image_shape is {image_shape!r}, but it is (height, width, channels), each 1 to {_LARGEST_SIDE:,}."
+        )
+    return tuple(shape.tolist())
 
 
 def _read(

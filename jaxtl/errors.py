@@ -2,7 +2,9 @@
 
 import argparse
 import difflib
+import reprlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class UserError(ValueError, argparse.ArgumentTypeError):  # argparse then prints the sentence of an argument's type
@@ -13,13 +15,26 @@ class UserError(ValueError, argparse.ArgumentTypeError):  # argparse then prints
     """
 
 
+def expect(name: str, value: Any, kinds: type | tuple[type, ...], what: str) -> None:
+    """Refuse an argument of another type; True and False are no numbers, unless ``kinds`` has ``bool``.
+
+    Raises:
+      UserError: it is of another type.
+
+    >>> expect("top", 3, int, "a whole number")
+    """
+    is_flag = isinstance(value, bool) and bool not in (kinds if isinstance(kinds, tuple) else (kinds,))
+    if is_flag or not isinstance(value, kinds):
+        raise UserError(f"{name} is {reprlib.repr(value)} ({type(value).__name__}), but must be {what}.")
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a wrong one was meant to be: it is misspelt, or shortened; ``None`` if none is near.
 
     >>> closest("epoch", ["epochs", "flip"]), closest("lr", ["flip", "learning_rate"]), closest("opt", ["optimizer"])
     ('epochs', 'learning_rate', 'optimizer')
     """
-    known = list(known)
+    name, known = str(name), list(known)
     initials = [word for word in known if "_" in word and name.lower() == "".join(part[:1] for part in word.split("_"))]
     misspelt = difflib.get_close_matches(name.lower(), known, n=1)
     begun = [word for word in known if len(name) > 2 and word.startswith(name.lower())]

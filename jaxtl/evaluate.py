@@ -21,6 +21,7 @@ from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import describe
 from jaxtl.runtime.files import json_text
+from jaxtl.runtime.run_files import RunFiles
 
 MOST_PIXELS = 4096  # a side, as in ``data.size``
 
@@ -29,7 +30,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The flags.
 
     Raises:
-      UserError: for a size beyond any use.
+      UserError: for a size beyond any use, or an ``out`` that is a file of a run.
     """
     parser = CommandParser(
         prog="python -m jaxtl.evaluate",
@@ -52,6 +53,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=at_least_one, default=64, help="images a step (%(default)s)")
     parser.add_argument("--out", type=path, metavar="FILE.json", help="all figures, confusion matrix and environment")
     arguments = parser.parse_args(argv)
+    RunFiles.refuse_to_replace(arguments.out)
     if arguments.size and arguments.size > MOST_PIXELS:
         raise UserError(f"--size is {arguments.size}, but must be at most {MOST_PIXELS}; choose a smaller one.")
     return arguments

@@ -8,6 +8,7 @@ import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from jaxtl.config.data import load_splits, preprocessing, with_images
 from jaxtl.config.model import create, settled_plan, start_weights, validate_weights
 from jaxtl.data.overview import lines as overview_lines
 from jaxtl.data.prepare import Splits
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, expect
 from jaxtl.report.compared_runs import find_runs
 from jaxtl.report.comparison import compare_runs
 from jaxtl.report.comparison_tables import show
@@ -38,6 +39,7 @@ from jaxtl.train.examples import place
 from jaxtl.train.feature_store import FeatureStore
 from jaxtl.train.loop import fit
 from jaxtl.train.observer import Observer
+from jaxtl.train.phase import DivergedError
 from jaxtl.train.progress import Progress
 from jaxtl.train.task import Session, Task
 from jaxtl.transfer.phases import Phase, caches_features
@@ -65,7 +67,7 @@ def run(
       config: as the files in ``configs/`` return it; see ``jaxtl.config`` for the fields.
       workdir: the run folder. Source and baselines get run folders of their own inside.
       seeds: a run for each seed, in a run folder of its own inside; likewise for each fold where ``data.folds`` asks
-        for folds. They are compared, and nothing else lies in the work folder.
+        for folds. They are compared, and nothing else lies in the work folder. Those that diverge are left out.
       vary_split: whether each seed is also ``data.split_seed``, which draws the images.
       train: images to train on, in place of those that ``data.name`` names; the other data fields apply to them. A
         ``Dataset``; or a pair of arrays: images, uint8 ``[N, H, W, C]`` or ``[N, H, W]``, and labels, integers or names
@@ -89,6 +91,8 @@ def run(
       jaxtl.runtime.interrupts.Interrupted: on SIGTERM or Ctrl-C, after everything is saved.
     """
     workdir = user_path(workdir)
+    expect("console", console, (RunConsole, NoneType), "a jaxtl.report.console.RunConsole")
+    expect("callbacks", callbacks, (tuple, list), "a list of callbacks")
     if strange := [each for each in callbacks if not isinstance(each, Observer)]:
         raise UserError(f"callbacks has {strange[0]!r}, which is not an object of a subclass of jaxtl.Observer.")
     console = console or RunConsole(None if is_main_process() else rich.console.Console(quiet=True))
@@ -105,15 +109,27 @@ def _run_each(several: Mapping[str, Config], workdir: pathlib.Path, console: Run
     """Run a config several times, by the name of the run folder, and compare the runs."""
     if (workdir / RunFolder.CONFIG).exists():
         raise UserError(f"The work folder {workdir} holds a single run; choose another for several with --workdir.")
+    diverged: dict[str, DivergedError] = {}
     for number, (name, config) in enumerate(several.items(), start=1):
         console.say(f"\nRun {number} of {len(several)}: {name}")
-        _run_all(variants(config), workdir / name, console)
+        try:
+            _run_all(variants(config), workdir / name, console)
+        except DivergedError as error:  # the others may well end
+            diverged[name] = error
+            console.close()
+            console.say(f"{name} is left out: {error}")
+    if len(diverged) == len(several):
+        raise next(iter(diverged.values()))
     record: dict[str, Any] = {}
     if is_main_process():
         from jaxtl.report.comparison_page import PAGE, write  # draws, which no training should wait for
 
-        folders = [workdir / name for name in several]
+        folders = [workdir / name for name in several if name not in diverged]
         comparison = compare_runs(find_runs(folders, with_baselines=True, ignored=workdir, say=console.say))
+        if diverged:
+            left_out = f"{len(diverged)} of {len(several)} runs diverged and are left out of all figures"
+            note = f"{left_out}, which therefore look better than the recipe is: {', '.join(diverged)}."
+            comparison = comparison._replace(notes=[note, *comparison.notes])
         write(comparison, workdir)
         show(comparison, console.console)
         console.say(f"The page with all tables and charts: {workdir / PAGE}")
@@ -154,9 +170,8 @@ def _run_one(
     with train(config, folder, weights, console) as trained:
         found, validated = test(trained), validate(trained)
     if not math.isfinite(found.loss):
-        raise UserError(
-            f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing; "
-            "lower the learning rate or set clip_norm, and start in a new work folder."
+        raise DivergedError(
+            f"The loss of {config['name']!r} on the test images is not a number, so its figures would mean nothing"
         )
     found, validated = calibrated(found, validated)
     summary = summarise(config["name"], trained, found, validated)

@@ -31,6 +31,7 @@ from jaxtl.train.range_test import DIVERGED, RangeTest, Suggestion, range_test, 
 from jaxtl.train.task import Task
 from jaxtl.transfer.phases import Phase
 
+MOST_STEPS = 100_000
 PICTURE, TABLE = "lr_find.png", "lr_find.csv"
 
 
@@ -53,10 +54,10 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
     parser.add_argument("--steps", type=int, default=100, help="steps between them (%(default)s)")
     tree, arguments = parse_config(parser, argv)
     config = variants(tree)[""]
-    if not (0 < arguments.low < arguments.high < math.inf and arguments.steps >= 2):
+    if not (0 < arguments.low < arguments.high < math.inf and 2 <= arguments.steps <= MOST_STEPS):
         raise UserError(
             f"The rates cannot grow from --low {arguments.low:g} to --high {arguments.high:g} in --steps "
-            f"{arguments.steps}; give 0 < low < high and 2 steps or more."
+            f"{arguments.steps}; give 0 < low < high and 2 steps or more, {MOST_STEPS:,} at most."
         )
     if not 0 <= arguments.phase < len(config["phases"]):
         raise UserError(
@@ -70,7 +71,8 @@ def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
     """Run the test that the flags ask for.
 
     Raises:
-      UserError: for a mistake in the weights or the data, or a source that is not trained yet.
+      UserError: for a mistake in the weights or the data, a source that is not trained yet, or a work folder that
+        cannot be created.
     """
     weights = start_weights(config, arguments.workdir)
     if config["model"]["weights"] == SOURCE and RunFiles(RunFiles(arguments.workdir).part(SOURCE)).unfinished():
@@ -85,6 +87,7 @@ def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
     if phase:
         adjusted.append("The phases before it are not trained: it starts from the weights that the run starts from.")
     put("".join(f"{line}\n" for line in adjusted))
+    make_work_folder(arguments.workdir)
     put(f"Learning rates {low:g} to {high:g} in {steps} steps of phase {plan[phase].name!r}, on {device()}\n")
     batch_size = config["batch_size"]
     mesh = data_mesh(batch_size)
@@ -107,7 +110,6 @@ def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None
     """
     marks = {"steepest descent": suggestion.steepest, "minimum / 10": suggestion.tenth} if suggestion else {}
     lines = (tuple(float(value) for value in line) for line in zip(*found, strict=True))
-    make_work_folder(folder)
     with write_errors_explained(folder / PICTURE):
         write_whole(folder / PICTURE, plots.png(plots.loss_by_rate(*found, marks)))
         write_whole(folder / TABLE, csv_text([("rate", "loss", "smoothed"), *lines]))
@@ -122,12 +124,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _find(config: Tree, arguments: argparse.Namespace) -> int:
     found = find(config, arguments)
     suggestion = suggest(found)
-    write(arguments.workdir, found, suggestion)
     if suggestion:
         put(f"Minimum / 10:     {suggestion.tenth:.2g}\nSteepest descent: {suggestion.steepest:.2g}, as a flag:\n")
         put(f"  --config.phases.{arguments.phase}.learning_rate={suggestion.steepest:.2g}\n")
     else:
         put("No suggestion: the loss never fell; try a lower --low, more --steps, or look at the picture.\n")
+    write(arguments.workdir, found, suggestion)  # once the figures are told, whatever becomes of the files
     put(f"Loss against rate: {arguments.workdir / PICTURE}, and its numbers: {arguments.workdir / TABLE}\n")
     return 0
 

@@ -21,6 +21,7 @@ from jaxtl.runs.finished import LoadedRun, Predictions, load_run
 from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, share, tell, write_result
 from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import write_errors_explained
+from jaxtl.runtime.run_files import RunFiles
 
 FORMATS = ("table", "csv", "json")
 
@@ -83,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     runs = [load_run(folder) for folder in dict.fromkeys(arguments.run)]
     files, unread = image_files(arguments.images, sys.stdin.buffer.read() if LIST in arguments.images else b"")
+    RunFiles.refuse_to_replace(arguments.out)
+    for out in (arguments.out, arguments.sheet):
+        if out and out.is_file() and any(_is_same(file, out) for file in files):
+            raise UserError(f"{out} is one of the images, which would be lost; write to another file.")
     answers = {}
     names = distinct_names([run.name for run in runs], [run.folder for run in runs])
     with contextlib.closing(RunConsole(Console(stderr=True))) as bar:
@@ -109,6 +114,13 @@ def _predict(arguments: argparse.Namespace) -> int:
     if unread:
         tell(f"{len(unread)} of {len(unread) + len(files)} images could not be read.")
     return 0
+
+
+def _is_same(file: Path, other: Path) -> bool:
+    try:
+        return file.samefile(other)
+    except OSError:  # it cannot be read, which the result says
+        return False
 
 
 def _report(

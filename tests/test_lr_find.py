@@ -44,6 +44,7 @@ def test_it_suggests_a_flag_and_leaves_picture_and_numbers(call, tmp_path, monke
     [
         (("--low", "1", "--high", "0.1"), "--low 1 to --high 0.1"),
         (("--steps", "1"), "2 steps or more"),
+        (("--steps", "1000000000"), "100,000 at most"),
         (("--phase", "1"), "has 1, counted from 0"),
         (("--config.batch_sise=3",), "batch_sise"),
     ],

@@ -6,11 +6,14 @@ import shutil
 import sys
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 import jaxtl
 from jaxtl.__main__ import COMMANDS, main
 from jaxtl.config.flags import load_config
+from jaxtl.runtime.command import exit_status
+from jaxtl.weights.__main__ import main as weights
 from tests.conftest import edit
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
@@ -30,6 +33,8 @@ def place(tiny_config, tmp_path_factory, compiled_once):
     (root / "text.png").write_text("no image")
     (root / "pictures").mkdir()
     (root / "file").touch()
+    (root / "search" / "best").mkdir(parents=True)
+    (root / "search" / "best" / "config.json").touch()
     (root / "secret.py").touch()
     for name, damage in DAMAGES.items():
         shutil.copytree(root / "r", root / name)
@@ -47,6 +52,7 @@ DAMAGES = {
     "no_options": edit("config.json", lambda content: content["config"]["model"].update(options=3)),
     "list_summary": lambda folder: (folder / "summary.json").write_text("[]"),
     "no_class_names": edit("summary.json", lambda content: content["test"].pop("per_class")),
+    "unregistered": edit("config.json", lambda content: content["config"]["model"].update(name="mine", options={})),
     "no_split": lambda folder: (folder / "split.npz").unlink(),
     "half_predictions": lambda folder: (folder / "predictions.csv").write_text("index,true\n1,3\n"),
 }
@@ -70,7 +76,9 @@ CASES = [
     ("train tiny.py:", "The recipe is missing after the colon in 'tiny.py:'; add its name, or drop the colon."),
     ("train tiny.py:best", "tiny.py has a single recipe, not 'best'; leave out ':best'."),
     ("train --config=", "The name of the config is empty; give a file, or one of: "),
-    ("train tiny.py --data.size", "data.size is '' (str), but must be a whole number; the default is 0."),
+    ("train tiny.py --data.size", "--data.size has no value; write --data.size=VALUE."),
+    ("train tiny.py --model.weights --seed=1", "--model.weights has no value; write --model.weights=VALUE."),
+    ("train tiny.py --name=\udce9", "name is '\\udce9', which is not in UTF-8"),
     ("train tiny.py --phases=3", "phases is a group of fields and has no value of its own"),
     ("train tiny.py --phases.7.epochs=3", "phases.7.epochs does not exist: the config has 1 phase(s), counted from 0."),
     ("train tiny.py --phases.0.train=hed", "The model has no stage 'hed'; did you mean 'head'?"),
@@ -87,7 +95,15 @@ CASES = [
     ("train tiny.py --workdir half_config", "half_config/config.json cannot be used"),
     ("train tiny.py --workdir no_config", "has no config.json, but holds metrics.jsonl"),
     ("train tiny.py --workdir r", "The work folder r holds another run, which differs in model.name"),
+    (f"train tiny.py --workdir {300 * 'w'}", "is not a path, because it is too long; shorten it."),
+    ("train tiny.py --workdir \udce9", "The work folder \\xe9 has a name that is not in UTF-8; choose another."),
+    ("lr-find tiny.py --workdir file --steps 2", "The work folder file cannot be created (File exists)"),
     # --- runs
+    ("predict --run unregistered x.png", "call jaxtl.register_model('mine', build)"),
+    ("predict --run search x.png", "it holds a search, whose best run is search/best; give the folder of a finished"),
+    ("evaluate --run r --out r/summary.json", "r/summary.json is a file of the run, which would be lost"),
+    ("predict --run r x.png --out r/predictions.csv", "r/predictions.csv is a file of the run, which would be lost"),
+    ("predict --run r text.png --sheet text.png", "text.png is one of the images, which would be lost"),
     ("predict --run nowhere x.png", "The run folder nowhere cannot be used: it does not exist"),
     ("predict --run file x.png", "The run folder file cannot be used: it is a file"),
     ("predict --run pictures x.png", "it is not a run folder (it has no config.json)"),
@@ -151,6 +167,33 @@ def test_a_mistake_is_one_sentence(place, capsys, monkeypatch, line, words):
     assert sentence.endswith((".", "?")) and "\t" not in sentence
     if not line.startswith(("train", "predict")):
         assert err == f"{sentence}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            PermissionError(13, "Permission denied", "/x/y"),
+            "/x/y cannot be used (Permission denied); free some space, or",
+        ),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.\nx"),
+            "does not suffice (Out of memory); lower",
+        ),
+        (MemoryError(), "does not suffice (it is full); lower batch_size"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(capsys, error, said):
+    def fail():
+        raise error
+
+    assert exit_status(fail) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_weights_alone_tells_mistakes_in_sentences_too(capsys):
+    assert weights(["nosuch"]) == 2
+    assert capsys.readouterr().err.startswith("jaxtl: Argument COMMAND: 'nosuch' is not one of list, fetch")
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "fields"])

@@ -14,6 +14,7 @@ from PIL import Image
 
 import jaxtl
 from jaxtl.config import check, default_config, phase
+from jaxtl.data.dataset import from_arrays
 from jaxtl.models import Classifier, build_model, registry
 from jaxtl.models.heads import Head
 from jaxtl.models.layers import BatchNorm, global_avg_pool
@@ -86,6 +87,33 @@ def test_a_callback_that_is_not_an_observer_is_refused_at_once(small, tmp_path, 
     with pytest.raises(jaxtl.UserError, match=r"^callbacks has <.*, which is not an object of a subclass"):
         jaxtl.run(small, tmp_path / "w", callbacks=[callback])
     assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"callbacks": Diary()}, "callbacks is .* must be a list of callbacks"),
+        ({"callbacks": None}, "callbacks is None"),
+        ({"console": sys.stdout}, "console is .* must be a jaxtl.report.console.RunConsole"),
+        ({"workdir": ""}, "The path is empty"),
+        ({"workdir": None}, "The path is None"),
+        ({"config": "cnn"}, "The config is 'cnn' .* jaxtl.config.flags.load_config"),
+        ({"config": None, "test": None, "train": None}, "The config is None"),
+        ({"train": (arrays(40, 0)[0][:, None].repeat(3, 1), arrays(40, 0)[1])}, "images.transpose"),
+        ({"train": (["a.png", "b.png"], [0, 1])}, "give image files as a data frame"),
+        ({"test": (arrays(40, 0)[0][:0], arrays(40, 0)[1][:0])}, "has no image"),
+    ],
+)
+def test_wrong_arguments_are_sentences(small, tmp_path, given, words):
+    arguments = {"config": small, "workdir": tmp_path / "w", "train": arrays(40, 0), "test": arrays(20, 1), **given}
+    with pytest.raises(jaxtl.UserError, match=words):
+        jaxtl.run(**arguments)
+    assert not (tmp_path / "w" / "config.json").exists()
+
+
+def test_labels_may_be_a_column():
+    images, labels = arrays(4, 0)
+    assert from_arrays({"train": (images, labels[:, None])})["train"].labels.tolist() == [1, 0, 1, 0]
 
 
 def test_arrays_and_callbacks(small, tmp_path):

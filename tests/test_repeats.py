@@ -7,10 +7,13 @@ import pytest
 from scipy.stats import ttest_1samp
 
 import jaxtl
+from jaxtl import experiment
+from jaxtl.config import repeats
 from jaxtl.config.flags import load_config
 from jaxtl.errors import UserError
 from jaxtl.main import main
 from jaxtl.runtime.run_files import RunFiles
+from jaxtl.train.phase import DivergedError
 
 pytestmark = pytest.mark.usefixtures("compiled_once")
 
@@ -120,6 +123,35 @@ def test_after_a_mistake_the_folder_is_free_for_the_corrected_config(tiny_config
 def test_seeds_in_python_are_whole_numbers(tiny_config, tmp_path, seeds):
     with pytest.raises(UserError, match=rf"^{seeds[0]!r} is not a seed; give whole numbers in \[0, 2147483647\], for"):
         jaxtl.run(load_config(tiny_config), tmp_path, seeds=seeds)
+
+
+@pytest.mark.parametrize("seeds", [5, None, True])
+def test_seeds_in_python_are_several(tiny_config, tmp_path, seeds):
+    with pytest.raises(UserError, match=r"^seeds is .* but must be whole numbers, for example range\(5\) or \[5\]\.$"):
+        jaxtl.run(load_config(tiny_config), tmp_path, seeds=seeds)
+
+
+def test_seeds_may_come_one_by_one_and_are_not_endless(tiny_config, tmp_path):
+    assert list(repeats({}, iter([0, 7]))) == ["seed0", "seed7"]
+    with pytest.raises(UserError, match=r"^There are more than 1,000 seeds, a run each"):
+        repeats({}, range(10**9))
+
+
+def test_a_seed_that_diverges_does_not_end_the_others(tiny_config, tmp_path, monkeypatch):
+    def train_one(runs, workdir, console):
+        if workdir.name != "seed3":
+            raise DivergedError("The loss is not a number any more")
+        return run_all(runs, workdir, console)
+
+    run_all = experiment._run_all
+    monkeypatch.setattr(experiment, "_run_all", train_one)
+    config = load_config(tiny_config)
+    summary = jaxtl.run(config, tmp_path, seeds=[0, 3, 7])
+    assert [run["folder"] for run in summary["runs"]] == [str(tmp_path / "seed3")]
+    assert summary["notes"][0].startswith("2 of 3 runs diverged and are left out of all figures")
+    assert "seed0, seed7" in (tmp_path / "comparison.html").read_text()
+    with pytest.raises(DivergedError, match=r"^The loss is not a number any more; lower the learning rate"):
+        jaxtl.run(config, tmp_path, seeds=[0, 7])
 
 
 def test_folds_validate_every_training_image_once(folds):

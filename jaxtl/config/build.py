@@ -6,18 +6,20 @@ A config is an `ml_collections.ConfigDict`, or any mapping; what it does not set
 """
 
 import dataclasses
+import itertools
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
 from jaxtl.config.fields import BASELINES, FIELDS, PHASE_FIELDS, SOURCE
 from jaxtl.config.tree import Tree, assign, merge, plain
-from jaxtl.errors import UserError, nearest
+from jaxtl.errors import UserError, expect, nearest
 from jaxtl.transfer.phases import Phase
 
 T = TypeVar("T")
+_MOST_SEEDS = 1000
 
 
 class _Config(ConfigDict):
@@ -56,7 +58,7 @@ def choose(recipe: str, recipes: Mapping[str, T]) -> T:
     return recipes[recipe]
 
 
-def repeats(config: Mapping[str, Any], seeds: Sequence[int] = (), *, vary_split: bool = False) -> dict[str, Tree]:
+def repeats(config: Mapping[str, Any], seeds: Iterable[int] = (), *, vary_split: bool = False) -> dict[str, Tree]:
     """The config once for each seed and for each fold that is held out in turn, by name; empty where it is one run.
 
     Source and baselines get the same draw. With ``vary_split`` the seeds are values of ``data.split_seed``, too.
@@ -68,11 +70,15 @@ def repeats(config: Mapping[str, Any], seeds: Sequence[int] = (), *, vary_split:
     ['seed0_fold0', 'seed0_fold1', 'seed7_fold0', 'seed7_fold1']
     """
     field = FIELDS["seed"].check
-    if strange := [n for n in seeds if not isinstance(n, numbers.Integral) or field.fault(n)]:
+    expect("seeds", seeds, Iterable, "whole numbers, for example range(5) or [5]")
+    seeds = list(itertools.islice(seeds, _MOST_SEEDS + 1))
+    if strange := [n for n in seeds if not isinstance(n, numbers.Integral) or isinstance(n, bool) or field.fault(n)]:
         raise UserError(f"{strange[0]!r} is not a seed; give whole numbers {field.allowed}, for example range(5).")
-    if vary_split and len(seeds) == 0:
+    if len(seeds) > _MOST_SEEDS:
+        raise UserError(f"There are more than {_MOST_SEEDS:,} seeds, a run each; give fewer, for example range(5).")
+    if vary_split and not seeds:
         raise UserError("The split varies with the seeds, but none was named; add some, as in --seeds 0..4.")
-    tree = plain(config)
+    tree = tree_of(config)
     data = tree.get("data", {})
     folds = data.get("folds", 0) if data.get("fold", -1) < 0 else 0
     seeded: Tree = {f"seed{n}": {"seed": n, "data": {"split_seed": n} if vary_split else {}} for n in map(int, seeds)}
@@ -92,7 +98,19 @@ def variants(config: Mapping[str, Any]) -> dict[str, Tree]:
 
     Each is complete: a source or a baseline inherits what it does not change.
     """
-    return resolve(parts_of(plain(config)))
+    return resolve(parts_of(tree_of(config)))
+
+
+def tree_of(config: Any) -> Tree:
+    """A config of any kind as plain dictionaries.
+
+    Raises:
+      UserError: it is not a config.
+    """
+    tree = plain(config)
+    files = "jaxtl.config.flags.load_config(FILE)"
+    expect("The config", tree, dict, f"a config, as jaxtl.config.default_config() or, of a file, {files} returns it")
+    return dict(tree)
 
 
 def parts_of(tree: Tree) -> dict[str, Any]:
@@ -120,6 +138,12 @@ def resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
             inherited["model"].pop("options", None)  # which belong to the other network
         runs[where] = with_defaults(merge(inherited, changes))
     return runs
+
+
+def kept_config(tree: Mapping[str, Any]) -> Tree:
+    """The config in a run folder, with the defaults of fields that are newer than the folder."""
+    others = {where: with_defaults(part) for where, part in tree.items() if where.split(".")[0] in (SOURCE, BASELINES)}
+    return {**with_defaults(tree), **others}
 
 
 def with_defaults(tree: Mapping[str, Any]) -> Tree:

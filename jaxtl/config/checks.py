@@ -9,10 +9,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxtl.config.build import parts_of, resolve, with_defaults
+from jaxtl.config.build import parts_of, resolve, tree_of, with_defaults
 from jaxtl.config.data import data_info, has_validation
 from jaxtl.config.fields import BASELINES, FIELDS, OPTIONS, SOURCE, find_field, in_run, no_field, wrong_type
-from jaxtl.config.tree import Tree, leaves, plain, without
+from jaxtl.config.tree import Tree, leaves, without
 from jaxtl.errors import UserError, nearest
 from jaxtl.models import Classifier, build_model, option_types
 from jaxtl.models.classifier import HEAD
@@ -36,7 +36,7 @@ def check(config: Mapping[str, Any]) -> list[str]:
     problems: list[str] = []
     sound: dict[str, Tree] = {}
     unsound_groups: set[str] = set()
-    for where, part in parts_of(plain(config)).items():
+    for where, part in parts_of(tree_of(config)).items():
         if not isinstance(part, dict):
             problems.append(f"{where} is {part!r}, but must hold changes to the main config, as in {{'seed': 1}}.")
             continue

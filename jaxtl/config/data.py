@@ -5,8 +5,9 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from jaxtl.config.build import tree_of
 from jaxtl.config.title import retitle, titled_fields
-from jaxtl.config.tree import Tree, merge, plain
+from jaxtl.config.tree import Tree, merge
 from jaxtl.data.augment import Transform, compose, normalise, resize
 from jaxtl.data.catalogue import DatasetInfo, dataset_info, given, given_rows
 from jaxtl.data.dataset import Dataset, from_arrays
@@ -33,10 +34,10 @@ def with_images(config: Mapping[str, Any], train: Any, validation: Any, test: An
       UserError: images to train on come without images to test on, or the other way round; their classes differ; they
         are neither data sets nor arrays nor data frames.
     """
-    parts = {"train": train, "val": validation, "test": test}
+    tree, parts = tree_of(config), {"train": train, "val": validation, "test": test}
     images = {split: part for split, part in parts.items() if part is not None}
     if not images:
-        yield plain(config)
+        yield tree
         return
     is_table = is_frame(train)
     if not {"train", "test"} <= images.keys() and not (is_table and len(images) == 1):
@@ -50,9 +51,9 @@ def with_images(config: Mapping[str, Any], train: Any, validation: Any, test: An
     else:
         context = given(from_arrays(images))
     with context as name:
-        tree = merge(plain(config), {"data": {"name": name, "labels": ""}})
+        before, tree = tree, merge(tree, {"data": {"name": name, "labels": ""}})
         if tree.get("reported"):  # which is a figure of other images
-            retitle(tree, titled_fields(plain(config)))
+            retitle(tree, titled_fields(before))
         yield tree
 
 

@@ -41,12 +41,18 @@ def per_channel(check: Check = ANY) -> Check:
     return Check(f"one a channel, or one for all{f', {check.allowed}' * bool(check.allowed)}", fault)
 
 
+def _not_utf8(text: str) -> str | None:
+    lost = text.encode(errors="ignore").decode() != text
+    return f"is {text!r}, which is not in UTF-8; write it without accents, or set the encoding." if lost else None
+
+
+_IN_UTF8 = Check(fault=_not_utf8)
 _SEED = within(0, 2**31 - 1)
 
 FIELDS: dict[str, Field] = {
-    "name": Field("run", "title of the run in its report"),
-    "arm": Field("this run", "what a comparison with the baselines calls the run"),
-    "reported": Field("", "what the study reports, to stand beside our figures; empty: nothing"),
+    "name": Field("run", "title of the run in its report", _IN_UTF8),
+    "arm": Field("this run", "what a comparison with the baselines calls the run", _IN_UTF8),
+    "reported": Field("", "what the study reports, to stand beside our figures; empty: nothing", _IN_UTF8),
     "seed": Field(0, "seed of initialisation, shuffling, augmentation and dropout", _SEED),
     "data.name": Field("cifar10", "data set; tfds:NAME for those of tensorflow-datasets", a_dataset()),
     "data.dir": Field("", "folder of the data set or of your images; empty: $JAXTL_DATA, else the cache folder"),

@@ -151,7 +151,7 @@ def split_recipe(place: str | pathlib.Path) -> tuple[pathlib.Path, str]:
     """
     found = re.fullmatch(r"(\w+|.*\.py):([^/\\]*)", str(place), re.DOTALL)
     name, recipe = found.groups() if found else (str(place), "")
-    path = user_path(name)
+    path = user_path(name) if name else pathlib.Path()
     if re.fullmatch(r"\w+", name) and not path.is_file():
         path = packaged(f"{name}.py") or path
     return path, recipe
@@ -205,6 +205,9 @@ def split_flags(argv: Sequence[str], own: Container[str] = ()) -> tuple[list[tup
 
     ``--data.size=64``, without ``config.``, means the same; so does ``--seed=3`` where the command has no such flag.
 
+    Raises:
+      UserError: a flag has no value.
+
     >>> split_flags(["--config", "x.py", "--config.seed=3", "--data.size", "64"])
     ([('seed', '3'), ('data.size', '64')], ['--config', 'x.py'])
     """
@@ -216,7 +219,9 @@ def split_flags(argv: Sequence[str], own: Container[str] = ()) -> tuple[list[tup
         if not flag.startswith(_FLAG) and not is_field:
             others.append(flag)
             continue
-        if not equals and rest and not rest[0].startswith("--"):
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise UserError(f"{flag} has no value; write {flag}=VALUE.")
             text = rest.pop(0)
         assignments.append((path, text))
     return assignments, others

@@ -9,6 +9,7 @@ from jaxtl.config.build import with_defaults
 from jaxtl.config.fields import FIELDS, OPTIONS
 from jaxtl.config.tree import Tree, leaves
 from jaxtl.data.catalogue import GIVEN
+from jaxtl.data.image_files import shown
 
 # Fields that change no result.
 _SILENT = {"data.download", "data.stream", "data.workers", "data.undecodable", OPTIONS}
@@ -36,8 +37,8 @@ def retitle(config: Tree, before: Tree) -> None:
         return
     title = config.get("name", FIELDS["name"].default)
     if changed.keys() & _NETWORK_AND_DATA:
-        files = pathlib.Path(new["data.dir"] or new["data.labels"])
-        data = files.name if new["data.name"] == "folder" else new["data.name"]
+        files = pathlib.Path(new["data.dir"] or new["data.labels"]).absolute()  # "." has no name
+        data = shown(files.name) if new["data.name"] == "folder" else new["data.name"]
         data = "images given in Python" if data.startswith(GIVEN) else data
         title, config["reported"] = f"{new['model.name']} on {data}", ""  # the reported figure is of something else
     told = [f"{path}={value}" for path, value in changed.items() if path not in _NETWORK_AND_DATA]

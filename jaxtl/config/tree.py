@@ -5,6 +5,8 @@ A path names a node: ``data.size``, ``phases.0.epochs``.
 
 import copy
 import dataclasses
+import os
+import pathlib
 from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
@@ -16,9 +18,7 @@ Tree = dict[str, Any]
 def plain(config: Any) -> Any:
     """Convert any mapping, also a ``ConfigDict``, to a dict, lists to tuples, and numbers of numpy to Python's.
 
-    Equal configs then compare equal.
-
-    A dataclass, such as a ``Phase``, is the mapping of its fields.
+    Equal configs then compare equal. A dataclass, such as a ``Phase``, is the mapping of its fields; a path is a text.
     """
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         config = dataclasses.asdict(config)
@@ -26,7 +26,9 @@ def plain(config: Any) -> Any:
         return {str(key): plain(config[key]) for key in config.keys()}  # noqa: SIM118 - a ConfigDict is not a Mapping
     if isinstance(config, list | tuple):
         return tuple(plain(value) for value in config)
-    return config.item() if isinstance(config, np.generic) else config
+    if isinstance(config, np.generic | np.ndarray):
+        return plain(config.tolist())
+    return os.fspath(config) if isinstance(config, pathlib.PurePath) else config
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Tree:

@@ -11,7 +11,7 @@ from jaxtl.data import cifar, collection, digits, folder, labels, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
 from jaxtl.data.official_files import Published, load_official
 from jaxtl.data.options import ImageOptions
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, expect
 from jaxtl.runtime.files import cache_dir, user_path
 
 
@@ -82,6 +82,8 @@ def dataset_info(
     Raises:
       UserError: there is no such data set, or the folder does not hold what it should.
     """
+    expect("The name of the data set", name, str, "a text, for example 'cifar10'")
+    expect("options", options, ImageOptions, "jaxtl.ImageOptions, for example jaxtl.ImageOptions(size=224)")
     if options.labels and name != folder.NAME:
         raise UserError(f"data.labels is {options.labels!r}, but data.name is {name!r}; set data.name to 'folder'.")
     if name in DATASETS:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxtl.data.stored import StoredImages
-from jaxtl.errors import UserError, nearest
+from jaxtl.errors import UserError, expect, nearest
 
 
 class Remark(NamedTuple):
@@ -51,14 +51,24 @@ class Dataset:
     original_sizes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if self.ids is None:
-            object.__setattr__(self, "ids", np.arange(len(self.images)))
         for name, array, dtype, rank in (("images", self.images, np.uint8, 4), ("labels", self.labels, np.int32, 1)):
-            if array.dtype != dtype or array.ndim != rank:
+            found = f"{array.dtype} of shape {array.shape}" if hasattr(array, "dtype") else f"a {type(array).__name__}"
+            if not hasattr(array, "dtype") or array.dtype != dtype or array.ndim != rank:
                 raise UserError(
-                    f"The {name} of a data set must be {np.dtype(dtype)} of rank {rank}, not {array.dtype} of shape "
-                    f"{array.shape}; convert them first."
+                    f"The {name} of a data set must be {np.dtype(dtype)} of rank {rank}, not {found}; convert them "
+                    "first."
                 )
+        if self.images.shape[3] not in (1, 3) or not all(self.images.shape[1:]):
+            raise UserError(
+                f"The images of a data set have the shape {self.images.shape}, but must be [N, H, W, C] with C = 1 "
+                "(grey) or 3 (RGB): images.transpose(0, 2, 3, 1) puts channels last, images[..., :3] drops a fourth."
+            )
+        ids = np.arange(len(self.images)) if self.ids is None else np.asarray(self.ids)
+        object.__setattr__(self, "ids", ids)
+        expect("class_names of a data set", self.class_names, (tuple, list), "a tuple of names")
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        for name in self.class_names:
+            expect("A class name", name, str, "a text")
         if not len(self.images) == len(self.labels) == len(self.ids):
             raise UserError(
                 f"A data set needs one label and one id for every image, not {len(self.images)} images, "
@@ -135,13 +145,17 @@ def _pair(split: str, part: Any) -> tuple[np.ndarray, np.ndarray]:
         images, labels = map(np.asarray, part)
     except ValueError as error:  # of numpy
         raise UserError(f"The images of {split} have different sizes; resize them to one.") from error
+    if labels.ndim == 2 and labels.shape[1] == 1:  # a column, as Keras's data sets have it
+        labels = labels[:, 0]
     if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels.flat):
         labels = labels.astype(str)
     if labels.ndim != 1 or labels.dtype.kind not in "iuU":
         raise UserError(
             f"The labels of {split} are {labels.dtype} of shape {labels.shape}, but must be integers or names, one an "
-            "image; of one-hot labels take labels.argmax(1)."
+            "image; convert them, one-hot labels by labels.argmax(1)."
         )
+    if images.dtype.kind == "U":
+        raise UserError(f"The images of {split} are texts; give image files as a data frame of paths and labels.")
     return images[..., None] if images.ndim == 3 else images, labels
 
 

@@ -80,6 +80,8 @@ def read_sized(
     """What ``read_image`` returns, and the (height, width) that the upright image had before it was resized."""
     if isinstance(source, np.ndarray):
         return _framed(_of_pixels(source), size, fit, channels)
+    if not isinstance(source, str | bytes | os.PathLike):
+        raise Undecodable(f"its type is {type(source).__name__}; give a path, the content of a file, or an array")
     content = source if isinstance(source, bytes) else read_content(source)
     if not content:
         raise Undecodable("it is empty")

@@ -44,7 +44,7 @@ class DecodeCache:
         """Write the cache; a full disk does not stop the run."""
         if self._changed:
             with contextlib.suppress(OSError):
-                write_whole(self._path, json.dumps(self._entries).encode())
+                write_whole(self._path, json.dumps(self._entries))
 
     def _stamp(self, file: str) -> str:
         """What changes when a file does."""

@@ -1,5 +1,6 @@
 """Which image files there are below a folder, and which a person means by files, folders and lists."""
 
+import contextlib
 import itertools
 import os
 import unicodedata
@@ -7,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxtl.data.decode import SUFFIXES
+from jaxtl.data.decode import SUFFIXES, Undecodable, read_image
+from jaxtl.errors import UserError
 from jaxtl.runtime.files import user_path
 
 LIST = "-"
@@ -102,17 +104,29 @@ def image_files(named: Sequence[str], listed: bytes = b"") -> tuple[list[Path], 
       listed: a list of paths, see ``paths_in``.
 
     Returns:
-      The files, and the folders that hold no image or cannot be read.
+      The files; and what is not a path, and the folders that hold no image or cannot be read.
+
+    Raises:
+      UserError: ``listed`` is itself an image.
     """
+    with contextlib.suppress(Undecodable):
+        read_image(listed)
+        raise UserError("Standard input holds an image, but - stands for a list of paths; name the file of the image.")
     files: list[Path] = []
     faults: list[Unread] = []
+    paths: list[Path] = []
+    texts = itertools.chain.from_iterable(paths_in(listed) if name == LIST else [name] for name in named)
+    for text in filter(None, texts):
+        try:
+            paths.append(user_path(text))
+        except UserError as error:
+            faults.append(Unread(shown(text[:100]), str(error)))
 
     def pass_over(path: Path, why: str) -> None:
         if why not in (HIDDEN, OTHER_SUFFIX):
             faults.append(Unread(shown(path), why))
 
-    paths = itertools.chain.from_iterable(paths_in(listed) if name == LIST else [name] for name in named)
-    for path in map(user_path, filter(None, paths)):
+    for path in paths:
         if not _is_folder(path):
             files.append(path)
             continue

@@ -1,9 +1,10 @@
 """How a collection of images of any size becomes a data set of one size."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxtl.data.decode import Fit
+from jaxtl.errors import UserError, expect
 
 Stream = Literal["auto", "always", "never"]
 
@@ -23,6 +24,9 @@ class ImageOptions:
       stream: decode images when they are needed, epoch after epoch, instead of once into memory: ``"auto"`` where
         they would take more than a quarter of the memory.
       workers: processes that decode streamed images; 0: one a core.
+
+    Raises:
+      UserError: a value is invalid.
     """
 
     size: int = 0
@@ -34,3 +38,20 @@ class ImageOptions:
     undecodable: float = 0.05
     stream: Stream = "auto"
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            expect(field.name, value, (int, float) if kind is float else kind, f"like its default, {field.default!r}")
+        right = {
+            "size": self.size >= 0,
+            "fit": self.fit in get_args(Fit),
+            "channels": self.channels in (1, 3),
+            "test": 0 < self.test < 1,
+            "undecodable": 0 <= self.undecodable <= 1,
+            "stream": self.stream in get_args(Stream),
+            "workers": self.workers >= 0,
+        }
+        for name, fits in right.items():
+            if not fits:
+                raise UserError(f"{name} is {getattr(self, name)!r}; help(jaxtl.ImageOptions) says what it may be.")

@@ -11,6 +11,7 @@ from jaxtl.data.options import ImageOptions
 from jaxtl.data.overview import overview, remarks_on, repeated
 from jaxtl.data.split import per_class as choose_per_class
 from jaxtl.data.split import stratified_fold, stratified_split
+from jaxtl.errors import UserError
 
 
 class Splits(NamedTuple):
@@ -72,6 +73,8 @@ def prepare(
         tell = functools.partial(progress, split) if progress else None
         dataset = info.load(split, data_folder(data_dir), download=download, progress=tell)
         dataset = select_classes(dataset, tuple(classes) or dataset.class_names)
+        if not len(dataset):
+            raise UserError(f"The {split} split of {name} has no image of the classes chosen; add some.")
         return first(dataset, count) if count else dataset
 
     train, test = part("train", subset), part("test", test_subset)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxtl.errors import UserError, nearest
+from jaxtl.errors import UserError, expect, nearest
 from jaxtl.models import cnn, densenet, resnet, vgg
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.options import checked
@@ -20,6 +20,7 @@ _FOR_32 = {**cnn.VARIANTS, **resnet.CIFAR_VARIANTS, **densenet.CIFAR_VARIANTS, *
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
 
 
+_MOST_CLASSES = 10_000_000
 OWN = frozenset(MODELS)  # all but those that are registered
 
 
@@ -38,7 +39,7 @@ def register_model(name: str, build: Callable[..., Classifier]) -> None:
     Raises:
       UserError: the name is taken by a network of jaxtl or is invalid, or ``build`` is not a function of that kind.
     """
-    if not re.fullmatch(r"[\w.-]+", str(name)):
+    if not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"A network cannot be called {name!r}; take letters, digits, '_', '-' and '.'.")
     if name in OWN:
         raise UserError(f"The name {name!r} is taken by a network of jaxtl; choose another.")
@@ -58,6 +59,7 @@ def list_models(pattern: str = "*") -> list[str]:
     >>> list_models("*cnn")
     ['bn_cnn', 'cnn', 'custom_cnn']
     """
+    expect("The pattern", pattern, str, "a text, for example '*dense*'")
     return sorted(fnmatch.filter(MODELS, pattern))
 
 
@@ -77,8 +79,11 @@ def build_model(name: str, num_classes: int, dtype: DTypeLike = jnp.float32, **o
     ('stem', 'stage1', 'hidden', 'head')
     """
     known(name)
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int | np.integer) or num_classes < 0:
-        raise UserError(f"num_classes is {num_classes!r}, but a model has 1 class or more, or 0 for features alone.")
+    is_whole = isinstance(num_classes, int | np.integer) and not isinstance(num_classes, bool)
+    if not is_whole or not 0 <= num_classes <= _MOST_CLASSES:
+        raise UserError(
+            f"num_classes is {num_classes!r}, but a model has 1 to {_MOST_CLASSES:,} classes, or 0 for features alone."
+        )
     if not _is_float(dtype):
         raise UserError(f"dtype is {dtype!r}, but networks compute in floating point: jnp.float32, for example.")
     there = option_types(name)
@@ -106,7 +111,7 @@ def known(name: str) -> str:
     Raises:
       UserError: if there is no model of that name; it suggests the nearest.
     """
-    if name in MODELS:
+    if isinstance(name, str) and name in MODELS:
         return name
     raise UserError(f"There is no model {name!r}; {nearest(str(name), list_models())}")
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxtl.config import SOURCE
+from jaxtl.config import SOURCE, kept_config
 from jaxtl.config.tree import leaves
+from jaxtl.data.image_files import shown
 from jaxtl.errors import UserError
 from jaxtl.report.statistics import wilson_interval
 from jaxtl.runs.folder import identity
@@ -129,7 +130,7 @@ def distinct_names(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
         alike = [folder.absolute() for folder, other in zip(folders, names, strict=True) if other == name]
         if len(alike) > 1:
             common = os.path.commonpath([folder.parent for folder in alike])
-            distinct[i] = f"{name} ({os.path.relpath(folders[i].absolute(), common)})"
+            distinct[i] = f"{name} ({shown(os.path.relpath(folders[i].absolute(), common))})"
     return distinct
 
 
@@ -146,12 +147,12 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
     files = RunFiles(folder)
     config, history, predictions = files.config(), files.history(), files.predictions()
     with files.explained(files.CONFIG):
-        settings, environment = config["config"], config.get("environment", {})
+        settings, environment = kept_config(config["config"]), config.get("environment", {})
         of_config: dict[str, Any] = {
             "description": _in_words(settings),
             "model": str(settings.get("model", {}).get("name", "")),
             "device": str(environment.get("device", "")),
-            "reported": str(settings.get("reported") or ""),
+            "reported": _text(settings.get("reported") or ""),
             "settings": dict(leaves(identity(settings))),
             "per_class": count if isinstance(count := settings.get("data", {}).get("per_class"), int) else 0,
         }
@@ -162,7 +163,7 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
         seconds: dict[str, Any] = {what: _amount(times[what]) for what in ("train_s", "inference_s")}
         train_images = sum(summary.get("data", {}).get("parts", {}).get("training", []))
         total, trained = int(_amount(params["total"])), int(_amount(params["trainable"]))
-        class_names = tuple(str(line["class"]) for line in test["per_class"])
+        class_names = tuple(_text(line["class"]) for line in test["per_class"])
         confusion = np.array(test["confusion_matrix"], np.int64)
         n, correct = int(confusion.sum()), int(np.trace(confusion))
         if confusion.shape != (len(class_names), len(class_names)) or n != test["n"] or n == 0:
@@ -179,7 +180,7 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
         if (len(lines), right.sum()) != (n, correct):
             raise ValueError(f"{right.sum()} of {len(lines)} are right, but {files.SUMMARY} counts {correct} of {n}")
     return FinishedRun(
-        name=str(summary.get("name") or folder.name),
+        name=_text(summary.get("name") or folder.name),
         folder=str(folder),
         params_total=total,
         params_trained=trained,
@@ -208,6 +209,11 @@ def _amount(value: float, most: float = np.finfo(float).max, kind: str = "an amo
     if not 0 <= value <= most:
         raise ValueError(f"{value!r} is not {kind}")
     return float(value)
+
+
+def _text(value: Any) -> str:
+    """A text that can be drawn: JSON may hold halves of letters, and a name bytes of another encoding."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def _share(value: float) -> float:

@@ -4,7 +4,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from jaxtl.config.tree import plain
 from jaxtl.data.augment import Transform
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.data.image_files import shown
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, expect
 from jaxtl.models import Classifier, build_model, list_models
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import cores
@@ -154,6 +154,7 @@ class LoadedRun(NamedTuple):
           UserError: it is not a share; the run has no predictions of validation images; or no confidence is high
             enough.
         """
+        expect("max_error", max_error, (int, float), "a number: 0.02 for 2 %")
         if not 0 <= max_error < 1:
             raise UserError(f"max_error is {max_error}, but must be a share below 1: 0.02 for 2 %.")
         files = RunFiles(self.folder)
@@ -196,11 +197,12 @@ class LoadedRun(NamedTuple):
           Classes and probabilities; an image that cannot be read has no classes and a reason in ``faults``.
 
         Raises:
-          ValueError: ``batch_size`` or ``top`` is below 1.
-          UserError: see ``threshold``.
+          UserError: ``batch_size`` or ``top`` is below 1, or an argument has another type; see ``threshold``.
         """
-        if batch_size < 1 or top < 1:
-            raise ValueError(f"batch_size and top are at least 1, got {batch_size} and {top}")
+        for what, count in (("batch_size", batch_size), ("top", top)):
+            expect(what, count, (int, np.integer), "a whole number")
+            if count < 1:
+                raise UserError(f"{what} is {count}, but must be at least 1.")
         chosen = _as_list(images)
         threshold = 0.0 if max_error is None else self.threshold(max_error)
         N, k = len(chosen), min(top, len(self.class_names))
@@ -247,10 +249,13 @@ def _as_list(images: Image | Sequence[Image]) -> Sequence[Image]:
     """One image as a list of one."""
     if isinstance(images, str | os.PathLike | bytes):
         return [images]
+    expect("images", images, Iterable, "an image or a list of them: paths, contents of files, or arrays")
+    images = np.asarray(images) if isinstance(images, jax.Array) else images
     is_one = isinstance(images, np.ndarray) and (
-        images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+        images.ndim in (0, 2) or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
     )
-    return [images] if is_one else list(images)  # type: ignore[list-item]  # an array
+    several = [images] if is_one else images
+    return [np.asarray(image) if isinstance(image, jax.Array) else image for image in several]  # type: ignore[misc]
 
 
 def _make_step(model: Classifier, preprocess: Transform, temperature: float, k: int) -> Any:
@@ -286,8 +291,9 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
         settings, data = config["model"], config["data"]
         if settings["name"] not in list_models():
             raise UserError(
-                f"The run {folder} has the network {settings['name']!r}, which is not registered in this process; call "
-                "jaxtl.register_model with the function that builds it, and load the run again."
+                f"The run {folder} has the network {(name := settings['name'])!r}, which is not registered in this "
+                f"process; in Python call jaxtl.register_model({name!r}, build), with the function that builds it, and "
+                "then jaxtl.load_run, or a command as jaxtl.__main__.main(['predict', '--run', …])."
             )
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
         preprocess = preprocessing(data)

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxtl.config.build import kept_config
 from jaxtl.config.tree import differences, leaves, plain, without
 from jaxtl.data.dataset import Dataset
+from jaxtl.data.image_files import shown
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError
 from jaxtl.runtime.files import csv_text, file_lock, write_errors_explained, write_whole
@@ -76,7 +78,8 @@ class RunFolder(RunFiles):
                 )
             return
         with self.explained(self.CONFIG):
-            changed = differences(identity(self.config()["config"]), identity(self._config))
+            before = kept_config(self.config()["config"])
+            changed = differences(identity(before), identity(kept_config(self._config)))
         if changed:
             raise UserError(
                 f"The work folder {self.path} holds another run, which differs in {'; '.join(changed)}: "
@@ -173,8 +176,12 @@ def make_work_folder(path: pathlib.Path) -> None:
     """Create a work folder where there is none.
 
     Raises:
-      UserError: it cannot be created.
+      UserError: it cannot be created, or its path is not in UTF-8, which checkpoints need.
     """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"The work folder {shown(path)} has a name that is not in UTF-8; choose another.") from error
     with write_errors_explained(f"The work folder {path}", "choose another with --workdir", done="created"):
         path.mkdir(parents=True, exist_ok=True)
 
@@ -184,7 +191,7 @@ def disk_errors_explained(workdir: pathlib.Path) -> contextlib.AbstractContextMa
     way_out = (
         "free some space or repair the folder and run the same command again: it continues from the last checkpoint"
     )
-    return write_errors_explained(f"The work folder {workdir}", way_out, done="written or read")
+    return write_errors_explained(f"The work folder {workdir}", way_out, done="written or read", folder=workdir)
 
 
 def identity(config: Mapping[str, Any]) -> Any:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from jaxtl.errors import UserError, closest
-from jaxtl.runtime.files import user_path, write_errors_explained, write_whole
+from jaxtl.runtime.files import os_error_told, user_path, write_errors_explained, write_whole
 from jaxtl.runtime.interrupts import Interrupted, keep_interrupts
 
 _USER_ERROR = 2
 _AFTER_SIGNAL = 128  # a shell's status of a process that a signal ended is this plus the signal's number
 _NO_READER = _AFTER_SIGNAL + 13  # SIGPIPE, which Windows does not have
-_NO_DEVICE = "Unable to initialize backend"
+_NO_DEVICE, _NO_MEMORY = "Unable to initialize backend", "RESOURCE_EXHAUSTED"
 
 
 def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
@@ -93,6 +93,12 @@ def _known(error: BaseException, resumes: bool) -> tuple[int, str] | None:
                 f"jaxtl: JAX finds no device to compute on ({reason}); JAX_PLATFORMS is {chosen!r}: unset it, or set "
                 "it to cpu, cuda or tpu."
             )
+        case RuntimeError() | MemoryError() if isinstance(error, MemoryError) or _NO_MEMORY in str(error):
+            reason = str(error).partition("\n")[0].removeprefix(f"{_NO_MEMORY}: ").rstrip(". ") or "it is full"
+            way_out = "lower batch_size (--batch), the size of the images or the network, or end other processes"
+            return _USER_ERROR, f"jaxtl: The memory does not suffice ({reason}); {way_out}."
+        case OSError():  # of a file that nothing else looked after
+            return _USER_ERROR, f"jaxtl: {os_error_told(error)}"
     return None
 
 
@@ -166,11 +172,10 @@ def write_result(path: Path, text: str) -> None:
       UserError: it cannot be written.
     """
     with write_errors_explained(path):
-        content = text.encode("utf-8", "backslashreplace")
         if path.exists() and not path.is_file():  # a device or a named pipe must not be replaced by a file
-            path.write_bytes(content)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
         else:
-            write_whole(path, content)
+            write_whole(path, text)
 
 
 class CommandParser(argparse.ArgumentParser):

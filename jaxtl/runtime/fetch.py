@@ -219,7 +219,7 @@ def _seconds(retry_after: str) -> float:
         return float(retry_after)
     try:
         return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter: a year that there is not
         return 0.0
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 import filelock
 
-from jaxtl.errors import UserError
+from jaxtl.errors import UserError, expect
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
@@ -21,17 +22,26 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     ``~`` and ``~name`` at its start are home folders, if there is a user of that name; else part of the name.
 
     Raises:
-      UserError: the path holds a NUL character, or starts with ``~/`` and no home folder is known.
+      UserError: it is not a path, is empty, holds a NUL character, or is longer than the system allows; or it starts
+        with ``~/`` and no home folder is known.
     """
-    text = os.fspath(path)
+    expect("The path", path, (str, bytes, os.PathLike), "a text or a pathlib.Path")
+    text = os.fsdecode(path)
+    if not text:
+        raise UserError("The path is empty; name a file or a folder.")
     if "\0" in text:
         raise UserError(f"{text[:200]!r} is not a path, because it holds a NUL character; give one path a line.")
+    found = Path(text)
     try:
-        return Path(text).expanduser()
+        found = found.expanduser()
+        found.lstat()
     except RuntimeError as error:
-        if Path(text).parts[0] == "~":
+        if found.parts[0] == "~":
             raise UserError(f"No home folder is known for {text}; set HOME, or give the whole path.") from error
-        return Path(text)
+    except OSError as error:  # others are told by whoever opens it
+        if error.errno == errno.ENAMETOOLONG:
+            raise UserError(f"{text[:40]}…{text[-20:]} is not a path, because it is too long; shorten it.") from error
+    return found
 
 
 def cache_dir() -> Path:
@@ -56,14 +66,17 @@ def cache_dir() -> Path:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all; folders above it are made.
 
+    Text is written in UTF-8. What UTF-8 lacks, such as the bytes of a name in another encoding, is escaped.
+
     Raises:
       OSError: it cannot be written; a file that was there before is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    raw = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with draft.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            file.write(raw)
             file.flush()
             os.fsync(file.fileno())  # the rename must not reach the disk before the bytes do
         draft.replace(path)
@@ -86,15 +99,31 @@ def json_text(content: Any) -> str:
 
 @contextlib.contextmanager
 def write_errors_explained(
-    what: Path | str, way_out: str = "choose another file", *, done: str = "written"
+    what: Path | str, way_out: str = "choose another file", *, done: str = "written", folder: Path | None = None
 ) -> Iterator[None]:
-    """Turn an ``OSError`` into a sentence that says what cannot be done; a pipe that nobody reads is another matter."""
+    """Turn an ``OSError`` into a sentence that says what cannot be done; a pipe that nobody reads is another matter.
+
+    Args:
+      what: cannot be done.
+      way_out: ends the sentence.
+      done: what was to be done with it.
+      folder: an error of a file outside of it is told of that file.
+    """
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
+        if folder and error.filename and not Path(str(error.filename)).absolute().is_relative_to(folder.absolute()):
+            raise UserError(os_error_told(error)) from error
         raise UserError(f"{what} cannot be {done} ({error.strerror or error}); {way_out}.") from error
+
+
+def os_error_told(error: OSError) -> str:
+    """A sentence on an error of the system that nothing nearer explained."""
+    what = error.filename or "Something of the system"
+    way_out = "free some space, or correct the path or its permissions, and run the same command again"
+    return f"{what} cannot be used ({error.strerror or error}); {way_out}."
 
 
 def read_object(path: Path) -> dict[str, Any]:

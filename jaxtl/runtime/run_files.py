@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxtl.errors import UserError
 from jaxtl.runtime.files import damage_explained, read_object
 
 
@@ -59,10 +60,22 @@ class RunFiles:
         if repeats := self.repeats():
             return f"it holds several runs, for example {repeats[0]}"
         if not (self.path / self.CONFIG).is_file():
-            return f"it is not a run folder (it has no {self.CONFIG})"
+            best = self.path / "best"
+            of_search = f"it holds a search, whose best run is {best}" if (best / self.CONFIG).is_file() else ""
+            return of_search or f"it is not a run folder (it has no {self.CONFIG})"
         if not (self.path / self.SUMMARY).is_file():
             return f"its run is not finished (it has no {self.SUMMARY}); the same command continues it"
         return ""
+
+    @classmethod
+    def refuse_to_replace(cls, path: Path | None) -> None:
+        """Refuse a place for a result where it would replace a file of a run.
+
+        Raises:
+          UserError: it would.
+        """
+        if path and path.name in (cls.CONFIG, *cls.PRODUCTS) and (path.parent / cls.CONFIG).is_file():
+            raise UserError(f"{path} is a file of the run, which would be lost; choose another name with --out.")
 
     def explained(self, name: str) -> contextlib.AbstractContextManager[None]:
         """A context that turns errors while a file is read into a sentence about it."""

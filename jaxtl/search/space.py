@@ -204,6 +204,8 @@ def _parameter_faults(config: Tree, space: Space, name: str) -> list[str]:
 
 def _value_faults(config: Tree, path: str, value: Any) -> list[str]:
     """What is wrong with a config, valid before, once a field has this value."""
+    if not is_field(path):
+        return [no_field(path)]
     tree = plain(config)
     try:
         assign(tree, path, typed(path, value, tree["model"]["name"]))

@@ -68,7 +68,7 @@ class Study:
 
     def describe(self, description: Mapping[str, Any]) -> Mapping[str, Any]:
         """The description of the search in the database, which is this one where there was none yet."""
-        with self._explained(), file_lock(self._lock):
+        with self._explained(KeyError), file_lock(self._lock):
             if not self._study.user_attrs:
                 self._study.set_user_attr("description", description)
             return dict(self._study.user_attrs["description"])

@@ -13,7 +13,7 @@ import optuna
 from optuna.distributions import distribution_to_json
 from sqlalchemy.engine import URL
 
-from jaxtl.config import variants
+from jaxtl.config import kept_config, variants
 from jaxtl.config.data import load_splits
 from jaxtl.config.tree import Tree, differences
 from jaxtl.data.dataset import first
@@ -64,14 +64,14 @@ class Search:
         self.study = Study(url, folder.absolute(), space, maximise=more_is_better(self.monitor), **method)
         drawn = space.draw(0, 4) if space.apply else []
         asked = {
-            "config": identity(config),
+            "config": config,
             "space": {name: distribution_to_json(of) for name, of in space.parameters.items()},  # type: ignore[arg-type]
             "apply": {str(i): space.configure(config, params) for i, params in enumerate(drawn)},
             "final": dict(space.final),
             **method,
         }
         asked = json.loads(json.dumps(asked))  # as the database keeps it
-        if changed := differences(self.study.describe(asked), asked):
+        if changed := differences(_comparable(self.study.describe(asked)), _comparable(asked)):
             raise UserError(
                 f"The work folder {folder} holds another search, which differs in {'; '.join(changed)}: choose another "
                 "with --workdir, or remove it to start over."
@@ -199,6 +199,12 @@ class Search:
         main, summary = variants(self.config)[""], RunFiles(self.folder / BEST).summary()
         asked = self.monitor, self.study.lines(), self.space.parameters, self.method, dict(self.space.final)
         return Outcome(main["name"], *asked, summary, main["reported"], describe())
+
+
+def _comparable(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What a search was asked for, with the defaults of fields that are newer than its database."""
+    configs = {place: kept_config(tree) for place, tree in asked["apply"].items()}
+    return {**asked, "config": identity(kept_config(asked["config"])), "apply": configs}
 
 
 def _refuse_run(folder: Path) -> None:

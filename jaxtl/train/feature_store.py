@@ -87,7 +87,7 @@ class FeatureStore:
             with draft.open("wb") as file:
                 np.save(file, features)
             draft.replace(path)
-            write_whole(path.with_suffix(".json"), json.dumps(note).encode())
+            write_whole(path.with_suffix(".json"), json.dumps(note))
 
     def _make_room(self, nbytes: int) -> None:
         """Remove what killed processes left, and the least recently used until so many bytes fit.

@@ -9,7 +9,6 @@ import numpy as np
 from jaxtl.errors import UserError
 from jaxtl.runtime.interrupts import Interrupted
 from jaxtl.runtime.processes import broadcast
-from jaxtl.train.checkpoint import Checkpoints
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.features import FeatureCache
 from jaxtl.train.metrics import accuracy_of
@@ -20,20 +19,14 @@ from jaxtl.train.stepper import Stepper
 from jaxtl.train.sync import SyncSchedule
 from jaxtl.train.task import Inputs, Session, Task, feature_inputs, image_inputs
 from jaxtl.transfer.partition import Variables
-from jaxtl.transfer.phases import Phase, caches_features
+from jaxtl.transfer.phases import caches_features
 
 
 class DivergedError(UserError):
     """The loss is not a number any more; the last good checkpoint is kept."""
 
-    def __init__(self, phase: Phase, epoch: int, checkpoints: Checkpoints) -> None:
-        saved = checkpoints.last_progress() is not None
-        kept = f"the last good checkpoint in {checkpoints.folder} stays" if saved else "nothing had been saved yet"
-        super().__init__(
-            f"The loss is not a number any more in epoch {epoch} (phase {phase.name!r}, learning rate "
-            f"{phase.learning_rate:g}), so training stopped and {kept}; "
-            "lower the learning rate or set clip_norm, and start in a new work folder."
-        )
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; lower the learning rate or set clip_norm, and start in a new work folder.")
 
 
 class Best(NamedTuple):
@@ -230,7 +223,13 @@ class PhaseTrainer:
     def _check(self, finite: bool) -> None:
         """Refuse to go on, and to save, once the loss is not a number."""
         if not finite:
-            raise DivergedError(self.phase, self.epoch, self.session.checkpoints)
+            phase, checkpoints = self.phase, self.session.checkpoints
+            saved = checkpoints.last_progress() is not None
+            kept = f"the last good checkpoint in {checkpoints.folder} stays" if saved else "nothing had been saved yet"
+            raise DivergedError(
+                f"The loss is not a number any more in epoch {self.epoch} (phase {phase.name!r}, learning rate "
+                f"{phase.learning_rate:g}), so training stopped and {kept}"
+            )
 
     def _sync(self) -> None:
         """Save if it is time to; save and raise ``Interrupted`` if a stop was asked for."""

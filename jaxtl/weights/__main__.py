@@ -196,21 +196,15 @@ def _cards(name: str) -> tuple[WeightCard, ...]:
     raise UserError(f"There are no weights for {name!r}; `list` shows the models that have some.")
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    try:
-        return arguments.run(arguments) or 0
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        where = f"{error.filename} cannot be used" if error.filename else "The system refused"
-        raise UserError(f"{where}: {error.strerror or error}; correct the path or its permissions.") from error
+def _run(argv: Sequence[str]) -> int:
+    arguments = parser().parse_args(argv)
+    return arguments.run(arguments) or 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return 0 if all went well, 1 if a check failed, 2 for a user error."""
-    arguments = parser().parse_args(argv)
     use_fast_cpu_lowerings()
-    return exit_status(lambda: _run(arguments))
+    return exit_status(lambda: _run(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

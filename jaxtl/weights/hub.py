@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jaxtl.errors import UserError, nearest
+from jaxtl.errors import UserError, expect, nearest
 from jaxtl.models import list_models, native_size
 from jaxtl.models.fit import leaves, shown
 from jaxtl.runtime.files import read_object, user_path, write_errors_explained, write_whole
@@ -122,6 +122,7 @@ def _card(weights: str, config: Mapping[str, Any]) -> WeightCard:
 
 def _file(weights: str, file: str) -> Path:
     """A file of a repository on this machine."""
+    expect("weights", weights, str, f"a text, for example '{HUB}timm/resnet50.a1_in1k'")
     if weights.startswith(FOLDER):
         path = user_path(weights.removeprefix(FOLDER)) / file
         if path.is_file():
@@ -228,4 +229,4 @@ def write_timm_folder(
     config = {"architecture": name, "num_classes": classes, "label_names": list(labels), "pretrained_cfg": cfg}
     save_arrays(arrays, folder / _WEIGHTS, {"format": "pt"})
     with write_errors_explained(folder / _CONFIG):
-        write_whole(folder / _CONFIG, json.dumps(config, indent=2).encode())
+        write_whole(folder / _CONFIG, json.dumps(config, indent=2))

@@ -11,7 +11,7 @@ from flax import traverse_util
 
 from jaxtl.models.fit import leaves
 from jaxtl.runtime.files import user_path, write_errors_explained, write_whole
-from jaxtl.weights.formats import damaged
+from jaxtl.weights.formats import arrays_by_name, damaged
 
 DIGEST = "tensors_sha256"  # its name in the file's metadata
 
@@ -31,8 +31,8 @@ def save_arrays(arrays: Mapping[str, Any], path: str | Path, metadata: Mapping[s
     Raises:
       UserError: if the file cannot be written.
     """
-    arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    noted = dict(metadata or {}) | {DIGEST: digest(arrays)}
+    arrays = arrays_by_name(arrays)
+    noted = {str(name): str(value) for name, value in (metadata or {}).items()} | {DIGEST: digest(arrays)}
     with write_errors_explained(path):
         write_whole(user_path(path), safetensors.numpy.save(arrays, noted))
 

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxtl
+from jaxtl import weights
+from jaxtl.config import default_config
 from jaxtl.config.flags import parse_config
 from jaxtl.models import build_model
 from jaxtl.weights import from_torch, to_torch
@@ -48,6 +50,12 @@ def _models() -> Iterator[tuple[str, dict[str, Any], Expected]]:
     yield "num_classes=-1", {"num_classes": -1}, refuses("-1")
     yield "num_classes='10'", {"num_classes": "10"}, refuses("'10'")
     yield "num_classes=2.5", {"num_classes": 2.5}, refuses("2.5")
+    yield "num_classes=10**30", {"num_classes": 10**30}, refuses("1 to 10,000,000 classes")
+    yield "an array for num_classes", {"num_classes": np.arange(3)}, refuses("num_classes is array([0, 1, 2])")
+    yield "new_head='no'", {"new_head": "no"}, refuses("True, False or None")
+    yield "a list for the name", {"name": ["cnn"]}, refuses("There is no model ['cnn']")
+    yield "image_shape=(1000000, 1000000, 3)", {"image_shape": (10**6, 10**6, 3)}, refuses("each 1 to 10,000")
+    yield "a name of 5,000 letters for weights", {"weights": 5000 * "a"}, refuses("it is too long")
     yield "a network that does not exist", {"name": "resnet19"}, refuses("resnet18")
     yield "image_shape=(32, 32)", {"image_shape": (32, 32)}, refuses("(height, width, channels)")
     yield "an option that the network lacks", {"drop_out": 0.5}, refuses("dropout")
@@ -81,6 +89,32 @@ def _others() -> Iterator[tuple[str, Callable[[], Any], Expected]]:
     yield "load_dataset of a folder without a folder", lambda: jaxtl.load_dataset("folder", "train"), refuses("folder")
     yield "load_run of a folder that is not there", lambda: jaxtl.load_run("nowhere"), refuses("does not exist")
     yield "load_run of an unknown user's folder", lambda: jaxtl.load_run("~nobody_here/x"), refuses("does not exist")
+    yield "load_dataset('digits', None)", lambda: jaxtl.load_dataset("digits", None), refuses("no split of digits")
+    yield "load_dataset(5)", lambda: jaxtl.load_dataset(5), refuses("must be a text")
+    options: Any = {"size": 224}
+    yield (
+        "load_dataset with a dictionary of options",
+        lambda: jaxtl.load_dataset("digits", options=options),
+        refuses("jaxtl.ImageOptions(size=224)"),
+    )
+    yield "ImageOptions(fit='pad')", lambda: jaxtl.ImageOptions(fit="pad"), refuses("help(jaxtl.ImageOptions)")
+    yield "a Dataset of lists", lambda: jaxtl.Dataset([1], [0], ("a",)), refuses("not a list")
+    yield "load_run(None)", lambda: jaxtl.load_run(None), refuses("a text or a pathlib.Path")
+    yield "load_run of a name of 5,000 letters", lambda: jaxtl.load_run(5000 * "a"), refuses("it is too long")
+    yield "register_model(5, …)", lambda: jaxtl.register_model(5, build_model), refuses("cannot be called 5")
+    yield "list_models(5)", lambda: jaxtl.list_models(5), refuses("must be a text")
+    for what, arguments, words in (
+        ("without a config", {"config": None}, "The config is None"),
+        ("with the name of a config", {"config": "cnn"}, "load_config"),
+        ("with seeds=5", {"seeds": 5}, "range(5) or [5]"),
+        ("with a callback outside a list", {"callbacks": jaxtl.Observer()}, "a list of callbacks"),
+        ("in a work folder without a name", {"workdir": ""}, "The path is empty"),
+    ):
+        call = functools.partial(jaxtl.run, **{"config": default_config(), "workdir": "w", **arguments})
+        yield f"run {what}", call, refuses(words)
+    yield "weights.save of an object", lambda: weights.save({"params": {"a": object()}}, "x"), refuses("of numbers")
+    for write in (weights.write_torch_file, weights.write_keras_file):
+        yield f"weights.{write.__name__} of None", functools.partial(write, None, "x"), refuses("arrays by name")
     yield "run of an empty config", lambda: jaxtl.run({"nothing": 1}, "w"), refuses("nothing does not exist")
     yield "weights_for a network that does not exist", lambda: jaxtl.weights_for("resnet19"), refuses("resnet18")
 

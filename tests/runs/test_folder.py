@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -6,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 
+from jaxtl.config import kept_config
 from jaxtl.data.dataset import Dataset
 from jaxtl.errors import UserError
-from jaxtl.runs.folder import RunFolder
+from jaxtl.runs.folder import RunFolder, disk_errors_explained
 
 BLANK = np.zeros((2, 1, 1, 1), np.uint8)
 CONFIG = {"seed": 0, "data": {"name": "digits", "mean": (0.5,)}, "phases": ({"epochs": 2},)}
@@ -48,6 +50,32 @@ def test_another_config_is_refused_its_fields_named_and_nothing_changed(tmp_path
     assert content(tmp_path) == before
     with RunFolder(tmp_path, CONFIG):
         pass  # the refused one let go of the folder
+
+
+def test_a_folder_of_an_older_version_is_entered_where_newer_fields_have_their_defaults(tmp_path):
+    scratch = {**CONFIG, "seed": 1}
+    begun(tmp_path, {**CONFIG, "baselines.scratch": scratch})
+    now = {**kept_config(CONFIG), "baselines.scratch": kept_config(scratch)}
+    with RunFolder(tmp_path, now):
+        pass
+    now["baselines.scratch"]["data"]["folds"] = 5
+    with pytest.raises(UserError, match=r"differs in baselines\.scratch\.data\.folds: 0 -> 5: choose"):
+        RunFolder(tmp_path, now)
+
+
+def test_a_work_folder_whose_name_is_not_in_utf8_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"w\\xe9 has a name that is not in UTF-8; choose another\.$"):
+        RunFolder(tmp_path / os.fsdecode(b"w\xe9"), CONFIG)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_the_system_is_told_of_the_file_that_it_is_about(tmp_path):
+    for file, told in (
+        (tmp_path / "w" / "x", f"The work folder {tmp_path / 'w'} cannot"),
+        ("/data/a", "/data/a cannot"),
+    ):
+        with pytest.raises(UserError, match=f"^{told} .*Permission denied"), disk_errors_explained(tmp_path / "w"):
+            raise PermissionError(13, "Permission denied", str(file))
 
 
 def test_a_folder_belongs_to_nobody_before_a_run_begins_there(tmp_path):

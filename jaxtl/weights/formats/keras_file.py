@@ -16,7 +16,7 @@ import numpy as np
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
 from jaxtl.runtime.files import user_path, write_errors_explained, write_whole
-from jaxtl.weights.formats import damaged
+from jaxtl.weights.formats import arrays_by_name, damaged
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # A layer's arrays, by their number: files keep this order, and old ones have names such as block1_conv1_W_1.
@@ -48,6 +48,8 @@ def read_keras_file(path: str | Path) -> dict[str, np.ndarray]:
     """
     path = user_path(path)
     h5py = _h5py(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name the file in it.")
     try:
         with h5py.File(path, "r") as file:
             return _read(h5py, file, path)
@@ -69,10 +71,12 @@ def write_keras_file(arrays: Mapping[str, Any], path: str | Path) -> None:
     Raises:
       UserError: if the file cannot be written, or h5py is not installed.
     """
-    h5py = _h5py(user_path(path))
+    h5py, arrays = _h5py(user_path(path)), arrays_by_name(arrays)
     content = io.BytesIO()
     layers: dict[str, list[str]] = {}
     for key in arrays:
+        if not all(key.rpartition("/")):
+            raise UserError(f"{shown(key)} does not name a layer and an array; write conv1_conv/kernel, for example.")
         layers.setdefault(key.rpartition("/")[0], []).append(key)
     with h5py.File(content, "w") as file:
         file.attrs["layer_names"] = [layer.encode() for layer in layers]
@@ -81,7 +85,7 @@ def write_keras_file(arrays: Mapping[str, Any], path: str | Path) -> None:
             group = file.create_group(layer)
             group.attrs["weight_names"] = [key.encode() for key in keys]
             for key in keys:
-                group[key] = np.asarray(arrays[key])
+                group[key] = arrays[key]
     with write_errors_explained(path):
         write_whole(user_path(path), content.getvalue())
 

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtl.errors import UserError
 from jaxtl.models.fit import shown
 from jaxtl.runtime.files import user_path, write_errors_explained, write_whole
+from jaxtl.weights.formats import arrays_by_name
 from jaxtl.weights.formats.torch_pickle import STORAGE_DTYPES
 
 _STORAGES = {dtype: name for name, dtype in STORAGE_DTYPES.items()}
@@ -39,8 +40,7 @@ def write_torch_file(state_dict: Mapping[str, Any], path: str | Path) -> None:
       UserError: for an array of another type, or if the file cannot be written.
     """
     arrays = {}
-    for key, value in state_dict.items():
-        array = np.asarray(value, order="C")
+    for key, array in arrays_by_name(state_dict).items():
         arrays[key] = array.astype(array.dtype.newbyteorder("<"), copy=False)
         if arrays[key].dtype not in _STORAGES:
             raise UserError(f"{shown(key)} is of type {array.dtype}, which torch has no storage for; convert it first.")
