@@ -118,7 +118,7 @@ def train(row: Row, folder: Path, arguments: argparse.Namespace, assignments: Se
 
 def finished(row: Row, folder: Path) -> list[FinishedRun]:
     """The finished run of a row, or those of several seeds; none where there is none."""
-    folder = folder / "best" if row.trials else folder
+    folder = folder / RunFiles.BEST if row.trials else folder
     there = [place for place in RunFiles(folder).repeats() or [folder] if not RunFiles(place).unfinished()]
     return find_runs(there, with_baselines=False, ignored=folder, say=lambda line: None) if there else []
 

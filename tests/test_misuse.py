@@ -33,8 +33,8 @@ def place(tiny_config, tmp_path_factory, compiled_once):
     (root / "text.png").write_text("no image")
     (root / "pictures").mkdir()
     (root / "file").touch()
-    (root / "search" / "best").mkdir(parents=True)
-    (root / "search" / "best" / "config.json").touch()
+    (root / "search").mkdir()
+    (root / "search" / "search.db").touch()
     (root / "secret.py").touch()
     for name, damage in DAMAGES.items():
         shutil.copytree(root / "r", root / name)
@@ -100,7 +100,8 @@ CASES = [
     ("lr-find tiny.py --workdir file --steps 2", "The work folder file cannot be created (File exists)"),
     # --- runs
     ("predict --run unregistered x.png", "call jaxtl.register_model('mine', build)"),
-    ("predict --run search x.png", "it holds a search, whose best run is search/best; give the folder of a finished"),
+    ("predict --run search x.png", "it holds a search, whose best run is in search/best once it has ended; give"),
+    ("train tiny.py --workdir search", "has no config.json, but holds search.db, which belongs to something else"),
     ("evaluate --run r --out r/summary.json", "r/summary.json is a file of the run, which would be lost"),
     ("predict --run r x.png --out r/predictions.csv", "r/predictions.csv is a file of the run, which would be lost"),
     ("predict --run r text.png --sheet text.png", "text.png is one of the images, which would be lost"),

@@ -19,6 +19,7 @@ import jaxtl.experiment
 import jaxtl.search.study
 import jaxtl.search.trials
 from jaxtl.__main__ import main as jaxtl_command
+from jaxtl.config.tree import differences
 from jaxtl.data.dataset import take
 from jaxtl.report import plots
 from jaxtl.report import search as report
@@ -488,6 +489,16 @@ def test_pruning_ends_a_trial_in_the_middle(call, configs, tmp_path, monkeypatch
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_search_of_an_older_version_goes_on_where_newer_fields_have_their_defaults():
+    asked = {"config": {"seed": 1, "phases": [{"epochs": 2}]}, "apply": {"0": {"seed": 1}}, "seed": 3}
+    config = {"seed": 1, "data": {"folds": 0}, "phases": ({"epochs": 2, "mixup": 0.0},)}
+    now = {"config": config, "apply": {"0": {"seed": 1, "batch_size": 128}}, "seed": 3}
+    comparable = jaxtl.search.trials._comparable
+    assert differences(comparable(asked), comparable(now)) == []
+    config["data"]["folds"] = 5
+    assert differences(comparable(asked), comparable(now)) == ["config.data.folds: 0 -> 5"]
+
+
 def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
     status, _, complained = call(
         *("--config", configs[1], "--workdir", tmp_path / "s"),
@@ -528,6 +539,8 @@ def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
         (("--space", "blocks=1.."), "is neither a range nor a choice"),
         (("--config.data.validation=0", "--config.phases.0.keep=last"), "judged by validation images"),
         (("--config.batch_size=0",), "batch_size is 0"),
+        (("--final", "phases.x.epochs=3"), "final: phases.x.epochs does not exist"),
+        (("--final", "data.mean.x=3"), "final: data.mean.x does not exist"),
         (("--seed", "²"), "'²' must be a whole number"),
     ],
 )

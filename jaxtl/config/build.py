@@ -70,6 +70,7 @@ def repeats(config: Mapping[str, Any], seeds: Iterable[int] = (), *, vary_split:
     ['seed0_fold0', 'seed0_fold1', 'seed7_fold0', 'seed7_fold1']
     """
     field = FIELDS["seed"].check
+    expect("vary_split", vary_split, bool, "True or False")
     expect("seeds", seeds, Iterable, "whole numbers, for example range(5) or [5]")
     seeds = list(itertools.islice(seeds, _MOST_SEEDS + 1))
     if strange := [n for n in seeds if not isinstance(n, numbers.Integral) or isinstance(n, bool) or field.fault(n)]:

@@ -69,7 +69,10 @@ class LiveConsole:
         self._doing, self._total, self._done_before = text, images, None
         if not self.console.is_terminal:
             return
-        words = [TextColumn(text) for text in ("{task.description}", "{task.percentage:3.0f} %", "{task.fields[rate]}")]
+        words = [
+            TextColumn(text, markup=False)
+            for text in ("{task.description}", "{task.percentage:3.0f} %", "{task.fields[rate]}")
+        ]
         times = TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()
         self._bar = Progress(words[0], BarColumn(), *words[1:], *times, console=self.console, transient=True)
         self._bar.add_task(text, total=images, rate="")

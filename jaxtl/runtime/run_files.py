@@ -30,6 +30,7 @@ class RunFiles:
     SPLIT, REMARKS = "split.npz", "remarks.csv"
     PREDICTIONS, VALIDATION = "predictions.csv", "validation_predictions.csv"
     CHECKPOINTS, TENSORBOARD, REPORT = "checkpoints", "tensorboard", "report"
+    SEARCH, BEST = "search.db", "best"  # of the folder of a search
     PRODUCTS = (HISTORY, SUMMARY, PREDICTIONS, VALIDATION, REMARKS, SPLIT, CHECKPOINTS, TENSORBOARD, REPORT)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -60,9 +61,9 @@ class RunFiles:
         if repeats := self.repeats():
             return f"it holds several runs, for example {repeats[0]}"
         if not (self.path / self.CONFIG).is_file():
-            best = self.path / "best"
-            of_search = f"it holds a search, whose best run is {best}" if (best / self.CONFIG).is_file() else ""
-            return of_search or f"it is not a run folder (it has no {self.CONFIG})"
+            if (self.path / self.SEARCH).exists():
+                return f"it holds a search, whose best run is in {self.path / self.BEST} once it has ended"
+            return f"it is not a run folder (it has no {self.CONFIG})"
         if not (self.path / self.SUMMARY).is_file():
             return f"its run is not finished (it has no {self.SUMMARY}); the same command continues it"
         return ""

@@ -32,7 +32,7 @@ from jaxtl.search.study import Study
 from jaxtl.train.phase import DivergedError
 from jaxtl.train.progress import more_is_better
 
-BEST, TRIALS, STORAGE = "best", "trials", "search.db"
+BEST, TRIALS = RunFiles.BEST, "trials"
 SHOWN = 15  # trials that a screen has room for
 POLL_S = 1.0  # how often a process that waits for others looks after them
 
@@ -60,7 +60,7 @@ class Search:
         self._kept: tuple[Mapping[str, Any], Splits] | None = None
         make_work_folder(folder)
         _refuse_run(folder)
-        url = storage or str(URL.create("sqlite", database=str(folder.absolute() / STORAGE)))
+        url = storage or str(URL.create("sqlite", database=str(folder.absolute() / RunFiles.SEARCH)))
         self.study = Study(url, folder.absolute(), space, maximise=more_is_better(self.monitor), **method)
         drawn = space.draw(0, 4) if space.apply else []
         asked = {

@@ -135,6 +135,14 @@ def test_a_terminal_shows_a_bar_with_rate_and_eta():
     assert "Epoch   2/5  head+stem  train loss 1.2346" in screen.getvalue()
 
 
+def test_a_title_with_brackets_is_shown_as_it_is():
+    console, screen = shown(terminal=True)
+    console.on_pass_start("cnn [/best]", 3)
+    console._bar.refresh()
+    console.close()
+    assert "cnn [/best]" in screen.getvalue()
+
+
 def test_a_resumed_epoch_does_not_count_what_was_done_before(monkeypatch):
     """From image 900 on, 100 images in two seconds: 50 a second, not 500."""
     now = iter([10.0, 12.0])
