@@ -48,6 +48,7 @@ class ImageOptions:
             "fit": self.fit in get_args(Fit),
             "channels": self.channels in (1, 3),
             "test": 0 < self.test < 1,
+            "split_seed": self.split_seed >= 0,
             "undecodable": 0 <= self.undecodable <= 1,
             "stream": self.stream in get_args(Stream),
             "workers": self.workers >= 0,
