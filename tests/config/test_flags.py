@@ -100,11 +100,17 @@ def test_flags_reach_source_and_baselines():
 
 
 def test_flags_come_with_an_equals_sign_or_a_space():
-    argv = ["--config", "x.py", "--config.seed", "3", "--config.name=a=b", "--config.data.dir", "--workdir", "w"]
+    argv = ["--config", "x.py", "--config.seed", "3", "--config.name=a=b", "--config.data.dir=", "--workdir", "w"]
     assert split_flags(argv) == (
         [("seed", "3"), ("name", "a=b"), ("data.dir", "")],
         ["--config", "x.py", "--workdir", "w"],
     )
+
+
+@pytest.mark.parametrize("rest", [[], ["--workdir", "w"], ["--config.seed=3"]])
+def test_a_flag_without_a_value_is_refused(rest):
+    with pytest.raises(UserError, match=r"^--config\.data\.dir has no value; write --config\.data\.dir=VALUE\.$"):
+        split_flags(["--config", "x.py", "--config.data.dir", *rest])
 
 
 def test_multipliers_are_fields_of_their_own():
