@@ -95,7 +95,7 @@ CASES = [
     ("train tiny.py --workdir half_config", "half_config/config.json cannot be used"),
     ("train tiny.py --workdir no_config", "has no config.json, but holds metrics.jsonl"),
     ("train tiny.py --workdir r", "The work folder r holds another run, which differs in model.name"),
-    (f"train tiny.py --workdir {300 * 'w'}", "is not a path, because it is too long; shorten it."),
+    (f"train tiny.py --workdir {300 * 'w'}", "is not a path, because it is too long; shorten it;"),
     ("train tiny.py --workdir \udce9", "The work folder \\xe9 has a name that is not in UTF-8; choose another."),
     ("lr-find tiny.py --workdir file --steps 2", "The work folder file cannot be created (File exists)"),
     # --- runs

@@ -292,7 +292,7 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
         if settings["name"] not in list_models():
             raise UserError(
                 f"The run {folder} has the network {(name := settings['name'])!r}, which is not registered in this "
-                f"process; in Python call jaxtl.register_model({name!r}, build), with the function that builds it, and "
+                f"process; call jaxtl.register_model({name!r}, build) in Python, with the function that builds it, and "
                 "then jaxtl.load_run, or a command as jaxtl.__main__.main(['predict', '--run', …])."
             )
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
