@@ -134,7 +134,7 @@ CASES = [
     ("evaluate --run r --subset x", "Argument --subset: 'x' is not a whole number"),
     ("evaluate --run r --subset -3", "Argument --subset: '-3' is not a whole number of 0 or more"),
     ("evaluate --run r --size -3", "Argument --size: '-3' is not a whole number of 1 or more"),
-    ("evaluate --run r --size 99999999", "--size is 99999999, but must lie in"),
+    ("evaluate --run r --size 99999999", "--size is 99999999, but must be at most 4096"),
     ("evaluate --run r --data nosuch", "There is no data set 'nosuch'"),
     ("evaluate --run r --data folder", "no folder was named; name the folder that holds them with --data-dir."),
     ("evaluate --run r --data folder --data-dir pictures", "pictures"),
