@@ -174,7 +174,8 @@ def _read(
     if is_tag(name, weights):
         return load(name, weights, weights_dir=weights_dir)
     if str(weights) and not is_hub(weights) and (folder := user_path(weights)).is_dir():
-        return read_best(RunFiles(folder).checkpoints)
+        files = RunFiles(folder)
+        return read_best(files.checkpoints, files.tested())
     return read_weights(name, weights, **options)
 
 

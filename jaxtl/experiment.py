@@ -23,7 +23,7 @@ from jaxtl.errors import UserError, expect
 from jaxtl.report.compared_runs import find_runs
 from jaxtl.report.comparison import compare_runs
 from jaxtl.report.comparison_tables import show
-from jaxtl.report.console import RunConsole
+from jaxtl.report.console import RunConsole, closing_figures
 from jaxtl.report.run import Summary, Trained, compare_arms, summarise, write_report
 from jaxtl.runs.folder import RunFolder, disk_errors_explained
 from jaxtl.runtime.compile_cache import keep_compiled
@@ -83,8 +83,8 @@ def run(
       The content of ``summary.json``: ``test`` {accuracy, loss, precision, recall, f1, n, confusion_matrix,
       per_class}, ``time`` {compile_s, train_s, features_s, inference_s, total_s} in seconds, of which
       ``features_s`` is the part of ``train_s`` that kept features took; ``params`` {total, trainable}, ``best_epoch``,
-      ``epochs_run``, and ``comparison`` where the config names baselines. Of several runs the content of
-      ``comparison.json``: ``runs``, and ``repeated`` with mean, standard deviation and interval across them.
+      ``epochs_run``, ``weights_sha256``, and ``comparison`` where the config names baselines. Of several runs the
+      content of ``comparison.json``: ``runs``, and ``repeated`` with mean, standard deviation and interval across them.
 
     Raises:
       UserError: for a mistake in the config, the data or the folder.
@@ -142,6 +142,8 @@ def _run_all(runs: Mapping[str, Config], workdir: pathlib.Path, console: RunCons
     main, others = runs[""], {where: config for where, config in runs.items() if where}
     with RunFolder(workdir, {**main, **others}) as folder:
         if finished := folder.finished():
+            with folder.explained(folder.SUMMARY):
+                closing_figures(finished)
             console.say(f"{workdir} is finished: nothing was trained, and the test images were not looked at again.")
             console.summary(main["name"], finished, str(folder.report))
             return Summary(finished)

@@ -76,7 +76,9 @@ def test_summary_json(finished):
     workdir, returned = finished
     summary = read(workdir / "summary.json")
     assert summary == returned
-    assert summary.keys() == {"name", "data", "test", "calibration", "time", "params", "best_epoch", "epochs_run"}
+    assert summary.keys() == {
+        *("name", "data", "test", "calibration", "time", "params", "best_epoch", "weights_sha256", "epochs_run"),
+    }
     test = summary["test"]
     assert test.keys() == {
         *("accuracy", "loss", "precision", "recall", "f1", "n", "confusion_matrix", "per_class"),

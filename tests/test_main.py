@@ -9,6 +9,7 @@ import pytest
 
 import jaxtl.experiment
 from jaxtl.data.cifar import OFFICIAL_MD5
+from tests.conftest import edit
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
 
@@ -162,6 +163,15 @@ def test_a_finished_run_is_shown_and_not_touched(command, tiny_config, tmp_path,
     assert "is finished: nothing was trained" in again.out
     assert re.search(r"test accuracy +│ \d", again.out)
     assert content(tmp_path) == before
+    for change in (
+        lambda summary: summary["time"].pop("train_s"),
+        lambda summary: summary["test"].update(n=0),
+        lambda summary: summary["test"].update(accuracy="high"),
+        lambda summary: summary.update(comparison=[]),
+    ):
+        edit("summary.json", change)(tmp_path)
+        assert "summary.json cannot be used" in refused(command(*arguments))
+        (tmp_path / "summary.json").write_bytes(before[tmp_path / "summary.json"])
 
 
 def test_another_config_is_refused_and_the_run_left_as_it_is(command, tiny_config, tmp_path):

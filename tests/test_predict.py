@@ -325,6 +325,7 @@ DAMAGES = {
     "a mean of text": edit("config.json", lambda tree: tree["config"]["data"].update(mean="grey")),
     "an image without channels": edit("config.json", lambda tree: tree["data"].update(image_shape=[8, 8])),
     "images of another size": edit("config.json", lambda tree: tree["data"].update(image_shape=[9, 9, 1])),
+    "classes of another order": edit("summary.json", lambda tree: tree["test"]["per_class"].reverse()),
 }
 
 
@@ -335,6 +336,30 @@ def test_a_forged_or_damaged_run_is_told_in_one_sentence(call, run_dir, folder, 
     status, out, err = call("--run", tmp_path / "run", folder)
     assert (status, out) == (2, "")
     assert err.startswith("jaxtl: ") and err.count("\n") == 1 and "Traceback" not in err
+
+
+def test_weights_of_another_run_are_refused(call, run_dir, other_dir, folder, tmp_path):
+    """Their network and their classes are the same: nothing but their digest tells them apart."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.copytree(other_dir / "checkpoints", tmp_path / "run" / "checkpoints")
+    status, out, err = call("--run", tmp_path / "run", folder)
+    assert (status, out) == (2, "") and "are not those that the run tested" in err
+    with pytest.raises(jaxtl.UserError, match="are not those that the run tested"):
+        jaxtl.create_model("logistic_regression", key=jax.random.key(0), weights=tmp_path / "run")
+
+
+def test_python_takes_images_in_many_forms(run, images, folder, monkeypatch):
+    expected = run.predict(images[:2]).classes
+    monkeypatch.setenv("HOME", str(folder))
+    pictures = [Image.fromarray(image[..., 0]) for image in images[:2]]
+    for given in (jax.numpy.asarray(images[:2]), ["~/0.png", folder / "1.png"], pictures, iter(pictures)):
+        np.testing.assert_array_equal(run.predict(given).classes, expected)
+    for single in (jax.numpy.asarray(images[0]), pictures[0], "~/0.png"):
+        np.testing.assert_array_equal(run.predict(single).classes, expected[:1])
+    for neither in ([3.5], [[1, 2]], {7: 1}):
+        (fault,) = run.predict(neither).faults
+        assert fault.startswith("its type is ")
 
 
 def test_ctrl_c(call, run_dir, folder, monkeypatch):

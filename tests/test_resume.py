@@ -191,6 +191,17 @@ def test_a_second_ctrl_c_ends_at_once_and_without_traceback(command, tiny_config
     assert stopped.err == "Stopped at once; the same command goes on from the last checkpoint.\n"
 
 
+def test_the_checkpoints_of_another_run_are_refused(command, tiny_config, tmp_path):
+    for seed in (0, 1):
+        assert command("--config", tiny_config, "--workdir", tmp_path / str(seed), f"--config.seed={seed}").status == 0
+    (tmp_path / "0" / "summary.json").unlink()
+    (tmp_path / "0" / "checkpoints").rename(tmp_path / "own")
+    (tmp_path / "1" / "checkpoints").rename(tmp_path / "0" / "checkpoints")
+    stopped = command("--config", tiny_config, "--workdir", tmp_path / "0")
+    assert stopped.status == 2
+    assert "are of another run: their epochs are not those of metrics.jsonl" in stopped.err
+
+
 # --- full disk -------------------------------------------------------------------------------------------------------
 
 # Room for no checkpoint, from the Nth save on.

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from jaxtl.config.build import tree_of
@@ -15,6 +16,7 @@ from jaxtl.data.labels import frame_rows, is_frame
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.prepare import Splits, prepare
 from jaxtl.errors import UserError
+from jaxtl.runtime.files import user_path
 
 
 def data_info(data: Mapping[str, Any]) -> DatasetInfo:
@@ -67,6 +69,11 @@ def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], Non
     names = ("download", "classes", "subset", "test_subset", "per_class", "validation", "folds", "split_seed")
     chosen = {name: data[name] for name in names} | {"fold": max(data["fold"], 0)}
     return prepare(data["name"], data["dir"] or None, options=image_options(data), progress=progress, **chosen)
+
+
+def image_folder(data: Mapping[str, Any]) -> Path:
+    """The folder that the names of image files are relative to, where the images are files."""
+    return user_path(data["dir"] or Path(data["labels"]).parent)
 
 
 def image_options(data: Mapping[str, Any]) -> ImageOptions:

@@ -5,7 +5,6 @@ Every image is decoded once before the first epoch, so that what cannot be decod
 
 import concurrent.futures
 import contextlib
-import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.data.decode_cache import DecodeCache
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.split import stratified_split
-from jaxtl.data.stored import ImageReader, Sizes, Source, StoredImages
+from jaxtl.data.stored import ImageReader, Sizes, Source, StoredImages, pixel_digest
 from jaxtl.errors import UserError, listed
 from jaxtl.runtime.environment import cores, memory
 
@@ -69,8 +68,8 @@ def with_test(splits: Mapping[str, Source], name: str, options: ImageOptions) ->
     rest, held = stratified_split(train.labels, options.test, options.split_seed)
     if not held.size:
         raise UserError(
-            f"data.test={options.test} holds out none of the {len(train)} images of {name}; hold out more, or choose a "
-            "data set with a test split of its own."
+            f"data.test={options.test} holds out none of the {len(train)} images of {name}, because no class has two; "
+            "add images, or choose a data set with a test split of its own."
         )
     return {"train": train.chosen(rest), "test": train.chosen(held)}, []
 
@@ -139,24 +138,23 @@ def _decode(
 
     Returns:
       Images, uint8 [N, H, W, C], none where they are streamed; N reasons why an image cannot be decoded, "" where it
-      can; digests of their contents, bytes [N]; (height, width) before they were resized, int32 [N, 2].
+      can; digests of their pixels, bytes [N]; (height, width) before they were resized, int32 [N, 2].
     """
     source, N = reader.source, len(reader.source)
     images = np.empty((0 if streamed else N, *reader.shape), np.uint8)
     faults, digests, sizes = [""] * N, np.zeros(N, "S16"), np.zeros((N, 2), np.int32)
-    cache = DecodeCache(folder, f"{reader.shape} {reader.fit} {reader.sizes}") if streamed else None
+    cache = DecodeCache(folder, f"{reader.shape} {reader.fit} {reader.sizes} pixels") if streamed else None
 
     def decode_one(i: int) -> None:
         if cache and (before := cache.get(source.name(i), source.file(i))):
             digests[i], *sizes[i] = before
             return
         try:
-            encoded = source.content(i)
-            image, sizes[i] = reader.decode(encoded, i)
+            image, sizes[i] = reader.decode(source.content(i), i)
         except Undecodable as error:
             faults[i] = str(error)
         else:
-            digests[i] = hashlib.blake2b(encoded, digest_size=16).digest()
+            digests[i] = pixel_digest(image)
             if not streamed:
                 images[i] = image
             if cache:

@@ -6,24 +6,26 @@ alone: an export holds a copy of it.
 - JPEG, PNG, GIF, BMP, WebP, TIFF and PPM are read, whatever the suffix; no other format is tried.
 - The EXIF orientation is applied. Colour profiles are not.
 - Grey, palette, CMYK and YCbCr images become RGB. Transparent pixels are laid over white.
-- Of 16 bits a channel, the upper 8 are taken. Images of 32 bits a channel are refused: nothing says what is white.
+- Of 12 or 16 bits a channel, the upper 8 are taken. Of 32 bits a channel nothing says what is white: they are refused.
 - Of an animation the first frame is taken.
 - A large JPEG is decoded at a half, a quarter or an eighth of its size where that leaves twice the pixels wanted.
 - The limits below are checked before pixels are decoded, so that a small file cannot take all memory or time.
 """
 
 import io
+import itertools
 import math
 import os
 import stat
 import warnings
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
 Fit = Literal["crop", "stretch"]
+Readable = str | os.PathLike[str] | bytes | np.ndarray | Image.Image
 
 # The suffixes by which a file of a folder counts as an image, and what Pillow calls the formats behind them.
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -34,6 +36,7 @@ MOST_SIDE = 100_000  # pixels; Pillow takes memory for every row, however short
 MOST_PIXELS = 100_000_000
 MOST_PIXELS_OF = {"WEBP": 40_000_000}  # its decoder holds three copies at once
 MOST_SCANNED_PIXELS = 2_000_000_000  # pixels times scans of a progressive JPEG, each of which takes its time
+MOST_TEXT, MOST_COMMENTS = 20_000_000, 10_000  # bytes of a PPM that is text, which Pillow reads slowly
 
 # Pillow warns of large pictures and odd metadata; whatever counts arrives as an exception or is checked below. Set once
 # and not around each call, because the warning filters are not safe to change in several threads.
@@ -45,7 +48,7 @@ class Undecodable(ValueError):  # noqa: N818 - it describes the file, not a fail
 
 
 def read_image(
-    source: str | os.PathLike[str] | bytes | np.ndarray,
+    source: Readable,
     size: tuple[int, int] | None = None,
     *,
     fit: Fit = "crop",
@@ -54,8 +57,8 @@ def read_image(
     """Decode an image and bring it to a size.
 
     Args:
-      source: the path of a file, its content, or pixels: uint8 or uint16 ``[H, W]``, uint8 ``[H, W, 1]`` (grey),
-        ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA).
+      source: the path of a file, its content, an image of Pillow, or pixels: uint8 or uint16 ``[H, W]``, uint8
+        ``[H, W, 1]`` (grey), ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA), also of another library than NumPy.
       size: (height, width) in pixels; ``None`` keeps the image's own.
       fit: ``"crop"`` scales the image until it covers the size and takes the middle; ``"stretch"`` scales both sides
         to the size, whatever the proportions. The filter is bilinear with antialiasing.
@@ -71,15 +74,17 @@ def read_image(
 
 
 def read_sized(
-    source: str | os.PathLike[str] | bytes | np.ndarray,
+    source: Readable,
     size: tuple[int, int] | None = None,
     *,
     fit: Fit = "crop",
     channels: int = 3,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """What ``read_image`` returns, and the (height, width) that the upright image had before it was resized."""
-    if isinstance(source, np.ndarray):
-        return _framed(_of_pixels(source), size, fit, channels)
+    if isinstance(source, Image.Image):
+        return _framed(source.copy(), size, fit, channels)
+    if hasattr(source, "__array__"):  # of NumPy, JAX or PyTorch
+        return _framed(_of_pixels(np.asarray(source)), size, fit, channels)
     if not isinstance(source, str | bytes | os.PathLike):
         raise Undecodable(f"its type is {type(source).__name__}; give a path, the content of a file, or an array")
     content = source if isinstance(source, bytes) else read_content(source)
@@ -127,10 +132,25 @@ def _check_limits(image: Image.Image, content: bytes) -> None:
         raise Undecodable(f"it has {width:,} x {height:,} pixels, more than the {most:,} that are allowed")
     if max(width, height) > MOST_SIDE:
         raise Undecodable(f"it has {width:,} x {height:,} pixels; no side may have more than {MOST_SIDE:,}")
-    is_jpeg = image.format in ("JPEG", "MPO") or image.info.get("compression") in ("jpeg", "tiff_jpeg")
-    scans = content.count(b"\xff\xda") if is_jpeg else 1  # the mark of a scan; its pixels cannot hold these two bytes
-    if pixels * scans > MOST_SCANNED_PIXELS:
+    if pixels * (scans := _scans(image, content)) > MOST_SCANNED_PIXELS:
         raise Undecodable(f"it has {width:,} x {height:,} pixels in {scans:,} scans, which take too long to decode")
+    is_text = content[:2] in (b"P1", b"P2", b"P3")
+    if is_text and (len(content) > MOST_TEXT or content.count(b"#") > MOST_COMMENTS):
+        raise Undecodable("its pixels are written as text, which takes too long to read; save it as PNG")
+
+
+def _scans(image: Image.Image, content: bytes) -> int:
+    """How often every pixel is decoded: once but in a JPEG, whose scans have a mark that its pixels cannot hold."""
+    marks = content.count(b"\xff\xda")
+    if image.format in ("JPEG", "MPO"):
+        return marks
+    if image.info.get("compression") not in ("jpeg", "tiff_jpeg"):
+        return 1
+    # A TIFF has a JPEG for each strip or tile. Where these share bytes, the same marks count for each.
+    tags: Any = getattr(image, "tag_v2")  # noqa: B009 - Pillow's types have it in the class of TIFFs alone
+    places = sorted(zip(tags.get(273) or tags[324], tags.get(279) or tags[325], strict=True))
+    are_apart = all(start + length <= after for (start, length), (after, _) in itertools.pairwise(places))
+    return math.ceil(marks / len(places)) if are_apart else marks
 
 
 def _of_pixels(pixels: np.ndarray) -> Image.Image:
@@ -147,14 +167,16 @@ def _framed(
     image: Image.Image, size: tuple[int, int] | None, fit: Fit, channels: int
 ) -> tuple[np.ndarray, tuple[int, int]]:
     is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # height and width will be exchanged
-    original = image.size if is_turned else image.size[::-1]
+    whole = image.size
     if size is not None:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size for a fraction of the time. What is left
         # to the filter below is still a reduction by two or more, which hides the difference.
         wanted = size[::-1] if is_turned else size
         least = max(wanted[0] / image.height, wanted[1] / image.width)
         image.draft(None, (math.ceil(2 * least * image.width), math.ceil(2 * least * image.height)))
+    is_reduced = image.size != whole  # a JPEG; a TIFF tells its upright size before it is turned
     ImageOps.exif_transpose(image, in_place=True)
+    width, height = image.size if not is_reduced else whole[::-1] if is_turned else whole
     upright = _rgb(image)
     if channels == 1:
         upright = upright.convert("L")
@@ -163,13 +185,13 @@ def _framed(
     elif size is not None:
         upright = upright.resize(size[::-1], Image.Resampling.BILINEAR)
     pixels = np.asarray(upright, np.uint8)
-    return pixels[..., np.newaxis] if channels == 1 else pixels, original
+    return pixels[..., np.newaxis] if channels == 1 else pixels, (height, width)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     """The image as RGB."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # which Pillow scales to 16 bits
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        return _of_16_bits(image)
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise Undecodable(f"its pixels are {kind}, and nothing says which of them is white; save it with 8 or 16 bits")
@@ -179,3 +201,15 @@ def _rgb(image: Image.Image) -> Image.Image:
         white.paste(coloured, mask=coloured)
         return white
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _of_16_bits(image: Image.Image) -> Image.Image:
+    """The upper 8 bits of grey pixels of up to 16 bits, as RGB."""
+    values = np.asarray(image)
+    tags: Any = getattr(image, "tag_v2", {})  # of a TIFF: 258 are its bits, and 262 is 0 where the least is white
+    grey = (values >> (tags.get(258, (16,))[0] - 8)).astype(np.uint8)
+    if tags.get(262) == 0:
+        grey = 255 - grey
+    if (clear := image.info.get("transparency")) is not None:  # of a PNG: the value of what is transparent
+        grey[values == clear] = 255
+    return Image.fromarray(grey).convert("RGB")

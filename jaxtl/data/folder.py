@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxtl.data.collection import PASSED_OVER, Collection, with_test
 from jaxtl.data.dataset import Remark
-from jaxtl.data.decode import read_content
-from jaxtl.data.image_files import HIDDEN, composed, entries, images_below, is_image, shown
+from jaxtl.data.decode import SUFFIXES, read_content
+from jaxtl.data.image_files import HIDDEN, OTHER_SUFFIX, composed, entries, images_below, is_image, shown
 from jaxtl.data.options import ImageOptions
 from jaxtl.data.stored import Source
 from jaxtl.errors import UserError, listed
@@ -25,8 +25,11 @@ NAME = "folder"
 # What the folders of the splits are called, in lower case.
 SPLITS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 _SPLIT_NAMES = sum(SPLITS.values(), ())
-# Names that people give to splits, and hardly to classes: test1, seg_train, val_images.
-_LIKE_A_SPLIT = re.compile(r"(.*[_\- ])?(train(ing)?|val(id(ation)?)?|test(ing)?)\d*([_\- ].*)?", re.IGNORECASE)
+# Names that people give to splits, and hardly to classes: test1, seg_train, val_images, TestSet, trainA.
+_SPLIT = re.compile(r"train(ing)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|holdout|unlabell?ed", re.IGNORECASE)
+_LIKE_A_SPLIT = re.compile(
+    rf"(.*[\W_])?({_SPLIT.pattern})(set|data(set)?|images?|imgs?|[a-z]?\d*)([\W_].*)?", re.IGNORECASE
+)
 _DATE = re.compile(r"(19|20)\d\d([-_. ]?\d\d)*")
 # Names of what belongs together, and hardly of classes, where all are of this kind.
 _NO_CLASSES = {"image", "images", "img", "imgs", "mask", "masks", "label", "labels", "annotation", "annotations", "gt"}
@@ -135,15 +138,16 @@ def _class_names(found: dict[str, dict[str, list[str]]]) -> tuple[str, ...]:
 def _check_names(
     root: str, found: dict[str, dict[str, list[str]]], class_names: Sequence[str], remarks: list[Remark]
 ) -> None:
-    """Refuse classes without training images; remark on names that differ in case alone."""
+    """Refuse classes without training images; remark on names that differ in case or spaces alone."""
     for name in class_names:
-        alike = [other for other in class_names if other != name and other.casefold() == name.casefold()]
+        folded = name.casefold().strip()
+        alike = [other for other in class_names if other != name and other.casefold().strip() == folded]
         if not found["train"].get(name):
             where = " and ".join(split for split, classes in found.items() if classes.get(name))
             hint = f"rename it to {alike[0]!r} if it is the same class" if alike else "add some, or remove the class"
             raise UserError(f"The class {name!r} of {root} has no image to train on, only for {where}; {hint}.")
         if alike:
-            problem = f"the name differs from {alike[0]} only in upper and lower case"
+            problem = f"the name differs from {alike[0]!r} only in upper and lower case or in spaces"
             remarks.append(Remark(name, problem, "kept as a class of its own"))
 
 
@@ -189,6 +193,8 @@ def _too_few_classes(walk: "_Walk", class_names: Sequence[str]) -> UserError:
             way_out = f"name {inner} if the folders in it are the classes, else {way_out}"
     elif walk.images_in(walk.root):
         found += " (images lie in the folder itself)"
+    if others := [remark.place for remark in walk.remarks if remark.problem == OTHER_SUFFIX]:
+        way_out += f"; {len(others)} files are passed over, as {others[0]}: only {', '.join(SUFFIXES)} are read"
     return UserError(f"{walk.root} {found}; a classifier needs two classes or more: {way_out}.")
 
 
@@ -238,7 +244,7 @@ class _Walk:
         others = [folder for folder in folders if folder not in named.values()]
         for folder in (*named.values(), *others):
             is_split = folder in named.values() or ("test" not in named and _LIKE_A_SPLIT.fullmatch(folder.name))
-            if is_split and (images := self.images_in(folder)) and not self._list(folder)[0]:
+            if is_split and (images := self.images_in(folder)) and not any(map(self._is_filled, self._list(folder)[0])):
                 raise UserError(
                     f"{folder} holds {images} images and no class folders, so nothing says what they show; put them "
                     "into class folders, or move them out of the folder of images (python -m jaxtl.predict classifies "
@@ -259,8 +265,9 @@ class _Walk:
         like_splits = [folder for folder in folders if _LIKE_A_SPLIT.fullmatch(folder.name)]
         loose = [folder for folder in like_splits if self.images_in(folder)]
         held_out = [named[split] for split in ("test", "val") if split in named]
-        # One may be a class named train.
-        if loose and ({*held_out} & {*loose} or not any(map(self._is_filled, {*folders} - {*like_splits}))):
+        # One may be a class named train, or all: freight train and passenger train.
+        are_classes = any(map(self._is_filled, {*folders} - {*like_splits})) or _are_of_one_kind(loose)
+        if loose and ({*held_out} & {*loose} or not are_classes):
             what = " and ".join(f"{shown(each.name)} ({self.images_in(each)} images)" for each in loose)
             raise UserError(
                 f"{self.root} was understood as splits without classes: {what}. What the images show must be the name "
@@ -274,8 +281,7 @@ class _Walk:
                 )
         by_rest: dict[str, list[str]] = {}  # seg_train and seg_test are alike but for the name of the split
         for folder in filter(lambda folder: self._list(folder)[0], like_splits):
-            rest = re.sub(r"(train(ing)?|val(id(ation)?)?|test(ing)?)", "*", folder.name.lower())
-            by_rest.setdefault(rest, []).append(shown(folder.name))
+            by_rest.setdefault(_without_split(folder.name), []).append(shown(folder.name))
         if alike := [names for names in by_rest.values() if len(names) > 1]:
             raise UserError(
                 f"{self.root} has the folders {' and '.join(alike[0])}, which seem to be splits; rename them to train, "
@@ -324,6 +330,17 @@ class _Walk:
 
 def _unreadable(folder: Path, error: OSError) -> UserError:
     return UserError(f"The folder {folder} cannot be read ({error.strerror or error}); fix its permissions.")
+
+
+def _without_split(name: str) -> str:
+    """The name of a folder without digits and the word for a split: the same of seg_train1 and seg_test."""
+    return re.sub(r"\d", "", _SPLIT.sub("*", name.lower()))
+
+
+def _are_of_one_kind(folders: Sequence[Path]) -> bool:
+    """Whether several folders with words for splits in their names have the same word, and differ in the rest."""
+    words = {word[0][:2].lower() for folder in folders for word in _SPLIT.finditer(folder.name)}
+    return len(words) == 1 < len(folders) == len({_without_split(folder.name) for folder in folders})
 
 
 def _files(root: Path, classes: dict[str, list[str]], class_names: Sequence[str]) -> FileSource:

@@ -59,7 +59,7 @@ def entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
 def images_below(folder: Path, pass_over: Callable[[Path, str], None], root: Path | None = None) -> Iterator[Path]:
     """The image files in a folder and below it, files before folders, each sorted by name.
 
-    Links to folders are followed unless they lead back.
+    Links to folders are followed unless they lead back; no folder is read twice.
 
     Args:
       folder: where to begin.
@@ -68,17 +68,18 @@ def images_below(folder: Path, pass_over: Callable[[Path, str], None], root: Pat
     """
     start = root or folder
     top = start.resolve()
-    # A stack, because folders may be nested deeply: each with the real folders above it.
-    waiting: list[tuple[Path, Path, frozenset[Path]]] = [(folder, folder.resolve(), frozenset())]
+    waiting = [(folder, folder.resolve())]  # a stack, because folders may be nested deeply
+    seen: set[Path] = set()
     while waiting:
-        here, real, above = waiting.pop()
+        here, real = waiting.pop()
         is_link = here != start and here.is_symlink()
         if is_link and (top in (real, *real.parents) or real in top.parents):
             pass_over(here, "the link leads back into the folder of images")
             continue
-        if real in above:
-            pass_over(here, "the link leads round in a circle")
+        if real in seen:
+            pass_over(here, "the same folder was read before")
             continue
+        seen.add(real)
         try:
             folders, files, hidden = entries(here)
         except OSError as error:
@@ -92,7 +93,7 @@ def images_below(folder: Path, pass_over: Callable[[Path, str], None], root: Pat
             else:
                 pass_over(path, OTHER_SUFFIX)
         for below in reversed(folders):
-            waiting.append((below, below.resolve() if below.is_symlink() else real / below.name, above | {real}))
+            waiting.append((below, below.resolve() if below.is_symlink() else real / below.name))
 
 
 def image_files(named: Sequence[str], listed: bytes = b"") -> tuple[list[Path], list[Unread]]:

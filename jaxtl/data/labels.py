@@ -124,6 +124,8 @@ def scan(rows: Sequence[Row], root: Path, table: str, options: ImageOptions) -> 
         if (split := _SPLIT_OF.get((split_name or "train").lower())) is None:
             known = nearest(str(split_name), SPLITS)
             raise UserError(f"{where} has the split {split_name!r}, which does not exist; {known}")
+        if "\\" in name and not os.path.isfile(os.path.join(root, name)):  # noqa: PTH113, PTH118 (as below)
+            name = name.replace("\\", "/")  # of a table that Windows wrote
         file = os.path.normpath(os.path.join(root, name))  # noqa: PTH118 (quicker, for long tables)
         if before := places.get(file):
             again = f"{where} names {shown(name)} again, after {before[0].lower()}{before[1:]}"

@@ -1,6 +1,5 @@
 """What was read: parts, classes, images of each class, equal images, and what a person should look at."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxtl.data.dataset import Dataset, Remark
-from jaxtl.data.stored import StoredImages
+from jaxtl.data.stored import StoredImages, pixel_digest
 from jaxtl.errors import listed
 
 # Groups of equal images, each as {"part": …, "index": its place in that part, "image": what it is called, "class": …}.
@@ -22,7 +21,7 @@ _TABLE_CLASSES = 20  # more are summed up
 def repeated(parts: Mapping[str, Dataset]) -> list[list[dict[str, Any]]]:
     """Groups of equal images that are in more than one part, "training" for example, or in more than one class.
 
-    Images are equal whose pixels are, or whose files are where they are stored.
+    Images are equal whose pixels are, once they are read.
 
     >>> images = np.zeros((1, 2, 2, 3), np.uint8)
     >>> train = test = Dataset(images, np.zeros(1, np.int32), ("a", "b"))
@@ -149,7 +148,6 @@ def lines(data: Mapping[str, Any]) -> list[str]:
 
 
 def _digests(dataset: Dataset) -> Sequence[bytes]:
-    """Of every image, equal for images with equal pixels, or for stored ones with equal files."""
-    if isinstance(dataset.images, StoredImages):
-        return list(dataset.images.digests)
-    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in dataset.images]
+    """Of every image, equal for images with equal pixels."""
+    images = dataset.images
+    return list(images.digests) if isinstance(images, StoredImages) else [pixel_digest(image) for image in images]

@@ -1,6 +1,7 @@
 """Images that lie encoded in files: what reads one of them, and what stands for an array of them."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -92,6 +93,11 @@ class ImageReader:
             ) from error
 
 
+def pixel_digest(image: np.ndarray) -> bytes:
+    """16 bytes, equal for images with equal pixels."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+
+
 class StoredImages:
     """Stands for an array of images, uint8 ``[N, H, W, C]``, of which nothing is held in memory.
 
@@ -102,7 +108,7 @@ class StoredImages:
       shape: (N, H, W, C).
       dtype: uint8.
       ndim: 4.
-      digests: bytes ``[N]``, equal where two images have the same content.
+      digests: bytes ``[N]``, of the pixels, see `pixel_digest`.
       workers: how many processes decode a stream of them; 0: one a core.
     """
 
@@ -120,11 +126,6 @@ class StoredImages:
         """The images that ``read(position)`` gives at ``positions``, int64 ``[N]``; for the rest see the class."""
         self._read, self._positions, self.digests, self.workers = read, positions, digests, workers
         self.shape = (len(positions), *image_shape)
-
-    @property
-    def fit(self) -> str:
-        """How non-square images are resized, see ``jaxtl.data.decode.read_image``; "" where that is unknown."""
-        return str(getattr(self._read, "fit", ""))
 
     @property
     def nbytes(self) -> int:

@@ -210,21 +210,31 @@ class RunConsole(LiveConsole, Observer):
     def summary(self, name: str, summary: Mapping[str, Any], report: str) -> None:
         """Print the closing table, and what to know of the figures."""
         self.close()
-        test, times, params = summary["test"], summary["time"], summary["params"]
-        rows = {
-            **facts(test, "test "),
-            "epochs run, tested": f"{summary['epochs_run']}, {summary['best_epoch']}",
-            "parameters, trained": f"{integer(params['total'])}, {integer(params['trainable'])}",
-            "time to compile": duration(times["compile_s"]),
-            "time to train": duration(times["train_s"]),
-            f"time to test {counted(test['n'], 'image')}": duration(times["inference_s"]),
-        }
+        rows, runs, remarks = closing_figures(summary)
         print_facts(name, {**rows, "report": report}, self.console)
-        if "comparison" in summary:
-            runs = {run["name"]: run["accuracy"] for run in summary["comparison"]["runs"]}
+        if runs:
             print_shares("Test accuracy", runs, self.console)
-        for remark in test.get("remarks", ()):
+        for remark in remarks:
             self.say(remark)
+
+
+def closing_figures(summary: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float], Sequence[str]]:
+    """What is printed of the content of ``summary.json``: figures, test accuracies of runs that are compared, remarks.
+
+    Raises:
+      KeyError, TypeError, ValueError, AttributeError: it is damaged or of another version.
+    """
+    test, times, params = summary["test"], summary["time"], summary["params"]
+    rows = {
+        **facts(test, "test "),
+        "epochs run, tested": f"{summary['epochs_run']}, {summary['best_epoch']}",
+        "parameters, trained": f"{integer(params['total'])}, {integer(params['trainable'])}",
+        "time to compile": duration(times["compile_s"]),
+        "time to train": duration(times["train_s"]),
+        f"time to test {counted(test['n'], 'image')}": duration(times["inference_s"]),
+    }
+    compared = summary["comparison"]["runs"] if "comparison" in summary else ()
+    return rows, {run["name"]: float(run["accuracy"]) for run in compared}, list(test.get("remarks", ()))
 
 
 def _times(count: int) -> str:

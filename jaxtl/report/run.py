@@ -1,13 +1,13 @@
 """The results of a run: the content of ``summary.json``, and the report."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from jaxtl.config.data import image_folder
 from jaxtl.data.dataset import Dataset
 from jaxtl.report.compared_runs import read_run
 from jaxtl.report.comparison import Comparison, compare_with_baselines
@@ -16,6 +16,7 @@ from jaxtl.report.text import counted, duration, percent
 from jaxtl.runs.folder import RunFolder
 from jaxtl.runtime.environment import describe, invocation
 from jaxtl.train.calibration import choose_threshold
+from jaxtl.train.checkpoint import weights_digest
 from jaxtl.train.class_maps import ClassMaps, class_maps
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.loop import Fitted
@@ -75,6 +76,7 @@ def summarise(name: str, trained: Trained, found: Evaluation, validated: Evaluat
         },
         params={"total": sum(sizes.values()), "trainable": sum(sizes[stage] for stage in stages & sizes.keys())},
         best_epoch=fitted.best_epoch,
+        weights_sha256=weights_digest(fitted.variables),
         epochs_run=len(fitted.history),
     )
 
@@ -137,10 +139,9 @@ def write_report(
         chosen, labels = np.asarray(images.images[shown]), images.labels[shown]
         return class_maps(task.model, variables, chosen, found.predicted[shown], labels, task.preprocess)
 
-    originals = pathlib.Path(config["data"]["dir"]) if config["data"]["dir"] else None
     parts = {"training": task.train, "validation": task.validation, "test": images}
     figures = draw(
-        tested=Findings(images, found, originals),
+        tested=Findings(images, found, image_folder(config["data"])),
         history=history,
         best_epoch=trained.fitted.best_epoch,
         rates=step_rates(task, history),

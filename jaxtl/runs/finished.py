@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
+from PIL import Image
 
 from jaxtl.config import with_defaults
 from jaxtl.config.data import preprocessing
 from jaxtl.config.tree import plain
 from jaxtl.data.augment import Transform
-from jaxtl.data.decode import Undecodable, read_image
+from jaxtl.data.decode import Readable, Undecodable, read_image
 from jaxtl.data.image_files import shown
 from jaxtl.errors import UserError, expect
 from jaxtl.models import Classifier, build_model, list_models
@@ -30,7 +31,6 @@ from jaxtl.train.calibration import HIGHEST, LOWEST, choose_threshold
 from jaxtl.train.checkpoint import read_best
 from jaxtl.train.evaluate import folded
 
-Image = str | os.PathLike[str] | bytes | np.ndarray
 Progress = Callable[[int, int], None]
 
 UNSURE = "unsure"  # the answer where no class is probable enough
@@ -118,13 +118,14 @@ class LoadedRun(NamedTuple):
     preprocess: Transform
     temperature: float = 1.0
 
-    def read(self, image: Image, size: tuple[int, int] | None = None) -> np.ndarray:
+    def read(self, image: Readable, size: tuple[int, int] | None = None) -> np.ndarray:
         """An image as the run's own were read, uint8 ``image_shape``, or of another ``size`` (height, width).
 
         Raises:
           jaxtl.data.decode.Undecodable: see ``jaxtl.data.decode.read_image``.
         """
         H, W, C = self.image_shape
+        image = user_path(image) if isinstance(image, str) else image
         return read_image(image, size or (H, W), fit=self.config["data"]["fit"], channels=C)
 
     def check_fit(self, preprocess: Transform, images: jax.ShapeDtypeStruct, why: str) -> None:
@@ -171,7 +172,7 @@ class LoadedRun(NamedTuple):
 
     def predict(
         self,
-        images: Image | Sequence[Image],
+        images: Readable | Sequence[Readable],
         *,
         top: int = 5,
         batch_size: int = 64,
@@ -227,13 +228,13 @@ class LoadedRun(NamedTuple):
         names = tuple(shown(x) if isinstance(x, str | os.PathLike) else f"image {i}" for i, x in enumerate(chosen))
         return Predictions(names, self.class_names, classes, probability, tuple(faults), threshold)
 
-    def _decoded(self, images: Sequence[Image], batch_size: int) -> Iterator[list[np.ndarray | str]]:
+    def _decoded(self, images: Sequence[Readable], batch_size: int) -> Iterator[list[np.ndarray | str]]:
         """Decode batches of images, one batch ahead; an image that cannot be read is the reason, a string."""
 
-        def decode(image: Image) -> np.ndarray | str:
+        def decode(image: Readable) -> np.ndarray | str:
             try:
                 return self.read(image)
-            except Undecodable as error:
+            except (Undecodable, UserError) as error:
                 return str(error)
 
         # Threads suffice: Pillow lets go of the interpreter while it decodes.
@@ -245,17 +246,16 @@ class LoadedRun(NamedTuple):
                 yield [future.result() for future in begun]
 
 
-def _as_list(images: Image | Sequence[Image]) -> Sequence[Image]:
+def _as_list(images: Readable | Sequence[Readable]) -> Sequence[Readable]:
     """One image as a list of one."""
-    if isinstance(images, str | os.PathLike | bytes):
+    if isinstance(images, str | os.PathLike | bytes | Image.Image):
         return [images]
     expect("images", images, Iterable, "an image or a list of them: paths, contents of files, or arrays")
-    images = np.asarray(images) if isinstance(images, jax.Array) else images
+    images = np.asarray(images) if hasattr(images, "__array__") else images  # of pandas, JAX or PyTorch
     is_one = isinstance(images, np.ndarray) and (
         images.ndim in (0, 2) or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
     )
-    several = [images] if is_one else images
-    return [np.asarray(image) if isinstance(image, jax.Array) else image for image in several]  # type: ignore[misc]
+    return [images] if is_one else list(images)  # type: ignore[list-item]  # an array
 
 
 def _make_step(model: Classifier, preprocess: Transform, temperature: float, k: int) -> Any:
@@ -298,12 +298,14 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
         preprocess = preprocessing(data)
         height, width, channels = content["data"]["image_shape"]
+        if (names := content["data"].get("class_names")) and names != [*class_names]:
+            raise ValueError(f"its classes are not those of {files.SUMMARY}")
         size = data["size"]
         for side in (height, width, size or 1):
             if not (isinstance(side, int) and 0 < side <= _LARGEST_SIDE) or channels not in (1, 3):
                 raise ValueError(f"its images would be {height} x {width} x {channels} or {size}")
     keep_compiled()
-    variables = jax.device_put(read_best(files.checkpoints))
+    variables = jax.device_put(read_best(files.checkpoints, files.tested()))
     name = str(summary.get("name") or folder.name)
     shapes = (height, width, channels), (size or height, size or width, channels)
     run = LoadedRun(folder, name, config, model, variables, class_names, *shapes, preprocess, temperature)

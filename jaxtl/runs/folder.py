@@ -141,8 +141,21 @@ class RunFolder(RunFiles):
             self.remarks.unlink(missing_ok=True)
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Write ``metrics.jsonl`` from its start, one line an epoch."""
-        write_whole(self.path / self.HISTORY, "".join(json.dumps(line) + "\n" for line in history))
+        """Write ``metrics.jsonl`` from its start, one line an epoch, as the checkpoints have them.
+
+        Raises:
+          UserError: the file has other epochs.
+        """
+        before: list[str] = []
+        with contextlib.suppress(UserError):  # there is none yet, or it is damaged and written again
+            before = [json.dumps(line) for line in self.history()]
+        lines = [json.dumps(line) for line in history]
+        if any(old != new for old, new in zip(before, lines, strict=False)):
+            raise UserError(
+                f"The checkpoints in {self.checkpoints} are of another run: their epochs are not those of "
+                f"{self.HISTORY}; restore the folder from a copy, or start over in another work folder with --workdir."
+            )
+        write_whole(self.path / self.HISTORY, "".join(f"{line}\n" for line in lines))
 
     def append_line(self, line: Mapping[str, Any]) -> None:
         """Append one epoch to ``metrics.jsonl``."""

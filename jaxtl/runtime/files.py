@@ -142,6 +142,10 @@ def read_object(path: Path) -> dict[str, Any]:
     return content
 
 
+# What reading a file of another content raises.
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, csv.Error)
+
+
 @contextlib.contextmanager
 def damage_explained(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a file of a run is read into a sentence.
@@ -153,7 +157,7 @@ def damage_explained(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RecursionError, csv.Error) as error:
+    except _DAMAGE as error:
         what = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
         raise UserError(
             f"{path} cannot be used ({what}): it is damaged or of another version; restore it, run the experiment "

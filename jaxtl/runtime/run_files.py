@@ -97,12 +97,16 @@ class RunFiles:
         with self.explained(self.SUMMARY):
             return read_object(self.path / self.SUMMARY)
 
+    def tested(self) -> str:
+        """The digest of the weights that the run tested; "": it is not finished, or of an older version."""
+        return str((self.summary() or {}).get("weights_sha256", ""))
+
     def history(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``."""
         with self.explained(self.HISTORY):
             content = (self.path / self.HISTORY).read_text(encoding="utf-8")
             lines = [json.loads(line) for line in content.splitlines()]
-            if not all(isinstance(line, dict) and isinstance(line["epoch"], int) for line in lines):
+            if not all(map(_is_epoch, lines)):
                 raise ValueError("a line is not one of an epoch")
             return lines
 
@@ -124,3 +128,9 @@ class RunFiles:
                 if parts[name].ndim != 1:
                     raise ValueError(f"{name} is not a list of images")
             return parts
+
+
+def _is_epoch(line: Any) -> bool:
+    """Whether a line of ``metrics.jsonl`` has an epoch, and numbers but for the name of the phase."""
+    is_line = isinstance(line, dict) and isinstance(line["epoch"], int)
+    return is_line and all(isinstance(value, int | float | None) for name, value in line.items() if name != "phase")

@@ -132,14 +132,15 @@ class Checkpoints:
             return _restored(self._managers[kind], self.folder / kind, step, item, template)
 
 
-def read_best(folder: pathlib.Path) -> dict[str, Any]:
+def read_best(folder: pathlib.Path, tested: str = "") -> dict[str, Any]:
     """The variables that a run kept, as numpy arrays in nested dictionaries.
 
     Args:
       folder: the ``checkpoints`` folder of a run.
+      tested: the digest of the variables that the run tested, see ``weights_digest``; "": not known.
 
     Raises:
-      UserError: if there is no such checkpoint, or it is damaged.
+      UserError: if there is no such checkpoint, it is damaged, or it has other variables.
     """
     best = folder.absolute() / "best"
     if not any(best.glob("[0-9]*")):
@@ -152,6 +153,8 @@ def read_best(folder: pathlib.Path) -> dict[str, Any]:
         # On the host: where the arrays go is the caller's choice, and the run may have had other devices.
         template = {path: np.empty(leaf.shape, leaf.dtype) for path, leaf in shapes.items()}
         found = _restored(manager, best, step, "variables", template)
+        if tested and digest(found) != tested:
+            raise ValueError(f"the variables of best/{step} are not those that the run tested")
     return traverse_util.unflatten_dict(found, sep=_SEPARATOR)
 
 
@@ -165,6 +168,11 @@ def unflatten(flat: Mapping[str, Any], template: Any) -> Any:
     nested = serialization.to_state_dict(template)
     full = traverse_util.flatten_dict(nested, sep=_SEPARATOR, keep_empty_nodes=True)
     return serialization.from_state_dict(template, traverse_util.unflatten_dict({**full, **flat}, sep=_SEPARATOR))
+
+
+def weights_digest(variables: Any) -> str:
+    """The digest of variables, as arrays by their paths."""
+    return digest(jax.tree.map(np.asarray, flatten(variables)))
 
 
 def digest(content: Mapping[str, Any]) -> str:

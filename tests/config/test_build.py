@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from jaxtl.config import check, default_config, phase, repeats, variants
+from jaxtl.config.data import image_folder
 from jaxtl.config.tree import plain
 from jaxtl.errors import UserError
 from jaxtl.transfer import Phase, fine_tune, gradual, linear_probe, lp_ft
@@ -60,3 +63,15 @@ def test_a_config_for_each_seed_and_fold():
     assert (other["seed"], other["data"]["fold"], other["batch_size"]) == (6, 1, 8), "the baselines get the same draw"
     config.data.fold = 1
     assert repeats(config) == {}, "one fold is one run"
+
+
+@pytest.mark.parametrize(
+    ("data", "folder"),
+    [
+        ({"dir": "~/photos", "labels": "tables/a.csv"}, "~/photos"),
+        ({"dir": "", "labels": "~/photos/labels.csv"}, "~/photos"),
+        ({"dir": "", "labels": ""}, "."),
+    ],
+)
+def test_the_folder_of_image_files_is_that_of_the_table_if_none_is_named(data, folder):
+    assert image_folder(data) == Path(folder).expanduser()

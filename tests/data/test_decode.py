@@ -1,10 +1,13 @@
 import io
+import struct
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from jaxtl.data.decode import MOST_PIXELS, MOST_PIXELS_OF, MOST_SCANNED_PIXELS, Undecodable, read_image
+from jaxtl.data import decode
+from jaxtl.data.decode import MOST_PIXELS, MOST_PIXELS_OF, MOST_SCANNED_PIXELS, Undecodable, read_image, read_sized
 
 H, W = 30, 40
 
@@ -44,6 +47,29 @@ def test_the_exif_orientation_is_undone(photo, orientation):
     for kind in ("PNG", "TIFF"):
         content = encoded(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif)
         assert np.array_equal(read_image(content), photo)
+        assert read_sized(content)[1] == read_sized(content, (8, 8))[1] == (H, W)
+    large = Image.fromarray(np.ascontiguousarray(stored)).resize([10 * side for side in stored.shape[1::-1]])
+    assert read_sized(encoded(large, "JPEG", exif=exif), (8, 8))[1] == (10 * H, 10 * W)  # which is decoded smaller
+
+
+def with_tag(tiff, tag, before, after):
+    """A TIFF with another short number in a tag."""
+    return tiff.replace(struct.pack("<HHIHH", tag, 3, 1, before, 0), struct.pack("<HHIHH", tag, 3, 1, after, 0))
+
+
+def test_grey_tiffs_of_up_to_16_bits_keep_what_is_white():
+    deep = GREY.astype(np.uint16) << 8 | 7
+    tiff = encoded(Image.fromarray(deep), "TIFF")
+    assert np.array_equal(read_image(tiff)[..., 0], GREY)
+    assert np.array_equal(read_image(with_tag(tiff, 262, 1, 0))[..., 0], 255 - GREY)  # 0 is white
+    bits = (deep >> 4)[..., np.newaxis] >> np.arange(11, -1, -1) & 1
+    packed = Image.frombytes("I;16", (W, H), np.packbits(bits).tobytes().ljust(2 * W * H, b"\0"))
+    assert np.array_equal(read_image(with_tag(encoded(packed, "TIFF"), 258, 16, 12))[..., 0], GREY)
+
+
+def test_what_is_transparent_in_a_png_of_16_bits_is_white():
+    pixels = read_image(encoded(Image.fromarray(GREY.astype(np.uint16) << 8), "PNG", transparency=0))
+    assert np.array_equal(pixels[..., 0], np.where(GREY, GREY, 255))
 
 
 GREY = np.linspace(0, 255, H * W).reshape(H, W).astype(np.uint8)
@@ -151,12 +177,37 @@ def test_a_jpeg_of_very_many_scans_is_refused_at_once():
     assert read_image(content, (32, 32)).shape == (32, 32, 3)
 
 
+def test_a_tiff_may_hold_many_jpegs_but_not_the_same_again_and_again(monkeypatch, photo):
+    monkeypatch.setattr(decode, "MOST_SCANNED_PIXELS", 2 * H * W)
+    content = encoded(Image.fromarray(photo), "TIFF", compression="jpeg", strip_size=3 * W)
+    with Image.open(io.BytesIO(content)) as image:
+        places = image.tag_v2[273]
+    assert len(places) == content.count(b"\xff\xda") == 4
+    assert read_image(content).shape == photo.shape
+    with pytest.raises(Undecodable, match="in 4 scans"):
+        read_image(content.replace(struct.pack("<4L", *places), struct.pack("<4L", *places[:1] * 4)))
+
+
+def test_a_ppm_that_is_read_too_slowly_is_refused_at_once(monkeypatch):
+    assert read_image(b"P2 2 1 255 # two pixels\n" + b"#\n" * 99 + b"7 200\n")[0, :, 0].tolist() == [7, 200]
+    with pytest.raises(Undecodable, match="written as text, which takes too long"):
+        read_image(b"P2 2 1 255\n" + b"#\n" * 500_000 + b"7 200\n")
+    monkeypatch.setattr(decode, "MOST_TEXT", 10)
+    with pytest.raises(Undecodable, match="save it as PNG"):
+        read_image(b"P2 2 1 255\n7 200\n")
+
+
 def test_arrays_are_framed_as_files_are(photo):
     content = encoded(Image.fromarray(photo), "PNG")
     assert np.array_equal(read_image(photo, (15, 15)), read_image(content, (15, 15)))
     assert np.array_equal(read_image(photo), photo)
     assert np.array_equal(read_image(GREY), np.repeat(GREY[..., np.newaxis], 3, -1))
     assert np.array_equal(read_image(GREY[..., np.newaxis], channels=1)[..., 0], GREY)
+    assert np.array_equal(read_image(jnp.asarray(photo)), photo)
+    assert np.array_equal(read_image(Image.fromarray(GREY).convert("P"))[..., 0], GREY)
+    for neither in (None, 3, [photo], {}):
+        with pytest.raises(Undecodable, match=f"its type is {type(neither).__name__}; give a path"):
+            read_image(neither)
     for wrong in (photo.astype(np.float32), photo[..., :2], photo[np.newaxis], photo[:0]):
         with pytest.raises(Undecodable, match="is an array of"):
             read_image(wrong)

@@ -31,6 +31,11 @@ def fill(root, per_class=10, classes=("cat", "dog"), seed=0):
     return root
 
 
+def photographs_of_phones(root):
+    for path in [*fill(root, 5).rglob("*.png")]:
+        path.rename(path.with_suffix(".heic"))
+
+
 def remarks_on(dataset):
     return {remark.place: remark.problem for remark in dataset.remarks}
 
@@ -160,7 +165,11 @@ def test_a_class_of_which_nothing_can_be_decoded_is_refused(tmp_path):
         (lambda root: fill(root, classes=("cat",)), r"one class only \(cat\); .*two classes"),
         (lambda root: root.mkdir(), "holds no folder of images; a classifier needs"),
         (lambda root: fill(root / "train") and fill(root / "test", classes=("cat", "cow")), "'cow'.*no image to train"),
-        (lambda root: fill(root, per_class=1), "holds out none"),
+        (
+            lambda root: fill(root, per_class=1),
+            "holds out none of the 2 images .* because no class has two; add images",
+        ),
+        (lambda root: photographs_of_phones(root), r"10 files are passed over, as cat/0\.heic: only \.jpg, "),
         (lambda root: fill(root / "train") and (root / "test" / "cat").mkdir(parents=True), "test folder.*no image"),
     ],
 )
@@ -183,6 +192,17 @@ def test_duplicates_across_the_parts_are_told(tmp_path):
     told = [remark for remark in prepare("folder", tmp_path, validation=0).remarks if remark.consequence == "kept"]
     assert [remark.place for remark in told] == ["test image test/dog/copy.png"]
     assert "train/cat/1.png" in told[0].problem
+
+
+@pytest.mark.parametrize("stream", ["never", "always"])
+def test_duplicates_are_told_whatever_their_files(tmp_path, cache, stream):
+    root = tmp_path / "images"
+    for split in ("train", "test"):
+        fill(root / split, 4, seed=len(split))
+    Image.open(root / "train" / "cat" / "1.png").save(root / "test" / "cat" / "copy.bmp")
+    for _ in range(2):  # decoded, and as the cache knows them
+        splits = prepare("folder", root, validation=0, options=ImageOptions(stream=stream))
+        assert [remark.place for remark in splits.remarks] == ["test image test/cat/copy.bmp"]
 
 
 def test_streamed_images_are_the_same_images(tmp_path, cache):
@@ -278,6 +298,27 @@ LAYOUTS = {
     "stray pictures beside the classes": ({"daisy": 5, "rose": 5, ".": 2}, (("daisy", "rose"), 8, 2)),
     "splits of loose pictures": ({"train": 4, "test1": 4}, r"splits without classes: test1 \(4 images\) and train"),
     "names of splits with something added": ({"seg_train": 4, "seg_test": 4}, "splits without classes"),
+    "splits of two kinds of loose pictures": (
+        {"trainA": 4, "trainB": 4, "testA": 2, "testB": 2},
+        r"splits without classes: testA \(2 images\) and testB \(2 images\) and trainA .* and trainB",
+    ),
+    "splits of loose pictures, their names in one word": (
+        {"TrainSet": 4, "testimages": 4},
+        "splits without classes",
+    ),
+    "a split of another name, of loose pictures": ({"train": 4, "dev": 4}, "splits without classes"),
+    "classes with a word for a split in their names": (
+        {"freight train": 5, "passenger train": 5},
+        (("freight train", "passenger train"), 8, 2),
+    ),
+    "an unlabelled test and what a Mac leaves": (
+        {"train/cat": 4, "train/dog": 4, "test": 3, "test/__MACOSX": 0},
+        "test holds 3 images and no class folders",
+    ),
+    "a class with a space more in the test": (
+        {"train/cat": 2, "train/dog": 2, "test/cat ": 1, "test/dog": 1},
+        "'cat ' .* rename it to 'cat' if it is the same class",
+    ),
     "splits with something added, of classes": (
         {"seg_train/sea": 4, "seg_train/street": 4, "seg_test/sea": 2, "seg_test/street": 2, "seg_pred/seg_pred": 3},
         "seg_test and seg_train, which seem to be splits; rename them to train",
@@ -398,7 +439,7 @@ def test_a_folder_means_what_it_seems_or_is_refused(tmp_path, layout):
         ),
         (
             "names that differ in capitals",
-            ("A", "the name differs from a only in upper and lower case", "kept as a class of its own"),
+            ("A", "the name differs from 'a' only in upper and lower case or in spaces", "kept as a class of its own"),
         ),
     ],
 )

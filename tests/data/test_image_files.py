@@ -41,8 +41,23 @@ def test_linked_folders_are_followed_and_circles_told(tmp_path):
     files, faults = image_files([str(folder)])
     assert [str(file.relative_to(folder)) for file in files] == ["deep/x.png", "linked/deep/x.png"]
     assert [(fault.path.rpartition("/")[2], fault.reason) for fault in faults] == [
-        ("circle", "the link leads round in a circle")
+        ("circle", "the same folder was read before")
     ]
+
+
+def test_no_folder_is_read_twice_however_many_links_lead_to_it(tmp_path):
+    folder, elsewhere = tmp_path / "mine", tmp_path / "elsewhere"
+    depth = 25  # and 2 ** 25 ways to the last one
+    for i in range(depth):
+        (elsewhere / str(i)).mkdir(parents=True)
+        for name in "ab":
+            (elsewhere / str(i) / name).symlink_to(elsewhere / str(i + 1))
+    (elsewhere / str(depth)).mkdir()
+    (elsewhere / str(depth) / "x.png").touch()
+    folder.mkdir()
+    (folder / "linked").symlink_to(elsewhere / "0")
+    files, faults = image_files([str(folder)])
+    assert len(files) == 1 and len(faults) == depth
 
 
 def test_folders_may_be_nested_more_deeply_than_python_calls(tmp_path):

@@ -49,6 +49,15 @@ def test_a_table_says_label_and_split(root):
     assert [int(image[0, 0, 0]) // 10 for image in train.images] == [int(name[0]) for name in train.ids]
 
 
+def test_a_table_of_windows_names_the_same_files(root):
+    (root / "deep").mkdir()
+    for name in NAMES:
+        (root / name).rename(root / "deep" / name)
+    file = root / "labels.csv"
+    file.write_bytes("\r\n".join(["path;label;split", *(f"deep\\{line}".replace(",", ";") for line in LINES)]).encode())
+    assert sorted(load("train", file).ids) == [f"deep/{name}" for name in NAMES[:4]]
+
+
 def test_paths_are_relative_to_the_table_or_to_the_folder(root, tmp_path_factory):
     elsewhere = table(tmp_path_factory.mktemp("tables"), LINES)
     assert len(load("train", elsewhere, root)) == 4

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from jaxtl.data.decode import MOST_SCANNED_PIXELS, read_image
-from tests.data.test_decode import MODES, encoded
+from tests.data.test_decode import MODES, encoded, with_tag
 from tests.faults.case import Case, Expected, gives, refuses
 
 SMOOTH = np.stack(np.meshgrid(np.arange(0, 200, 5), np.arange(0, 240, 8), [0, 40, 90])[:2], -1).sum(-1)
@@ -83,6 +83,7 @@ def _bombs() -> Iterator[tuple[str, Any, Expected]]:
         lambda: _with_chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(70 << 20))),
         (refuses("")),
     )
+    yield "a PPM of text with 500,000 comments", b"P2 2 1 255\n" + b"#\n" * 500_000 + b"7 200\n", refuses("too long")
     yield "a TIFF of 40,000 x 40,000 in one compressed strip", _tiff_header, refuses("pixels")
 
 
@@ -93,6 +94,11 @@ def _odd() -> Iterator[tuple[str, Any, Expected]]:
         (refuses("its pixels are 32-bit integers")),
     )
     yield "floating-point numbers in a TIFF", encoded(Image.new("F", (3, 3)), "TIFF"), refuses("floating-point numbers")
+    whole = Expected("its pixels", lambda found: isinstance(found, np.ndarray) and found.shape == (3000, 4000, 3))
+    yield "a photograph in a TIFF as a JPEG for every eight rows", _strips, whole
+    grey = Image.fromarray(PHOTO[..., 0].astype(np.uint16) << 8)
+    inverted = with_tag(encoded(grey, "TIFF"), 262, 1, 0)
+    yield "a TIFF of 16 bits in which 0 is white", inverted, gives(np.repeat(255 - PHOTO[..., :1], 3, -1), "its pixels")
     exif = Image.Exif()
     exif[0x0112] = 6
     turned = Image.fromarray(np.ascontiguousarray(np.rot90(PHOTO, 1)))
@@ -213,6 +219,10 @@ def _many_scans() -> bytes:
     start = content.index(b"\xff\xda")
     scan = content[start : content.index(b"\xff", start + 14)]
     return content[:start] + scan * (MOST_SCANNED_PIXELS // 4000**2 + 1) + content[start:]
+
+
+def _strips() -> bytes:
+    return encoded(IMAGE.resize((4000, 3000)), "TIFF", compression="jpeg")
 
 
 def _empty(mode: str, size: tuple[int, int]) -> Callable[[], bytes]:

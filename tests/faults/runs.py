@@ -1,16 +1,19 @@
 """Damaged and forged run folders."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxtl.report.compared_runs import read_run
 from jaxtl.runs.finished import load_run
 from jaxtl.runtime.run_files import RunFiles
+from jaxtl.train.checkpoint import Checkpoints, read_best
 from tests.faults.bench import Bench
 from tests.faults.case import Case, refuses, refuses_or_gives
 from tests.test_predict import DAMAGES, edit
@@ -70,6 +73,7 @@ def _overwritten() -> Iterator[tuple[str, str, bytes]]:
     yield "text in place of split.npz", "split.npz", b"train,test\n"
     yield "JSON 100,000 deep in metrics.jsonl", "metrics.jsonl", b"[" * 100_000 + b"\n"
     yield "numbers in place of the lines of metrics.jsonl", "metrics.jsonl", b"3\n"
+    yield "text in place of a number in metrics.jsonl", "metrics.jsonl", b'{"epoch": 1, "val_accuracy": "high"}\n'
     yield "half a line in metrics.jsonl", "metrics.jsonl", b'{"epoch": 1, "tr'
     yield "an empty predictions.csv", "predictions.csv", b""
     yield "UTF-16 in predictions.csv", "predictions.csv", "index,true\n".encode("utf-16")
@@ -87,7 +91,14 @@ def _checkpoints() -> Iterator[tuple[str, Callable[[Path], Any]]]:
         "the description of its weights gone (_METADATA)",
         lambda folder: next((folder / "checkpoints" / "best").rglob("_METADATA")).unlink(),
     )
+    yield "weights of another run", _other_weights
     yield "weights of zeros", lambda folder: _largest(folder).write_bytes(bytes(_largest(folder).stat().st_size))
+
+
+def _other_weights(folder: Path) -> None:
+    variables = read_best(folder / "checkpoints")
+    with contextlib.closing(Checkpoints(folder / "checkpoints")) as checkpoints:
+        checkpoints.save_best(99, jax.tree.map(np.negative, variables))
 
 
 def _largest(folder: Path) -> Path:

@@ -82,6 +82,7 @@ def write(text):
         ("config.json", write('{"config": 3}'), "its config is not a JSON object"),
         ("metrics.jsonl", cut, "Expecting|Unterminated"),
         ("metrics.jsonl", write("3\n"), "a line is not one of an epoch"),
+        ("metrics.jsonl", write('{"epoch": 1, "val_accuracy": "high"}\n'), "a line is not one of an epoch"),
         ("predictions.csv", write(""), "0 of 0 are right, but summary.json counts 160 of 200"),
         ("predictions.csv", write("index,true\n1,cat\n"), "it has no 'predicted'"),
         ("predictions.csv", lambda path: path.write_bytes(b"\xff\xfe\x00"), "decode"),

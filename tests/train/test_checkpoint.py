@@ -11,7 +11,7 @@ import pytest
 
 from jaxtl.errors import UserError
 from jaxtl.train import checkpoint
-from jaxtl.train.checkpoint import Checkpoints, flatten, read_best, unflatten
+from jaxtl.train.checkpoint import Checkpoints, flatten, read_best, unflatten, weights_digest
 from jaxtl.train.metrics import Metrics
 from jaxtl.train.optimizer import make_optimizer
 from jaxtl.train.progress import Progress
@@ -170,6 +170,16 @@ def truncate(folder: pathlib.Path, pattern: str) -> None:
     assert files
     for path in files:
         os.truncate(path, path.stat().st_size // 2)
+
+
+def test_read_best_refuses_other_variables_than_were_tested(checkpoints):
+    checkpoints.save_best(1, variables(1))
+    checkpoints.save_best(3, variables(3))
+    tested = weights_digest(variables(3))
+    assert_same_bits(read_best(checkpoints.folder, tested), variables(3))
+    shutil.rmtree(checkpoints.folder / "best" / "3")
+    with pytest.raises(UserError, match="the variables of best/1 are not those that the run tested"):
+        read_best(checkpoints.folder, tested)
 
 
 # The arrays' data, the index over them, and what says which there are.

@@ -76,10 +76,9 @@ class Tensor:
             raise ValueError(f"it reaches to element {last:,} of a storage that holds {len(raw) // width:,} elements")
         if self.dtype == np.bool_:
             raw = raw != 0  # a byte other than 0 and 1 is not a bool that numpy could hold
-        # numpy's own tools for strides do not know every type of ml_dtypes.
-        view = np.ndarray(
-            self.shape, self.dtype, raw.view(np.uint8), self.offset * width, [step * width for step in self.strides]
-        )
+        # numpy's own tools for strides do not know every type of ml_dtypes. One element has a stride of any number.
+        steps = [step * width if n > 1 else width for n, step in zip(self.shape, self.strides, strict=True)]
+        view = np.ndarray(self.shape, self.dtype, raw.view(np.uint8), self.offset * width, steps)
         return view.copy()  # so that shared storages do not tie arrays together
 
 

@@ -386,6 +386,14 @@ def test_a_header_of_safetensors_nested_without_end_is_refused(tmp_path, header)
     assert "is altered or damaged: " in refusal(path)
 
 
+def test_the_stride_of_one_element_is_any_number(writer, tmp_path):
+    storages = {"0": np.arange(3, dtype=np.float32)}
+    path = tmp_path / "weights.pth"
+    window = writer.Window("0", (1, 2), (2**62, 1), 1)
+    path.write_bytes(writer.zip_file(writer.dict_of({"a": writer.tensor(window, storages)}), storages))
+    np.testing.assert_array_equal(read_torch_file(path)["a"], [[1, 2]])
+
+
 def test_what_takes_far_more_memory_than_its_file_is_refused(writer, tmp_path):
     storages = {"0": np.zeros(1000, np.float32)}
     window = writer.tensor(writer.Window("0", (2000, 1000), (0, 1)), storages)  # each 8 MB, from 4 kB
