@@ -15,7 +15,6 @@ from jaxtl.errors import UserError
 from jaxtl.report.answers import as_csv, as_json, as_text
 from jaxtl.report.compared_runs import distinct_names
 from jaxtl.report.console import RunConsole
-from jaxtl.report.sheets import write_sheets
 from jaxtl.report.text import percent
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
 from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, share, tell, write_result
@@ -140,6 +139,8 @@ def _report(
         on_screen = sys.stdout.isatty() and not arguments.out
         text = as_text(names, answers, shutil.get_terminal_size().columns if on_screen else _UNBROKEN)
     if arguments.sheet:  # first: who reads stdout may leave early
+        from jaxtl.report.sheets import write_sheets  # draws
+
         with write_errors_explained(arguments.sheet):
             pages = write_sheets(arguments.sheet, run, files, answers)
         more = f" and {len(pages) - 1} more pages, up to {pages[-1]}" if len(pages) > 1 else ""

@@ -117,7 +117,7 @@ def test_the_page_keeps_what_was_measured_before(call, tmp_path, write_run):
 def test_the_page_of_the_manual_is_what_the_command_writes(tmp_path):
     docs = Path(__file__).parents[1] / "docs"
     shutil.copy(docs / "results.json", tmp_path)
-    study.write_results(tmp_path / "results.md", {})
+    study.write_results(tmp_path / "results.md", study.studies(), {})
     assert (tmp_path / "results.md").read_text() == (docs / "results.md").read_text()
     found, measured = json.loads((docs / "results.json").read_text()), (docs / "studies.md").read_text()
     for place, figures in found.items():
