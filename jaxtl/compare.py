@@ -16,11 +16,7 @@ from jaxtl.runtime.files import write_errors_explained
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags.
-
-    Raises:
-      UserError: no folder was named.
-    """
+    """The flags."""
     parser = CommandParser(
         prog="python -m jaxtl.compare",
         description="Compare finished runs: one table, paired tests, charts and a page.",

@@ -27,11 +27,7 @@ MOST_PIXELS = 4096  # a side, as in ``data.size``
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags.
-
-    Raises:
-      UserError: for a size beyond any use, or an ``out`` that is a file of a run.
-    """
+    """The flags."""
     parser = CommandParser(
         prog="python -m jaxtl.evaluate",
         description="Test a finished run on another data set or split; by default, on its own test images again.",

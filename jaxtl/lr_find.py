@@ -36,11 +36,7 @@ PICTURE, TABLE = "lr_find.png", "lr_find.csv"
 
 
 def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
-    """The config of the main run, with the changes of the flags, and the other flags.
-
-    Raises:
-      UserError: whatever is wrong with the config, all at once, or with the range.
-    """
+    """The config of the main run, with the changes of the flags, and the other flags."""
     parser = CommandParser(
         prog="python -m jaxtl.lr_find",
         usage="%(prog)s --config FILE [--workdir DIR] [--phase N] [--low RATE --high RATE --steps N] "
@@ -68,12 +64,7 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
 
 
 def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
-    """Run the test that the flags ask for.
-
-    Raises:
-      UserError: for a mistake in the weights or the data, a source that is not trained yet, or a work folder that
-        cannot be created.
-    """
+    """Run the test that the flags ask for."""
     weights = start_weights(config, arguments.workdir)
     if config["model"]["weights"] == SOURCE and RunFiles(RunFiles(arguments.workdir).part(SOURCE)).unfinished():
         raise UserError(
@@ -103,11 +94,7 @@ def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
 
 
 def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None:
-    """Write picture and table; nothing else in the folder is touched.
-
-    Raises:
-      UserError: the folder cannot be written.
-    """
+    """Write picture and table; nothing else in the folder is touched."""
     marks = {"steepest descent": suggestion.steepest, "minimum / 10": suggestion.tenth} if suggestion else {}
     lines = (tuple(float(value) for value in line) for line in zip(*found, strict=True))
     with write_errors_explained(folder / PICTURE):

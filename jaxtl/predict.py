@@ -23,16 +23,11 @@ from jaxtl.runtime.files import write_errors_explained
 from jaxtl.runtime.run_files import RunFiles
 
 FORMATS = ("table", "csv", "json")
-
 _UNBROKEN = 10_000  # letters a line
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags; ``format`` follows the suffix of ``out`` where it is not given.
-
-    Raises:
-      UserError: no run or no image was named, or the sheet is no PNG.
-    """
+    """The flags; ``format`` follows the suffix of ``out`` where it is not given."""
     parser = CommandParser(
         prog="python -m jaxtl.predict",
         description="Classify images with finished runs. Several runs are put side by side.",

@@ -16,11 +16,7 @@ from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """The flags; ``format`` is a list of names.
-
-    Raises:
-      UserError: for a format that does not exist.
-    """
+    """The flags; ``format`` is a list of names."""
     parser = CommandParser(
         prog="python -m jaxtl.export",
         description="Write a finished run for jaxtl (safetensors), PyTorch (torch), jax alone (stablehlo) and "

@@ -79,12 +79,8 @@ def draw(comparison: Comparison) -> tuple[dict[str, Picture], dict[str, str]]:
     for i, group in enumerate(groups([run.class_names for run in runs]), start=1):
         name, class_names = f"{CONFUSIONS}_{i}" if i > 1 else CONFUSIONS, runs[group[0]].class_names
         charts[name] = plots.confusion_matrices({runs[i].name: runs[i].confusion for i in group}, class_names)
-        classes[name] = _in_words(class_names)
+        classes[name] = f"{len(class_names)} classes: {', '.join(class_names[:12])}" + ", …" * (len(class_names) > 12)
     return {name: Picture(figure) for name, figure in charts.items()}, classes
-
-
-def _in_words(names: Sequence[str], most: int = 12) -> str:
-    return f"{len(names)} classes: " + ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 def _highlights(comparison: Comparison) -> list[tuple[str, str, str]]:

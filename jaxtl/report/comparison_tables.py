@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxtl.report.compared_runs import FinishedRun
 from jaxtl.report.comparison import Comparison, Difference
 from jaxtl.report.tables import Table, print_table
 from jaxtl.report.text import NOT_MEASURED, compact, counted, duration, integer, p_value, percent, points
@@ -55,16 +56,23 @@ def repeated_table(comparison: Comparison) -> Table | None:
     return Table("Across draws", headings, rows) if rows else None
 
 
+def _by_first(comparison: Comparison) -> list[tuple[FinishedRun, list[Difference]]]:
+    """For each set of test images that several runs share, its first run and the differences to the others."""
+    firsts = [first for first, *_ in comparison.test_sets]
+    found = [(comparison.runs[first], [d for d in comparison.differences if d.run == first]) for first in firsts]
+    return [(run, differences) for run, differences in found if differences]
+
+
 def difference_tables(comparison: Comparison) -> list[Table]:
     """For each set of test images that several runs share: the others beside its first run."""
-    tables = []
-    for first, *_ in comparison.test_sets:
-        run = comparison.runs[first]
-        title = f"Difference to “{run.name}”, on the same {counted(len(run.right), 'test image')}"
-        found = [d for d in comparison.differences if d.run == first]
-        rows = [[comparison.runs[d.other].name, *_figures(d, -1)] for d in found]
-        tables += [Table(title, ["Run", *TESTED], rows)] * bool(rows)
-    return tables
+    return [
+        Table(
+            f"Difference to “{run.name}”, on the same {counted(len(run.right), 'test image')}",
+            ["Run", *TESTED],
+            [[comparison.runs[d.other].name, *_figures(d, -1)] for d in differences],
+        )
+        for run, differences in _by_first(comparison)
+    ]
 
 
 def all_pairs(comparison: Comparison) -> Table:
@@ -111,8 +119,8 @@ def correction(comparison: Comparison) -> str:
 
 def verdicts(comparison: Comparison) -> list[str]:
     """For each set of test images, whether its first run is better than the best of the others."""
-    with_first = [[d for d in comparison.differences if d.run == first] for first, *_ in comparison.test_sets]
-    return [_in_words(comparison, min(found, key=lambda d: d.difference)) for found in with_first if found]
+    closest = (min(differences, key=lambda d: d.difference) for _, differences in _by_first(comparison))
+    return [_in_words(comparison, d) for d in closest]
 
 
 def show(comparison: Comparison, console: Console) -> None:

@@ -112,7 +112,6 @@ class RunConsole(LiveConsole, Observer):
         self.callbacks: Sequence[Observer] = ()
         self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
         self._epochs, self._phase = 0, ""
-        self._decoding = ""
         self._stages: dict[str, int] = {}
 
     @property
@@ -132,12 +131,10 @@ class RunConsole(LiveConsole, Observer):
 
     def on_decoded(self, split: str, done: int, images: int) -> None:
         """Show how far the decoding of image files is."""
-        if self._decoding != split:
-            self._decoding = split
-            self._start(f"Decoding the {split} images", images)
+        if self._doing != (doing := f"Decoding the {split} images"):
+            self._start(doing, images)
         self.on_images(done)
         if done == images:
-            self._decoding = ""
             self._stop()
 
     def remarks(self, remarks: Sequence[tuple[str, str, str]], path: str) -> None:

@@ -96,8 +96,8 @@ def data_tables(data: Mapping[str, Any]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def frequent_confusions(test: Mapping[str, Any], most: int = 10) -> list[dict[str, Any]]:
-    """The largest cells off the diagonal: {"true", "predicted", "count", "share" of the true class, "back"}.
+def frequent_confusions(test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The ten largest cells off the diagonal: {"true", "predicted", "count", "share" of the true class, "back"}.
 
     "back" counts the other direction: images of the predicted class that were taken for the true one. Of equal counts
     the larger share comes first.
@@ -105,7 +105,7 @@ def frequent_confusions(test: Mapping[str, Any], most: int = 10) -> list[dict[st
     counts, names = np.array(test["confusion_matrix"]), [line["class"] for line in test["per_class"]]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     off = counts * ~np.eye(len(counts), dtype=bool)
-    cells = sorted(np.argwhere(off > 0).tolist(), key=lambda cell: (-counts[*cell], -shares[*cell]))[:most]
+    cells = sorted(np.argwhere(off > 0).tolist(), key=lambda cell: (-counts[*cell], -shares[*cell]))[:10]
     return [
         {"true": names[i], "predicted": names[j], "count": counts[i, j], "share": shares[i, j], "back": counts[j, i]}
         for i, j in cells

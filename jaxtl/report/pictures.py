@@ -72,9 +72,9 @@ def heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.round(255 * (STRENGTH * colors + (1 - STRENGTH) * below)).astype(np.uint8)
 
 
-def samples_of_classes(labels: np.ndarray, classes: int, per_class: int = 8, seed: int = 0) -> list[np.ndarray]:
+def samples_of_classes(labels: np.ndarray, classes: int, per_class: int = 8) -> list[np.ndarray]:
     """Of each class the positions of up to ``per_class`` images, in their order; drawn without replacement."""
-    generator, members = np.random.default_rng(seed), [np.flatnonzero(labels == k) for k in range(classes)]
+    generator, members = np.random.default_rng(0), [np.flatnonzero(labels == k) for k in range(classes)]
     return [np.sort(generator.choice(those, min(per_class, len(those)), replace=False)) for those in members]
 
 

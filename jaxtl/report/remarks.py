@@ -58,6 +58,6 @@ def on_training(phases: Sequence[Mapping[str, Any]]) -> list[str]:
     return found
 
 
-def _listed(names: Sequence[str], most: int = 5) -> str:
-    quoted = ", ".join(f"“{name}”" for name in names[:most])
-    return quoted + (f" and {len(names) - most} more" if len(names) > most else "")
+def _listed(names: Sequence[str]) -> str:
+    quoted = ", ".join(f"“{name}”" for name in names[:5])
+    return quoted + (f" and {len(names) - 5} more" if len(names) > 5 else "")

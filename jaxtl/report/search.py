@@ -167,7 +167,7 @@ def _scatter(axes: Axes, outcome: Outcome, x: Sequence[float], lines: Sequence[T
     room = 0.07 * (high - low) or 0.05 * abs(high) or 0.05
     axes.set_ylim(low - room, high + room)
     if outcome.maximise:
-        percent_axis(axes)
+        percent_axis(axes.yaxis)
 
 
 def trials_table(outcome: Outcome, lines: Sequence[TrialLine]) -> Table:

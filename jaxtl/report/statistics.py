@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+BINS = 10  # of confidence
 
-def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> tuple[np.ndarray, float]:
+
+def calibration(confidence: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, float]:
     """Whether confidence can be believed: accuracy by confidence, and the expected calibration error (ECE).
 
     Source: C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger (2017), On calibration of modern neural networks, equation 3;
@@ -17,22 +19,21 @@ def calibration(confidence: np.ndarray, right: np.ndarray, bins: int = 10) -> tu
     Args:
       confidence: float [N], probability of the predicted class, in [0, 1].
       right: bool [N], whether it is right.
-      bins: how many.
 
     Returns:
-      float [bins, 3]: images, mean confidence and accuracy of each bin, NaN where it has no image; and the ECE, the
+      float [10, 3]: images, mean confidence and accuracy of each bin, NaN where it has no image; and the ECE, the
       mean distance of the two, weighed by images, in [0, 1].
     """
     confidence, right = np.asarray(confidence, float), np.asarray(right, bool)
-    place = np.clip((confidence * bins).astype(int), 0, bins - 1)
-    count = np.bincount(place, minlength=bins).astype(float)
-    sums = [np.bincount(place, values, bins) for values in (confidence, right)]
-    mean, accuracy = (np.divide(values, count, out=np.full(bins, np.nan), where=count > 0) for values in sums)
+    place = np.clip((confidence * BINS).astype(int), 0, BINS - 1)
+    count = np.bincount(place, minlength=BINS).astype(float)
+    sums = [np.bincount(place, values, BINS) for values in (confidence, right)]
+    mean, accuracy = (np.divide(values, count, out=np.full(BINS, np.nan), where=count > 0) for values in sums)
     return np.stack([count, mean, accuracy], 1), float(np.abs(sums[0] - sums[1]).sum() / max(len(right), 1))
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Score interval for an accuracy of ``correct`` out of ``n`` independent examples.
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """95 % score interval for an accuracy of ``correct`` out of ``n`` independent examples.
 
     Unlike the textbook ``p +- z sqrt(p (1 - p) / n)`` it stays inside [0, 1] and does not collapse at 0 or 100 %.
 
@@ -40,13 +41,11 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
     American Statistical Association 22, 209-212.
 
     Raises:
-      ValueError: not 0 <= correct <= n, n < 1, or confidence outside (0, 1).
+      ValueError: not 0 <= correct <= n, or n < 1.
     """
     from scipy.stats import binomtest  # type: ignore[import-untyped]  # no start should wait for its import
 
-    if not (n >= 1 and 0 <= correct <= n and 0 < confidence < 1):
-        raise ValueError(f"need 0 <= correct <= n, n >= 1 and 0 < confidence < 1, got {correct}, {n} and {confidence}")
-    interval = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -65,23 +64,15 @@ class Spread(NamedTuple):
     high: float
 
 
-def spread(
-    values: Sequence[float], confidence: float = 0.95, *, bounds: tuple[float, float] = (-np.inf, np.inf)
-) -> Spread:
-    """Mean, standard deviation, and Student's t interval of the mean, cut at the bounds, of independent draws.
+def spread(values: Sequence[float], bounds: tuple[float, float] = (-np.inf, np.inf)) -> Spread:
+    """Mean, standard deviation, and Student's 95 % interval of the mean, cut at the bounds, of two or more draws.
 
     Source: Student (1908), The probable error of a mean, Biometrika 6, 1-25.
-
-    Raises:
-      ValueError: there are fewer than two values.
     """
     from scipy.stats import t
 
-    n = len(values)
-    if n < 2:
-        raise ValueError(f"a standard deviation needs two values or more, got {n}")
-    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
-    half = float(t.ppf((1 + confidence) / 2, n - 1)) * sd / sqrt(n)
+    n, mean, sd = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
+    half = float(t.ppf(0.975, n - 1)) * sd / sqrt(n)
     return Spread(n, mean, sd, max(mean - half, bounds[0]), min(mean + half, bounds[1]))
 
 
@@ -107,10 +98,8 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> float:
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
-def paired_difference_interval(
-    correct_a: npt.ArrayLike, correct_b: npt.ArrayLike, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Interval for accuracy of A minus accuracy of B on the same examples.
+def paired_difference_interval(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> tuple[float, float]:
+    """95 % interval for accuracy of A minus accuracy of B on the same examples.
 
     The two Wilson intervals are combined as if they were the sides of a triangle whose angle is the correlation of
     the two classifiers: two that fail on the same pictures are compared more sharply than by separate intervals.
@@ -120,16 +109,15 @@ def paired_difference_interval(
 
     Args:
       correct_a, correct_b: as ``mcnemar`` takes them.
-      confidence: coverage in (0, 1).
 
     Raises:
-      ValueError: the two are not vectors of one length, or are empty, or confidence is outside (0, 1).
+      ValueError: the two are not vectors of one length, or are empty.
     """
     both, only_a, only_b, neither = _paired_counts(correct_a, correct_b)
     n = both + only_a + only_b + neither
     right_a, right_b = both + only_a, both + only_b
-    low_a, high_a = wilson_interval(right_a, n, confidence)
-    low_b, high_b = wilson_interval(right_b, n, confidence)
+    low_a, high_a = wilson_interval(right_a, n)
+    low_b, high_b = wilson_interval(right_b, n)
     a, b = right_a / n, right_b / n
 
     association = float(both * neither - only_a * only_b)
@@ -156,19 +144,13 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Args:
       p_values: M values in [0, 1]; M may be 0. The corrected values have the same order.
 
-    Raises:
-      ValueError: a value lies outside [0, 1].
-
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
     p = np.asarray(p_values, float)
-    if not ((p >= 0) & (p <= 1)).all():
-        raise ValueError(f"p-values lie in [0, 1], got {list(p_values)}")
     order = np.argsort(p, kind="stable")
-    steps = np.minimum(1.0, p[order] * np.arange(len(p), 0, -1))
     corrected = np.empty(len(p))
-    corrected[order] = np.maximum.accumulate(steps)
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(len(p), 0, -1)))
     return corrected.tolist()
 
 

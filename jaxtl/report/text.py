@@ -66,10 +66,10 @@ def is_measured(value: float | None) -> TypeGuard[float]:
     return value is not None and isfinite(value)
 
 
-def points(difference: float, digits: int = 2) -> str:
+def points(difference: float) -> str:
     """A difference of shares in percentage points, with its sign: -0.0126 -> "-1.26", 0.5 -> "+50.00"."""
-    rounded = round(100 * difference, digits)
-    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"
+    rounded = round(100 * difference, 2)
+    return f"{rounded:+.2f}" if rounded else "0.00"
 
 
 def p_value(p: float) -> str:

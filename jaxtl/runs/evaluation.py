@@ -83,7 +83,7 @@ def choose_images(
     if is_folder and not (where and user_path(where).is_dir()):
         what = f"there is no folder {where}" if where else "no folder was named"
         raise UserError(f"The images cannot be read: {what}; name the folder that holds them with --data-dir.")
-    is_own = named == data["name"] and (not is_folder or _is_same(where, own))
+    is_own = named == data["name"] and (not is_folder or user_path(where or "").resolve() == user_path(own).resolve())
     source = str(where) if is_folder else named
     dataset, remark = _load(run, named, where, split, is_own, image_size, progress)
     remarks = [remark] if remark else []
@@ -141,10 +141,6 @@ def _load(
         images = sum(sizes.values())
         remark = f"{sizes[split]:,} of the folder's {images:,} images are its {split} split; --split all takes all."
     return dataset, remark
-
-
-def _is_same(a: Path | None, b: str) -> bool:
-    return a is not None and user_path(a).resolve() == user_path(b).resolve()
 
 
 def _joined(parts: Sequence[Dataset]) -> Dataset:

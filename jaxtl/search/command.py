@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from jaxtl import experiment
 from jaxtl.config import raise_problems, variants
 from jaxtl.config.fields import no_field
 from jaxtl.config.flags import call_in_file, parse_config, split_recipe
@@ -27,11 +26,7 @@ Several processes given the same command share one search, and a search that was
 
 
 def parse(argv: Sequence[str]) -> tuple[Tree, Space, argparse.Namespace]:
-    """The config, changed as the flags say, the space, and the other arguments.
-
-    Raises:
-      UserError: whatever is wrong with config or space, all at once.
-    """
+    """The config, changed as the flags say, the space, and the other arguments."""
     parser = CommandParser(
         prog="python -m jaxtl.search",
         usage="%(prog)s --config FILE [--config.FIELD=VALUE ...] [--space NAME=DISTRIBUTION ...] [options]",
@@ -97,6 +92,6 @@ def search(argv: Sequence[str]) -> int:
     method = {"sampler": chosen.sampler, "pruner": chosen.pruner, "seed": chosen.seed}
     with disk_errors_explained(chosen.workdir):
         trials = Search(config, space, chosen.workdir, chosen.trials, method, chosen.storage)
-        trials.run_trials(experiment.train)
-        trials.conclude(None if chosen.no_final else experiment.run)
+        trials.run_trials()
+        trials.conclude(final=not chosen.no_final)
     return 0

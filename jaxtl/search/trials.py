@@ -1,10 +1,10 @@
 """A search of hyperparameters: space -> trials -> the best one trained again, tested, and reported."""
 
-import functools
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import optuna
 from optuna.distributions import distribution_to_json
 from sqlalchemy.engine import URL
 
+from jaxtl import experiment
 from jaxtl.config import kept_config, variants
 from jaxtl.config.data import load_splits
 from jaxtl.config.tree import Tree, differences
@@ -59,7 +60,11 @@ class Search:
         self.console, self.monitor = RunConsole(), monitor_of(config)
         self._kept: tuple[Mapping[str, Any], Splits] | None = None
         make_work_folder(folder)
-        _refuse_run(folder)
+        if found := [name for name in (RunFiles.CONFIG, RunFiles.SUMMARY) if (folder / name).exists()]:
+            raise UserError(
+                f"The work folder {folder} holds a run ({', '.join(found)}), not a search; choose another with "
+                "--workdir."
+            )
         url = storage or str(URL.create("sqlite", database=str(folder.absolute() / RunFiles.SEARCH)))
         self.study = Study(url, folder.absolute(), space, maximise=more_is_better(self.monitor), **method)
         drawn = space.draw(0, 4) if space.apply else []
@@ -86,15 +91,14 @@ class Search:
         if 0 < ended < trials:
             self.console.say(f"Resuming the search in {folder}: {ended} of {trials} trials have ended.")
 
-    def run_trials(self, train: Callable[..., Any]) -> None:
+    def run_trials(self) -> None:
         """Run trials until none waits and none runs, those of other processes included.
 
-        Args:
-          train: ``jaxtl.experiment.train``, whose errors end the search, but for those that are a trial's own.
+        Errors of a training end the search, but for those that are a trial's own.
         """
         waited = False
         while True:
-            if line := self.study.run_next(functools.partial(self._run, train)):
+            if line := self.study.run_next(self._run):
                 # The best config is trained again.
                 shutil.rmtree(RunFiles(self._folder_of(line.number)).checkpoints, ignore_errors=True)
                 value, best = f"{self.monitor} {number(line.value)}.", self.outcome().best
@@ -115,42 +119,46 @@ class Search:
     def _folder_of(self, place: int) -> Path:
         return self.folder / TRIALS / f"{place:04d}"
 
-    def _run(self, train: Callable[..., Any], trial: optuna.Trial, place: int, params: dict[str, Any]) -> float:
-        """Run a trial, or the rest of it where its folder was left; its value is that of the epoch that is kept."""
+    def _run(self, trial: optuna.Trial, place: int, params: dict[str, Any]) -> float:
+        """Run a trial, or the rest of it where its folder was left; it is pruned where it cannot be trained."""
         short = short_names(list(params)).values()
         chosen = (f"{name} {shown(value)}" for name, value in zip(short, params.values(), strict=True))
         self.console.say(f"Trial {place}: {', '.join(chosen)}")
         try:
             tree = self.space.configure(self.config, params)
         except Exception as error:  # of a user's own function, in a draw that the check did not see
-            faults = [f"apply fails ({' '.join(f'{type(error).__name__}: {error}'.split())})."]
+            reason = f"apply fails ({' '.join(f'{type(error).__name__}: {error}'.split())})."
         else:
-            faults = trial_faults(tree, self.monitor)
-        reason = " ".join(faults)
-        if not faults:
-            main, console = variants(tree)[""], TrialConsole(trial, self.monitor)
-            with RunFolder(self._folder_of(place), main) as folder:
-                try:
-                    with train(main, folder, main["model"]["weights"] or None, console, self._load) as trained:
-                        fitted = trained.fitted
-                    return float(fitted.history[fitted.best_epoch - 1][self.monitor])
-                except DivergedError:
-                    reason = "The loss became NaN or infinite."
-                except jax.errors.JaxRuntimeError as error:
-                    if "RESOURCE_EXHAUSTED" not in str(error):
-                        raise
-                    if any(line.state == RUNNING and line.number != place for line in self.study.lines()):
-                        raise UserError(
-                            "The device has no memory left for this process, perhaps because other processes of the "
-                            "search use it; run one process a device."
-                        ) from error
-                    reason = "The network needs more memory than the device has."
-                except optuna.TrialPruned as pruned:
-                    reason = str(pruned)
-                finally:
-                    console.close()
+            reason = " ".join(trial_faults(tree, self.monitor))
+        try:
+            if not reason:
+                return self._train(variants(tree)[""], trial, place)
+        except DivergedError:
+            reason = "The loss became NaN or infinite."
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            if any(line.state == RUNNING and line.number != place for line in self.study.lines()):
+                raise UserError(
+                    "The device has no memory left for this process, perhaps because other processes of the search use "
+                    "it; run one process a device."
+                ) from error
+            reason = "The network needs more memory than the device has."
+        except optuna.TrialPruned as pruned:
+            reason = str(pruned)
         trial.set_user_attr("reason", reason)
         raise optuna.TrialPruned
+
+    def _train(self, config: Tree, trial: optuna.Trial, place: int) -> float:
+        """Train, or go on; the value of the epoch that is kept."""
+        weights, console = config["model"]["weights"] or None, TrialConsole(trial, self.monitor)
+        with (
+            contextlib.closing(console),
+            RunFolder(self._folder_of(place), config) as folder,
+            experiment.train(config, folder, weights, console, self._load) as trained,
+        ):
+            fitted = trained.fitted
+        return float(fitted.history[fitted.best_epoch - 1][self.monitor])
 
     def _load(self, data: Mapping[str, Any]) -> Splits:
         """The images of a trial, none of them of the test split; kept for the next trial with the same data."""
@@ -165,11 +173,8 @@ class Search:
             self._kept = data, splits._replace(test=first(splits.test, 0))
         return self._kept[1]
 
-    def conclude(self, run: Callable[..., Any] | None) -> Outcome:
-        """Write table, charts and page; train the best trial's config again and test it.
-
-        Args:
-          run: ``jaxtl.experiment.run``; ``None``: nothing is trained or tested.
+    def conclude(self, *, final: bool) -> None:
+        """Write table, charts and page; if ``final``, train the best trial's config again and test it.
 
         Raises:
           UserError: no trial was completed.
@@ -178,9 +183,9 @@ class Search:
             outcome = self.outcome()
             write(outcome, self.folder)  # before the final training, which may take long
             best = outcome.best
-            if best and run and outcome.summary is None:
+            if best and final and outcome.summary is None:
                 self.console.say(f"\nTrial {best.number} is the best: its config is trained again and tested once.")
-                run(self.space.configure(self.config, best.params, final=True), self.folder / BEST)
+                experiment.run(self.space.configure(self.config, best.params, final=True), self.folder / BEST)
                 outcome = self.outcome()
                 write(outcome, self.folder)
         print_table(trials_table(outcome, outcome.ranked[:SHOWN]), self.console.console)
@@ -192,7 +197,6 @@ class Search:
                 "folder says why: change the space, and search in another folder."
             )
         self.console.say(f"The page with the table and all charts: {self.folder / PAGE}")
-        return outcome
 
     def outcome(self) -> Outcome:
         """The search as it stands."""
@@ -205,13 +209,6 @@ def _comparable(asked: Mapping[str, Any]) -> dict[str, Any]:
     """What a search was asked for, with the defaults of fields that are newer than its database."""
     configs = {place: kept_config(tree) for place, tree in asked["apply"].items()}
     return {**asked, "config": identity(kept_config(asked["config"])), "apply": configs}
-
-
-def _refuse_run(folder: Path) -> None:
-    if found := [name for name in (RunFiles.CONFIG, RunFiles.SUMMARY) if (folder / name).exists()]:
-        raise UserError(
-            f"The work folder {folder} holds a run ({', '.join(found)}), not a search; choose another with --workdir."
-        )
 
 
 class TrialConsole(RunConsole):

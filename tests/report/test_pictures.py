@@ -38,13 +38,12 @@ def test_classes_take_turns():
     assert pictures.class_by_class(labels, among[:0], 2).tolist() == []
 
 
-def test_samples_are_of_their_class_and_depend_on_the_seed_alone():
+def test_samples_are_of_their_class_and_always_the_same():
     labels = np.repeat([0, 1, 3], 50)
-    first, again, other = (pictures.samples_of_classes(labels, 4, 5, seed) for seed in (0, 0, 1))
+    first, again = (pictures.samples_of_classes(labels, 4, 5) for _ in range(2))
     assert [len(chosen) for chosen in first] == [5, 5, 0, 5]
     assert all((labels[chosen] == k).all() for k, chosen in enumerate(first))
     assert [chosen.tolist() for chosen in first] == [chosen.tolist() for chosen in again]
-    assert [chosen.tolist() for chosen in first] != [chosen.tolist() for chosen in other]
 
 
 def decoded(uri):

@@ -50,18 +50,15 @@ def test_wilson_interval_has_the_published_values(correct, n, expected):
     assert mirrored == pytest.approx((1 - high, 1 - low))
 
 
-def test_wilson_interval_reaches_the_ends_and_widens_with_confidence():
+def test_wilson_interval_reaches_the_ends():
     assert statistics.wilson_interval(0, 7)[0] == 0.0
     assert statistics.wilson_interval(7, 7)[1] == 1.0
-    low95, high95 = statistics.wilson_interval(90, 100)
-    low99, high99 = statistics.wilson_interval(90, 100, confidence=0.99)
-    assert low99 < low95 < 0.9 < high95 < high99
 
 
-@pytest.mark.parametrize(("correct", "n", "confidence"), [(-1, 5, 0.95), (6, 5, 0.95), (0, 0, 0.95), (1, 5, 1.0)])
-def test_wilson_interval_refuses_impossible_counts(correct, n, confidence):
-    with pytest.raises(ValueError, match=r"need 0 <= correct|confidence"):
-        statistics.wilson_interval(correct, n, confidence)
+@pytest.mark.parametrize(("correct", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_wilson_interval_refuses_impossible_counts(correct, n):
+    with pytest.raises(ValueError, match=r"must (not )?be|not less than"):
+        statistics.wilson_interval(correct, n)
 
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 1), (3, 9), (12, 2), (40, 40), (100, 60)])
@@ -85,8 +82,6 @@ def test_paired_difference_interval_is_antisymmetric_and_contains_the_difference
     low, high = statistics.paired_difference_interval(a, b)
     assert low < 0.06 < high
     assert statistics.paired_difference_interval(b, a) == pytest.approx((-high, -low))
-    wide = statistics.paired_difference_interval(a, b, confidence=0.99)
-    assert wide[0] < low < high < wide[1]
 
 
 def test_paired_difference_interval_covers_the_truth_as_often_as_it_says():
@@ -130,19 +125,10 @@ def test_holm_keeps_false_rejections_below_the_level():
     assert (p.min(axis=1) < 0.05).mean() > 0.35
 
 
-@pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
-def test_holm_refuses_what_is_no_probability(p):
-    with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
-        statistics.holm([0.5, p])
-
-
-@pytest.mark.parametrize("confidence", [0.5, 0.95])
-def test_the_interval_across_draws_is_students(confidence):
+def test_the_interval_across_draws_is_students():
     values = [0.71, 0.74, 0.72, 0.78]
-    found = statistics.spread(values, confidence)
-    expected = ttest_1samp(values, 0).confidence_interval(confidence)
+    found = statistics.spread(values)
+    expected = ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     assert (found.n, found.mean, found.sd) == (4, pytest.approx(0.7375), pytest.approx(np.std(values, ddof=1)))
     assert statistics.spread([0.9, 1.0], bounds=(0, 1))[3:] == (pytest.approx(0.95 - 12.706 * 0.05, abs=1e-3), 1)
-    with pytest.raises(ValueError, match="two values or more, got 1"):
-        statistics.spread([0.5])

@@ -42,7 +42,7 @@ def accuracy_comparison(runs: Sequence[FinishedRun]) -> Figure:
     axes.set_yticks(range(len(runs)), fit_names([run.name for run in runs], points=200, size=9))
     axes.set_ylim(len(runs) - 0.5, -0.65)
     axes.set(xlim=_room(runs), xlabel=ACCURACY)
-    percent_axis(axes, "x")
+    percent_axis(axes.xaxis)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=style.INK)
     axes.spines["left"].set_visible(False)
@@ -128,8 +128,8 @@ def reliability(confidence: np.ndarray, right: np.ndarray, before: np.ndarray | 
     middle.legend(loc="upper left")
     for axes in (left, middle):
         axes.set_xlim(-0.02, 1.02)
-        percent_axis(axes, "x")
-    percent_axis(left)
+        percent_axis(axes.xaxis)
+    percent_axis(left.yaxis)
     return figure
 
 
@@ -152,7 +152,7 @@ def _log_axis(axes: Axes, name: str, ticks: Mapping[float, str]) -> None:
     axes.set(xscale="log", xlabel=name)
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xticks([], minor=True)
-    percent_axis(axes)
+    percent_axis(axes.yaxis)
 
 
 def _room(runs: Sequence[FinishedRun]) -> Interval:

@@ -44,7 +44,7 @@ def curves(history: History, *, best_epoch: int | None = None) -> Figure:
             axes.legend(loc="best")
         else:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=style.MUTED)
-    percent_axis(right)
+    percent_axis(right.yaxis)
     return figure
 
 
@@ -94,7 +94,7 @@ def overlaid_curves(histories: Mapping[str, History]) -> Figure:
         handles, drawn = axes.get_legend_handles_labels()
         entries = dict(zip(drawn, handles, strict=True)) | entries
         axes.xaxis.set_major_locator(_whole_epochs(10 if len(panels) == 1 else 6))
-        percent_axis(axes)
+        percent_axis(axes.yaxis)
         axes.set(xlabel="Epoch", title="Validation accuracy" if metric == "val_accuracy" else "Training accuracy")
     epochs = [epoch for history in histories.values() for m in metrics for epoch in _series(history, m)[0]]
     panels[0].set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)

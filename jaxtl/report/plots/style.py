@@ -7,7 +7,7 @@ from io import BytesIO, StringIO
 from typing import Any
 
 import matplotlib
-from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.textpath import TextToPath
@@ -69,10 +69,10 @@ def png(figure: Figure, dpi: int = 160) -> bytes:
 
 
 @styled
-def svg(figure: Figure, dpi: int = 160) -> str:
+def svg(figure: Figure) -> str:
     """Draw a figure as an ``<svg>`` element to be put into a page, in the colours of the page (see ``base.html``)."""
     buffer = StringIO()
-    figure.savefig(buffer, format="svg", dpi=dpi, facecolor="none", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format="svg", dpi=160, facecolor="none", metadata={"Date": None, "Creator": None})
     element = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     element = re.sub(r' xmlns(:\w+)?="[^"]*"', "", element[element.index("<svg") :])
     element = re.sub(r'<g id="[^"]*">', "<g>", element)  # nothing refers to these, and charts share a page
@@ -89,10 +89,9 @@ def run_marker(i: int) -> str:
     return MARKERS[i // len(PALETTE) % len(MARKERS)]
 
 
-def percent_axis(axes: Axes, which: str = "y", ticks: int = 8) -> None:
+def percent_axis(axis: Axis) -> None:
     """Ticks in per cent with as many decimals as they need."""
-    axis = axes.yaxis if which == "y" else axes.xaxis
-    axis.set_major_locator(MaxNLocator(ticks))
+    axis.set_major_locator(MaxNLocator(8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{round(100 * value, 6):g} %"))
 
 
