@@ -11,7 +11,7 @@ from jaxtl.report.comparison import compare_runs
 from jaxtl.report.comparison_page import PAGE, write
 from jaxtl.report.comparison_tables import show
 from jaxtl.report.console import LiveConsole
-from jaxtl.runtime.command import CommandParser, exit_status, path
+from jaxtl.runtime.command import CommandParser, command, path
 from jaxtl.runtime.files import write_errors_explained
 
 
@@ -32,12 +32,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
-    return exit_status(lambda: _compare(parse(sys.argv[1:] if argv is None else argv)))
-
-
-def _compare(arguments: argparse.Namespace) -> int:
+def compare(argv: Sequence[str]) -> None:
+    """Compare runs, on the screen and on a page."""
+    arguments = parse(argv)
     out, console = arguments.out, LiveConsole()
     runs = find_runs(arguments.folders, with_baselines=arguments.with_baselines, ignored=out, say=console.say)
     comparison = compare_runs(runs)
@@ -45,8 +42,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     with write_errors_explained("The comparison", "choose another folder with --out", done=f"written to {out}"):
         write(comparison, out)
     console.say(f"The page with all tables and charts: {out / PAGE}")
-    return 0
 
+
+main = command(compare)
 
 if __name__ == "__main__":
     sys.exit(main())

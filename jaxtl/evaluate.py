@@ -17,8 +17,7 @@ from jaxtl.report.evaluation import scores, show
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.runs.evaluation import ALL, SPLITS, Chosen, choose_images, make_evaluation
 from jaxtl.runs.finished import LoadedRun, load_run
-from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, tell, whole_number, write_result
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.command import CommandParser, at_least_one, command, path, tell, whole_number, write_result
 from jaxtl.runtime.environment import describe
 from jaxtl.runtime.files import json_text
 from jaxtl.runtime.run_files import RunFiles
@@ -55,21 +54,16 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: _evaluate(parse(sys.argv[1:] if argv is None else argv)))
-
-
-def _evaluate(arguments: argparse.Namespace) -> int:
-    start = time.perf_counter()
+def evaluate(argv: Sequence[str]) -> None:
+    """Test a run, and print the figures."""
+    arguments, start = parse(argv), time.perf_counter()
     run = load_run(arguments.run)
     load_s = time.perf_counter() - start
     split, players = arguments.split, [name.strip() for name in arguments.classes.split(",") if arguments.classes]
     size = (arguments.size, arguments.size) if arguments.size else run.input_shape[:2]
-    evaluate = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
+    evaluation_of = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
     images = _choose(arguments, run, players)
-    found = dataclasses.replace(evaluate(images.dataset), temperature=run.temperature)
+    found = dataclasses.replace(evaluation_of(images.dataset), temperature=run.temperature)
     test = scores(found, run.class_names, images.present)
     test |= {"interval": list(accuracy_interval(test)), "class_names": list(run.class_names)}
     times = {
@@ -101,7 +95,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         }
         write_result(arguments.out, json_text(tree))
         tell(f"All figures: {arguments.out}")
-    return 0
 
 
 def _choose(arguments: argparse.Namespace, run: LoadedRun, players: Sequence[str]) -> Chosen:
@@ -135,6 +128,8 @@ def _adaptations(run: LoadedRun, image_shape: tuple[int, int, int], size: tuple[
     if channels != run.image_shape[2]:
         yield f"The images were converted from {kinds[channels]} to {kinds[run.image_shape[2]]}."
 
+
+main = command(evaluate)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -21,8 +21,7 @@ from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.report import plots
 from jaxtl.runs.folder import make_work_folder
-from jaxtl.runtime.command import CommandParser, exit_status, put
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.command import CommandParser, command, put
 from jaxtl.runtime.environment import device
 from jaxtl.runtime.files import csv_text, write_errors_explained, write_whole
 from jaxtl.runtime.mesh import data_mesh
@@ -102,13 +101,9 @@ def write(folder: Path, found: RangeTest, suggestion: Suggestion | None) -> None
         write_whole(folder / TABLE, csv_text([("rate", "loss", "smoothed"), *lines]))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: _find(*parse(sys.argv[1:] if argv is None else argv)))
-
-
-def _find(config: Tree, arguments: argparse.Namespace) -> int:
+def lr_find(argv: Sequence[str]) -> None:
+    """Find a rate, and draw and print it."""
+    config, arguments = parse(argv)
     found = find(config, arguments)
     suggestion = suggest(found)
     if suggestion:
@@ -118,8 +113,9 @@ def _find(config: Tree, arguments: argparse.Namespace) -> int:
         put("No suggestion: the loss never fell; try a lower --low, more --steps, or look at the picture.\n")
     write(arguments.workdir, found, suggestion)  # once the figures are told, whatever becomes of the files
     put(f"Loss against rate: {arguments.workdir / PICTURE}, and its numbers: {arguments.workdir / TABLE}\n")
-    return 0
 
+
+main = command(lr_find)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,16 +8,8 @@ from jaxtl.config.fields import field_help
 from jaxtl.config.flags import parse_config
 from jaxtl.experiment import run
 from jaxtl.report.trackers import TRACKERS
-from jaxtl.runtime.command import CommandParser, exit_status, put, seeds
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.command import CommandParser, command, put, seeds
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
-    arguments = sys.argv[1:] if argv is None else argv
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: run_together(lambda: _run(arguments)), resumes=True)
 
 
 def _run(argv: Sequence[str]) -> int:
@@ -49,6 +41,8 @@ def _run(argv: Sequence[str]) -> int:
     run(config, workdir, seeds=several, vary_split=vary_split, callbacks=callbacks)
     return 0
 
+
+main = command(lambda argv: run_together(lambda: _run(argv)), resumes=True)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -17,8 +17,7 @@ from jaxtl.report.compared_runs import distinct_names
 from jaxtl.report.console import RunConsole
 from jaxtl.report.text import percent
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
-from jaxtl.runtime.command import CommandParser, at_least_one, exit_status, path, put, share, tell, write_result
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.command import CommandParser, at_least_one, command, path, put, share, tell, write_result
 from jaxtl.runtime.files import write_errors_explained
 from jaxtl.runtime.run_files import RunFiles
 
@@ -69,13 +68,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: _predict(parse(sys.argv[1:] if argv is None else argv)))
-
-
-def _predict(arguments: argparse.Namespace) -> int:
+def predict(argv: Sequence[str]) -> None:
+    """Classify images."""
+    arguments = parse(argv)
     runs = [load_run(folder) for folder in dict.fromkeys(arguments.run)]
     files, unread = image_files(arguments.images, sys.stdin.buffer.read() if LIST in arguments.images else b"")
     RunFiles.refuse_to_replace(arguments.out)
@@ -107,7 +102,6 @@ def _predict(arguments: argparse.Namespace) -> int:
     _report(arguments, runs[0], files, {name: found.chosen(kept) for name, found in answers.items()}, unread)
     if unread:
         tell(f"{len(unread)} of {len(unread) + len(files)} images could not be read.")
-    return 0
 
 
 def _is_same(file: Path, other: Path) -> bool:
@@ -145,6 +139,8 @@ def _report(
     else:
         put(text)
 
+
+main = command(predict)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,8 +19,7 @@ from jaxtl.report.console import LiveConsole
 from jaxtl.report.study_table import Figures, Row, figures, studies, study_table, write_results
 from jaxtl.report.tables import Table, print_table
 from jaxtl.runs.folder import disk_errors_explained
-from jaxtl.runtime.command import CommandParser, exit_status, path, seeds
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.command import CommandParser, command, path, seeds
 from jaxtl.runtime.run_files import RunFiles
 
 LEAST = 20  # images of each class, in a try-out
@@ -99,13 +98,9 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
     return arguments, assignments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: _study(*parse(sys.argv[1:] if argv is None else argv)), resumes=True)
-
-
-def _study(arguments: argparse.Namespace, assignments: Sequence[tuple[str, str]]) -> int:
+def run_studies(argv: Sequence[str]) -> None:
+    """Run the studies that the arguments name, and show each as a table and on a page."""
+    arguments, assignments = parse(argv)
     console, everything, scale = LiveConsole(), dict[str, Figures](), arguments.scale
     for study, (title, rows) in studies().items():
         if arguments.study not in (study, "all"):
@@ -130,8 +125,9 @@ def _study(arguments: argparse.Namespace, assignments: Sequence[tuple[str, str]]
             console.say(f"The page with all tables and charts: {out / PAGE}")
     if arguments.page:
         write_results(arguments.page, studies(), everything)
-    return 0
 
+
+main = command(run_studies, resumes=True)
 
 if __name__ == "__main__":
     sys.exit(main())

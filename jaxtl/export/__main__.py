@@ -11,8 +11,7 @@ from rich.table import Column, Table
 from jaxtl.errors import UserError
 from jaxtl.export.files import DEFAULT, DESCRIPTION, EXAMPLE, FORMATS, replaced, write_export
 from jaxtl.runs.finished import load_run
-from jaxtl.runtime.command import CommandParser, exit_status, path, put
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.command import CommandParser, command, path, put
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -39,13 +38,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; for the exit status see ``jaxtl.runtime.command.exit_status``."""
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: _export(parse(sys.argv[1:] if argv is None else argv)))
-
-
-def _export(arguments: argparse.Namespace) -> int:
+def export(argv: Sequence[str]) -> None:
+    """Export a run, and print what was written."""
+    arguments = parse(argv)
     run, out = load_run(arguments.run), arguments.out or arguments.run / "export"
     table = Table("file", Column("size", justify="right"), Column("", overflow="fold"), box=SIMPLE_HEAD)
     with replaced(out) as folder:
@@ -57,8 +52,9 @@ def _export(arguments: argparse.Namespace) -> int:
     rich.get_console().print(table, markup=False)
     example = f"; {EXAMPLE} asks the program about images" if (out / EXAMPLE).exists() else ""
     put(f"Written to {out}: {DESCRIPTION} tells how to load each file{example}.\n")
-    return 0
 
+
+main = command(export)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,11 +11,12 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from jaxtl.errors import UserError, closest
+from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import os_error_told, user_path, write_errors_explained, write_whole
 from jaxtl.runtime.interrupts import Interrupted, keep_interrupts
 
@@ -64,6 +65,21 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
             except (OSError, UserError):  # Python flushes once more when it ends, and would complain
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stdout.fileno())
     return status
+
+
+def command(work: Callable[[Sequence[str]], int | None], *, resumes: bool = False) -> Callable[..., int]:
+    """The ``main`` of a command: it works by the arguments given, by default the process's, see ``exit_status``.
+
+    Args:
+      work: takes the arguments; it gives the exit status, or ``None`` for 0.
+      resumes: see ``exit_status``.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        use_fast_cpu_lowerings()
+        return exit_status(lambda: work(sys.argv[1:] if argv is None else argv) or 0, resumes=resumes)
+
+    return main
 
 
 def outcome_of(error: BaseException, *, resumes: bool = False) -> tuple[int, str]:

@@ -5,23 +5,18 @@ from collections.abc import Sequence
 
 import jaxtl.search
 from jaxtl.errors import UserError
-from jaxtl.runtime.command import exit_status
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.command import command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; 0 if all went well, 2 for a user error, 128 + N after signal N."""
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: _search(sys.argv[1:] if argv is None else argv), resumes=True)
-
-
-def _search(argv: Sequence[str]) -> int:
+def _search(argv: Sequence[str]) -> None:
     if not jaxtl.search.HAS_OPTUNA:
         raise UserError("The search of hyperparameters needs Optuna; run pip install 'jaxtl[search]'.")
     from jaxtl.search.command import search
 
-    return search(argv)
+    search(argv)
 
+
+main = command(_search, resumes=True)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -86,12 +86,11 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def search(argv: Sequence[str]) -> int:
-    """Search as the arguments say; 0 if all went well."""
+def search(argv: Sequence[str]) -> None:
+    """Search as the arguments say."""
     config, space, chosen = parse(argv)
     method = {"sampler": chosen.sampler, "pruner": chosen.pruner, "seed": chosen.seed}
     with disk_errors_explained(chosen.workdir):
         trials = Search(config, space, chosen.workdir, chosen.trials, method, chosen.storage)
         trials.run_trials()
         trials.conclude(final=not chosen.no_final)
-    return 0
