@@ -24,7 +24,7 @@ from jaxtl.report.compared_runs import find_runs
 from jaxtl.report.comparison import compare_runs
 from jaxtl.report.comparison_tables import show
 from jaxtl.report.console import RunConsole, closing_figures
-from jaxtl.report.run import Summary, Trained, compare_arms, summarise, write_report
+from jaxtl.report.run import Summary, Trained, compare_arms, summarise
 from jaxtl.runs.folder import RunFolder, disk_errors_explained
 from jaxtl.runtime.compile_cache import keep_compiled
 from jaxtl.runtime.environment import describe, device, invocation
@@ -178,6 +178,8 @@ def _run_one(
     found, validated = calibrated(found, validated)
     summary = summarise(config["name"], trained, found, validated)
     if is_main_process():
+        from jaxtl.report.html import write_report  # draws, which no training should wait for
+
         folder.write_predictions(trained.test, found.predicted, found.probability)
         if validated and (images := trained.task.validation):
             folder.write_predictions(images, validated.predicted, validated.probability, name=folder.VALIDATION)

@@ -6,15 +6,15 @@ import jax
 import numpy as np
 
 from jaxtl.data.augment import denormalise
-from jaxtl.report.figures import AUGMENTED, Gallery
 from jaxtl.report.pictures import STRIP, Card, samples_of_classes
 from jaxtl.report.text import percent
 from jaxtl.train.task import Task
 
+AUGMENTED = "Augmented images"  # the caption
 CLASSES, DRAWS = 8, 7  # cards, and pictures beside the image itself
 
 
-def augmented(task: Task, mean: Sequence[float], std: Sequence[float]) -> dict[str, Gallery]:
+def augmented(task: Task, mean: Sequence[float], std: Sequence[float]) -> dict[str, list[Card]]:
     """An image of each class, as it is and as the last phase that augments draws it; nothing where no phase does.
 
     Args:

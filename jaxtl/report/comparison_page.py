@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from jaxtl.report import comparison_tables as tables
 from jaxtl.report import plots
 from jaxtl.report.comparison import Comparison, groups
-from jaxtl.report.page import Picture, write_page
+from jaxtl.report.page import write_page
 from jaxtl.report.tables import Table
 from jaxtl.report.text import compact, duration, percent
 from jaxtl.runtime.files import csv_text, json_text, write_whole
@@ -36,7 +38,7 @@ def write(comparison: Comparison, folder: Path, *, study: Table | None = None, a
             for path in folder.glob(f"{name}.png"):
                 path.unlink()
     for name, chart in charts.items():
-        write_whole(folder / f"{name}.png", chart.png)
+        write_whole(folder / f"{name}.png", plots.png(chart))
     runs = comparison.runs
     write_page(
         folder / PAGE,
@@ -63,8 +65,8 @@ def write(comparison: Comparison, folder: Path, *, study: Table | None = None, a
     write_whole(folder / JSON, json_text(comparison.record()))
 
 
-def draw(comparison: Comparison) -> tuple[dict[str, Picture], dict[str, str]]:
-    """All charts, name -> picture, without those that there is nothing to draw for; and whose classes matrices have.
+def draw(comparison: Comparison) -> tuple[dict[str, Figure], dict[str, str]]:
+    """All charts, name -> figure, without those that there is nothing to draw for; and whose classes matrices have.
 
     Confusion matrices stand side by side where the classes are the same: confusion_matrices, confusion_matrices_2, …
     """
@@ -80,7 +82,7 @@ def draw(comparison: Comparison) -> tuple[dict[str, Picture], dict[str, str]]:
         name, class_names = f"{CONFUSIONS}_{i}" if i > 1 else CONFUSIONS, runs[group[0]].class_names
         charts[name] = plots.confusion_matrices({runs[i].name: runs[i].confusion for i in group}, class_names)
         classes[name] = f"{len(class_names)} classes: {', '.join(class_names[:12])}" + ", …" * (len(class_names) > 12)
-    return {name: Picture(figure) for name, figure in charts.items()}, classes
+    return charts, classes
 
 
 def _highlights(comparison: Comparison) -> list[tuple[str, str, str]]:

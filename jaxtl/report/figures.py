@@ -3,20 +3,24 @@
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from jaxtl.config.data import image_folder
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.report import plots
+from jaxtl.report.augmented import augmented
 from jaxtl.report.comparison import Comparison, by_labels
 from jaxtl.report.pictures import STRIP, Card, class_by_class, heated, largest, samples_of_classes
+from jaxtl.report.run import Trained
 from jaxtl.report.text import percent
-from jaxtl.train.class_maps import ClassMaps
+from jaxtl.train.class_maps import ClassMaps, class_maps
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.optimizer import learning_rates
 from jaxtl.train.task import Task
@@ -26,7 +30,7 @@ COMPARISON, COMPARISON_CURVES, LABELS = "Comparison", "Comparison of curves", "C
 CURVES, LEARNING_RATE, CONFUSION = "Learning curves", "Learning rate", "Confusion matrix"
 CALIBRATION, REPEATED = "Calibration", "Equal images"
 MISTAKES, UNSURE, TYPICAL = "Largest losses of mistakes", "Right but unsure", "Right predictions"
-CLASS_MAPS, SAMPLES, AUGMENTED = "Class-activation maps", "Sample images", "Augmented images"
+CLASS_MAPS, SAMPLES = "Class-activation maps", "Sample images"
 
 # Cards of each gallery.
 SHOWN_MISTAKES, SHOWN_UNSURE, SHOWN_TYPICAL, EXPLAINED, CLASSES, SHOWN_REPEATED = 12, 6, 12, 7, 20, 12
@@ -49,10 +53,7 @@ class Findings:
     def card(self, i: int) -> Card:
         """An image under its name, with the probabilities of its true and of its predicted class."""
         image, name, link = self.original(np.asarray(self.dataset.images[int(i)]), self.dataset.ids[i])
-        true, predicted = (
-            self.dataset.class_names[self.dataset.labels[i]],
-            self.dataset.class_names[self.found.predicted[i]],
-        )
+        true, predicted = (self.dataset.class_names[of[i]] for of in (self.dataset.labels, self.found.predicted))
         lines = [f"Predicted: {predicted} ({_certainty(self.found.probability[i])})"]
         if not self.right[i]:
             lines.insert(0, f"True: {true} ({_certainty(np.exp(-self.found.losses[i]))})")
@@ -77,39 +78,29 @@ class Findings:
             shown.append((heated(image, heat), f"for {self.dataset.class_names[k]}{'' if heat.any() else ': nothing'}"))
         return self.card(i)._replace(images=shown)
 
-    def repeated(self, group: Sequence[Mapping[str, Any]], parts: Mapping[str, Dataset]) -> Card:
+    def repeated(self, group: Sequence[Mapping[str, Any]], parts: Mapping[str, Dataset | None]) -> Card:
         """Equal images, once, with the part and the class of each; see ``jaxtl.data.overview.overview``."""
         first = group[0]
         called = first["image"] if self.dataset.ids.dtype.kind == "U" else int(first["image"])
-        image, name, link = self.original(np.asarray(parts[first["part"]].images[first["index"]]), called)
+        part: Any = parts[first["part"]]
+        image, name, link = self.original(np.asarray(part.images[first["index"]]), called)
         lines = list(dict.fromkeys(f"{each['part'].capitalize()}: {each['class']}" for each in group))
         return Card([(image, "")], lines, name, link=link)
 
 
 def draw(
-    *,
-    tested: Findings,
-    history: Sequence[Mapping[str, Any]],
-    best_epoch: int,
-    rates: np.ndarray,
-    parts: Mapping[str, Dataset],
-    repeated: Sequence[Sequence[Mapping[str, Any]]],
-    comparison: Comparison | None,
-    explain: Callable[[np.ndarray], ClassMaps | None],
+    *, config: Mapping[str, Any], trained: Trained, found: Evaluation, comparison: Comparison | None
 ) -> dict[str, Figure | Gallery]:
     """All figures of a run, caption -> figure or cards with images.
 
     Args:
-      tested: the test.
-      history: lines of ``metrics.jsonl``.
-      best_epoch: the epoch that was tested.
-      rates: float [S], the learning rate of every step of the history, in its order.
-      parts: ``training``, ``validation`` where there is one, and ``test``.
-      repeated: groups of equal images, see ``jaxtl.data.overview.overview``.
+      config: of the run; it says where files among the images lie.
+      trained: what was trained, and on which images.
+      found: its test.
       comparison: the run beside its baselines; None where it stands alone.
-      explain: from int ``[B]``, B <= 8, indices of test images, to their class-activation maps; ``None`` where the
-        network has none. Called once at most.
     """
+    task, history, data = trained.task, trained.fitted.history, config["data"]
+    tested = Findings(trained.test, found, image_folder(data))
     figures: dict[str, Figure | Gallery] = {}
     if comparison:
         runs = comparison.runs
@@ -119,26 +110,32 @@ def draw(
         if plots.accuracy_metrics(histories := {run.name: run.history for run in runs}):
             figures[COMPARISON_CURVES] = plots.overlaid_curves(histories)
     if history:
-        figures[CURVES] = plots.curves(history, best_epoch=best_epoch)
-    if len(np.unique(rates)) > 1:  # a constant one is among the settings
+        figures[CURVES] = plots.curves(history, best_epoch=trained.fitted.best_epoch)
+    if len(np.unique(rates := step_rates(task, history))) > 1:  # a constant one is among the settings
         figures[LEARNING_RATE] = plots.learning_rate(history, rates)
-    figures[CONFUSION] = plots.confusion_matrices({"": tested.found.confusion}, tested.dataset.class_names)
-    before = dataclasses.replace(tested.found, temperature=1).probability
-    figures[CALIBRATION] = plots.reliability(tested.found.probability, tested.right, before)
-    galleries, explained = _galleries(tested)
+    figures[CONFUSION] = plots.confusion_matrices({"": found.confusion}, tested.dataset.class_names)
+    before = dataclasses.replace(found, temperature=1).probability
+    figures[CALIBRATION] = plots.reliability(found.probability, tested.right, before)
+    galleries, chosen = _galleries(tested)
     figures |= galleries
-    if len(explained) and (maps := explain(explained)):
-        found = zip(explained, maps.predicted, maps.true, strict=True)
-        figures[CLASS_MAPS] = [tested.explained(*those) for those in found]
-    train, classes = parts["training"], tested.dataset.class_names
-    samples = samples_of_classes(train.labels, min(len(classes), CLASSES))
+    if len(chosen) and (maps := explain(trained, found, chosen)):
+        figures[CLASS_MAPS] = [tested.explained(*of) for of in zip(chosen, maps.predicted, maps.true, strict=True)]
+    train, classes = task.train, tested.dataset.class_names
     figures[SAMPLES] = [
-        Card([(np.asarray(train.images[int(i)]), "") for i in chosen], [classes[k]], side=STRIP)
-        for k, chosen in enumerate(samples)
+        Card([(np.asarray(train.images[int(i)]), "") for i in samples], [classes[k]], side=STRIP)
+        for k, samples in enumerate(samples_of_classes(train.labels, min(len(classes), CLASSES)))
     ]
-    if repeated:
-        figures[REPEATED] = [tested.repeated(group, parts) for group in repeated[:SHOWN_REPEATED]]
-    return figures
+    if repeated := trained.data["repeated"][:SHOWN_REPEATED]:
+        parts = {"training": train, "validation": task.validation, "test": trained.test}
+        figures[REPEATED] = [tested.repeated(group, parts) for group in repeated]
+    return figures | augmented(task, data["mean"], data["std"])
+
+
+def explain(trained: Trained, found: Evaluation, chosen: np.ndarray) -> ClassMaps | None:
+    """The class-activation maps of a few test images, int ``[B]``; ``None`` where the network has none."""
+    variables = jax.device_get(trained.fitted.variables)  # the other processes draw nothing
+    images, labels = np.asarray(trained.test.images[chosen]), trained.test.labels[chosen]
+    return class_maps(trained.task.model, variables, images, found.predicted[chosen], labels, trained.task.preprocess)
 
 
 def step_rates(task: Task, history: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -152,10 +149,8 @@ def step_rates(task: Task, history: Sequence[Mapping[str, Any]]) -> np.ndarray:
 def _galleries(tested: Findings) -> tuple[dict[str, Gallery], np.ndarray]:
     """Mistakes and right predictions, none twice; and the test images that are to be explained, int [B], B <= 8."""
     right = tested.right
-    mistakes, unsure = (
-        largest(tested.found.losses, SHOWN_MISTAKES, ~right),
-        largest(tested.found.losses, SHOWN_UNSURE, right),
-    )
+    mistakes = largest(tested.found.losses, SHOWN_MISTAKES, ~right)
+    unsure = largest(tested.found.losses, SHOWN_UNSURE, right)
     typical = class_by_class(tested.dataset.labels, np.setdiff1d(np.flatnonzero(right), unsure), SHOWN_TYPICAL)
     chosen = {MISTAKES: mistakes, UNSURE: unsure, TYPICAL: typical}
     galleries = {caption: [tested.card(i) for i in those] for caption, those in chosen.items() if len(those)}

@@ -1,4 +1,4 @@
-"""The page of a run."""
+"""The report of a run: one page, and event files for TensorBoard."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,43 @@ from matplotlib.figure import Figure
 
 from jaxtl.config.tree import leaves
 from jaxtl.report import comparison_tables as compared
+from jaxtl.report import figures as run_figures
 from jaxtl.report.comparison import Comparison
 from jaxtl.report.figures import Gallery
-from jaxtl.report.page import Picture, write_page
+from jaxtl.report.page import write_page
 from jaxtl.report.remarks import on_training
+from jaxtl.report.run import Summary, Trained
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
-from jaxtl.report.text import integer
+from jaxtl.report.tensorboard import write_events
+from jaxtl.report.text import duration, integer
+from jaxtl.runs.folder import RunFolder
+from jaxtl.runtime.environment import describe, invocation
+from jaxtl.train.evaluate import Evaluation
 
 
 def write_report(
+    config: Mapping[str, Any],
+    folder: RunFolder,
+    trained: Trained,
+    found: Evaluation,
+    summary: Summary,
+    comparison: Comparison | None,
+) -> None:
+    """Pictures, page and event files; where there is a comparison, it is added to the summary."""
+    if comparison:
+        summary["comparison"] = comparison.record()
+    figures = run_figures.draw(config=config, trained=trained, found=found, comparison=comparison)
+    took = duration(summary["time"]["total_s"])
+    environment = {**invocation(), **describe(), "seed": config["seed"], "wall time": took}
+    history = trained.fitted.history
+    write_run_page(folder.report, config, summary, history, figures, comparison, environment)
+    last = {f"test/{name}": summary["test"][name] for name in ("accuracy", "loss", "precision", "recall", "f1")}
+    write_events(folder.tensorboard, history, figures, last)
+
+
+def write_run_page(
     path: Path,
-    *,
     config: Mapping[str, Any],
     summary: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
@@ -29,22 +54,15 @@ def write_report(
     comparison: Comparison | None,
     environment: Mapping[str, Any],
 ) -> None:
-    """Write the report of a run. The file appears complete or not at all.
+    """Write the page of a run, from the resolved config, the content of ``summary.json``, and all figures.
 
-    Args:
-      path: the HTML file; folders above it are made.
-      config: the resolved configuration; nested values are shown as ``field.subfield = value``.
-      summary: content of ``summary.json``.
-      history: one mapping an epoch (see ``plots.curves``); may be empty.
-      figures: caption -> figure or cards with images; see the captions in ``figures``.
-      comparison: the run beside its baselines, if there are any.
-      environment: name -> value: versions, device, commit, seed, wall time.
+    The history has one mapping an epoch, see ``plots.curves``; the environment is versions, device, commit, time.
     """
     test, data = summary["test"], summary["data"]
     write_page(
         path,
         "run.html",
-        {caption: figure if isinstance(figure, list) else Picture(figure) for caption, figure in figures.items()},
+        figures,
         title=config["name"],
         summary=summary,
         test=test,

@@ -4,40 +4,14 @@ A page is one HTML file, readable without a network, a script or this library.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from matplotlib.figure import Figure
 
 from jaxtl.report import plots, text
 from jaxtl.runtime.files import write_whole
-
-PIXELS_PER_INCH = 104  # on the page
-
-
-class Picture:
-    """A figure, drawn when it is asked for.
-
-    Attributes:
-      figure: what is drawn.
-      width: on the page, in CSS pixels.
-    """
-
-    def __init__(self, figure: Figure) -> None:
-        self.figure, self.width = figure, round(PIXELS_PER_INCH * figure.get_figwidth())
-
-    @cached_property
-    def png(self) -> bytes:
-        """As a file."""
-        return plots.png(self.figure)
-
-    @cached_property
-    def svg(self) -> str:
-        """As an element of a page, in the page's colours."""
-        return plots.svg(self.figure)
 
 
 def write_page(path: Path, template: str, figures: Mapping[str, Any], **values: Any) -> None:
@@ -46,7 +20,7 @@ def write_page(path: Path, template: str, figures: Mapping[str, Any], **values: 
     Args:
       path: the HTML file; folders above it are made.
       template: file name of the template, which extends ``base.html``.
-      figures: caption -> `Picture` or gallery, for ``figure(caption, alt)`` and ``gallery(caption)`` of the template.
+      figures: caption -> figure or gallery, for ``figure(caption, alt)`` and ``gallery(caption)`` of the template.
       values: what else the template names. Everything is escaped.
 
     Raises:
@@ -61,4 +35,5 @@ def write_page(path: Path, template: str, figures: Mapping[str, Any], **values: 
     )
     for in_words in ("percent", "points", "number", "loss", "integer", "compact", "counted", "duration", "p_value"):
         jinja.filters[in_words] = getattr(text, in_words)
+    jinja.filters["svg"] = plots.svg
     write_whole(path, jinja.get_template(template).render(figures=figures, **values))

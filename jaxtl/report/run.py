@@ -1,23 +1,19 @@
-"""The results of a run: the content of ``summary.json``, and the report."""
+"""The results of a run: the content of ``summary.json``, and its comparison with baselines."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from jaxtl.config.data import image_folder
 from jaxtl.data.dataset import Dataset
 from jaxtl.report.compared_runs import read_run
 from jaxtl.report.comparison import Comparison, compare_with_baselines
 from jaxtl.report.evaluation import scores
-from jaxtl.report.text import counted, duration, percent
+from jaxtl.report.text import counted, percent
 from jaxtl.runs.folder import RunFolder
-from jaxtl.runtime.environment import describe, invocation
 from jaxtl.train.calibration import choose_threshold
 from jaxtl.train.checkpoint import weights_digest
-from jaxtl.train.class_maps import ClassMaps, class_maps
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.loop import Fitted
 from jaxtl.train.task import Task
@@ -113,53 +109,3 @@ def compare_arms(arms: Sequence[tuple[str, RunFolder]], summary: Mapping[str, An
         for (name, folder), its in zip(arms, summaries, strict=True)
     )
     return compare_with_baselines(this, others)
-
-
-def write_report(
-    config: Mapping[str, Any],
-    folder: RunFolder,
-    trained: Trained,
-    found: Evaluation,
-    summary: Summary,
-    comparison: Comparison | None,
-) -> None:
-    """Pictures, page and event files; where there is a comparison, it is added to the summary."""
-    # Not at the top: the libraries that draw take long to import, and no training should wait for them.
-    from jaxtl.report import html
-    from jaxtl.report.augmented import augmented
-    from jaxtl.report.figures import Findings, draw, step_rates
-    from jaxtl.report.tensorboard import write_events
-
-    task, history, images = trained.task, trained.fitted.history, trained.test
-    if comparison:
-        summary["comparison"] = comparison.record()
-
-    def explain(shown: np.ndarray) -> ClassMaps | None:
-        variables = jax.device_get(trained.fitted.variables)  # the other processes draw nothing
-        chosen, labels = np.asarray(images.images[shown]), images.labels[shown]
-        return class_maps(task.model, variables, chosen, found.predicted[shown], labels, task.preprocess)
-
-    parts = {"training": task.train, "validation": task.validation, "test": images}
-    figures = draw(
-        tested=Findings(images, found, image_folder(config["data"])),
-        history=history,
-        best_epoch=trained.fitted.best_epoch,
-        rates=step_rates(task, history),
-        parts={part: of for part, of in parts.items() if of is not None},
-        repeated=trained.data["repeated"],
-        comparison=comparison,
-        explain=explain,
-    )
-    figures |= augmented(task, config["data"]["mean"], config["data"]["std"])
-    took = duration(summary["time"]["total_s"])
-    html.write_report(
-        folder.report,
-        config=config,
-        summary=summary,
-        history=history,
-        figures=figures,
-        comparison=comparison,
-        environment={**invocation(), **describe(), "seed": config["seed"], "wall time": took},
-    )
-    last = {f"test/{name}": summary["test"][name] for name in ("accuracy", "loss", "precision", "recall", "f1")}
-    write_events(folder.tensorboard, history, figures, last)

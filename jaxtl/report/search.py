@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from jaxtl.report.page import Picture, write_page
-from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, percent_axis, styled
+from jaxtl.report.page import write_page
+from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, percent_axis, png, styled
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
 from jaxtl.report.text import NOT_MEASURED, duration, integer, loss, percent
@@ -78,9 +78,9 @@ def write(outcome: Outcome, folder: Path) -> None:
     Raises:
       OSError: the folder cannot be written.
     """
-    charts = {name: Picture(figure) for name, figure in draw(outcome).items()}
+    charts = draw(outcome)
     for name, chart in charts.items():
-        write_whole(folder / f"{name}.png", chart.png)
+        write_whole(folder / f"{name}.png", png(chart))
     best, space = outcome.best, {name: _range_in_words(of) for name, of in outcome.space.items()}
     chosen, test = best.params if best else {}, outcome.summary and outcome.summary["test"]
     searched = [[name, of, shown(chosen.get(name, NOT_MEASURED))] for name, of in space.items()]

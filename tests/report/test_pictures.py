@@ -11,13 +11,17 @@ from PIL import Image
 from jaxtl.data.dataset import Dataset
 from jaxtl.report import figures as captions
 from jaxtl.report import pictures
-from jaxtl.report.figures import Findings, draw, step_rates
+from jaxtl.report.figures import step_rates
+from jaxtl.report.run import Trained
 from jaxtl.train.class_maps import ClassMaps
 from jaxtl.train.evaluate import Evaluation
+from jaxtl.train.loop import Fitted
 from jaxtl.train.task import Task
 from jaxtl.transfer.phases import Phase
 
-HISTORY = [{"phase": "all", "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}]
+HISTORY = [
+    {"phase": "all", "phase_index": 0, "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "learning_rate": 0.1}
+]
 
 
 def images(n, size=8, channels=3):
@@ -81,7 +85,9 @@ def test_a_wall_holds_every_picture_of_every_card():
     assert set(np.unique(wall)) == {10, 20, 30, 40, 50, 255}
 
 
-def drawn(labels, predicted, probability, losses, explain=lambda shown: None, ids=None, originals=None, **changes):
+def drawn(
+    labels, predicted, probability, losses, explain=lambda shown: None, ids=None, originals=None, plan=(), repeated=()
+):
     n, of_image = len(labels), np.arange(len(labels))
     confusion = np.zeros((3, 3), int)
     np.add.at(confusion, (labels, predicted), 1)
@@ -99,17 +105,13 @@ def drawn(labels, predicted, probability, losses, explain=lambda shown: None, id
         seconds=1.0,
         compile_s=1.0,
     )
-    arguments = {
-        "tested": Findings(dataset, found, originals),
-        "history": HISTORY,
-        "best_epoch": 1,
-        "rates": np.full(5, 0.1),
-        "parts": {"training": dataset, "test": dataset},
-        "repeated": [],
-        "comparison": None,
-        "explain": explain,
-    }
-    return draw(**{**arguments, **changes})
+    task = Task(None, plan, dataset, None, None, batch_size=12, seed=0, mesh=None)
+    fitted = Fitted({}, 1, HISTORY, 0.0, 0.0, None)
+    trained = Trained(task, dataset, {"repeated": repeated}, fitted, 0.0)
+    config = {"data": {"name": "folder", "dir": str(originals or ""), "labels": "", "mean": (0.5,), "std": (0.25,)}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(captions, "explain", lambda trained, found, shown: explain(shown))
+        return captions.draw(config=config, trained=trained, found=found, comparison=None)
 
 
 @pytest.fixture
@@ -159,7 +161,8 @@ def test_photographs_are_shown_as_they_are_and_linked(run, tmp_path):
 
 def test_a_constant_learning_rate_is_not_drawn(run):
     assert captions.LEARNING_RATE not in drawn(*run)
-    assert captions.LEARNING_RATE in drawn(*run, rates=np.linspace(0.1, 0.2, 5))
+    assert captions.LEARNING_RATE not in drawn(*run, plan=(Phase(epochs=1),))
+    assert captions.LEARNING_RATE in drawn(*run, plan=(Phase(epochs=1, schedule="linear"),))
     assert captions.CALIBRATION in drawn(*run)
 
 
