@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxtl.errors import UserError
-from jaxtl.report.compared_runs import find_runs
-from jaxtl.report.comparison import compare_runs
-from jaxtl.report.comparison_page import PAGE, write
-from jaxtl.report.comparison_tables import show
+from jaxtl.report.comparison_page import compare_folders
 from jaxtl.report.console import LiveConsole
 from jaxtl.runtime.command import CommandParser, command, path
 from jaxtl.runtime.files import write_errors_explained
@@ -35,13 +32,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def compare(argv: Sequence[str]) -> None:
     """Compare runs, on the screen and on a page."""
     arguments = parse(argv)
-    out, console = arguments.out, LiveConsole()
-    runs = find_runs(arguments.folders, with_baselines=arguments.with_baselines, ignored=out, say=console.say)
-    comparison = compare_runs(runs)
-    show(comparison, console.console)
+    out = arguments.out
     with write_errors_explained("The comparison", "choose another folder with --out", done=f"written to {out}"):
-        write(comparison, out)
-    console.say(f"The page with all tables and charts: {out / PAGE}")
+        compare_folders(arguments.folders, out, LiveConsole(), with_baselines=arguments.with_baselines)
 
 
 main = command(compare)

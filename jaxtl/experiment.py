@@ -20,9 +20,6 @@ from jaxtl.config.model import create, settled_plan, start_weights, validate_wei
 from jaxtl.data.overview import lines as overview_lines
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError, expect
-from jaxtl.report.compared_runs import find_runs
-from jaxtl.report.comparison import compare_runs
-from jaxtl.report.comparison_tables import show
 from jaxtl.report.console import RunConsole, closing_figures
 from jaxtl.report.run import Summary, Trained, compare_arms, summarise
 from jaxtl.runs.folder import RunFolder, disk_errors_explained
@@ -122,18 +119,13 @@ def _run_each(several: Mapping[str, Config], workdir: pathlib.Path, console: Run
         raise next(iter(diverged.values()))
     record: dict[str, Any] = {}
     if is_main_process():
-        from jaxtl.report.comparison_page import PAGE, write  # draws, which no training should wait for
+        from jaxtl.report.comparison_page import compare_folders  # draws, which no training should wait for
 
-        folders = [workdir / name for name in several if name not in diverged]
-        comparison = compare_runs(find_runs(folders, with_baselines=True, ignored=workdir, say=console.say))
+        folders, notes = [workdir / name for name in several if name not in diverged], []
         if diverged:
             left_out = f"{len(diverged)} of {len(several)} runs diverged and are left out of all figures"
-            note = f"{left_out}, which therefore look better than the recipe is: {', '.join(diverged)}."
-            comparison = comparison._replace(notes=[note, *comparison.notes])
-        write(comparison, workdir)
-        show(comparison, console.console)
-        console.say(f"The page with all tables and charts: {workdir / PAGE}")
-        record = comparison.record()
+            notes = [f"{left_out}, which therefore look better than the recipe is: {', '.join(diverged)}."]
+        record = compare_folders(folders, workdir, console, with_baselines=True, notes=notes).record()
     return Summary(broadcast(record))
 
 

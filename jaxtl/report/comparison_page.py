@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 
 from jaxtl.report import comparison_tables as tables
 from jaxtl.report import plots
-from jaxtl.report.comparison import Comparison, groups
+from jaxtl.report.compared_runs import find_runs
+from jaxtl.report.comparison import Comparison, compare_runs, groups
+from jaxtl.report.console import LiveConsole
 from jaxtl.report.page import write_page
 from jaxtl.report.tables import Table
 from jaxtl.report.text import compact, duration, percent
@@ -15,6 +17,21 @@ from jaxtl.runtime.files import csv_text, json_text, write_whole
 
 PAGE, CSV, JSON = "comparison.html", "comparison.csv", "comparison.json"
 ACCURACIES, TIME_ACCURACY, CURVES, CONFUSIONS = "accuracies", "time_accuracy", "curves", "confusion_matrices"
+
+
+def compare_folders(
+    folders: Sequence[Path], out: Path, console: LiveConsole, *, with_baselines: bool, notes: Sequence[str] = ()
+) -> Comparison:
+    """Compare the finished runs among some folders, on the screen and in the folder ``out``; see ``find_runs``.
+
+    The notes are told before those of the comparison.
+    """
+    comparison = compare_runs(find_runs(folders, with_baselines=with_baselines, ignored=out, say=console.say))
+    comparison = comparison._replace(notes=[*notes, *comparison.notes])
+    write(comparison, out)
+    tables.show(comparison, console.console)
+    console.say(f"The page with all tables and charts: {out / PAGE}")
+    return comparison
 
 
 def write(comparison: Comparison, folder: Path, *, study: Table | None = None, absent: Sequence[str] = ()) -> None:
