@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jaxtl
 from jaxtl.errors import UserError, nearest
-from jaxtl.runtime.command import exit_status, put
+from jaxtl.runtime.command import command, put
 
 # Name of the command -> its module and what it does.
 COMMANDS = {
@@ -25,12 +25,8 @@ COMMANDS = {
 TAKES_CONFIG = ("train", "search", "lr-find")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command that the first argument names; return its exit status, 2 where there is no such command."""
-    return exit_status(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
-
-
-def _dispatch(argv: list[str]) -> int:
+def _dispatch(argv: Sequence[str]) -> int:
+    """Run the command that the first argument names."""
     name, *arguments = argv or ["--help"]
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
@@ -50,6 +46,9 @@ def _dispatch(argv: list[str]) -> int:
         arguments = ["--help-fields"]
     status: int = importlib.import_module(COMMANDS[name][0]).main(arguments)
     return status
+
+
+main = command(_dispatch)
 
 
 def run_command() -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxtl import experiment, search
+from jaxtl import experiment
 from jaxtl.config import BASELINES, SOURCE, raise_problems, variants
 from jaxtl.config.data import data_info
 from jaxtl.config.flags import default_workdir, load_config, override, split_flags
@@ -21,6 +21,7 @@ from jaxtl.report.tables import Table, print_table
 from jaxtl.runs.folder import disk_errors_explained
 from jaxtl.runtime.command import CommandParser, command, path, seeds
 from jaxtl.runtime.run_files import RunFiles
+from jaxtl.search.__main__ import search
 
 LEAST = 20  # images of each class, in a try-out
 
@@ -52,10 +53,6 @@ def train(row: Row, folder: Path, arguments: argparse.Namespace, assignments: Se
         if not row.trials:
             experiment.run(config, folder, seeds=arguments.seeds)
             return ""
-        if not search.HAS_OPTUNA:
-            return "It needs Optuna; run pip install 'jaxtl[search]'."
-        from jaxtl.search.command import search as run_search
-
         changes = [(f"data.{name}", config["data"][name]) for name in ("subset", "test_subset")]
         flags = ["--trials", str(max(round(arguments.scale * row.trials), 2))]
         if arguments.scale < 1:  # the final training is as short as a trial
@@ -63,7 +60,7 @@ def train(row: Row, folder: Path, arguments: argparse.Namespace, assignments: Se
             changes += epochs
             flags += [f"--final={name}={value}" for name, value in epochs]
         flags += [f"--config.{name}={value}" for name, value in (*assignments, *changes)]
-        run_search(["--config", row.place, "--workdir", str(folder), *flags])
+        search(["--config", row.place, "--workdir", str(folder), *flags])
     except UserError as error:
         return " ".join(str(error).split())
     return ""

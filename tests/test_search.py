@@ -541,7 +541,7 @@ def test_all_mistakes_of_a_space_at_once(call, configs, tmp_path):
         (("--config.batch_size=0",), "batch_size is 0"),
         (("--final", "phases.x.epochs=3"), "final: phases.x.epochs does not exist"),
         (("--final", "data.mean.x=3"), "final: data.mean.x does not exist"),
-        (("--seed", "²"), "'²' must be a whole number"),
+        (("--seed", "²"), "'²' is not a whole number"),
     ],
 )
 def test_one_mistake_is_one_sentence(call, configs, tmp_path, change, expected):

@@ -8,15 +8,16 @@ from jaxtl.errors import UserError
 from jaxtl.runtime.command import command
 
 
-def _search(argv: Sequence[str]) -> None:
+def search(argv: Sequence[str]) -> None:
+    """Search as the arguments say; it needs Optuna."""
     if not jaxtl.search.HAS_OPTUNA:
         raise UserError("The search of hyperparameters needs Optuna; run pip install 'jaxtl[search]'.")
-    from jaxtl.search.command import search
+    from jaxtl.search import command as with_optuna
 
-    search(argv)
+    with_optuna.search(argv)
 
 
-main = command(_search, resumes=True)
+main = command(search, resumes=True)
 
 if __name__ == "__main__":
     sys.exit(main())

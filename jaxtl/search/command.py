@@ -10,7 +10,7 @@ from jaxtl.config.flags import call_in_file, parse_config, split_recipe
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.runs.folder import disk_errors_explained
-from jaxtl.runtime.command import CommandParser, at_least_one
+from jaxtl.runtime.command import CommandParser, at_least_one, whole_number
 from jaxtl.search.space import Space, is_field, read_distribution, space_faults, type_of, typed
 from jaxtl.search.study import PRUNERS, SAMPLERS
 from jaxtl.search.trials import Search
@@ -41,7 +41,7 @@ def parse(argv: Sequence[str]) -> tuple[Tree, Space, argparse.Namespace]:
     parser.add_argument("--trials", type=at_least_one, default=20, help="how many in all (%(default)s)")
     parser.add_argument("--sampler", choices=SAMPLERS, default="random", help="how parameters are chosen (%(default)s)")
     parser.add_argument("--pruner", choices=tuple(PRUNERS), default="none", help="what ends bad trials (%(default)s)")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the sampler (%(default)s)")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the sampler (%(default)s)")
     parser.add_argument("--no-final", action="store_true", help="leave the best trial untested, to search on later")
     config, arguments = parse_config(parser, argv, own=("seed",))
     base, model = load_space(arguments.config), variants(config)[""]["model"]["name"]
@@ -78,12 +78,6 @@ def _pair(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} lacks a name or a value; write phases.0.learning_rate=1e-4..1e-1")
     return name, value
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**31:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number from 0 to {2**31 - 1}")
-    return int(text)
 
 
 def search(argv: Sequence[str]) -> None:

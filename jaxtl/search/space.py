@@ -52,7 +52,7 @@ class Space:
     def draw(self, seed: int, count: int) -> list[dict[str, Any]]:
         """The parameters of the first ``count`` trials of a random search; a longer search begins with the same."""
         quiet()
-        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed % 2**32))
         return [study.ask(dict(self.parameters)).params for _ in range(count)]  # type: ignore[arg-type]
 
     def configure(self, config: Mapping[str, Any], params: Mapping[str, Any], *, final: bool = False) -> Tree:
@@ -161,13 +161,7 @@ def trial_faults(config: Mapping[str, Any], monitor: str) -> list[str]:
 
 
 def space_faults(config: Mapping[str, Any], space: Space, *, draws: bool = True) -> list[str]:
-    """All that is wrong with a space, one sentence each.
-
-    Args:
-      config: a valid one, with every phase that the space names.
-      space: what is varied.
-      draws: also look at configs drawn from it, which needs all of its parameters.
-    """
+    """All that is wrong with a space for a valid config, a sentence each; with ``draws`` also what drawn configs show."""
     main, faults = variants(config)[""], []
     if main["model"]["weights"] == SOURCE:  # without its source, the main run alone has no valid weights
         return [
