@@ -161,7 +161,7 @@ def trial_faults(config: Mapping[str, Any], monitor: str) -> list[str]:
 
 
 def space_faults(config: Mapping[str, Any], space: Space, *, draws: bool = True) -> list[str]:
-    """All that is wrong with a space for a valid config, a sentence each; with ``draws`` also what drawn configs show."""
+    """All that is wrong with a space for a valid config, a sentence each; ``draws``: also what drawn configs show."""
     main, faults = variants(config)[""], []
     if main["model"]["weights"] == SOURCE:  # without its source, the main run alone has no valid weights
         return [
