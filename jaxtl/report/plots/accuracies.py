@@ -17,9 +17,7 @@ DODGE = 0.018  # neighbouring strategies stand this far apart on a logarithmic a
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 # Ticks of a logarithmic axis of time, in seconds: few where it is long, more where it is short.
 FAR_TIMES = (0.001, 0.01, 0.1, 1, 10, MINUTE, 10 * MINUTE, HOUR, 10 * HOUR, DAY, 10 * DAY, 100 * DAY)
-NEAR_TIMES = sorted(
-    count * unit for unit in (0.001, 0.01, 0.1, 1, MINUTE, HOUR, DAY) for count in (1, 2, 5, 10, 20, 30)
-)
+NEAR_TIMES = sorted(count * unit for unit in (0.001, 0.01, 0.1, 1, MINUTE, HOUR, DAY) for count in (1, 2, 5, 10, 30))
 
 Interval = tuple[float, float]
 
