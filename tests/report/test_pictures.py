@@ -106,7 +106,7 @@ def drawn(
         compile_s=1.0,
     )
     task = Task(None, plan, dataset, None, None, batch_size=12, seed=0, mesh=None)
-    fitted = Fitted({}, 1, HISTORY, 0.0, 0.0, None)
+    fitted = Fitted({}, 1, None, HISTORY, 0.0, 0.0, None)
     trained = Trained(task, dataset, {"repeated": repeated}, fitted, 0.0)
     config = {"data": {"name": "folder", "dir": str(originals or ""), "labels": "", "mean": (0.5,), "std": (0.25,)}}
     with pytest.MonkeyPatch.context() as patch:
