@@ -67,7 +67,7 @@ DATA = {
 
 
 def summary(class_names, confusion=CONFUSION):
-    scores = classification_scores(confusion)
+    scores = classification_scores(np.asarray(confusion))
     per_class = [{"class": name, **line} for name, line in zip(class_names, scores.pop("per_class"), strict=True)]
     return {
         "name": "test",
