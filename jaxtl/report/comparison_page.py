@@ -28,8 +28,8 @@ def compare_folders(
     """
     comparison = compare_runs(find_runs(folders, with_baselines=with_baselines, ignored=out, say=console.say))
     comparison = comparison._replace(notes=[*notes, *comparison.notes])
-    write(comparison, out)
     tables.show(comparison, console.console)
+    write(comparison, out)
     console.say(f"The page with all tables and charts: {out / PAGE}")
     return comparison
 
