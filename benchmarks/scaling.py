@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace, devices: int, processes: int, batch: int,
                 visible = (environment.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(devices)))).split(",")
                 environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible[number * share : (number + 1) * share])
             else:
-                forced = f"--xla_force_host_platform_device_count={share}"
+                forced = f"{environment.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={share}".strip()
                 environment |= {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": forced}
             if processes > 1:
                 environment |= {"JAXTL_COORDINATOR": f"127.0.0.1:{port}"}
