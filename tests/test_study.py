@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxtl import study
-from jaxtl.config import check
+from jaxtl.config import check, variants
 from jaxtl.config.flags import load_config
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "coarse_pictures")
@@ -34,6 +34,13 @@ def call(capsys, monkeypatch, tmp_path, tiny_config):
         return study.main([str(argument) for argument in arguments]), capsys.readouterr().out
 
     return run
+
+
+def complete(folder, **changes):
+    """Give a run that nobody trained the whole config of the row, but for some fields."""
+    content = json.loads((folder / "config.json").read_text())
+    content["config"] = {**variants(load_config("mine.py"))[""], **changes}
+    (folder / "config.json").write_text(json.dumps(content))
 
 
 def test_there_are_all_rows_of_the_five_studies():
@@ -100,10 +107,7 @@ def test_the_page_keeps_what_was_measured_before(call, tmp_path, write_run):
     before |= {"start": "Tiny ImageNet", "measured_on": "a GPU"}
     lacking = study.studies()["z"][1][1].place
     (tmp_path / "results.json").write_text(json.dumps({lacking: before}))
-    add_weights = tmp_path / "runs" / "mine" / "config.json"
-    config = json.loads(add_weights.read_text())
-    config["config"]["model"]["weights"] = ""
-    add_weights.write_text(json.dumps(config))
+    complete(tmp_path / "runs" / "mine")
     status, _ = call("all", "--no-train", "--page", "results.md")
     assert status == 0
     text = (tmp_path / "results.md").read_text()
@@ -129,9 +133,7 @@ def test_several_seeds_are_a_mean_with_students_interval(call, tmp_path, write_r
     for seed, accuracy in enumerate((0.8, 0.7)):
         folder = tmp_path / "runs" / "mine" / f"seed{seed}"
         write_run(folder, name="mine", accuracy=accuracy)
-        content = json.loads((folder / "config.json").read_text())
-        content["config"] |= {"model": {"name": "cnn", "weights": ""}, "seed": seed}
-        (folder / "config.json").write_text(json.dumps(content))
+        complete(folder, seed=seed)
     printed = call("z", "--no-train")[1]
     assert "75.00 % (mean of 2 runs)  11.47 to 100.00" in " ".join(printed.split("\n")), printed
     assert "seed 0, 1" in (tmp_path / "runs" / "study_z" / "comparison.html").read_text()
@@ -139,10 +141,7 @@ def test_several_seeds_are_a_mean_with_students_interval(call, tmp_path, write_r
 
 def test_a_run_by_another_recipe_says_what_it_changed(call, tmp_path, write_run):
     write_run(tmp_path / "runs" / "mine", name="mine", accuracy=0.8)
-    path = tmp_path / "runs" / "mine" / "config.json"
-    content = json.loads(path.read_text())
-    content["config"] |= {"model": {"name": "cnn", "weights": ""}, "batch_size": 7, "seed": 5}
-    path.write_text(json.dumps(content))
+    complete(tmp_path / "runs" / "mine", batch_size=7, seed=5)
     assert "80.00 %, with other batch_size" in call("z", "--no-train")[1]
 
 
