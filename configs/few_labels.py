@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
     config.data.size = 160
     config.data.validation = 0.0
     config.batch_size = 25
-    config.keep_features_gb = 1.0  # the strategies share one pass of the frozen network over the photographs
+    config.keep_features_gb = 1.0  # `probe` and `lp-ft` share passes of the frozen network
     config.model.name = "vgg16"
     config.model.weights = "imagenet1k_keras_notop"
     card = card_for(config.model.name, config.model.weights)

@@ -32,8 +32,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def compare(argv: Sequence[str]) -> None:
     """Compare runs, on the screen and on a page."""
     arguments = parse(argv)
-    out = arguments.out
-    with write_errors_explained("The comparison", "choose another folder with --out", done=f"written to {out}"):
+    out, way_out = arguments.out, "choose another folder with --out"
+    with write_errors_explained("The comparison", way_out, done=f"written to {out}", folder=out):
         compare_folders(arguments.folders, out, LiveConsole(), with_baselines=arguments.with_baselines)
 
 

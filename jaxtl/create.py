@@ -23,7 +23,7 @@ from jaxtl.weights.convert import classes_of
 from jaxtl.weights.hub import is_hub
 from jaxtl.weights.store import is_tag, load, read_weights
 
-_LARGEST_SIDE = 10_000
+LARGEST_SIDE = 10_000  # of an image that a network can be made for
 HIDDEN = "hidden"  # the stage of dense layers before the head, of VGG and the small networks
 
 
@@ -159,12 +159,13 @@ def _check_arguments(name: str, weights: Any, key: Any, options: Mapping[str, An
 
 
 def _checked_shape(image_shape: Any) -> tuple[int, ...]:
-    shape = np.asarray(image_shape) if isinstance(image_shape, tuple | list | np.ndarray) else np.zeros(0)
-    if shape.shape != (3,) or shape.dtype.kind not in "iu" or not ((shape >= 1) & (shape <= _LARGEST_SIDE)).all():
+    sides = list(image_shape) if isinstance(image_shape, tuple | list | np.ndarray) else []
+    whole = [isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides]
+    if len(sides) != 3 or not all(whole) or not all(1 <= side <= LARGEST_SIDE for side in sides):
         raise UserError(
-            f"image_shape is {image_shape!r}, but it is (height, width, channels), each 1 to {_LARGEST_SIDE:,}."
+            f"image_shape is {image_shape!r}, but it is (height, width, channels), each 1 to {LARGEST_SIDE:,}."
         )
-    return tuple(shape.tolist())
+    return tuple(map(int, sides))
 
 
 def _read(

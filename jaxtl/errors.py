@@ -16,7 +16,7 @@ class UserError(ValueError, argparse.ArgumentTypeError):  # argparse then prints
 
 
 def expect(name: str, value: Any, kinds: type | tuple[type, ...], what: str) -> None:
-    """Refuse an argument of another type; True and False are no numbers, unless ``kinds`` has ``bool``.
+    """Refuse an argument of another type; True and False are not numbers, unless ``kinds`` has ``bool``.
 
     Raises:
       UserError: it is of another type.

@@ -123,9 +123,10 @@ def _run_each(several: Mapping[str, Config], workdir: pathlib.Path, console: Run
 
         folders, notes = [workdir / name for name in several if name not in diverged], []
         if diverged:
-            left_out = f"{len(diverged)} of {len(several)} runs diverged and are left out of all figures"
-            notes = [f"{left_out}, which therefore look better than the recipe is: {', '.join(diverged)}."]
+            left_out = f"{len(diverged)} of {len(several)} runs diverged ({', '.join(diverged)})"
+            notes = [f"{left_out}. They are left out of all figures, so that the recipe looks better than it is."]
         record = compare_folders(folders, workdir, console, with_baselines=True, notes=notes).record()
+        record["diverged"] = [*diverged]
     return Summary(broadcast(record))
 
 

@@ -74,7 +74,12 @@ def predict(argv: Sequence[str]) -> None:
     runs = [load_run(folder) for folder in dict.fromkeys(arguments.run)]
     files, unread = image_files(arguments.images, sys.stdin.buffer.read() if LIST in arguments.images else b"")
     RunFiles.refuse_to_replace(arguments.out)
-    for out in (arguments.out, arguments.sheet):
+    results = [arguments.out]
+    if arguments.sheet:
+        from jaxtl.report.sheets import page_paths  # draws
+
+        results += page_paths(arguments.sheet, len(files))
+    for out in results:
         if out and out.is_file() and any(_is_same(file, out) for file in files):
             raise UserError(f"{out} is one of the images, which would be lost; write to another file.")
     answers = {}

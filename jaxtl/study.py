@@ -51,8 +51,8 @@ def train(row: Row, folder: Path, arguments: argparse.Namespace, assignments: Se
         raise_problems(override(config, assignments), row.place)
         config = scaled(config, arguments.scale)
         if not row.trials:
-            experiment.run(config, folder, seeds=arguments.seeds)
-            return ""
+            diverged = experiment.run(config, folder, seeds=arguments.seeds).get("diverged")
+            return f"Left out, because they diverged: {', '.join(diverged)}." if diverged else ""
         changes = [(f"data.{name}", config["data"][name]) for name in ("subset", "test_subset")]
         flags = ["--trials", str(max(round(arguments.scale * row.trials), 2))]
         if arguments.scale < 1:  # the final training is as short as a trial

@@ -31,12 +31,13 @@ def compile_quickly() -> None:
 
     ``JAX_DISABLE_MOST_OPTIMIZATIONS=0`` in the environment tests programs that are compiled as users have them.
     """
-    if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != "0":
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # for other processes
         jax.config.update("jax_disable_most_optimizations", True)  # for this one
         set_xla_flag("--xla_cpu_use_fusion_emitters=false")
         if platform.machine().lower() in ("x86_64", "amd64"):
-            # Older fusions multiply and add in one rounding here and not there. Without FMA, bits do not depend on it.
+            # Without the new fusions XLA uses FMA in some programs and not in others, so that the same computation can
+            # differ in its last bits. AVX has no FMA.
             set_xla_flag("--xla_cpu_max_isa=AVX")
 
 

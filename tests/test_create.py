@@ -98,7 +98,7 @@ def test_weights_that_are_not_there_are_refused(tmp_path):
         create(weights=tmp_path)
 
 
-@pytest.mark.parametrize("shape", [32, (32, 32), (32, 0, 3), (32.0, 32, 3), "32x32"])
+@pytest.mark.parametrize("shape", [32, (32, 32), (32, 0, 3), (32.0, 32, 3), ((1, 2), 3, 4), "32x32"])
 def test_what_is_no_shape_of_an_image_is_refused(shape):
     with pytest.raises(UserError, match=r"image_shape is .*, but it is \(height, width, channels\)"):
         create(image_shape=shape)

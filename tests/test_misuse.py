@@ -101,9 +101,13 @@ CASES = [
     # --- runs
     ("predict --run unregistered x.png", "call jaxtl.register_model('mine', build)"),
     ("predict --run search x.png", "it holds a search, whose best run is in search/best once it has ended; give"),
-    ("train tiny.py --workdir search", "has no config.json, but holds search.db, which belongs to something else"),
+    ("train tiny.py --workdir search", "has no config.json, but holds search.db, which a run would overwrite"),
     ("evaluate --run r --out r/summary.json", "r/summary.json is a file of the run, which would be lost"),
     ("predict --run r x.png --out r/predictions.csv", "r/predictions.csv is a file of the run, which would be lost"),
+    (
+        "predict --run r x.png --out r/report/index.html",
+        "r/report/index.html is a file of the run, which would be lost",
+    ),
     ("predict --run r text.png --sheet text.png", "text.png is one of the images, which would be lost"),
     ("predict --run nowhere x.png", "The run folder nowhere cannot be used: it does not exist"),
     ("predict --run file x.png", "The run folder file cannot be used: it is a file"),

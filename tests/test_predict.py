@@ -213,6 +213,8 @@ def test_several_runs_side_by_side_and_on_a_sheet(call, run, run_dir, other_dir,
         with Image.open(page) as image:
             assert image.format == "PNG" and 800 < image.width < 1700 and 200 * rows < image.height < 800
             assert len(image.convert("RGB").getcolors(1 << 24)) > 50, "it shows something"
+    status, _, err = call("--run", run_dir, folder, "sheet-2.png", "--sheet", "sheet.png")
+    assert status == 2 and "sheet-2.png is one of the images, which would be lost" in err
 
     status, out, _ = call(*arguments)
     assert status == 0 and "/other)" in out

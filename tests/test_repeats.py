@@ -125,7 +125,7 @@ def test_seeds_in_python_are_whole_numbers(tiny_config, tmp_path, seeds):
         jaxtl.run(load_config(tiny_config), tmp_path, seeds=seeds)
 
 
-@pytest.mark.parametrize("seeds", [5, None, True])
+@pytest.mark.parametrize("seeds", [5, None, True, np.array(3)])
 def test_seeds_in_python_are_several(tiny_config, tmp_path, seeds):
     with pytest.raises(UserError, match=r"^seeds is .* but must be whole numbers, for example range\(5\) or \[5\]\.$"):
         jaxtl.run(load_config(tiny_config), tmp_path, seeds=seeds)
@@ -148,7 +148,8 @@ def test_a_seed_that_diverges_does_not_end_the_others(tiny_config, tmp_path, mon
     config = load_config(tiny_config)
     summary = jaxtl.run(config, tmp_path, seeds=[0, 3, 7])
     assert [run["folder"] for run in summary["runs"]] == [str(tmp_path / "seed3")]
-    assert summary["notes"][0].startswith("2 of 3 runs diverged and are left out of all figures")
+    assert summary["notes"][0].startswith("2 of 3 runs diverged (seed0, seed7). They are left out of all figures")
+    assert summary["diverged"] == ["seed0", "seed7"]
     assert "seed0, seed7" in (tmp_path / "comparison.html").read_text()
     with pytest.raises(DivergedError, match=r"^The loss is not a number any more; lower the learning rate"):
         jaxtl.run(config, tmp_path, seeds=[0, 7])

@@ -87,7 +87,7 @@ def test_rows_are_run_and_what_lacks_its_weights_says_so(call, tmp_path):
     (folder / "lacking" / "seed0").mkdir(parents=True)
     (folder / "lacking" / "seed0" / "config.json").touch()  # interrupted
     refused = call("z", "--scale", "0.5", "--seeds=0,1")[1]
-    (told,) = (line for line in refused.splitlines() if line.startswith("Not run now, and shown as it was before: "))
+    (told,) = (line for line in refused.splitlines() if line.startswith("Not all of it was run now: "))
     assert mine in refused and "holds a single run" in told
 
 

@@ -71,8 +71,10 @@ def repeats(config: Mapping[str, Any], seeds: Iterable[int] = (), *, vary_split:
     """
     field = FIELDS["seed"].check
     expect("vary_split", vary_split, bool, "True or False")
-    expect("seeds", seeds, Iterable, "whole numbers, for example range(5) or [5]")
-    seeds = list(itertools.islice(seeds, _MOST_SEEDS + 1))
+    try:
+        seeds = list(itertools.islice(seeds, _MOST_SEEDS + 1))
+    except TypeError as error:  # also of an array without a dimension
+        raise UserError(f"seeds is {seeds!r}, but must be whole numbers, for example range(5) or [5].") from error
     if strange := [n for n in seeds if not isinstance(n, numbers.Integral) or isinstance(n, bool) or field.fault(n)]:
         raise UserError(f"{strange[0]!r} is not a seed; give whole numbers {field.allowed}, for example range(5).")
     if len(seeds) > _MOST_SEEDS:
@@ -142,7 +144,7 @@ def resolve(parts: Mapping[str, Tree]) -> dict[str, Tree]:
 
 
 def kept_config(tree: Mapping[str, Any]) -> Tree:
-    """The config in a run folder, with the defaults of fields that are newer than the folder."""
+    """A config that was kept in a folder, with the defaults of fields that are newer than the folder."""
     others = {where: with_defaults(part) for where, part in tree.items() if where.split(".")[0] in (SOURCE, BASELINES)}
     return {**with_defaults(tree), **others}
 

@@ -71,9 +71,9 @@ def load_splits(data: Mapping[str, Any], progress: Callable[[str, int, int], Non
     return prepare(data["name"], data["dir"] or None, options=image_options(data), progress=progress, **chosen)
 
 
-def image_folder(data: Mapping[str, Any]) -> Path:
-    """The folder that the names of image files are relative to, where the images are files."""
-    return user_path(data["dir"] or Path(data["labels"]).parent)
+def image_folder(data: Mapping[str, Any]) -> Path | None:
+    """The folder that the names of image files are relative to; ``None`` where the config names no files."""
+    return user_path(data["dir"] or Path(data["labels"]).parent) if data["dir"] or data["labels"] else None
 
 
 def image_options(data: Mapping[str, Any]) -> ImageOptions:

@@ -1,5 +1,6 @@
 """Finished runs beside each other: which are tested in pairs, and what several draws of one config tell."""
 
+import re
 from collections.abc import Sequence
 from itertools import combinations
 from os.path import commonpath
@@ -174,7 +175,7 @@ def by_labels(runs: Sequence[FinishedRun]) -> dict[str, list[tuple[int, float, t
     if len({run.per_class for run in runs}) < 2 or not all(counts):
         return series
     for run, count in zip(runs, counts, strict=True):
-        strategy = run.name.removesuffix(str(run.per_class or "all")).rstrip(" -_")
+        strategy = re.sub(rf"(^|[ _-]+){run.per_class or 'all'}$", "", run.name)
         series.setdefault(strategy, []).append((count, run.accuracy, run.interval))
     return series
 

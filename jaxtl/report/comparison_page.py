@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from jaxtl.report import comparison_tables as tables
+from jaxtl.report import comparison_tables as compared
 from jaxtl.report import plots
 from jaxtl.report.compared_runs import find_runs
 from jaxtl.report.comparison import Comparison, compare_runs, groups
@@ -28,7 +28,7 @@ def compare_folders(
     """
     comparison = compare_runs(find_runs(folders, with_baselines=with_baselines, ignored=out, say=console.say))
     comparison = comparison._replace(notes=[*notes, *comparison.notes])
-    tables.show(comparison, console.console)
+    compared.show(comparison, console.console)
     write(comparison, out)
     console.say(f"The page with all tables and charts: {out / PAGE}")
     return comparison
@@ -65,17 +65,17 @@ def write(comparison: Comparison, folder: Path, *, study: Table | None = None, a
         study=study,
         absent=absent,
         highlights=_highlights(comparison),
-        repeated=tables.repeated_table(comparison),
-        runs=tables.runs_table(comparison),
+        repeated=compared.repeated_table(comparison),
+        runs=compared.runs_table(comparison),
         one_test_set=len(comparison.test_sets) == 1,
-        verdicts=tables.verdicts(comparison),
-        differences=tables.difference_tables(comparison),
-        pairs=tables.all_pairs(comparison),
-        correction=tables.correction(comparison),
+        verdicts=compared.verdicts(comparison),
+        differences=compared.difference_tables(comparison),
+        pairs=compared.all_pairs(comparison),
+        correction=compared.correction(comparison),
         confusions=classes,
         notes=comparison.notes,
-        origin=tables.origin_table(comparison),
-        settings=tables.settings_table(comparison),
+        origin=compared.origin_table(comparison),
+        settings=compared.settings_table(comparison),
     )
     records = [run.record() for run in runs]
     write_whole(folder / CSV, csv_text([list(records[0]), *(list(record.values()) for record in records)]))
@@ -103,7 +103,7 @@ def draw(comparison: Comparison) -> tuple[dict[str, Figure], dict[str, str]]:
 
 
 def _highlights(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """(what, figure, name of the run) of the runs that stand out, where they can be tables."""
+    """(what, figure, name of the run) of the runs that stand out, where they can be compared."""
     if repeated := comparison.repeated[:4]:
         return [(f"Mean accuracy on {each.measured_on}", percent(each.across.mean), each.name) for each in repeated]
     runs = comparison.runs

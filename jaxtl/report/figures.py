@@ -63,12 +63,12 @@ class Findings:
         """An image in its own size where it is a file that is still there, its name, and its address."""
         if not isinstance(called, str):
             return image, f"image {called}", ""
-        file = (self.originals or Path()) / str(called)
-        if not self.originals or not file.is_file():
-            return image, str(called), ""
-        with contextlib.suppress(Undecodable):
-            image = read_image(file)
-        return image, str(called), file.resolve().as_uri()
+        link = ""
+        with contextlib.suppress(Undecodable, OSError):  # OSError: the system takes no such name
+            if self.originals and (file := self.originals / str(called)).is_file():
+                link = file.resolve().as_uri()
+                image = read_image(file)
+        return image, str(called), link
 
     def explained(self, i: int, predicted_map: np.ndarray, true_map: np.ndarray) -> Card:
         """The image as the network saw it, and over it the maps of its predicted and, on mistakes, its true class."""

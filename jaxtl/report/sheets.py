@@ -1,6 +1,7 @@
 """Contact sheets of predictions: pictures in rows, what each was taken for under it, one file a page."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from jaxtl.report.pictures import rgb
 from jaxtl.report.plots.style import FAINT, INK, MUTED, fit_names, fit_text, png, run_color, styled, text_width
 from jaxtl.report.text import NOT_MEASURED
 from jaxtl.runs.finished import LoadedRun, Predictions
+from jaxtl.runtime.environment import cores
 from jaxtl.runtime.files import write_whole
 
 PER_PAGE = 48  # pictures: more would make a page that no screen shows at once
@@ -61,14 +63,22 @@ def write_sheets(path: Path, run: LoadedRun, files: Sequence[Path], answers: Map
         return Shown(image, shown(files[i].name), tuple(next(iter(answer[i]), None) for answer in answers.values()))
 
     answered = [i for i in range(len(files)) if any(answer[i] for answer in answers.values())]
-    names, starts, pages = [*answers], range(0, len(answered), PER_PAGE), []
-    for page, first in enumerate(starts, start=1):
-        if pictures := [picture for i in answered[first : first + PER_PAGE] if (picture := look(i))]:
-            heading = f"Predicted by {names[0] if len(names) == 1 else f'{len(names)} runs'}"
-            heading += f": page {page} of {len(starts)}" * (len(starts) > 1)
-            pages.append(path if page == 1 else path.with_name(f"{path.stem}-{page}{path.suffix}"))
-            write_whole(pages[-1], png(contact_sheet(pictures, names, heading)))
+    names, places, pages = [*answers], page_paths(path, len(answered)), []
+    with ThreadPoolExecutor(cores()) as pool:
+        for number, place in enumerate(places):
+            chosen = answered[number * PER_PAGE : (number + 1) * PER_PAGE]
+            if pictures := [picture for picture in pool.map(look, chosen) if picture]:
+                heading = f"Predicted by {names[0] if len(names) == 1 else f'{len(names)} runs'}"
+                heading += f": page {number + 1} of {len(places)}" * (len(places) > 1)
+                write_whole(place, png(contact_sheet(pictures, names, heading)))
+                pages.append(place)
     return pages
+
+
+def page_paths(path: Path, images: int) -> list[Path]:
+    """The files of the pages for that many images; the first is ``path``."""
+    others = [path.with_name(f"{path.stem}-{page}{path.suffix}") for page in range(2, ceil(images / PER_PAGE) + 1)]
+    return [path, *others]
 
 
 @styled

@@ -99,7 +99,7 @@ def study_table(
         start = start_in_words(config["model"]["name"], config["model"]["weights"])
         why = reasons.get(row.place, "")
         if mine:
-            said = why and f"Not run now, and shown as it was before: {why}"
+            said = why and f"Not all of it was run now: {why}"
             start = mine["start"] + f"; the study: {start}" * (mine["start"] != start)
             ours = percent(mine["accuracy"]) + f" (mean of {mine['runs']} runs)" * (mine["runs"] > 1)
             if changed := mine.get("changed"):

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import functools
+import numbers
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 from jaxtl.config import with_defaults
 from jaxtl.config.data import preprocessing
 from jaxtl.config.tree import plain
+from jaxtl.create import LARGEST_SIDE
 from jaxtl.data.augment import Transform
 from jaxtl.data.decode import Readable, Undecodable, read_image
 from jaxtl.data.image_files import shown
@@ -34,8 +36,6 @@ from jaxtl.train.evaluate import folded
 Progress = Callable[[int, int], None]
 
 UNSURE = "unsure"  # the answer where no class is probable enough
-
-_LARGEST_SIDE = 10_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ class LoadedRun(NamedTuple):
           UserError: it is not a share; the run has no predictions of validation images; or no confidence is high
             enough.
         """
-        expect("max_error", max_error, (int, float), "a number: 0.02 for 2 %")
+        expect("max_error", max_error, numbers.Real, "a number: 0.02 for 2 %")
         if not 0 <= max_error < 1:
             raise UserError(f"max_error is {max_error}, but must be a share below 1: 0.02 for 2 %.")
         files = RunFiles(self.folder)
@@ -289,11 +289,11 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
     with files.explained(files.CONFIG):
         config = with_defaults(plain(content["config"]))
         settings, data = config["model"], config["data"]
-        if settings["name"] not in list_models():
+        name = settings["name"]
+        if name not in list_models():
             raise UserError(
-                f"The run {folder} has the network {(name := settings['name'])!r}, which is not registered in this "
-                f"process; call jaxtl.register_model({name!r}, build) in Python, with the function that builds it, and "
-                "then jaxtl.load_run, or a command as jaxtl.__main__.main(['predict', '--run', …])."
+                f"The run {folder} has the network {name!r}, which is not registered in this process; in Python, call "
+                f"jaxtl.register_model({name!r}, build) first, and jaxtl.load_run after it."
             )
         model = build_model(settings["name"], len(class_names), settings["dtype"], **settings.get("options", {}))
         preprocess = preprocessing(data)
@@ -302,7 +302,7 @@ def load_run(folder: str | os.PathLike[str]) -> LoadedRun:
             raise ValueError(f"its classes are not those of {files.SUMMARY}")
         size = data["size"]
         for side in (height, width, size or 1):
-            if not (isinstance(side, int) and 0 < side <= _LARGEST_SIDE) or channels not in (1, 3):
+            if not (isinstance(side, int) and 0 < side <= LARGEST_SIDE) or channels not in (1, 3):
                 raise ValueError(f"its images would be {height} x {width} x {channels} or {size}")
     keep_compiled()
     variables = jax.device_put(read_best(files.checkpoints, files.tested()))

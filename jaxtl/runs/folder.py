@@ -73,8 +73,8 @@ class RunFolder(RunFiles):
         if not (self.path / self.CONFIG).exists():
             if strange := [name for name in (*self.PRODUCTS, self.SEARCH) if (self.path / name).exists()]:
                 raise UserError(
-                    f"The work folder {self.path} has no {self.CONFIG}, but holds {', '.join(strange)}, which belongs "
-                    "to something else; choose another with --workdir."
+                    f"The work folder {self.path} has no {self.CONFIG}, but holds {', '.join(strange)}, which a run "
+                    "would overwrite; choose another with --workdir."
                 )
             return
         with self.explained(self.CONFIG):

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import re
+import reprlib
 import signal
 import sys
 import threading
@@ -223,8 +224,8 @@ def whole_number(least: int) -> Callable[[str], int]:
     """A type for argparse: whole numbers from ``least`` on."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+        if not (text.isdecimal() and len(text) < 19 and int(text) >= least):
+            raise argparse.ArgumentTypeError(f"{reprlib.repr(text)} is not a whole number of {least} or more")
         return int(text)
 
     return read

@@ -75,8 +75,11 @@ class RunFiles:
         Raises:
           UserError: it would.
         """
-        if path and path.name in (cls.CONFIG, *cls.PRODUCTS) and (path.parent / cls.CONFIG).is_file():
-            raise UserError(f"{path} is a file of the run, which would be lost; choose another name with --out.")
+        if not path:
+            return
+        for folder in path.parents:
+            if (folder / cls.CONFIG).is_file() and path.relative_to(folder).parts[0] in (cls.CONFIG, *cls.PRODUCTS):
+                raise UserError(f"{path} is a file of the run, which would be lost; choose another name with --out.")
 
     def explained(self, name: str) -> contextlib.AbstractContextManager[None]:
         """A context that turns errors while a file is read into a sentence about it."""

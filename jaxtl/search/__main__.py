@@ -12,9 +12,9 @@ def search(argv: Sequence[str]) -> None:
     """Search as the arguments say; it needs Optuna."""
     if not jaxtl.search.HAS_OPTUNA:
         raise UserError("The search of hyperparameters needs Optuna; run pip install 'jaxtl[search]'.")
-    from jaxtl.search import command as with_optuna
+    from jaxtl.search.command import search as run_search
 
-    with_optuna.search(argv)
+    run_search(argv)
 
 
 main = command(search, resumes=True)

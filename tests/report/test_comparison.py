@@ -122,6 +122,8 @@ def test_a_run_on_all_labels_stands_at_their_mean_over_the_classes(finished):
     every = finished("probe all", BEST, per_class=0, train_images=250 * len(finished("any", BEST).class_names))
     found = by_labels([*labelled(finished, ("probe 10", 10, 0.5)), every])
     assert [labels for labels, _, _ in found["probe"]] == [10, 250]
+    small = finished("resnet small", BEST, per_class=0, train_images=250)
+    assert [*by_labels([*labelled(finished, ("resnet small 10", 10, 0.5)), small])] == ["resnet small"]
 
 
 @pytest.mark.parametrize("counts", [(5, 5), (0, 10)])  # the same in all runs; all of a number unknown

@@ -148,7 +148,7 @@ def test_a_mistake_has_both_probabilities_and_the_name_of_its_file(run):
 
 
 def test_photographs_are_shown_as_they_are_and_linked(run, tmp_path):
-    ids = np.array([f"photo {i}.png" for i in range(60)])
+    ids = np.array([f"photo {i}.png" for i in range(59)] + [300 * "x"])  # the last is no name of a file
     Image.new("RGB", (300, 200), (200, 0, 0)).save(tmp_path / "photo 0.png")
     (tmp_path / "photo 1.png").write_bytes(b"damaged since")
     found = drawn(*run, ids=ids, originals=tmp_path)
