@@ -225,6 +225,24 @@ def test_a_network_registered_again_is_the_new_one():
 
 
 @pytest.mark.usefixtures("blurs")
+def test_options_of_a_network_may_be_of_any_type():
+    def build(
+        num_classes,
+        dtype,
+        *,
+        scale: tuple[float, float] = (0.5, 0.5),
+        kinds=("a", "b"),
+        rates: tuple[float, ...] = (),
+    ):
+        return build_blurs(num_classes, dtype, width=len(kinds))
+
+    jaxtl.register_model("typed", build)
+    build_model("typed", 10, scale=(0.25, 0.5), kinds=("a", "b", "c"), rates=(0.1,))
+    with pytest.raises(jaxtl.UserError, match="rates of typed is 1, but must be a tuple, each element a finite number"):
+        build_model("typed", 10, rates=1)
+
+
+@pytest.mark.usefixtures("blurs")
 def test_registrations_that_cannot_be():
     for name, build, words in (
         ("cnn", build_blurs, "The name 'cnn' is taken by a network of jaxtl; choose another."),

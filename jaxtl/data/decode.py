@@ -81,19 +81,22 @@ def read_sized(
     channels: int = 3,
 ) -> tuple[np.ndarray, tuple[int, int]]:
     """What ``read_image`` returns, and the (height, width) that the upright image had before it was resized."""
-    if isinstance(source, Image.Image):
-        return _framed(source.copy(), size, fit, channels)
-    if hasattr(source, "__array__"):  # of NumPy, JAX or PyTorch
-        return _framed(_of_pixels(np.asarray(source)), size, fit, channels)
-    if not isinstance(source, str | bytes | os.PathLike):
-        raise Undecodable(f"its type is {type(source).__name__}; give a path, the content of a file, or an array")
-    content = source if isinstance(source, bytes) else read_content(source)
-    if not content:
+    if isinstance(source, str | os.PathLike):  # also a text of NumPy, which has pixels by its attributes
+        source = read_content(source)
+    if not isinstance(source, bytes | Image.Image):
+        if not hasattr(source, "__array__"):  # of NumPy, JAX or PyTorch
+            raise Undecodable(f"its type is {type(source).__name__}; give a path, the content of a file, or an array")
+        pixels = _of_pixels(np.asarray(source))
+        return _framed(pixels, pixels, size, fit, channels)
+    if source == b"":
         raise Undecodable("it is empty")
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-            _check_limits(image, content)
-            return _framed(image, size, fit, channels)
+        if isinstance(source, Image.Image):
+            source.load()  # before it is copied, so that its orientation and tags are as those of a file
+            return _framed(source.copy(), source, size, fit, channels)
+        with Image.open(io.BytesIO(source), formats=FORMATS) as image:
+            _check_limits(image, source)
+            return _framed(image, image, size, fit, channels)
     except Undecodable:
         raise
     except Image.DecompressionBombError as error:
@@ -141,16 +144,18 @@ def _check_limits(image: Image.Image, content: bytes) -> None:
 
 def _scans(image: Image.Image, content: bytes) -> int:
     """How often every pixel is decoded: once but in a JPEG, whose scans have a mark that its pixels cannot hold."""
-    marks = content.count(b"\xff\xda")
+    mark = b"\xff\xda"
     if image.format in ("JPEG", "MPO"):
-        return marks
+        return content.count(mark)
     if image.info.get("compression") not in ("jpeg", "tiff_jpeg"):
         return 1
     # A TIFF has a JPEG for each strip or tile. Where these share bytes, the same marks count for each.
     tags: Any = getattr(image, "tag_v2")  # noqa: B009 - Pillow's types have it in the class of TIFFs alone
     places = sorted(zip(tags.get(273) or tags[324], tags.get(279) or tags[325], strict=True))
     are_apart = all(start + length <= after for (start, length), (after, _) in itertools.pairwise(places))
-    return math.ceil(marks / len(places)) if are_apart else marks
+    if not are_apart:
+        return content.count(mark)
+    return max(content.count(mark, start, start + length) for start, length in places)
 
 
 def _of_pixels(pixels: np.ndarray) -> Image.Image:
@@ -164,8 +169,9 @@ def _of_pixels(pixels: np.ndarray) -> Image.Image:
 
 
 def _framed(
-    image: Image.Image, size: tuple[int, int] | None, fit: Fit, channels: int
+    image: Image.Image, opened: Image.Image, size: tuple[int, int] | None, fit: Fit, channels: int
 ) -> tuple[np.ndarray, tuple[int, int]]:
+    """The pixels of an image and its size; ``opened`` is what has its format and tags, which a copy lacks."""
     is_turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # height and width will be exchanged
     whole = image.size
     if size is not None:
@@ -177,7 +183,7 @@ def _framed(
     is_reduced = image.size != whole  # a JPEG; a TIFF tells its upright size before it is turned
     ImageOps.exif_transpose(image, in_place=True)
     width, height = image.size if not is_reduced else whole[::-1] if is_turned else whole
-    upright = _rgb(image)
+    upright = _rgb(image, opened)
     if channels == 1:
         upright = upright.convert("L")
     if size is not None and fit == "crop":
@@ -188,10 +194,10 @@ def _framed(
     return pixels[..., np.newaxis] if channels == 1 else pixels, (height, width)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _rgb(image: Image.Image, opened: Image.Image) -> Image.Image:
     """The image as RGB."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):  # which Pillow scales to 16 bits
-        return _of_16_bits(image)
+    if image.mode.startswith("I;16") or (image.mode == "I" and opened.format == "PPM"):  # scaled to 16 bits by Pillow
+        return _of_16_bits(image, getattr(opened, "tag_v2", {}))
     if image.mode in ("I", "F"):
         kind = "32-bit integers" if image.mode == "I" else "floating-point numbers"
         raise Undecodable(f"its pixels are {kind}, and nothing says which of them is white; save it with 8 or 16 bits")
@@ -203,10 +209,12 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _of_16_bits(image: Image.Image) -> Image.Image:
-    """The upper 8 bits of grey pixels of up to 16 bits, as RGB."""
+def _of_16_bits(image: Image.Image, tags: Any) -> Image.Image:
+    """The upper 8 bits of grey pixels of up to 16 bits, as RGB.
+
+    Of the tags of a TIFF, 258 are its bits, and 262 is 0 where the least is white.
+    """
     values = np.asarray(image)
-    tags: Any = getattr(image, "tag_v2", {})  # of a TIFF: 258 are its bits, and 262 is 0 where the least is white
     grey = (values >> (tags.get(258, (16,))[0] - 8)).astype(np.uint8)
     if tags.get(262) == 0:
         grey = 255 - grey

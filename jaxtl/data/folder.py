@@ -338,9 +338,11 @@ def _without_split(name: str) -> str:
 
 
 def _are_of_one_kind(folders: Sequence[Path]) -> bool:
-    """Whether several folders with words for splits in their names have the same word, and differ in the rest."""
+    """Whether several folders with words for splits in their names have the same word, and classes in the rest."""
     words = {word[0][:2].lower() for folder in folders for word in _SPLIT.finditer(folder.name)}
-    return len(words) == 1 < len(folders) == len({_without_split(folder.name) for folder in folders})
+    rests = {re.sub(r"[\W_]", "", _without_split(folder.name)) for folder in folders}
+    are_classes = not any(rest in _NO_CLASSES or len(rest) == 1 for rest in rests)  # train_x and train_y are not
+    return len(words) == 1 < len(folders) == len(rests) and are_classes
 
 
 def _files(root: Path, classes: dict[str, list[str]], class_names: Sequence[str]) -> FileSource:

@@ -1,4 +1,4 @@
-"""Types and ranges: whether a value is of an annotated type, and an option of a network in the range of its name."""
+"""Checks of options: their type by annotation, their range by name."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
@@ -11,13 +11,19 @@ from jaxtl.models.fit import shown
 
 MOST_UNITS, MOST_LAYERS = 65_536, 1_000
 _GREATEST = 3.4e38  # of float32
-_WORDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a string"}
+_WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a finite number",
+    str: "a string",
+    tuple[tuple[int, ...], ...]: "a tuple of tuples of whole numbers",
+}
 
 
 def in_words(annotation: Any) -> str:
     """A type in words; empty for one that is not checked."""
     inner = get_args(annotation)
-    if inner[1:] == (...,):
+    if inner[1:] == (...,) and annotation not in _WORDS:
         return f"a tuple, each element {in_words(inner[0])}"
     if get_origin(annotation) is Literal:
         return f"one of {', '.join(inner)}"
@@ -48,7 +54,7 @@ def checked(name: str, option: str, annotation: Any, value: Any) -> Any:
     Args:
       name: what a message calls it, for example "head.dropout".
       option: its name: those that end in "dropout" are rates, and other numbers count layers, channels or cells.
-      annotation: its type, see ``in_words``.
+      annotation: its type, see ``in_words``; one that this does not know is not checked.
       value: the value.
 
     Raises:
@@ -61,8 +67,9 @@ def checked(name: str, option: str, annotation: Any, value: Any) -> Any:
         raise UserError(f"{what}, but must be {in_words(annotation)}{example}.")
     if annotation is float and option.endswith("dropout") and not 0 <= value < 1:
         raise UserError(f"{what}, but a rate lies in [0, 1): 0 switches dropout off.")
-    least = 0 if option == "grid" else 1
-    counts = jax.tree.leaves(value) if annotation is int or isinstance(value, tuple) else []
+    if _innermost(annotation) is not int:
+        return value
+    counts, least = jax.tree.leaves(value), 0 if option == "grid" else 1
     if min(counts, default=1) < least or (option == "depths" and not value):
         raise UserError(f"{what}, but it counts layers, channels or cells: {least} or more.")
     if max(counts, default=1) > MOST_UNITS:
@@ -70,6 +77,11 @@ def checked(name: str, option: str, annotation: Any, value: Any) -> Any:
     if (layers := sum(counts) if option == "depths" else len(counts)) > MOST_LAYERS:
         raise UserError(f"{what} and makes {layers} layers, but no network has more than {MOST_LAYERS}; choose fewer.")
     return value
+
+
+def _innermost(annotation: Any) -> Any:
+    inner = get_args(annotation)
+    return _innermost(inner[0]) if inner[1:] == (...,) else annotation
 
 
 def _tuples(value: Any) -> Any:

@@ -15,12 +15,10 @@ from jaxtl.models import cnn, densenet, resnet, vgg
 from jaxtl.models.classifier import Classifier
 from jaxtl.models.options import checked
 
+_MOST_CLASSES = 10_000_000
 _FOR_224 = {**resnet.VARIANTS, **resnet.V1_VARIANTS, **densenet.VARIANTS, **vgg.VARIANTS}
 _FOR_32 = {**cnn.VARIANTS, **resnet.CIFAR_VARIANTS, **densenet.CIFAR_VARIANTS, **vgg.CIFAR_VARIANTS}
 MODELS: dict[str, Callable[..., Classifier]] = {**_FOR_224, **_FOR_32}
-
-
-_MOST_CLASSES = 10_000_000
 OWN = frozenset(MODELS)  # all but those that are registered
 
 

@@ -22,8 +22,8 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     ``~`` and ``~name`` at its start are home folders, if there is a user of that name; else part of the name.
 
     Raises:
-      UserError: it is not a path, is empty, holds a NUL character, or is longer than the system allows; or it starts
-        with ``~/`` and no home folder is known.
+      UserError: it is not a path, is empty, holds a NUL character or one that cannot be encoded, or is longer than the
+        system allows; or it starts with ``~/`` and no home folder is known.
     """
     expect("The path", path, (str, bytes, os.PathLike), "a text or a pathlib.Path")
     text = os.fsdecode(path)
@@ -38,6 +38,9 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     except RuntimeError as error:
         if found.parts[0] == "~":
             raise UserError(f"No home folder is known for {text}; set HOME, or give the whole path.") from error
+    except UnicodeEncodeError as error:
+        cause = error.object[error.start]
+        raise UserError(f"{text[:200]!r} is not a path, because names cannot hold {cause!r}; correct it.") from error
     except OSError as error:  # others are told by whoever opens it
         if error.errno == errno.ENAMETOOLONG:
             raise UserError(f"{text[:40]}…{text[-20:]} is not a path, because it is too long; shorten it.") from error

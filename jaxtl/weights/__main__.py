@@ -14,8 +14,7 @@ from jaxtl.data import load_dataset
 from jaxtl.errors import UserError
 from jaxtl.models import list_models
 from jaxtl.models.registry import known
-from jaxtl.runtime.command import CommandParser, exit_status, path
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.command import CommandParser, command, path
 from jaxtl.runtime.files import damage_explained, read_object
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
@@ -61,11 +60,11 @@ def parser() -> argparse.ArgumentParser:
     verifying.add_argument("--logits", type=path, help="with --cifar: .npy or .npz (`logits`) of the test set")
     verifying.set_defaults(run=_verify)
 
-    for command in (fetching, converting, verifying):
-        command.add_argument("name", help="of the model, as list_models() has it")
+    for each in (fetching, converting, verifying):
+        each.add_argument("name", help="of the model, as list_models() has it")
     converting.add_argument("file", type=path, help="PyTorch file, or safetensors of PyTorch's or of our names")
-    for command in (fetching, verifying):
-        command.add_argument("--weights-dir", type=path, help="folder with files that are here already")
+    for each in (fetching, verifying):
+        each.add_argument("--weights-dir", type=path, help="folder with files that are here already")
     return whole
 
 
@@ -196,15 +195,14 @@ def _cards(name: str) -> tuple[WeightCard, ...]:
     raise UserError(f"There are no weights for {name!r}; `list` shows the models that have some.")
 
 
-def _run(argv: Sequence[str]) -> int:
+def _run(argv: Sequence[str]) -> int | None:
+    """Run a command; 1 if a check failed."""
     arguments = parser().parse_args(argv)
-    return arguments.run(arguments) or 0
+    outcome: int | None = arguments.run(arguments)
+    return outcome
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return 0 if all went well, 1 if a check failed, 2 for a user error."""
-    use_fast_cpu_lowerings()
-    return exit_status(lambda: _run(sys.argv[1:] if argv is None else argv))
+main = command(_run)
 
 
 if __name__ == "__main__":

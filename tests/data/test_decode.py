@@ -18,6 +18,10 @@ def encoded(image, kind, **options):
     return content.getvalue()
 
 
+def opened(content):
+    return Image.open(io.BytesIO(content))
+
+
 @pytest.fixture(scope="module")
 def photo():
     """A smooth picture with a different colour in every corner, uint8 [30, 40, 3]."""
@@ -47,6 +51,7 @@ def test_the_exif_orientation_is_undone(photo, orientation):
     for kind in ("PNG", "TIFF"):
         content = encoded(Image.fromarray(np.ascontiguousarray(stored)), kind, exif=exif)
         assert np.array_equal(read_image(content), photo)
+        assert np.array_equal(read_image(opened(content)), photo)
         assert read_sized(content)[1] == read_sized(content, (8, 8))[1] == (H, W)
     large = Image.fromarray(np.ascontiguousarray(stored)).resize([10 * side for side in stored.shape[1::-1]])
     assert read_sized(encoded(large, "JPEG", exif=exif), (8, 8))[1] == (10 * H, 10 * W)  # which is decoded smaller
@@ -60,11 +65,29 @@ def with_tag(tiff, tag, before, after):
 def test_grey_tiffs_of_up_to_16_bits_keep_what_is_white():
     deep = GREY.astype(np.uint16) << 8 | 7
     tiff = encoded(Image.fromarray(deep), "TIFF")
-    assert np.array_equal(read_image(tiff)[..., 0], GREY)
-    assert np.array_equal(read_image(with_tag(tiff, 262, 1, 0))[..., 0], 255 - GREY)  # 0 is white
+    white_is_0 = with_tag(tiff, 262, 1, 0)
     bits = (deep >> 4)[..., np.newaxis] >> np.arange(11, -1, -1) & 1
     packed = Image.frombytes("I;16", (W, H), np.packbits(bits).tobytes().ljust(2 * W * H, b"\0"))
-    assert np.array_equal(read_image(with_tag(encoded(packed, "TIFF"), 258, 16, 12))[..., 0], GREY)
+    of_12_bits = with_tag(encoded(packed, "TIFF"), 258, 16, 12)
+    for content, pixels in ((tiff, GREY), (white_is_0, 255 - GREY), (of_12_bits, GREY)):
+        assert np.array_equal(read_image(content)[..., 0], pixels)
+        assert np.array_equal(read_image(opened(content))[..., 0], pixels)
+
+
+def test_an_image_of_pillow_is_read_as_its_file_and_left_as_it_is():
+    content = b"P5 2 1 65535\n" + struct.pack(">2H", 7 << 8, 200 << 8)
+    image = opened(content)
+    assert read_image(image)[0, :, 0].tolist() == read_image(content)[0, :, 0].tolist() == [7, 200]
+    assert image.size == (2, 1) and image.mode == "I"
+    image.close()
+    half = encoded(Image.fromarray(GREY), "JPEG")[:400]
+    for broken in (opened(half), half):
+        with pytest.raises(Undecodable, match="it is damaged"):
+            read_image(broken)
+    closed = opened(content)
+    closed.close()
+    with pytest.raises(Undecodable, match="it is damaged"):
+        read_image(closed)
 
 
 def test_what_is_transparent_in_a_png_of_16_bits_is_white():
@@ -181,11 +204,19 @@ def test_a_tiff_may_hold_many_jpegs_but_not_the_same_again_and_again(monkeypatch
     monkeypatch.setattr(decode, "MOST_SCANNED_PIXELS", 2 * H * W)
     content = encoded(Image.fromarray(photo), "TIFF", compression="jpeg", strip_size=3 * W)
     with Image.open(io.BytesIO(content)) as image:
-        places = image.tag_v2[273]
+        places, lengths = image.tag_v2[273], image.tag_v2[279]
     assert len(places) == content.count(b"\xff\xda") == 4
     assert read_image(content).shape == photo.shape
     with pytest.raises(Undecodable, match="in 4 scans"):
         read_image(content.replace(struct.pack("<4L", *places), struct.pack("<4L", *places[:1] * 4)))
+    monkeypatch.setattr(decode, "MOST_SCANNED_PIXELS", 4 * H * W)
+    first = content[places[0] : places[0] + lengths[0]]
+    start = first.index(b"\xff\xda")
+    many = first[:start] + first[start:-2] * 5 + first[-2:]
+    at_its_end = struct.pack("<4L", len(content), *places[1:]), struct.pack("<4H", len(many), *lengths[1:])
+    longer = content.replace(struct.pack("<4L", *places), at_its_end[0])
+    with pytest.raises(Undecodable, match="in 5 scans"):  # and not 9 in 4 places
+        read_image(longer.replace(struct.pack("<4H", *lengths), at_its_end[1]) + many)
 
 
 def test_a_ppm_that_is_read_too_slowly_is_refused_at_once(monkeypatch):
@@ -211,6 +242,13 @@ def test_arrays_are_framed_as_files_are(photo):
     for wrong in (photo.astype(np.float32), photo[..., :2], photo[np.newaxis], photo[:0]):
         with pytest.raises(Undecodable, match="is an array of"):
             read_image(wrong)
+
+
+def test_a_path_may_be_a_text_of_numpy(tmp_path, photo):
+    content = encoded(Image.fromarray(photo), "PNG")
+    (tmp_path / "a.png").write_bytes(content)
+    assert np.array_equal(read_image(np.str_(tmp_path / "a.png")), photo)
+    assert np.array_equal(read_image(np.bytes_(content)), photo)
 
 
 def test_the_limit_is_on_pixels_alone():

@@ -306,6 +306,9 @@ LAYOUTS = {
         {"TrainSet": 4, "testimages": 4},
         "splits without classes",
     ),
+    "a split of pictures and their masks": ({"train_images": 4, "train_masks": 4}, "splits without classes"),
+    "a test of pictures and their labels": ({"test_images": 4, "test_labels": 4}, "splits without classes"),
+    "a split of inputs and targets": ({"train_x": 4, "train_y": 4}, "splits without classes"),
     "a split of another name, of loose pictures": ({"train": 4, "dev": 4}, "splits without classes"),
     "classes with a word for a split in their names": (
         {"freight train": 5, "passenger train": 5},

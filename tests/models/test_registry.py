@@ -57,6 +57,10 @@ def test_a_negative_number_of_classes_is_refused():
         ({"depths": ()}, r"depths of resnet18 is \(\), but it counts layers"),
         ({"depths": (0, 1)}, r"depths of resnet18 is \(0, 1\)"),
         ({"depths": 2}, "depths of resnet18 is 2, but must be a tuple, each element a whole number, for example"),
+        (
+            {"name": "cnn", "blocks": "x"},
+            "blocks of cnn is 'x', but must be a tuple of tuples of whole numbers.",
+        ),
         ({"width": "64"}, "width of resnet18 is '64', but must be a whole number"),
         ({"width": 0}, "width of resnet18 is 0"),
         ({"small_images": 1}, "small_images of resnet18 is 1, but must be True or False"),

@@ -39,6 +39,8 @@ def test_a_tilde_is_a_home_folder_or_a_part_of_a_name(monkeypatch, text, path):
 def test_a_nul_character_is_one_sentence():
     with pytest.raises(UserError, match=r"^'a\.jpg\\x00b\.jpg' is not a path, because it holds a NUL character; .*\.$"):
         user_path("a.jpg\0b.jpg")
+    with pytest.raises(UserError, match=r"^'a\\ud800\.jpg' is not a path, because .* '\\ud800'; .*\.$"):
+        user_path("a\ud800.jpg")
 
 
 @pytest.mark.usefixtures("no_home")

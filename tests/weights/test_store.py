@@ -432,5 +432,6 @@ def test_what_the_system_refuses_is_a_sentence(card, monkeypatch, capsys):
     monkeypatch.setattr(store, "fetch", refused)
     assert main(["fetch", NAME]) == 2
     assert capsys.readouterr().err == (
-        "jaxtl: /there cannot be used: Permission denied; correct the path or its permissions.\n"
+        "jaxtl: /there cannot be used (Permission denied); free some space, or correct the path or its permissions, "
+        "and run the same command again.\n"
     )

@@ -51,7 +51,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         raise
     except _DAMAGE as error:
         raise damaged(str(path), str(error) or type(error).__name__) from error
-    return arrays, header.get(_METADATA, {})
+    return arrays, header.get(_METADATA) or {}
 
 
 def _array(name: str, entry: dict[str, Any], path: Path) -> np.ndarray:

@@ -478,6 +478,12 @@ def test_a_truncated_safetensors_file_says_how_much_it_lacks(tmp_path):
     assert "is altered or damaged" in refusal(path)
 
 
+def test_a_safetensors_file_may_have_null_for_its_metadata(tmp_path):
+    header = json.dumps({"__metadata__": None, "a": {"dtype": "U8", "shape": [2], "data_offsets": [0, 2]}}).encode()
+    (tmp_path / "weights.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\1\2")
+    assert read_torch_file(tmp_path / "weights.safetensors")["a"].tolist() == [1, 2]
+
+
 def test_every_altered_byte_of_a_zip_entry_is_noticed(file_of):
     path = file_of("zip", ARRAYS)
     raw = path.read_bytes()
