@@ -65,8 +65,8 @@ def draw_boxes(
 ) -> Boxes:
     """Rectangles in images ``(B, H, W)`` of a uniform share of the area and a log-uniform ratio of height to width.
 
-    Where no attempt fits, one is the largest that the ratio allows, in the middle. If they have to be ``smaller`` than
-    the image both ways, it is empty.
+    A rectangle for which no attempt fits is the largest that the ratio allows, in the middle; or empty, if all have to
+    be ``smaller`` than the image both ways.
     """
     B, H, W = shape
     for_area, for_ratio, for_top, for_left = jax.random.split(key, 4)

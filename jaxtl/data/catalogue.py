@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jaxtl.data import cifar, collection, digits, folder, labels, stl10, tfds
 from jaxtl.data.dataset import Dataset, unknown_name
 from jaxtl.data.official_files import Published, load_official
@@ -174,8 +176,11 @@ def given(parts: Mapping[str, Dataset]) -> contextlib.AbstractContextManager[str
             )
     sizes = {split: len(dataset) for split, dataset in parts.items()}
     info = DatasetInfo(first.image_shape, first.class_names, sizes, lambda split, *_, **__: parts[split])
-    content = [(split, dataset.digest, dataset.labels.tobytes()) for split, dataset in parts.items()]
-    return _named(content, lambda data_dir, options: info)
+    content = hashlib.sha256()  # the same in every version, because the configs of runs hold the name
+    for split, dataset in parts.items():
+        for array in (dataset.images if isinstance(dataset.images, np.ndarray) else dataset.ids, dataset.labels):
+            content.update(f"{split} {array.shape} {array.dtype}".encode() + np.ascontiguousarray(array).tobytes())
+    return _named(content.hexdigest(), lambda data_dir, options: info)
 
 
 def given_rows(rows: Sequence[labels.Row]) -> contextlib.AbstractContextManager[str]:
@@ -184,12 +189,12 @@ def given_rows(rows: Sequence[labels.Row]) -> contextlib.AbstractContextManager[
     def info(data_dir: str | Path | None, options: ImageOptions) -> DatasetInfo:
         return _collected(labels.scan(rows, user_path(data_dir or "."), "the data frame", options), options)
 
-    return _named([row[1:] for row in rows], info)
+    return _named(hashlib.sha256(repr([row[1:] for row in rows]).encode()).hexdigest(), info)
 
 
 @contextlib.contextmanager
-def _named(content: object, info: Callable[[str | Path | None, ImageOptions], DatasetInfo]) -> Iterator[str]:
-    name = f"{GIVEN}{hashlib.sha256(repr(content).encode()).hexdigest()[:12]}"
+def _named(digest: str, info: Callable[[str | Path | None, ImageOptions], DatasetInfo]) -> Iterator[str]:
+    name = f"{GIVEN}{digest[:12]}"
     _given[name] = info
     try:
         yield name

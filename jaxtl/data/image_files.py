@@ -1,6 +1,6 @@
 """Which image files there are below a folder, and which a person means by files, folders and lists."""
 
-import contextlib
+import io
 import itertools
 import os
 import unicodedata
@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxtl.data.decode import SUFFIXES, Undecodable, read_image
+from PIL import Image
+
+from jaxtl.data.decode import FORMATS, SUFFIXES
 from jaxtl.errors import UserError
 from jaxtl.runtime.files import user_path
 
@@ -39,6 +41,17 @@ def shown(path: str | os.PathLike[str]) -> str:
 def is_image(name: str | os.PathLike[str]) -> bool:
     """Whether the suffix is that of an image."""
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - of a hundred thousand names
+
+
+def _is_image_content(content: bytes) -> bool:
+    """Whether bytes begin as an image does; no pixel is decoded."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS):
+            return True
+    except Image.DecompressionBombError:
+        return True
+    except Exception:  # Pillow promises no narrower type
+        return False
 
 
 def entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
@@ -110,8 +123,7 @@ def image_files(named: Sequence[str], listed: bytes = b"") -> tuple[list[Path], 
     Raises:
       UserError: ``listed`` is itself an image.
     """
-    with contextlib.suppress(Undecodable):
-        read_image(listed)
+    if LIST in named and _is_image_content(listed):
         raise UserError("Standard input holds an image, but - stands for a list of paths; name the file of the image.")
     files: list[Path] = []
     faults: list[Unread] = []

@@ -135,8 +135,8 @@ def _contents(published: Published, edition: Edition, split: str, place: Path) -
         files = {name: (source, raw) for name, source, raw in _in_archive(place, edition.folder, names)}
     for name, (source, raw) in files.items():
         found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-        if found != (expected := published.md5.get(name, found)):
-            raise DamagedError(source, f"its MD5 is {found} instead of {expected}")
+        if published.md5 and found != published.md5[name]:
+            raise DamagedError(source, f"its MD5 is {found} instead of {published.md5[name]}")
     return [files[name] for name in names]
 
 

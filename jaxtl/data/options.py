@@ -1,12 +1,30 @@
 """How a collection of images of any size becomes a data set of one size."""
 
 import dataclasses
-from typing import Literal, get_args
+import os
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, Literal, get_args
 
 from jaxtl.data.decode import Fit
-from jaxtl.errors import UserError, expect
+from jaxtl.errors import UserError
 
 Stream = Literal["auto", "always", "never"]
+
+# For each option its type, also of NumPy; whether a value is allowed; and which are.
+_Allowed = tuple[type | tuple[type, ...], Callable[[Any], bool], str]
+_COUNT: _Allowed = (Integral, lambda value: value >= 0, "a whole number of 0 or more")
+_ALLOWED: dict[str, _Allowed] = {
+    "size": _COUNT,
+    "fit": (str, lambda value: value in get_args(Fit), f"one of {', '.join(get_args(Fit))}"),
+    "labels": ((str, os.PathLike), lambda value: True, "a text or a pathlib.Path"),
+    "channels": (Integral, lambda value: value in (1, 3), "1 or 3"),
+    "test": (Real, lambda value: 0 < value < 1, "a number in (0, 1)"),
+    "split_seed": _COUNT,
+    "undecodable": (Real, lambda value: 0 <= value <= 1, "a number in [0, 1]"),
+    "stream": (str, lambda value: value in get_args(Stream), f"one of {', '.join(get_args(Stream))}"),
+    "workers": _COUNT,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,19 +58,8 @@ class ImageOptions:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, kind = getattr(self, field.name), type(field.default)
-            expect(field.name, value, (int, float) if kind is float else kind, f"like its default, {field.default!r}")
-        right = {
-            "size": self.size >= 0,
-            "fit": self.fit in get_args(Fit),
-            "channels": self.channels in (1, 3),
-            "test": 0 < self.test < 1,
-            "split_seed": self.split_seed >= 0,
-            "undecodable": 0 <= self.undecodable <= 1,
-            "stream": self.stream in get_args(Stream),
-            "workers": self.workers >= 0,
-        }
-        for name, fits in right.items():
-            if not fits:
-                raise UserError(f"{name} is {getattr(self, name)!r}; help(jaxtl.ImageOptions) says what it may be.")
+        for name, (kind, is_allowed, words) in _ALLOWED.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not is_allowed(value):
+                raise UserError(f"{name} is {value!r}, but must be {words}.")
+        object.__setattr__(self, "labels", os.fsdecode(self.labels))

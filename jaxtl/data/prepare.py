@@ -74,7 +74,8 @@ def prepare(
         dataset = info.load(split, data_folder(data_dir), download=download, progress=tell)
         dataset = select_classes(dataset, tuple(classes) or dataset.class_names)
         if not len(dataset):
-            raise UserError(f"The {split} split of {name} has no image of the classes chosen; add some.")
+            chosen = " of the classes chosen" if classes else ""
+            raise UserError(f"The {split} split of {name} has no image{chosen}; add some.")
         return first(dataset, count) if count else dataset
 
     train, test = part("train", subset), part("test", test_subset)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxtl.data import load_dataset
-from jaxtl.data.catalogue import DATASETS, dataset_info, list_datasets
+from jaxtl.data.catalogue import DATASETS, dataset_info, given, list_datasets
+from jaxtl.data.dataset import Dataset
 from jaxtl.data.digits import load_digits
 from jaxtl.errors import UserError
 
@@ -38,6 +39,14 @@ def test_the_info_on_cifar10_is_true(cifar10_dir):
     assert info.image_shape == dataset.image_shape
     assert info.class_names == dataset.class_names
     assert info.sizes["test"] == len(dataset)
+
+
+def test_given_images_have_the_same_name_in_every_version():
+    """The configs of runs hold it."""
+    images = np.arange(48, dtype=np.uint8).reshape(4, 2, 2, 3)
+    parts = {split: Dataset(images, np.array([0, 1, 0, 1], np.int32), ("a", "b")) for split in ("train", "test")}
+    with given(parts) as name:
+        assert name == "given:7732aba625f4"
 
 
 def test_an_unknown_name_gets_a_suggestion():

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from jaxtl.data.image_files import image_files, paths_in
+from jaxtl.errors import UserError
 
 NAMES = ["a b.png", "Ä花.jpg", "x/y.png"]
 
@@ -24,6 +25,15 @@ NAMES = ["a b.png", "Ä花.jpg", "x/y.png"]
 def test_lists_of_every_kind(listed):
     assert paths_in(listed) == NAMES
     assert [str(file) for file in image_files(["-"], listed)[0]] == NAMES
+
+
+@pytest.mark.parametrize("side", [8, 60_000])
+def test_an_image_is_not_a_list(side):
+    content = b"P5 %d %d 255\n" % (side, side)  # without pixels: nothing is decoded
+    with pytest.raises(UserError, match=r"^Standard input holds an image"):
+        image_files(["x.png", "-"], content)
+    assert len(image_files(["x.png"], content)[0]) == 1
+    assert len(image_files(["-"], b"P5/x.png\nBMP.png\n")[0]) == 2
 
 
 def test_an_empty_list():

@@ -85,6 +85,29 @@ def test_without_a_column_of_splits_a_test_is_held_out(root):
     assert list(load("test", file).ids) == list(load("test", file).ids)
 
 
+def test_options_may_be_a_path_and_numbers_of_numpy(root):
+    options = ImageOptions(labels=table(root, LINES), size=np.int64(5), undecodable=np.float32(0.5))
+    assert len(load_dataset("folder", "train", root, options=options)) and isinstance(options.labels, str)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ({"size": -1}, "size is -1, but must be a whole number of 0 or more."),
+        ({"size": 2.5}, "size is 2.5, but must be a whole number of 0 or more."),
+        ({"workers": True}, "workers is True, but must be a whole number of 0 or more."),
+        ({"channels": 2}, "channels is 2, but must be 1 or 3."),
+        ({"fit": "pad"}, "fit is 'pad', but must be one of crop, stretch."),
+        ({"labels": 3}, "labels is 3, but must be a text or a pathlib.Path."),
+        ({"test": float("nan")}, "test is nan, but must be a number in (0, 1)."),
+    ],
+)
+def test_options_that_cannot_be(option, told):
+    with pytest.raises(UserError) as info:
+        ImageOptions(**option)
+    assert str(info.value) == told
+
+
 def test_validation_without_a_test_becomes_the_test(root):
     file = table(root, [line.replace("Test", "valid") for line in LINES])
     assert dataset_info("folder", None, ImageOptions(labels=str(file))).sizes == {"train": 4, "test": 4}

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from jaxtl.data.catalogue import load_dataset
+from jaxtl.data.catalogue import given, load_dataset
+from jaxtl.data.dataset import Dataset
 from jaxtl.data.prepare import prepare
 from jaxtl.errors import UserError
 
@@ -108,3 +109,11 @@ def test_more_images_than_there_are_is_refused():
 def test_an_unknown_class_is_refused():
     with pytest.raises(UserError, match="There is no class 'ten'"):
         prepare("digits", None, classes=("ten",))
+
+
+@pytest.mark.parametrize(("classes", "told"), [((), "no image; add"), (("a", "b"), "no image of the classes chosen;")])
+def test_a_split_without_images_is_told(classes, told):
+    images, labels = np.zeros((4, 2, 2, 3), np.uint8), np.array([0, 1, 0, 1], np.int32)
+    parts = {"train": Dataset(images, labels, ("a", "b")), "test": Dataset(images[:0], labels[:0], ("a", "b"))}
+    with given(parts) as name, pytest.raises(UserError, match=f"^The test split of {name} has {told}"):
+        prepare(name, None, classes=classes)

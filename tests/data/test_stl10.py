@@ -146,6 +146,8 @@ def test_a_hash_betrays_other_files(tmp_path, write):
     write(tmp_path, contents())
     with pytest.raises(UserError, match=r"test_[Xy]\.bin is truncated or altered: its MD5 is"):
         read("test", tmp_path, md5=OFFICIAL_MD5)
+    with pytest.raises(KeyError, match=r"test_[Xy]\.bin"):  # a hash that is not published is a fault of the program
+        read("test", tmp_path, md5={BINARY.archive: "0" * 32})
 
 
 def test_every_file_has_a_hash():

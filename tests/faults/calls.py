@@ -97,7 +97,7 @@ def _others() -> Iterator[tuple[str, Callable[[], Any], Expected]]:
         lambda: jaxtl.load_dataset("digits", options=options),
         refuses("jaxtl.ImageOptions(size=224)"),
     )
-    yield "ImageOptions(fit='pad')", lambda: jaxtl.ImageOptions(fit="pad"), refuses("help(jaxtl.ImageOptions)")
+    yield "ImageOptions(fit='pad')", lambda: jaxtl.ImageOptions(fit="pad"), refuses("must be one of crop, stretch")
     yield "a Dataset of lists", lambda: jaxtl.Dataset([1], [0], ("a",)), refuses("not a list")
     yield "load_run(None)", lambda: jaxtl.load_run(None), refuses("a text or a pathlib.Path")
     yield "load_run of a name of 5,000 letters", lambda: jaxtl.load_run(5000 * "a"), refuses("it is too long")

@@ -18,6 +18,8 @@ from jaxtl.weights.formats.torch_pickle import Content, Storage, load
 
 SIGNATURE = b"PK\x03\x04"
 _PICKLE = "data.pkl"
+# What a zip file ends with: this, 18 bytes, and a comment of up to 64 KiB.
+_END, _LENGTH_AFTER_END, _LONGEST_END = b"PK\x05\x06", 18, 22 + 65_535
 
 
 @contextlib.contextmanager
@@ -33,7 +35,12 @@ def open_zip(path: Path) -> Iterator[Content]:
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
-        ends = f"it ends after {path.stat().st_size:,} bytes without the directory that a zip file ends with"
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - _LONGEST_END))
+            if _END in file.read()[:-_LENGTH_AFTER_END]:
+                raise damaged(source, str(error)) from error
+        ends = f"it ends after {size:,} bytes without the directory that a zip file ends with"
         raise truncated(source, ends) from error
     with archive:
         names = archive.namelist()

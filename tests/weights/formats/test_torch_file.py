@@ -484,6 +484,15 @@ def test_a_safetensors_file_may_have_null_for_its_metadata(tmp_path):
     assert read_torch_file(tmp_path / "weights.safetensors")["a"].tolist() == [1, 2]
 
 
+def test_a_whole_zip_file_with_a_damaged_directory_is_not_called_truncated(file_of):
+    path = file_of("zip", ARRAYS)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    assert "is altered or damaged: Bad magic number for central directory" in refusal(path)
+    path.write_bytes(raw[:-1])
+    assert "is truncated" in refusal(path)
+
+
 def test_every_altered_byte_of_a_zip_entry_is_noticed(file_of):
     path = file_of("zip", ARRAYS)
     raw = path.read_bytes()
