@@ -208,9 +208,7 @@ def test_a_network_of_ones_own(small, tmp_path):
     small.model.options.width = 2.5
     assert "width is 2.5, but must be a whole number" in check(small)[0]
     del registry.MODELS["blurs"]
-    with pytest.raises(
-        jaxtl.UserError, match="has the network 'blurs', which is not registered in this process; in"
-    ):
+    with pytest.raises(jaxtl.UserError, match="has the network 'blurs', which is not registered in this process; in"):
         jaxtl.load_run(tmp_path / "first")
 
 

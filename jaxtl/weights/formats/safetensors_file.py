@@ -1,8 +1,9 @@
 """Read safetensors files with every type of number that numpy and ml_dtypes know: the library reads fewer."""
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -39,24 +40,29 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     Raises:
       UserError: if the file is truncated or damaged, or holds a type that numpy does not have.
     """
-    content = path.read_bytes()
-    start = 8 + int.from_bytes(content[:8], "little")
+    size = path.stat().st_size
     try:
-        header = json.loads(content[8:start]) if start <= len(content) else {}
-        end = start + max((entry["data_offsets"][1] for name, entry in header.items() if name != _METADATA), default=0)
-        if len(content) < end:
-            raise truncated(str(path), f"it has {len(content):,} bytes where it should have {end:,} or more")
-        arrays = {name: _array(name, entry, path) for name, entry in safetensors.deserialize(content)}
+        with path.open("rb") as file:  # read array by array: large ones would else be in memory twice
+            start = 8 + int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(start - 8)) if start <= size else {}
+            metadata = header.pop(_METADATA, None) or {}
+            end = start + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            if size < end:
+                raise truncated(str(path), f"it has {size:,} bytes where it should have {end:,} or more")
+            with safetensors.safe_open(path, framework="np"):  # checks that shapes and places agree
+                arrays = {name: _array(name, entry, file, start) for name, entry in header.items()}
     except UserError:
         raise
     except _DAMAGE as error:
         raise damaged(str(path), str(error) or type(error).__name__) from error
-    return arrays, header.get(_METADATA) or {}
+    return arrays, metadata
 
 
-def _array(name: str, entry: dict[str, Any], path: Path) -> np.ndarray:
+def _array(name: str, entry: dict[str, Any], file: BinaryIO, start: int) -> np.ndarray:
     if (kind := entry["dtype"]) not in DTYPES:
         raise UserError(
-            f"{path} holds the tensor {shown(name)} of type {kind}, which numpy does not have; convert it to F32 first."
+            f"{file.name} holds the tensor {shown(name)} of type {kind}, which numpy does not have; convert it to F32 "
+            "first."
         )
-    return np.frombuffer(entry["data"], DTYPES[kind]).reshape(entry["shape"])
+    file.seek(start + entry["data_offsets"][0])
+    return np.fromfile(file, DTYPES[kind], math.prod(entry["shape"])).reshape(entry["shape"])

@@ -3,6 +3,7 @@ import json
 import re
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import ml_dtypes
@@ -491,6 +492,15 @@ def test_a_whole_zip_file_with_a_damaged_directory_is_not_called_truncated(file_
     assert "is altered or damaged: Bad magic number for central directory" in refusal(path)
     path.write_bytes(raw[:-1])
     assert "is truncated" in refusal(path)
+
+
+def test_a_safetensors_file_is_in_memory_once(tmp_path):
+    arrays = {f"a{i}": np.zeros(100_000, np.float32) for i in range(10)}
+    safetensors.numpy.save_file(arrays, tmp_path / "weights.safetensors")
+    tracemalloc.start()
+    assert read_torch_file(tmp_path / "weights.safetensors").keys() == arrays.keys()
+    assert tracemalloc.get_traced_memory()[1] < 1.5 * sum(array.nbytes for array in arrays.values())
+    tracemalloc.stop()
 
 
 def test_every_altered_byte_of_a_zip_entry_is_noticed(file_of):
