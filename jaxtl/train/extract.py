@@ -79,7 +79,7 @@ class Extractor:
     stop: StopFlag
 
     def __post_init__(self) -> None:
-        """Compile the two programs that do not depend on the backbone, when they are called."""
+        """Prepare the two programs that do not depend on the backbone, and empty the stores of what does."""
         self._folded: tuple[Classifier, dict[str, Any]] | None = None
         self._programs: dict[Any, tuple[int, Callable[..., jax.Array]]] = {}
         # Apart from the backbone, whose program then serves data sets of any length.
