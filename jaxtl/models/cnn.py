@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
+from jaxtl.models.conv_block import ConvBlock, Norm
 from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head, torch_bias_init, torch_kernel_init
-from jaxtl.models.layers import ConvBlock, Norm, conv
+from jaxtl.models.layers import conv
 
 
 def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | None = None) -> nn.Conv:

@@ -1,7 +1,6 @@
 """Layers that the families share: batch norm, convolutions and pools as PyTorch defines and initialises them."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -12,7 +11,6 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 
 Initializer = Callable[..., jax.Array]
-Norm = Literal["none", "after_conv", "after_pool"]
 
 # He et al. 2015, https://arxiv.org/abs/1502.01852: variance 2 / fan keeps the scale of maps (fan-in) or of gradients
 # (fan-out) through a ReLU. torchvision draws ResNet and VGG by fan-out, DenseNet by fan-in.
@@ -141,35 +139,6 @@ class ConvModule(nn.Module, kw_only=True):
         bias = self.biases or self.folded
         x = conv(features, size, stride, kernel_init=kernel_init, use_bias=bias, dtype=self.dtype, name=names[0])(x)
         return x if self.folded else self.normalise(x, names[1], train)
-
-
-class ConvBlock(ConvModule):
-    """3x3 convolutions with ReLU, closed by a 2x2 max-pool: a block of the small CNNs, a stage of VGG.
-
-    Attributes:
-      widths: channels of each convolution, ``conv1``, ``conv2``, ...
-      conv3x3: makes a convolution, given its channels, those of its input, ``dtype`` and ``name``.
-      norm: where batch norm stands: nowhere, between convolution and ReLU, or after the pool (study D's order).
-      dropout: rate of the dropout after the pool.
-    """
-
-    widths: tuple[int, ...]
-    conv3x3: Callable[..., nn.Conv]
-    norm: Norm = "none"
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
-        for i, width in enumerate(self.widths, start=1):
-            x = self.conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
-            if self.norm == "after_conv" and not self.folded:
-                x = self.normalise(x, f"norm{i}", train)
-            x = nn.relu(x)
-        x = nn.max_pool(x, (2, 2), (2, 2))
-        if self.norm == "after_pool":
-            x = self.normalise(x, "norm", train)
-        return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 class Stem(ConvModule):

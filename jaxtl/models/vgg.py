@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
+from jaxtl.models.conv_block import ConvBlock
 from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
-from jaxtl.models.layers import ConvBlock, conv, he_fan_out_init
+from jaxtl.models.layers import conv, he_fan_out_init
 
 
 def _conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str) -> nn.Conv:

@@ -163,13 +163,8 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
         seconds: dict[str, Any] = {what: _amount(times[what]) for what in ("train_s", "inference_s")}
         train_images = sum(summary.get("data", {}).get("parts", {}).get("training", []))
         total, trained = int(_amount(params["total"])), int(_amount(params["trainable"]))
-        class_names = tuple(_text(line["class"]) for line in test["per_class"])
-        confusion = np.array(test["confusion_matrix"], np.int64)
+        class_names, confusion = _checked_confusion(test)
         n, correct = int(confusion.sum()), int(np.trace(confusion))
-        if confusion.shape != (len(class_names), len(class_names)) or n != test["n"] or n == 0:
-            raise ValueError("confusion_matrix does not fit per_class and n")
-        if round(scores["accuracy"] * n) != correct:
-            raise ValueError(f"accuracy is {scores['accuracy']}, but confusion_matrix has {correct} of {n} right")
     with files.explained(files.HISTORY):
         tested = [line for line in history if line["epoch"] == summary.get("best_epoch")]
         val_accuracy = tested[-1].get("val_accuracy") if tested else None
@@ -195,6 +190,18 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
         **scores,
         **seconds,
     )
+
+
+def _checked_confusion(test: Mapping[str, Any]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names of the classes and confusion matrix of a test, which agree with its other figures."""
+    class_names = tuple(_text(line["class"]) for line in test["per_class"])
+    confusion = np.array(test["confusion_matrix"], np.int64)
+    n, correct = int(confusion.sum()), int(np.trace(confusion))
+    if confusion.shape != (len(class_names), len(class_names)) or n != test["n"] or n == 0:
+        raise ValueError("confusion_matrix does not fit per_class and n")
+    if round(test["accuracy"] * n) != correct:
+        raise ValueError(f"accuracy is {test['accuracy']}, but confusion_matrix has {correct} of {n} right")
+    return class_names, confusion
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:

@@ -60,11 +60,8 @@ class Search:
         self.console, self.monitor = RunConsole(), monitor_of(config)
         self._kept: tuple[Mapping[str, Any], Splits] | None = None
         make_work_folder(folder)
-        if found := [name for name in (RunFiles.CONFIG, RunFiles.SUMMARY) if (folder / name).exists()]:
-            raise UserError(
-                f"The work folder {folder} holds a run ({', '.join(found)}), not a search; choose another with "
-                "--workdir."
-            )
+        if found := ", ".join(name for name in (RunFiles.CONFIG, RunFiles.SUMMARY) if (folder / name).exists()):
+            raise UserError(f"The work folder {folder} holds a run ({found}); choose another with --workdir.")
         url = storage or str(URL.create("sqlite", database=str(folder.absolute() / RunFiles.SEARCH)))
         self.study = Study(url, folder.absolute(), space, maximise=more_is_better(self.monitor), **method)
         drawn = space.draw(0, 4) if space.apply else []

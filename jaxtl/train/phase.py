@@ -175,8 +175,8 @@ class PhaseTrainer:
     def _end_epoch(self, train_s: float) -> None:
         """Validate, write the line of the epoch, and keep its variables if they are the best."""
         progress = self.progress
-        measured, validation = self.stepper.take_metrics(), self._validate()
-        self.validation = validation
+        measured, self.validation = self.stepper.take_metrics(), self._validate()
+        validation = self.validation
         scores = classification_scores(validation.confusion) if validation else {}
         line: Line = {
             "phase": self.phase.name,
@@ -226,10 +226,8 @@ class PhaseTrainer:
             phase, checkpoints = self.phase, self.session.checkpoints
             saved = checkpoints.last_progress() is not None
             kept = f"the last good checkpoint in {checkpoints.folder} stays" if saved else "nothing had been saved yet"
-            raise DivergedError(
-                f"The loss is not a number any more in epoch {self.epoch} (phase {phase.name!r}, learning rate "
-                f"{phase.learning_rate:g}), so training stopped and {kept}"
-            )
+            where = f"in epoch {self.epoch} (phase {phase.name!r}, learning rate {phase.learning_rate:g})"
+            raise DivergedError(f"The loss is not a number any more {where}, so training stopped and {kept}")
 
     def _sync(self) -> None:
         """Save if it is time to; save and raise ``Interrupted`` if a stop was asked for."""

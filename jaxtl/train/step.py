@@ -37,6 +37,14 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, label_smoothing: float =
     return optax.softmax_cross_entropy(logits, optax.smooth_labels(targets, label_smoothing))
 
 
+def weighted(losses: jax.Array, targets: jax.Array, class_weights: np.ndarray | None) -> jax.Array:
+    """Losses times the weights of their classes; soft targets have the mixed weight."""
+    if class_weights is None:
+        return losses
+    weights = jnp.asarray(class_weights)
+    return losses * (weights[targets] if targets.ndim == 1 else targets @ weights)
+
+
 def make_train_step(
     model: Classifier,
     optimizer: optax.GradientTransformation,
@@ -86,18 +94,10 @@ def make_train_step(
             counted = targets.argmax(-1)
 
         def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, tuple[jax.Array, dict[str, Any]]]:
-            logits, updates = model.apply(
-                merge_variables({"params": trained, "batch_stats": state.batch_stats}, frozen),
-                batch,
-                train=train,
-                method=method,
-                mutable=["batch_stats"],
-                rngs={"dropout": dropout_key},
-            )
-            losses = cross_entropy(logits, targets, label_smoothing)
-            if class_weights is not None:
-                weights = jnp.asarray(class_weights)
-                losses *= weights[targets] if mix is None else targets @ weights
+            variables = merge_variables({"params": trained, "batch_stats": state.batch_stats}, frozen)
+            use: dict[str, Any] = {"method": method, "mutable": ["batch_stats"], "rngs": {"dropout": dropout_key}}
+            logits, updates = model.apply(variables, batch, train=train, **use)
+            losses = weighted(cross_entropy(logits, targets, label_smoothing), targets, class_weights)
             mean = jnp.where(mask, losses, 0).sum() / mask.sum()
             moved = updates.get("batch_stats", {})
             return mean, (logits, {stage: moved[stage] for stage in state.batch_stats})
@@ -109,13 +109,10 @@ def make_train_step(
         # Without label smoothing and weights, so that the curves of training and validation show the same quantity.
         losses = cross_entropy(logits, targets)
         measured = Metrics.single_from_model_output(loss=losses, logits=logits, labels=counted, mask=mask)
+        metrics = state.metrics.merge(measured)
+        average = moving_average(state.average, moved, ema, opt_state, step) if ema else {}
         return TrainState(
-            step=step,
-            trained=trained,
-            batch_stats=batch_stats,
-            opt_state=opt_state,
-            average=moving_average(state.average, moved, ema, opt_state, step) if ema else {},
-            metrics=state.metrics.merge(measured),
+            step=step, trained=trained, batch_stats=batch_stats, opt_state=opt_state, average=average, metrics=metrics
         )
 
     return jax.jit(train_step, donate_argnums=0, out_shardings=replicated(mesh))
