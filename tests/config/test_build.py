@@ -70,8 +70,8 @@ def test_a_config_for_each_seed_and_fold():
     [
         ({"dir": "~/photos", "labels": "tables/a.csv"}, "~/photos"),
         ({"dir": "", "labels": "~/photos/labels.csv"}, "~/photos"),
-        ({"dir": "", "labels": ""}, "."),
     ],
 )
 def test_the_folder_of_image_files_is_that_of_the_table_if_none_is_named(data, folder):
     assert image_folder(data) == Path(folder).expanduser()
+    assert image_folder({"dir": "", "labels": ""}) is None
