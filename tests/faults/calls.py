@@ -59,7 +59,8 @@ def _models() -> Iterator[tuple[str, dict[str, Any], Expected]]:
     yield "a network that does not exist", {"name": "resnet19"}, refuses("resnet18")
     yield "image_shape=(32, 32)", {"image_shape": (32, 32)}, refuses("(height, width, channels)")
     yield "an option that the network lacks", {"drop_out": 0.5}, refuses("dropout")
-    yield "a layer of 1e12 units", {"hidden": (10**12,)}, refuses("GB for its variables alone")
+    yield "a layer of 1e12 units", {"hidden": (10**12,)}, refuses("no layer has more than 65536 units")
+    yield "20 layers of 65,536 units", {"hidden": (65_536,) * 20}, refuses("GB for its variables alone")
 
 
 def _created(options: dict[str, Any], folder: Path) -> Any:
