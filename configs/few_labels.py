@@ -29,6 +29,8 @@ from jaxtl.config import default_config, phase
 from jaxtl.transfer.plans import Plan, from_scratch, linear_probe
 from jaxtl.weights import card_for
 
+from .half_to_half import other_arms
+
 ALL = 0
 # Labels a class -> epochs of the last stage: fewer images need more passes.
 EPOCHS = {5: 40, 20: 20, 100: 8, ALL: 3}
@@ -66,19 +68,6 @@ def get_config() -> ConfigDict:
     config.data.mean, config.data.std = card.mean, card.std
     config.model.options = {"bins": 1, "hidden": ()}
     config.phases = plans(EPOCHS[ALL])["lp-ft"]
-    for labels, epochs in EPOCHS.items():
-        for strategy, plan in plans(epochs).items():
-            name = f"{strategy} {labels or 'all'}"
-            if name == config.arm:
-                continue
-            changes: dict[str, Any] = {
-                "name": f"Few labels, {name}",
-                "arm": name,
-                "data": {"per_class": labels},
-                "phases": plan,
-            }
-            if strategy == "scratch":
-                changes["data"]["size"] = 64
-                changes["model"] = {"weights": ""}
-            config.baselines[name] = changes
+    by_labels = {labels: plans(epochs) for labels, epochs in EPOCHS.items()}
+    config.baselines.update(other_arms("Few labels", config.arm, by_labels, {"size": 64}))
     return config

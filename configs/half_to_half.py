@@ -23,6 +23,7 @@ tested on the same 5,000 images.
 - All but LP-FT at 100 were run at commit 2c59f08, before batch norm computed its variance from deviations.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -82,18 +83,30 @@ def get_config() -> ConfigDict:
     config.source.batch_size = 128
     config.source.data = {"classes": FIRST_HALF, "per_class": 0, "validation": 0.1}
     config.source.phases = from_scratch(25, **{**RECIPE, "keep": "best"}, learning_rate=2e-3, warmup_epochs=2)
-    for labels, epochs in EPOCHS.items():
-        for strategy, plan in plans(epochs).items():
-            name = f"{strategy} {labels}"
-            if name == config.arm:
-                continue
-            changes: dict[str, Any] = {
-                "name": f"Half to half, {name}",
-                "arm": name,
-                "data": {"per_class": labels},
-                "phases": plan,
-            }
-            if strategy == "scratch":
-                changes["model"] = {"weights": ""}
-            config.baselines[name] = changes
+    by_labels = {labels: plans(epochs) for labels, epochs in EPOCHS.items()}
+    config.baselines.update(other_arms("Half to half", config.arm, by_labels))
     return config
+
+
+def other_arms(
+    title: str, own: str, by_labels: Mapping[int, Mapping[str, Plan]], scratch: Mapping[str, Any] = {}
+) -> dict[str, Any]:
+    """The baselines of a config that compares strategies over numbers of labels a class (0: all of them).
+
+    Args:
+      title: begins the name of each.
+      own: the arm of the config itself, which is left out.
+      by_labels: for each number the plans, by strategy.
+      scratch: fields of ``data`` that the strategy ``scratch`` changes, which starts from random weights.
+    """
+    found: dict[str, Any] = {}
+    for labels, strategies in by_labels.items():
+        for strategy, plan in strategies.items():
+            name = f"{strategy} {labels or 'all'}"
+            data: dict[str, Any] = {"per_class": labels}
+            found[name] = {"name": f"{title}, {name}", "arm": name, "data": data, "phases": plan}
+            if strategy == "scratch":
+                data.update(scratch)
+                found[name]["model"] = {"weights": ""}
+    del found[own]
+    return found
