@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxtl.errors import listed
 from jaxtl.report.statistics import wilson_interval
 from jaxtl.report.text import percent
 
@@ -59,5 +60,4 @@ def on_training(phases: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    quoted = ", ".join(f"“{name}”" for name in names[:5])
-    return quoted + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return listed([f"“{name}”" for name in names], 5)

@@ -175,8 +175,8 @@ class PhaseTrainer:
     def _end_epoch(self, train_s: float) -> None:
         """Validate, write the line of the epoch, and keep its variables if they are the best."""
         progress = self.progress
-        measured, self.validation = self.stepper.take_metrics(), self._validate()
-        validation = self.validation
+        measured = self.stepper.take_metrics()
+        validation = self.validation = self._validate()
         scores = classification_scores(validation.confusion) if validation else {}
         line: Line = {
             "phase": self.phase.name,
