@@ -17,8 +17,8 @@
 - Measured with the weights of the network's authors, as Keras has them, and their normalisation: images in [0, 255]
   less the mean color. In flags: `--config.model.weights=imagenet1k_keras_notop --config.keep_features_gb=20
   --config.data.mean="(0.4824, 0.4588, 0.4078)" --config.data.std="(0.00392157, 0.00392157, 0.00392157)"`.
-- All ten runs, at commit 77dd181 with the head of `best` by flags, shared one pass over the images. It was made in parts
-  over several hours, so that its whole time is not known. Five epochs of the head of `best` then took 10 s.
+- All ten runs, at commit 77dd181 with the head of `best` by flags, shared one pass over the images. It was made in
+  parts over several hours, so that its whole time is not known. Five epochs of the head of `best` then took 10 s.
 - The network's own dense layers are left out.
 - It has no batch norm that could drift: the backbone runs once per image in both recipes.
 """
