@@ -86,6 +86,7 @@ def compiled_once(tmp_path_factory):
     """Keep compiled programs for the length of a module whose tests compile the same ones again and again."""
     options = {
         "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
+        "jax_compilation_cache_max_size": -1,  # without a limit, as in processes that are only told of the folder
         "jax_persistent_cache_min_compile_time_secs": 0.1,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }

@@ -4,6 +4,7 @@ The key holds the program, the versions of JAX and XLA, the device and the compi
 used where it does not belong. A second start of the same run still traces its programs, but compiles none of them.
 """
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -13,7 +14,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from jaxtl.errors import UserError
 from jaxtl.runtime.command import tell
-from jaxtl.runtime.files import cache_dir
+from jaxtl.runtime.files import cache_dir, file_lock
 
 MOST_BYTES = 4 << 30  # the least recently used are removed first
 _WORTH_KEEPING_S = 0.1
@@ -32,6 +33,8 @@ def keep_compiled() -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
         others = _written_by_others(folder)
+        if others is None:
+            _remove_unfinished(folder)
     except (OSError, UserError):  # a read-only home, or none: then without
         return
     if others:
@@ -44,6 +47,18 @@ def keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING_S)
     compilation_cache.reset_cache()  # it looks at its options once, and something may have been compiled already
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove programs whose writing was cut short, by a kill or a full disk.
+
+    JAX writes a program, then a file with the time of its last use. It keeps a program without that file for ever, and
+    warns at every compilation that it cannot write others beside it.
+    """
+    with contextlib.suppress(BlockingIOError), file_lock(folder / ".lockfile", wait=False):  # the one JAX writes under
+        for program in folder.glob("*-cache"):
+            if not program.with_name(program.name.removesuffix("-cache") + "-atime").exists():
+                program.unlink()
 
 
 def _written_by_others(folder: Path) -> Path | None:

@@ -36,6 +36,7 @@ def start(config, workdir, cache):
     done = subprocess.run(
         [sys.executable, "-c", RUN, config, workdir], capture_output=True, text=True, env=environment, check=True
     )
+    assert "Error" not in done.stderr  # JAX warns of what it cannot read or write, and goes on
     folder, hits, misses = done.stderr.splitlines()[-1].split()
     return folder, int(hits), int(misses)
 
@@ -50,6 +51,12 @@ def test_a_second_start_compiles_nothing_and_gives_the_same_figures(tiny_config,
     summaries = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("first", "second")]
     assert summaries[0]["test"] == summaries[1]["test"]
     assert summaries[1]["time"]["compile_s"] < summaries[0]["time"]["compile_s"]
+
+    half_written = next((tmp_path / "cache" / "compiled").glob("*train_step*-cache"))
+    os.truncate(half_written, 100)
+    half_written.with_name(half_written.name.removesuffix("-cache") + "-atime").unlink()
+    third = start(tiny_config, tmp_path / "third", tmp_path / "cache")
+    assert third == (folder, second[1] - 1, 1)
 
 
 @pytest.fixture
@@ -103,3 +110,12 @@ def test_without_a_home_folder_nothing_is_kept(no_folder_yet, monkeypatch, capsy
     compile_cache.keep_compiled()
     assert not jax.config.jax_compilation_cache_dir
     assert capsys.readouterr().err == ""
+
+
+def test_a_program_half_written_by_a_killed_process_is_removed(no_folder_yet):
+    compiled = no_folder_yet / "compiled"
+    compiled.mkdir(parents=True, mode=0o700)
+    for name in ("whole-cache", "whole-atime", "half-cache"):
+        (compiled / name).write_bytes(b"\0" * 8)
+    compile_cache.keep_compiled()
+    assert {path.name for path in compiled.iterdir()} == {"whole-cache", "whole-atime"}
