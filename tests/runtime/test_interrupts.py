@@ -62,10 +62,14 @@ def test_a_ctrl_c_that_python_drops_comes_again(monkeypatch):
         gc.callbacks.remove(callback)
         raise KeyboardInterrupt
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     gc.callbacks.append(callback)
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-        gc.collect()
-        time.sleep(10)
+    try:
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+            gc.collect()
+            time.sleep(10)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_ctrl_c_during_the_imports_of_a_command_prints_nothing(monkeypatch, capsys):
