@@ -3,9 +3,15 @@
 Every strategy gets the same 5, 20 and 100 photographs of each class, then all of them, and is tested on the same
 photographs: a fifth of the folder.
 
+| Ours, % | 5 labels per class | 20 | 100 | all, about 691 |
+|---|---|---|---|---|
+| `probe` | 41.20 | 54.86 | 63.89 | 67.82 |
+| `lp-ft` | 43.63 | 57.87 | 69.33 | 73.38 |
+| `scratch` | 35.65 | 48.84 | 50.35 | 63.77 |
+
 | | |
 |---|---|
-| Ours | not measured yet |
+| Measured with | 864 of 4,317 photographs of five kinds of flowers; seed 0, AMD EPYC, 2 cores, 94 minutes in all |
 | Command | `python -m jaxtl.main --config configs/few_labels.py --data.dir=photos --workdir runs/few_labels` |
 
 | | `probe` | `lp-ft` | `scratch` |
