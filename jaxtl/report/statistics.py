@@ -45,6 +45,8 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     """
     from scipy.stats import binomtest  # type: ignore[import-untyped]  # no start should wait for its import
 
+    if not 0 <= correct <= n or n < 1:  # of which SciPy 1.18 gives NaN
+        raise ValueError(f"{correct} of {n} examples cannot be right")
     interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -57,7 +57,7 @@ def test_wilson_interval_reaches_the_ends():
 
 @pytest.mark.parametrize(("correct", "n"), [(-1, 5), (6, 5), (0, 0)])
 def test_wilson_interval_refuses_impossible_counts(correct, n):
-    with pytest.raises(ValueError, match=r"must (not )?be|not less than"):
+    with pytest.raises(ValueError, match="cannot be right"):
         statistics.wilson_interval(correct, n)
 
 
