@@ -274,8 +274,9 @@ def test_a_flag_of_the_user_stays_and_others_are_kept(monkeypatch):
     assert os.environ["XLA_FLAGS"] == "--xla_force_host_platform_device_count=2"
 
 
-def test_an_xla_that_does_not_know_the_flag_is_not_told(monkeypatch):
-    monkeypatch.setattr(cpu, "FLAG", "--xla_flag_of_another_time=YES")
+@pytest.mark.parametrize("unknown", ["--xla_flag_of_another_time=YES", "--xla_cpu_max_is=AVX"])
+def test_an_xla_that_does_not_know_the_flag_is_not_told(monkeypatch, unknown):
+    monkeypatch.setattr(cpu, "FLAG", unknown)  # the second one is a part of a name that it knows
     cpu.use_fast_cpu_lowerings()
     assert "XLA_FLAGS" not in os.environ
 
