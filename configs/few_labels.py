@@ -22,7 +22,7 @@ photographs: a fifth of the folder.
 | Epochs with 5, 20, 100, all labels | 100 | 100, then 40, 20, 8, 3 | 80, 40, 16, 6 |
 | Augmentation | none | mirror, crop, in the second phase | mirror, crop |
 
-- The weights are those of the original VGG-16, in the file of Keras.
+- The weights are those of the original VGG-16, in the file of Keras; measured with a copy under torchvision's names.
 - The recipes were written down before any of these figures was seen.
 - No photograph is held out for validation: 5 labels a class leave none. The last epoch is tested.
 """

@@ -105,7 +105,7 @@ def set_xla_flag(flag: str) -> None:
         return
     for library in pathlib.Path(package.origin).parent.glob("*.so"):
         with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            # A name by itself, as flags are declared: names of old ones go on as parts of other data.
+            # The name of a declared flag is a text of its own. That of a dropped one may be left inside other texts.
             if content.find(f"\0{name}\0".encode()) >= 0 and content.find(value.encode()) >= 0:
                 os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
                 return
