@@ -19,7 +19,7 @@ from jaxtl.models import build_model
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 EVERY_FILE = sorted(FOLDER.glob("*.py"))
-OF_A_FOLDER = ("my_images", "my_images:scratch", "few_labels")  # which have tests of their own
+OF_A_FOLDER = ("my_images", "my_images:scratch", "few_labels", "tiny_imagenet")  # which have tests of their own
 CONFIGS = [path for path in EVERY_FILE if path.stem not in OF_A_FOLDER]
 STUDIES = [path for path in CONFIGS if path.stem not in ("quickstart", "half_to_half")]
 
@@ -245,7 +245,7 @@ def test_an_unknown_recipe_is_named(name):
 def test_it_is_sound_for_any_folder_and_says_where_it_lacks_one(name, tmp_path):
     for class_name in ("cat", "dog", "cow"):
         (tmp_path / class_name).mkdir()
-        for i in range(16):
+        for i in range(80):
             Image.fromarray(np.full((9, 12, 3), i, np.uint8)).save(tmp_path / class_name / f"{i}.png")
     stem, _, recipe = name.partition(":")
     config = load_config(f"{FOLDER / stem}.py" + f":{recipe}" * bool(recipe))

@@ -9,6 +9,7 @@ from jaxtl.weights import verify
 from jaxtl.weights.__main__ import main
 from jaxtl.weights.cards import card_for
 from jaxtl.weights.convert import skeleton
+from jaxtl.weights.store import load
 from jaxtl.weights.variables_file import save
 
 CARD = card_for("resnet18", "imagenet1k_v1")
@@ -230,3 +231,16 @@ def test_real_weights_reach_the_published_error_on_real_images(
     shown = capsys.readouterr().out
     assert f"{100 - error:.2f} % ({round(10_000 - 100 * error):,} of 10,000), published {100 - error:.2f} %" in shown
     assert shown.count("ok ") == 2
+
+
+def test_our_own_weights_know_tiny_imagenet(shared_weights):
+    pack = shared_weights.parent / "data" / "tiny_imagenet"
+    if not pack.is_dir():
+        pytest.skip(f"there is no {pack}")
+    card = card_for("resnet18", "tiny_imagenet")
+    # A class is a mosaic of ten images a row; the first row of each.
+    rows = [Image.open(path).convert("RGB").crop((0, 0, 640, 64)) for path in sorted((pack / "val").glob("*.webp"))]
+    images = np.concatenate([np.asarray(row).reshape(64, 10, 64, 3).swapaxes(0, 1)[:2] for row in rows])
+    predict = verify.predictor(card, load("resnet18", "tiny_imagenet"), "the file")
+    right = predict(verify.normalise(images, card)).argmax(-1) == np.repeat(np.arange(200), 2)
+    assert abs(100 * right.mean() - card.top1) < 7.5  # three standard errors of 400 images
