@@ -245,7 +245,7 @@ def test_an_unknown_recipe_is_named(name):
 def test_it_is_sound_for_any_folder_and_says_where_it_lacks_one(name, tmp_path):
     for class_name in ("cat", "dog", "cow"):
         (tmp_path / class_name).mkdir()
-        for i in range(80):
+        for i in range(110):
             Image.fromarray(np.full((9, 12, 3), i, np.uint8)).save(tmp_path / class_name / f"{i}.png")
     stem, _, recipe = name.partition(":")
     config = load_config(f"{FOLDER / stem}.py" + f":{recipe}" * bool(recipe))
