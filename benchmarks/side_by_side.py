@@ -105,7 +105,7 @@ def measure(
     repeats: int,
     least_s: float,
     say: Callable[[str], None] = lambda line: None,
-    alone: Callable[[Task, float], None] = lambda task, seconds: None,
+    so_far: Callable[[Task, dict[str, float]], None] | None = None,
 ) -> Measured:
     """Measure one case; the batch is halved for all contenders until it fits all of them.
 
@@ -116,7 +116,7 @@ def measure(
       repeats: turns of each contender.
       least_s: least length of a turn.
       say: is told of every batch that does not fit, and of peers without the network.
-      alone: is told the task and the seconds of a step of ours, before a peer is loaded.
+      so_far: is told the task and, by name, the seconds of a step of each contender that is warm, ours first.
     """
 
     def build(batch: int) -> tuple[list[Contender], list[Contender], Memory, list[str]]:
@@ -124,8 +124,14 @@ def measure(
         ours = [benchmark.ours(fitting), *benchmark.also(fitting)]
         for each in ours:
             warm_up(each)
-        alone(fitting, timed(ours[0], LEAST_STEPS))
-        memory, theirs = peak_memory(), []
+        memory, theirs, first = peak_memory(), list[Contender](), dict[str, float]()
+
+        def tell(contender: Contender) -> None:
+            if so_far is not None:
+                first[contender.name] = timed(contender, LEAST_STEPS)
+                so_far(fitting, first)
+
+        tell(ours[0])
         for peer in peers:
             try:
                 theirs.append(contender(peer, fitting))
@@ -133,6 +139,7 @@ def measure(
                 left_out.append(str(error))
                 continue
             warm_up(theirs[-1])
+            tell(theirs[-1])
         return ours, theirs, memory, left_out
 
     batch, (ours, theirs, memory, left_out) = halved_until_it_fits(task.batch, build, say)

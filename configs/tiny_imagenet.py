@@ -10,8 +10,8 @@
 
 - One image in fifty of each class is held out, to watch the epochs. None is chosen by it: the last one is tested.
 - The test images are the official validation images, for the labels of the official test images are not public.
-- The images were those of a lossy copy (WebP of quality 50), decoded and given to `jaxtl.run` as arrays. That run was cut
-  off in its report, after the test; the accuracy is that of its `predictions.csv`.
+- The images were those of a lossy copy (WebP of quality 50), decoded and given to `jaxtl.run` as arrays. That run was
+  cut off after the test, before its summary; the accuracy is that of its `predictions.csv`.
 - Its weights are the file of `weights/`, in half precision: `--config.model.weights=tiny_imagenet` starts from them.
 """
 

@@ -2,18 +2,20 @@
 
 import functools
 import json
+import math
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
+from flax import traverse_util
 
 from benchmarks.check import probe
 from benchmarks.contender import Task, images_and_labels
@@ -41,6 +43,7 @@ WAYS: dict[str, tuple[Any, str, float, float]] = {
 }
 TINY_WAYS = ("float32, highest precision", "bfloat16")  # a CPU has one precision for float32
 KEPT_ERROR = 1e-4
+FURTHEST = 5  # layers to name
 PHASES = ("phases.0", "phases.1", "baselines.scratch.phases.0")
 QUICKSTART = ("checkpoint_every_s=1",)
 QUICKSTART_TINY = ("checkpoint_every_s=0", "source.phases.0.epochs=2", *(f"{phase}.epochs=1" for phase in PHASES))
@@ -55,6 +58,7 @@ def families(findings: Findings) -> None:
     """One inference and one train step of each family on the device, against the same on the CPU."""
     keep_compiled()  # nothing here is timed, and what is done twice need not be compiled twice
     errors: dict[str, dict[str, float]] = {}
+    furthest: dict[str, dict[str, float]] = {}  # which layers a wrong gradient comes from
     cpu, device = jax.devices("cpu")[0], jax.devices()[0]
     ways = {way: WAYS[way] for way in (TINY_WAYS if findings.tiny else WAYS)}
     for name, (size, whole, tiny) in FAMILIES.items():
@@ -66,7 +70,12 @@ def families(findings: Findings) -> None:
         for way, (dtype, precision, most, most_gradient) in ways.items():
             found = answer(dtype, precision, device)
             errors[f"{name}, {way}"] = error = {each: relative(found[each], expected[each]) for each in expected}
-            findings.figures(relative_errors=errors)
+            by_layer = {
+                path: relative({path: found["gradient"][path]}, {path: of_cpu})
+                for path, of_cpu in expected["gradient"].items()
+            }
+            furthest[f"{name}, {way}"] = dict(sorted(by_layer.items(), key=lambda item: -item[1])[:FURTHEST])
+            findings.figures(relative_errors=errors, furthest_gradients=furthest)
             of_answers = max(value for each, value in error.items() if each != "gradient")
             findings.line(
                 f"{name} at {task.size} against the CPU, {way}",
@@ -78,8 +87,8 @@ def families(findings: Findings) -> None:
 
 def answers(
     task: Task, options: dict[str, Any], variables: dict[str, Any], dtype: Any, precision: str, device: jax.Device
-) -> dict[str, np.ndarray]:
-    """Logits, and what one train step gives: its loss, the gradient, the statistics of batch norm; all as vectors."""
+) -> dict[str, dict[str, np.ndarray]]:
+    """Logits, and what one train step gives: its loss, the gradient, the statistics of batch norm; arrays by path."""
     model = build_model(task.model, task.classes, dtype, **options)
     images, labels = images_and_labels(task)
     with jax.default_matmul_precision(precision):
@@ -92,19 +101,25 @@ def answers(
         moved = step(state, *given)
     gradient = jax.tree.map(lambda before, after: before - np.asarray(after), variables["params"], moved.trained)
     found = {
-        "logits": logits,
-        "loss": moved.metrics.compute()["loss"],
+        "logits": {"": logits},
+        "loss": {"": moved.metrics.compute()["loss"]},
         "statistics": moved.batch_stats,
         "gradient": gradient,
     }
     return {
-        name: np.asarray(ravel_pytree(jax.tree.map(np.asarray, tree))[0], np.float64) for name, tree in found.items()
+        name: {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
+        for name, tree in found.items()
     }
 
 
-def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    """The distance of two vectors over the length of the expected one."""
-    return float(np.linalg.norm(found - expected)) / (float(np.linalg.norm(expected)) or 1.0)
+def relative(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """The distance of arrays by path, taken as one vector, over the length of the expected one."""
+
+    def squares(arrays: Iterable[np.ndarray]) -> float:
+        return sum(float(np.sum(np.square(array, dtype=np.float64))) for array in arrays)
+
+    distance = squares(found[path] - of_cpu for path, of_cpu in expected.items())
+    return math.sqrt(distance / (squares(expected.values()) or 1.0))
 
 
 def runs(findings: Findings) -> None:

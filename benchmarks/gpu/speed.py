@@ -68,37 +68,44 @@ def at_224(findings: Findings) -> None:
 
 
 def pair(findings: Findings, task: Task) -> dict[str, Any]:
-    """One task by jaxtl and by torchvision compiled, in turns; plain Flax stands in for it in a tiny run."""
+    """One task by jaxtl and by torchvision, eager and compiled, in turns; in a tiny run by plain Flax in its place."""
     benchmark: Benchmark = BENCHMARKS[task.what]._replace(also=lambda task: [], further=lambda task: {})
-    peers = ["torchvision-compiled"] if importlib.util.find_spec("torchvision") else []
+    peers = ["torchvision", "torchvision-compiled"] if importlib.util.find_spec("torchvision") else []
     if findings.tiny:
         task, peers = task._replace(model="cnn", size=32, batch=4, classes=10), ["flax"]
 
     work = f"{task.what} {task.model} at {task.size}, {task.dtype}"
 
-    def alone(fitting: Task, seconds: float) -> None:  # the peer may take longer than there is time
-        rate = fitting.batch / seconds
-        findings.figures(alone={**fitting._asdict(), "images_per_s": rate})
-        findings.line(work, f"{number(rate)} images/s alone, batch {fitting.batch}", target=">= 1.0 x")
+    def so_far(fitting: Task, seconds: dict[str, float]) -> None:  # to compile a peer may take longer than there is
+        rates = {name: fitting.batch / each for name, each in seconds.items()}
+        findings.figures(so_far={**fitting._asdict(), "images_per_s": rates})
+        ours = rates.pop(next(iter(rates)))
+        measured = f"{number(ours)} images/s in a few steps, batch {fitting.batch}"
+        findings.line(work, measured, beside=of_peers(rates), target=">= 1.0 x")
 
     repeats, least_s = (2, 0.0) if findings.tiny else (5, 0.5)
-    measured = measure(benchmark, task, peers, repeats=repeats, least_s=least_s, say=print, alone=alone)
+    measured = measure(benchmark, task, peers, repeats=repeats, least_s=least_s, say=print, so_far=so_far)
     case = record(benchmark, measured, task.batch)
     findings.figures(case=case)
     ours = case["contenders"][case["ours"]]
     speed = f"{number(ours['images_per_s'])} images/s, batch {case['batch']}, {ours['share_of_matmul']:.0%} of matmul"
     if peers:
-        ratio, (peer, *_) = next(iter(case["ratios"].values())), case["ratios"]
+        least = min(case["ratios"].values(), key=lambda ratio: ratio["median"])
         findings.line(
             work,
-            f"{speed}; {ratio['median']:.2f} x ({ratio['lowest']:.2f} to {ratio['highest']:.2f})",
-            beside=f"{peer}: {number(case['contenders'][peer]['images_per_s'])} images/s",
+            f"{speed}; {least['median']:.2f} x ({least['lowest']:.2f} to {least['highest']:.2f}) the faster peer",
+            beside=of_peers({peer: case["contenders"][peer]["images_per_s"] for peer in case["ratios"]}),
             target=">= 1.0 x",
-            met=ratio["median"] >= 1,
+            met=least["median"] >= 1,
         )
     else:
         findings.line(work, speed, beside="torchvision is not installed", target=">= 1.0 x")
     return case
+
+
+def of_peers(images_per_s: dict[str, float]) -> str:
+    """The speeds of peers, by name, as the table shows them."""
+    return "; ".join(f"{peer}: {number(rate)} images/s" for peer, rate in images_per_s.items())
 
 
 def first_step(findings: Findings) -> None:
