@@ -48,6 +48,7 @@ def get_config(recipe: str = "transfer") -> ConfigDict:
 def transfer(config: ConfigDict) -> None:
     """LP-FT of a pretrained network."""
     config.model.name, config.model.weights = "resnet18", "imagenet1k_v1"
+    config.model.fallback = "tiny_imagenet"
     config.data.size = 224
     probe: dict[str, Any] = {
         "optimizer": "adam",

@@ -86,6 +86,10 @@ FIELDS: dict[str, Field] = {
     "data.std": Field((0.5,), "normalisation standard deviation", per_channel(within(0, open_low=True))),
     "model.name": Field("cnn", "architecture", a_model()),
     "model.weights": Field("", "start from: tag of pretrained weights, file, run folder, 'source'; empty: random"),
+    "model.fallback": Field(
+        "",
+        "tag of weights that a command starts from, at their size, where it cannot download those of model.weights",
+    ),
     "model.new_head": Field(True, "with weights: train a new head; False keeps theirs"),
     "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),
     "batch_size": Field(128, "images a step, a multiple of the number of devices", within(1)),

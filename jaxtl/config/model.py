@@ -8,14 +8,20 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxtl.config.build import variants
 from jaxtl.config.data import data_info
 from jaxtl.config.fields import SOURCE
+from jaxtl.config.tree import Tree, merge
 from jaxtl.create import create_model
+from jaxtl.errors import UserError
 from jaxtl.models import Classifier
+from jaxtl.runtime.fetch import UnreachableError
 from jaxtl.runtime.run_files import RunFiles
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import Phase, settle
+from jaxtl.weights.cards import card_for
 from jaxtl.weights.hub import hub_card, is_hub
+from jaxtl.weights.store import card_file, is_tag
 
 
 def create(config: Mapping[str, Any], weights: str | Path | None) -> tuple[Classifier, dict[str, Any]]:
@@ -65,6 +71,47 @@ def start_weights(config: Mapping[str, Any], workdir: Path) -> str | Path | None
     """What a run starts from, as ``create`` takes it; the work folder holds its source."""
     weights = config["model"]["weights"]
     return RunFiles(workdir).part(SOURCE) if weights == SOURCE else weights or None
+
+
+def with_fallback(config: Tree, workdir: Path, *, keep_size: bool = False) -> tuple[Tree, str]:
+    """A config whose weights can be had: its own, or those of ``model.fallback`` where those cannot be downloaded.
+
+    A run that began with the fallback goes on with it.
+
+    Args:
+      config: a config without problems.
+      workdir: the run folder.
+      keep_size: whether ``data.size`` stays, in place of the size that the fallback was trained at.
+
+    Returns:
+      The config, and why it is another than before, in a sentence; empty where it is not.
+
+    Raises:
+      UserError: the weights cannot be downloaded, and there is no fallback on this machine either.
+    """
+    whole, files = variants(config)[""], RunFiles(workdir)
+    name, weights, fallback = (whole["model"][field] for field in ("name", "weights", "fallback"))
+    if not (is_tag(name, weights) and is_tag(name, fallback) and whole["model"]["new_head"]):
+        return config, ""
+    card = card_for(name, fallback)
+    size = whole["data"]["size"] if keep_size else card.input_size
+    changed = merge(config, {"model": {"weights": fallback}, "data": {"size": size}})
+    with files.explained(files.CONFIG):
+        begun = (files.path / files.CONFIG).exists() and files.config()["config"]["model"]["weights"] == fallback
+    if begun:
+        return changed, f"This run began with the weights {fallback} instead of {weights}, and goes on with them."
+    try:
+        card_file(card_for(name, weights))
+        return config, ""
+    except UnreachableError as error:
+        try:
+            card_file(card)
+        except UserError:
+            raise error from None
+        return changed, (
+            f"{error} This run starts from the weights {fallback} instead, trained on {card.data}, and reads images as "
+            f"{size} x {size} pixels."
+        )
 
 
 def validate_weights(configs: Sequence[Mapping[str, Any]], workdir: Path) -> None:

@@ -33,6 +33,10 @@ Report = Callable[[int, int | None], None]
 """Takes the bytes that have arrived and the bytes in all (``None``: the server did not say)."""
 
 
+class UnreachableError(UserError):
+    """The network or the server did not give a file, which says nothing against the file."""
+
+
 class _TryAgainError(Exception):
     """The server was reached but the body did not arrive: worth another try, after ``wait_s`` at least."""
 
@@ -59,7 +63,8 @@ def fetch(
       progress: whether to draw a progress bar on standard error.
 
     Raises:
-      UserError: whenever a whole and right file cannot be fetched.
+      UnreachableError: the network or the server does not give it.
+      UserError: for another reason why a whole and right file cannot be fetched.
       ValueError: ``md5`` or ``sha256`` is not a hash.
     """
     hashes = _expected_hashes(md5, sha256)
@@ -135,16 +140,18 @@ def _download(url: str, partial: Path, destination: Path, *, resume: bool, repor
             reached, wait_s = True, error.wait_s
             if pause_s is None or wait_s > _LONGEST_WAIT_S:
                 tries = "" if pause_s is not None else f", at the last of {len(RETRY_PAUSES_S) + 1} tries"
-                raise UserError(f"Cannot download {url}: {error}{tries}; run again later, or {by_hand}") from error
+                raise UnreachableError(
+                    f"Cannot download {url}: {error}{tries}; run again later, or {by_hand}"
+                ) from error
         except urllib.error.HTTPError as error:
             answer = f"{error.code} {error.reason}"
-            raise UserError(
+            raise UnreachableError(
                 f"Cannot download {url}: the server answered {answer}; check the address, or {by_hand}"
             ) from error
         except urllib.error.URLError as error:
             # Another try helps when the network goes away for a moment, and only delays the news when there is none.
             if not reached or pause_s is None:
-                raise UserError(
+                raise UnreachableError(
                     f"Cannot reach {url} ({_why(error.reason)}); check the network, or {by_hand}"
                 ) from error
         time.sleep(max(pause_s, wait_s))

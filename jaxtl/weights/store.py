@@ -94,7 +94,8 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None) -> Pat
       weights_dir: folder with files that are on this machine already; default ``$JAXTL_WEIGHTS``.
 
     Raises:
-      UserError: for a file of another hash, or a download that fails.
+      jaxtl.runtime.fetch.UnreachableError: the network or the server does not give it.
+      UserError: for a file of another hash.
     """
     folder, place = _named_folder(weights_dir), download_path(card)
     # "state_dicts" is the folder that the zoo's archive unpacks to.
@@ -118,7 +119,7 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None) -> Pat
     try:
         return fetch(card.url, place, sha256=card.sha256, md5=card.md5)
     except UserError as error:
-        raise UserError(f"{absent}{error}") from error
+        raise type(error)(f"{absent}{error}") from error
 
 
 def download_path(card: WeightCard) -> Path:
