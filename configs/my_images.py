@@ -15,6 +15,7 @@
 | What trains | the new head on kept features, then everything at a small learning rate (LP-FT) | everything |
 | Measured | no: the ImageNet weights were not at hand | above |
 
+- Without a network `transfer` starts from the weights `tiny_imagenet` of the clone, and says so (`model.fallback`).
 - Stronger augmentation (of phase 0: `crop=0`, `resized_crop=0.4`, `brightness=0.2`, `contrast=0.2`, `saturation=0.2`)
   gave `scratch` 69.33 %; seed 0, the same machine, 11 min 17 s of training.
 - Without a test folder, a fifth of every class is held out for the test. A tenth of the rest is for validation.

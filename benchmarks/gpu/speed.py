@@ -79,9 +79,9 @@ def pair(findings: Findings, task: Task) -> dict[str, Any]:
     def so_far(fitting: Task, seconds: dict[str, float]) -> None:  # to compile a peer may take longer than there is
         rates = {name: fitting.batch / each for name, each in seconds.items()}
         findings.figures(so_far={**fitting._asdict(), "images_per_s": rates})
-        ours = rates.pop(next(iter(rates)))
+        (_, ours), *theirs = rates.items()
         measured = f"{number(ours)} images/s in a few steps, batch {fitting.batch}"
-        findings.line(work, measured, beside=of_peers(rates), target=">= 1.0 x")
+        findings.line(work, measured, beside=of_peers(dict(theirs)), target=">= 1.0 x")
 
     repeats, least_s = (2, 0.0) if findings.tiny else (5, 0.5)
     measured = measure(benchmark, task, peers, repeats=repeats, least_s=least_s, say=print, so_far=so_far)

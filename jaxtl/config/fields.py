@@ -13,6 +13,7 @@ from jaxtl.models.fit import shown
 from jaxtl.models.options import fits, in_words
 from jaxtl.transfer.fields import ANY, Check, Field, fields_of, one_of, within
 from jaxtl.transfer.phases import Phase
+from jaxtl.weights.cards import CARDS
 
 
 def a_dataset() -> Check:
@@ -28,6 +29,12 @@ def a_dataset() -> Check:
 def a_model() -> Check:
     """The name is that of a network, also of one that was registered since."""
     return Check(one_of(*list_models()).allowed, lambda name: one_of(*list_models()).fault(name))
+
+
+def a_tag() -> Check:
+    """The name is that of weights of some network, or empty; a network without such weights has no use for it."""
+    tags = sorted({card.tag for card in CARDS})
+    return Check("tag of weights, or empty", lambda name: one_of(*tags).fault(name) if name else None)
 
 
 def per_channel(check: Check = ANY) -> Check:
@@ -87,8 +94,7 @@ FIELDS: dict[str, Field] = {
     "model.name": Field("cnn", "architecture", a_model()),
     "model.weights": Field("", "start from: tag of pretrained weights, file, run folder, 'source'; empty: random"),
     "model.fallback": Field(
-        "",
-        "tag of weights that a command starts from, at their size, where it cannot download those of model.weights",
+        "", "tag of weights to start from with a new head where those of model.weights cannot be downloaded", a_tag()
     ),
     "model.new_head": Field(True, "with weights: train a new head; False keeps theirs"),
     "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),

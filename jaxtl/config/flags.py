@@ -32,7 +32,6 @@ from jaxtl.config.fields import (
     read_text,
     wrong_type,
 )
-from jaxtl.config.model import with_fallback
 from jaxtl.config.title import retitle, titled_fields
 from jaxtl.config.tree import Tree, assign, plain
 from jaxtl.errors import UserError, nearest
@@ -71,9 +70,6 @@ def parse_config(
     config = load_config(arguments.config)
     raise_problems(override(config, assignments) + check(config), arguments.config)
     arguments.workdir = arguments.workdir or default_workdir(arguments.config)
-    given_size = any(path == "data.size" for path, _ in assignments)
-    config, why = with_fallback(config, arguments.workdir, keep_size=given_size)
-    tell(why)
     return config, arguments
 
 

@@ -8,12 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxtl.config.build import variants
 from jaxtl.config.data import data_info
 from jaxtl.config.fields import SOURCE
-from jaxtl.config.tree import Tree, merge
 from jaxtl.create import create_model
-from jaxtl.errors import UserError
 from jaxtl.models import Classifier
 from jaxtl.runtime.fetch import UnreachableError
 from jaxtl.runtime.run_files import RunFiles
@@ -73,45 +70,30 @@ def start_weights(config: Mapping[str, Any], workdir: Path) -> str | Path | None
     return RunFiles(workdir).part(SOURCE) if weights == SOURCE else weights or None
 
 
-def with_fallback(config: Tree, workdir: Path, *, keep_size: bool = False) -> tuple[Tree, str]:
-    """A config whose weights can be had: its own, or those of ``model.fallback`` where those cannot be downloaded.
-
-    A run that began with the fallback goes on with it.
+def at_hand(settings: Mapping[str, Any], weights: str | Path | None, begun: str = "") -> tuple[str | Path | None, str]:
+    """The weights to start from, or those of ``model.fallback`` where they cannot be downloaded.
 
     Args:
-      config: a config without problems.
-      workdir: the run folder.
-      keep_size: whether ``data.size`` stays, in place of the size that the fallback was trained at.
+      settings: the fields of ``model``.
+      weights: as ``start_weights`` gives them.
+      begun: the weights that the run has begun with, to go on with; empty: it begins.
 
     Returns:
-      The config, and why it is another than before, in a sentence; empty where it is not.
-
-    Raises:
-      UserError: the weights cannot be downloaded, and there is no fallback on this machine either.
+      The weights, and why they are others, in a sentence; empty where they are not.
     """
-    whole, files = variants(config)[""], RunFiles(workdir)
-    name, weights, fallback = (whole["model"][field] for field in ("name", "weights", "fallback"))
-    if not (is_tag(name, weights) and is_tag(name, fallback) and whole["model"]["new_head"]):
-        return config, ""
-    card = card_for(name, fallback)
-    size = whole["data"]["size"] if keep_size else card.input_size
-    changed = merge(config, {"model": {"weights": fallback}, "data": {"size": size}})
-    with files.explained(files.CONFIG):
-        begun = (files.path / files.CONFIG).exists() and files.config()["config"]["model"]["weights"] == fallback
-    if begun:
-        return changed, f"This run began with the weights {fallback} instead of {weights}, and goes on with them."
+    name, fallback = settings["name"], settings["fallback"]
+    if not (settings["new_head"] and is_tag(name, weights or "") and is_tag(name, fallback)) or weights == fallback:
+        return weights, ""
+    if begun == fallback:
+        return fallback, f"The run began with the weights {fallback} in place of {weights}, and goes on with them."
     try:
-        card_file(card_for(name, weights))
-        return config, ""
+        if not begun:
+            card_file(card_for(name, str(weights)))
     except UnreachableError as error:
-        try:
-            card_file(card)
-        except UserError:
-            raise error from None
-        return changed, (
-            f"{error} This run starts from the weights {fallback} instead, trained on {card.data}, and reads images as "
-            f"{size} x {size} pixels."
-        )
+        card = card_for(name, fallback)
+        size = f"{card.input_size} x {card.input_size} pixels"
+        return fallback, f"{error} In their place the run starts from {fallback}, trained on {card.data} at {size}."
+    return weights, ""
 
 
 def validate_weights(configs: Sequence[Mapping[str, Any]], workdir: Path) -> None:
@@ -125,4 +107,4 @@ def validate_weights(configs: Sequence[Mapping[str, Any]], workdir: Path) -> Non
         described = config["model"], config["data"]["classes"], config["data"]["size"]
         if config["model"]["weights"] not in ("", SOURCE) and described not in seen:
             seen.append(described)
-            create(config, start_weights(config, workdir))
+            create(config, at_hand(config["model"], start_weights(config, workdir))[0])

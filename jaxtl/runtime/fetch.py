@@ -34,7 +34,7 @@ Report = Callable[[int, int | None], None]
 
 
 class UnreachableError(UserError):
-    """The network or the server did not give a file, which says nothing against the file."""
+    """There is no connection, or none that lasts: nothing is wrong with the address, as far as is known."""
 
 
 class _TryAgainError(Exception):
@@ -63,7 +63,7 @@ def fetch(
       progress: whether to draw a progress bar on standard error.
 
     Raises:
-      UnreachableError: the network or the server does not give it.
+      UnreachableError: there is no connection, or it broke off at every try.
       UserError: for another reason why a whole and right file cannot be fetched.
       ValueError: ``md5`` or ``sha256`` is not a hash.
     """
@@ -145,7 +145,7 @@ def _download(url: str, partial: Path, destination: Path, *, resume: bool, repor
                 ) from error
         except urllib.error.HTTPError as error:
             answer = f"{error.code} {error.reason}"
-            raise UnreachableError(
+            raise UserError(
                 f"Cannot download {url}: the server answered {answer}; check the address, or {by_hand}"
             ) from error
         except urllib.error.URLError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxtl.errors import UserError, closest
 from jaxtl.models import model_options
-from jaxtl.runtime.fetch import fetch, file_hash
+from jaxtl.runtime.fetch import UnreachableError, fetch, file_hash
 from jaxtl.runtime.files import cache_dir, user_path
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import Variables, check_fit, from_keras, from_torch
@@ -94,8 +94,8 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None) -> Pat
       weights_dir: folder with files that are on this machine already; default ``$JAXTL_WEIGHTS``.
 
     Raises:
-      jaxtl.runtime.fetch.UnreachableError: the network or the server does not give it.
-      UserError: for a file of another hash.
+      jaxtl.runtime.fetch.UnreachableError: there is no connection to download it.
+      UserError: for a file of another hash, or a download that fails otherwise.
     """
     folder, place = _named_folder(weights_dir), download_path(card)
     # "state_dicts" is the folder that the zoo's archive unpacks to.
@@ -118,8 +118,10 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None) -> Pat
         )
     try:
         return fetch(card.url, place, sha256=card.sha256, md5=card.md5)
+    except UnreachableError as error:
+        raise UnreachableError(f"{absent}{error}") from error
     except UserError as error:
-        raise type(error)(f"{absent}{error}") from error
+        raise UserError(f"{absent}{error}") from error
 
 
 def download_path(card: WeightCard) -> Path:

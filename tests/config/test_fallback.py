@@ -1,26 +1,31 @@
 """`model.fallback`: weights that are at hand, where those of a config cannot be downloaded."""
 
+import dataclasses
 import json
 import pathlib
 
+import jax
+import numpy as np
 import pytest
 
-from jaxtl.config import default_config, variants
+import jaxtl
+from jaxtl.config import check, default_config
 from jaxtl.config import model as config_model
-from jaxtl.config.build import tree_of
-from jaxtl.config.flags import parse_config
-from jaxtl.config.model import with_fallback
+from jaxtl.config.model import at_hand
 from jaxtl.errors import UserError
-from jaxtl.runtime.command import CommandParser
+from jaxtl.models import build_model
 from jaxtl.runtime.fetch import UnreachableError, fetch
+from jaxtl.transfer.plans import linear_probe
+from jaxtl.weights import cards, store
+from jaxtl.weights.variables_file import save
 
-MY_IMAGES = pathlib.Path(__file__).parents[2] / "configs" / "my_images.py"
+FIRST, SECOND = "imagenet1k_v1", "tiny_imagenet"
 
 
 @pytest.fixture
 def reachable(monkeypatch):
     """Tags of the weights that can be had; the others are beyond the network."""
-    tags = {"tiny_imagenet"}
+    tags = {SECOND}
 
     def card_file(card):
         if card.tag not in tags:
@@ -31,78 +36,96 @@ def reachable(monkeypatch):
     return tags
 
 
-def config(**changes):
-    tree = tree_of(default_config())
-    tree["model"] |= {"name": "resnet18", "weights": "imagenet1k_v1", "fallback": "tiny_imagenet", **changes}
-    tree["data"]["size"] = 224
-    return tree
+def settings(**changes):
+    return {"name": "resnet18", "weights": FIRST, "fallback": SECOND, "new_head": True, **changes}
 
 
-def test_the_fallback_takes_the_place_of_weights_beyond_the_network_and_says_so(reachable, tmp_path):
-    changed, why = with_fallback(config(), tmp_path)
-    assert changed == config(weights="tiny_imagenet") | {"data": {**config()["data"], "size": 64}}
-    assert why.startswith(
-        "Cannot reach resnet18-f37072fd.pth; check the network. This run starts from the weights tiny"
+def test_the_fallback_takes_the_place_of_weights_beyond_the_network_and_says_so(reachable):
+    weights, why = at_hand(settings(), FIRST)
+    assert weights == SECOND
+    assert why == (
+        "Cannot reach resnet18-f37072fd.pth; check the network. In their place the run starts from tiny_imagenet, "
+        "trained on Tiny ImageNet at 64 x 64 pixels."
     )
-    assert why.endswith("trained on Tiny ImageNet, and reads images as 64 x 64 pixels.")
-    changed, why = with_fallback(config(), tmp_path, keep_size=True)
-    assert changed["data"]["size"] == 224
-    assert "224 x 224" in why
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "weights"),
     [
-        {"fallback": ""},
-        {"weights": ""},
-        {"weights": "source"},
-        {"weights": "my.safetensors"},
-        {"name": "resnet50"},  # for which there are no such weights
-        {"new_head": False},  # the head is of other classes
+        ({"fallback": ""}, FIRST),
+        ({}, None),
+        ({}, pathlib.Path("runs/source")),
+        ({}, "my.safetensors"),
+        ({}, SECOND),  # asked for by name
+        ({"name": "resnet50"}, FIRST),  # for which there are no such weights
+        ({"new_head": False}, FIRST),  # the head is of other classes
     ],
 )
-def test_nothing_else_is_changed(reachable, tmp_path, changes):
-    assert with_fallback(config(**changes), tmp_path) == (config(**changes), "")
+def test_nothing_else_is_changed(reachable, changes, weights):
+    assert at_hand(settings(**changes), weights) == (weights, "")
 
 
-def test_weights_that_can_be_had_are_taken(reachable, tmp_path):
-    reachable.add("imagenet1k_v1")
-    assert with_fallback(config(), tmp_path) == (config(), "")
+def test_weights_that_can_be_had_are_taken(reachable):
+    reachable.add(FIRST)
+    assert at_hand(settings(), FIRST) == (FIRST, "")
 
 
-def test_where_neither_is_there_the_first_is_asked_for(reachable, tmp_path):
-    reachable.clear()
-    with pytest.raises(UserError, match=r"resnet18-f37072fd\.pth"):
-        with_fallback(config(), tmp_path)
+def test_a_run_goes_on_with_the_weights_that_it_began_with(reachable):
+    assert at_hand(settings(), FIRST, begun=FIRST) == (FIRST, "")
+    reachable.add(FIRST)
+    weights, why = at_hand(settings(), FIRST, begun=SECOND)
+    assert weights == SECOND
+    assert why == "The run began with the weights tiny_imagenet in place of imagenet1k_v1, and goes on with them."
 
 
-def test_a_run_that_began_with_the_fallback_goes_on_with_it(reachable, tmp_path):
-    changed, _ = with_fallback(config(), tmp_path)
-    reachable.add("imagenet1k_v1")
-    (tmp_path / "config.json").write_text(json.dumps({"config": variants(changed)[""]}))
-    again, why = with_fallback(config(), tmp_path)
-    assert again == changed
-    assert "goes on with them" in why
+def test_a_misspelt_fallback_is_refused():
+    config = default_config()
+    config.model.fallback = "tiny_imagenett"
+    [problem] = check(config)
+    assert problem.startswith("model.fallback is 'tiny_imagenett'")
+    assert "tiny_imagenet'" in problem
 
 
-def test_commands_take_it(reachable, tmp_path, capsys):
-    for class_name in ("cat", "dog"):
-        (tmp_path / class_name).mkdir()
-        for i in range(60):
-            (tmp_path / class_name / f"{i}.png").touch()
+@pytest.fixture
+def cnn_cards(monkeypatch, tmp_path):
+    """Two cards of a small network: of one there is a file, the other one's address answers nobody."""
+    base = cards.card_for("resnet18", FIRST)
+    model = {"model": "cnn", "classes": 10, "input_size": 8, "sha256": None}
+    ours = dataclasses.replace(base, **model, tag=SECOND, file="ours.safetensors", url=None)
+    theirs = dataclasses.replace(
+        base, **{**model, "sha256": "0" * 8}, file="theirs.pth", url="http://localhost:9/theirs.pth"
+    )
+    monkeypatch.setattr(cards, "CARDS", (theirs, ours))
+    variables = build_model("cnn", 10).init(jax.random.key(3), np.zeros((1, 8, 8, 3)), train=False)
+    monkeypatch.setattr(store, "IN_CLONE", tmp_path / "weights")
+    save(variables, tmp_path / "weights" / "ours.safetensors")
+    return theirs
 
-    def parsed(*flags):
-        argv = ["--config", str(MY_IMAGES), f"--config.data.dir={tmp_path}", "--workdir", str(tmp_path / "run"), *flags]
-        return parse_config(CommandParser(), argv)[0]
 
-    tree = parsed()
-    assert (tree["model"]["weights"], tree["data"]["size"]) == ("tiny_imagenet", 64)
-    assert "This run starts from the weights tiny_imagenet instead" in capsys.readouterr().err
-    assert parsed("--config.data.size=96")["data"]["size"] == 96
-    assert parsed("--config.model.fallback=", "--config.data.size=96")["model"]["weights"] == "imagenet1k_v1"
+def test_a_whole_run_and_what_it_leaves(cnn_cards, tmp_path, capsys):
+    config = default_config()
+    config.model.name, config.model.weights, config.model.fallback = "cnn", FIRST, SECOND
+    config.data.validation, config.batch_size = 0.0, 8
+    config.phases = linear_probe(1, keep="last")
+    images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 10
+    arguments = {"train": images, "test": images}
+    first = jaxtl.run(config, tmp_path / "run", **arguments)
+    [warning, *_] = first["data"]["warnings"]
+    assert "Cannot reach http://localhost:9/theirs.pth" in warning
+    assert "In their place the run starts from tiny_imagenet" in " ".join(capsys.readouterr().out.split())
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["start"] == SECOND
+    assert warning in (tmp_path / "run" / "report" / "index.html").read_text()
+    named = config.copy_and_resolve_references()
+    named.model.weights = SECOND
+    assert jaxtl.run(named, tmp_path / "named", **arguments)["weights_sha256"] == first["weights_sha256"]
+    # The same command finds its run finished, also where the fallback is another.
+    config.model.fallback = ""
+    assert jaxtl.run(config, tmp_path / "run", **arguments)["test"] == first["test"]
+    with pytest.raises(UserError, match="Cannot reach"):
+        jaxtl.run(config, tmp_path / "other", **arguments)
 
 
-def test_a_server_that_does_not_answer_is_told_from_a_wrong_file(tmp_path):
+def test_a_connection_that_fails_is_told_from_what_is_wrong_with_an_address(tmp_path):
     with pytest.raises(UnreachableError, match="Cannot reach"):
         fetch("http://localhost:9/weights.pth", tmp_path / "weights.pth", sha256="0" * 8)
     with pytest.raises(UserError, match="not an http or https address") as info:

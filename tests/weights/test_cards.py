@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 import jaxtl
@@ -7,6 +9,7 @@ from jaxtl.errors import UserError
 from jaxtl.models import native_size
 from jaxtl.weights.__main__ import cells, markdown
 from jaxtl.weights.cards import CARDS, card_for, weights_for
+from jaxtl.weights.store import load
 
 
 def test_every_network_of_torchvision_has_its_cards():
@@ -51,3 +54,9 @@ def test_the_table_of_the_readme_is_current():
     path = Path(__file__).parents[2] / "weights" / "README.md"
     table = markdown([cells(card, linked=True) for card in CARDS])
     assert table in path.read_text(), "put the output of python -m jaxtl.weights list --markdown into its place"
+
+
+def test_the_clone_has_the_weights_that_this_project_trained():
+    variables = load("resnet18", "tiny_imagenet")
+    assert variables["params"]["head"]["linear"]["kernel"].shape == (512, 200)
+    assert all(np.isfinite(leaf).all() and leaf.dtype == np.float32 for leaf in jax.tree.leaves(variables))
