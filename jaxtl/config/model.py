@@ -11,6 +11,7 @@ import numpy as np
 from jaxtl.config.data import data_info
 from jaxtl.config.fields import SOURCE
 from jaxtl.create import create_model
+from jaxtl.errors import UserError
 from jaxtl.models import Classifier
 from jaxtl.runtime.fetch import UnreachableError
 from jaxtl.runtime.run_files import RunFiles
@@ -80,6 +81,9 @@ def at_hand(settings: Mapping[str, Any], weights: str | Path | None, begun: str 
 
     Returns:
       The weights, and why they are others, in a sentence; empty where they are not.
+
+    Raises:
+      UserError: neither can be had.
     """
     name, fallback = settings["name"], settings["fallback"]
     if not (settings["new_head"] and is_tag(name, weights or "") and is_tag(name, fallback)) or weights == fallback:
@@ -92,6 +96,10 @@ def at_hand(settings: Mapping[str, Any], weights: str | Path | None, begun: str 
     except UnreachableError as error:
         card = card_for(name, fallback)
         size = f"{card.input_size} x {card.input_size} pixels"
+        try:
+            card_file(card)
+        except UserError as second:
+            raise UserError(f"{error} Nor are the weights {fallback} here, to start from instead. {second}") from second
         return fallback, f"{error} In their place the run starts from {fallback}, trained on {card.data} at {size}."
     return weights, ""
 

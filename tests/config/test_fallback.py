@@ -78,6 +78,14 @@ def test_a_run_goes_on_with_the_weights_that_it_began_with(reachable):
     assert why == "The run began with the weights tiny_imagenet in place of imagenet1k_v1, and goes on with them."
 
 
+def test_where_neither_is_here_both_are_named(cnn_cards):
+    (store.IN_CLONE / "ours.safetensors").unlink()
+    with pytest.raises(UserError) as info:
+        at_hand(settings(name="cnn"), FIRST)
+    assert str(info.value).startswith("Cannot reach http://localhost:9/theirs.pth")
+    assert "Nor are the weights tiny_imagenet here, to start from instead. The weights" in str(info.value)
+
+
 def test_a_misspelt_fallback_is_refused():
     config = default_config()
     config.model.fallback = "tiny_imagenett"
