@@ -2,20 +2,19 @@
 
 import functools
 import json
-import math
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
+from jax.flatten_util import ravel_pytree
 
 from benchmarks.check import probe
 from benchmarks.contender import Task, images_and_labels
@@ -43,7 +42,9 @@ WAYS: dict[str, tuple[Any, str, float, float]] = {
 }
 TINY_WAYS = ("float32, highest precision", "bfloat16")  # a CPU has one precision for float32
 KEPT_ERROR = 1e-4
-FURTHEST = 5  # layers to name
+# A value near zero that falls to the other side of a ReLU moves the gradient of a small batch by almost a hundredth, so
+# that rounding alone does it. What weights off by a millionth do to the CPU's own gradient shows how much that is.
+OFF, DRAWS = 1e-6, 3
 PHASES = ("phases.0", "phases.1", "baselines.scratch.phases.0")
 QUICKSTART = ("checkpoint_every_s=1",)
 QUICKSTART_TINY = ("checkpoint_every_s=0", "source.phases.0.epochs=2", *(f"{phase}.epochs=1" for phase in PHASES))
@@ -58,7 +59,6 @@ def families(findings: Findings) -> None:
     """One inference and one train step of each family on the device, against the same on the CPU."""
     keep_compiled()  # nothing here is timed, and what is done twice need not be compiled twice
     errors: dict[str, dict[str, float]] = {}
-    furthest: dict[str, dict[str, float]] = {}  # which layers a wrong gradient comes from
     cpu, device = jax.devices("cpu")[0], jax.devices()[0]
     ways = {way: WAYS[way] for way in (TINY_WAYS if findings.tiny else WAYS)}
     for name, (size, whole, tiny) in FAMILIES.items():
@@ -67,28 +67,38 @@ def families(findings: Findings) -> None:
         variables = jax.tree.map(np.asarray, network(task, **options)[1])
         answer = functools.partial(answers, task, options, variables)
         expected = answer(jnp.float32, "highest", cpu)
+        moved = max(relative(each["gradient"], expected["gradient"]) for each in nearby(task, options, variables, cpu))
         for way, (dtype, precision, most, most_gradient) in ways.items():
             found = answer(dtype, precision, device)
             errors[f"{name}, {way}"] = error = {each: relative(found[each], expected[each]) for each in expected}
-            by_layer = {
-                path: relative({path: found["gradient"][path]}, {path: of_cpu})
-                for path, of_cpu in expected["gradient"].items()
-            }
-            furthest[f"{name}, {way}"] = dict(sorted(by_layer.items(), key=lambda item: -item[1])[:FURTHEST])
-            findings.figures(relative_errors=errors, furthest_gradients=furthest)
+            findings.figures(relative_errors=errors)
             of_answers = max(value for each, value in error.items() if each != "gradient")
+            allowed = max(most_gradient, 2 * moved)
             findings.line(
                 f"{name} at {task.size} against the CPU, {way}",
-                f"relative error of the answers {of_answers:.1e}, of the gradient {error['gradient']:.1e}",
-                target=f"{most:.0e}, {most_gradient:.0e}",
-                met=of_answers <= most and error["gradient"] <= most_gradient,
+                f"relative error of the answers {of_answers:.1e}, of the gradient {error['gradient']:.1e}; weights "
+                f"off by {OFF:.0e} move the CPU's gradient by up to {moved:.1e}",
+                target=f"{most:.0e}, {allowed:.0e}",
+                met=of_answers <= most and error["gradient"] <= allowed,
             )
+
+
+def nearby(
+    task: Task, options: dict[str, Any], variables: dict[str, Any], cpu: jax.Device
+) -> Iterator[dict[str, np.ndarray]]:
+    """The CPU's answers for weights that are a little off, several draws."""
+    for seed in range(DRAWS):
+        rng = np.random.default_rng(seed)
+        off = jax.tree.map(
+            lambda leaf, rng=rng: (leaf * (1 + OFF * rng.standard_normal(leaf.shape))).astype(leaf.dtype), variables
+        )
+        yield answers(task, options, off, jnp.float32, "highest", cpu)
 
 
 def answers(
     task: Task, options: dict[str, Any], variables: dict[str, Any], dtype: Any, precision: str, device: jax.Device
-) -> dict[str, dict[str, np.ndarray]]:
-    """Logits, and what one train step gives: its loss, the gradient, the statistics of batch norm; arrays by path."""
+) -> dict[str, np.ndarray]:
+    """Logits, and what one train step gives: its loss, the gradient, the statistics of batch norm; all as vectors."""
     model = build_model(task.model, task.classes, dtype, **options)
     images, labels = images_and_labels(task)
     with jax.default_matmul_precision(precision):
@@ -101,25 +111,19 @@ def answers(
         moved = step(state, *given)
     gradient = jax.tree.map(lambda before, after: before - np.asarray(after), variables["params"], moved.trained)
     found = {
-        "logits": {"": logits},
-        "loss": {"": moved.metrics.compute()["loss"]},
+        "logits": logits,
+        "loss": moved.metrics.compute()["loss"],
         "statistics": moved.batch_stats,
         "gradient": gradient,
     }
     return {
-        name: {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
-        for name, tree in found.items()
+        name: np.asarray(ravel_pytree(jax.tree.map(np.asarray, tree))[0], np.float64) for name, tree in found.items()
     }
 
 
-def relative(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
-    """The distance of arrays by path, taken as one vector, over the length of the expected one."""
-
-    def squares(arrays: Iterable[np.ndarray]) -> float:
-        return sum(float(np.sum(np.square(array, dtype=np.float64))) for array in arrays)
-
-    distance = squares(found[path] - of_cpu for path, of_cpu in expected.items())
-    return math.sqrt(distance / (squares(expected.values()) or 1.0))
+def relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """The distance of two vectors over the length of the expected one."""
+    return float(np.linalg.norm(found - expected)) / (float(np.linalg.norm(expected)) or 1.0)
 
 
 def runs(findings: Findings) -> None:
