@@ -23,6 +23,7 @@ from jaxtl.report.text import duration, number
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 STUDY_E_S = 30  # a study's network is to be trained and tested within
+EPOCHS = 8  # of a network at 32 pixels, and the repeats of its steps: both scatter by several percent
 LOOP_SHARE = 0.01  # of an epoch, what the loop may take beside its steps
 # Networks, images and numbers of a tiny run; the last layer of a config stays.
 TINY = (
@@ -95,10 +96,10 @@ def small(findings: Findings) -> None:
     net, images = findings.case, cifar10_or_noise()
     tiny = ("data.subset=64", "batch_size=16", "data.test_subset=32") if findings.tiny else ()
     with wrapped_steps(Again) as steps:
-        summary, lines = run(net, "phases.0.epochs=4", "data.test_subset=128", f"seed={findings.seed}", *tiny)
+        summary, lines = run(net, f"phases.0.epochs={EPOCHS}", "data.test_subset=128", f"seed={findings.seed}", *tiny)
     epoch_s = statistics.median(line["seconds"] for line in lines[1:])  # the first one may wait for the device
     per_epoch = math.ceil((64 if findings.tiny else 50_000) / (16 if findings.tiny else 128))
-    step_s = statistics.median(steps[0].seconds(per_epoch) for _ in range(3))
+    step_s = statistics.median(steps[0].seconds(per_epoch) for _ in range(EPOCHS - 1))
     loop = 1 - per_epoch * step_s / epoch_s
     findings.figures(time=summary["time"], epochs=lines, step_s=step_s, steps=per_epoch, images=images)
     findings.line(
