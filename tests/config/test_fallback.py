@@ -14,6 +14,7 @@ from jaxtl.config import model as config_model
 from jaxtl.config.model import at_hand
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
+from jaxtl.report.compared_runs import read_run
 from jaxtl.runtime.fetch import UnreachableError, fetch
 from jaxtl.transfer.plans import linear_probe
 from jaxtl.weights import cards, store
@@ -123,6 +124,7 @@ def test_a_whole_run_and_what_it_leaves(cnn_cards, tmp_path, capsys):
     assert "In their place the run starts from tiny_imagenet" in " ".join(capsys.readouterr().out.split())
     assert json.loads((tmp_path / "run" / "config.json").read_text())["start"] == SECOND
     assert warning in (tmp_path / "run" / "report" / "index.html").read_text()
+    assert read_run(tmp_path / "run").settings["model.weights"] == SECOND
     named = config.copy_and_resolve_references()
     named.model.weights = SECOND
     assert jaxtl.run(named, tmp_path / "named", **arguments)["weights_sha256"] == first["weights_sha256"]
