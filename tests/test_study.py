@@ -142,7 +142,8 @@ def test_several_seeds_are_a_mean_with_students_interval(call, tmp_path, write_r
 def test_a_run_by_another_recipe_says_what_it_changed(call, tmp_path, write_run):
     write_run(tmp_path / "runs" / "mine", name="mine", accuracy=0.8)
     complete(tmp_path / "runs" / "mine", batch_size=7, seed=5)
-    assert "80.00 %, with other batch_size" in call("z", "--no-train")[1]
+    assert "80.00 %, with other batch_size" in call("z", "--no-train", "--page", "page.md")[1]
+    assert "| jaxtl train " + str(tmp_path / "mine.py") + " --config.batch_size=7 |" in Path("page.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A study's table: its rows, and our figures beside the study's, on the screen and as a page of Markdown."""
 
 import json
+import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -76,6 +77,8 @@ def figures(row: Row, runs: Sequence[FinishedRun], config: Tree) -> Figures:
     for name in ("accuracy", "train_s", "inference_s"):
         found[name] = float(np.mean([getattr(run, name) for run in runs]))
     settings, environment = runs[0].settings, RunFiles(runs[0].folder).config().get("environment", {})
+    differing = [*found["changed"], *(["model.weights"] if settings["model.weights"] != own["model.weights"] else [])]
+    found["flags"] = [shlex.quote(f"--config.{path}={settings[path]}") for path in differing]
     found["start"] = start_in_words(settings["model.name"], settings["model.weights"])
     measured_on = (runs[0].device, environment.get("date", "")[:10], environment.get("commit", ""))
     return {**found, "measured_on": ", ".join(filter(None, measured_on))}
@@ -113,7 +116,8 @@ def study_table(
             said = f"Not measured: {why or f'it needs {needed}, and was not run yet.'}"
         if said:
             absent.setdefault(said, []).append(f"`{row.command}`")
-        lines.append([row.name, row.recipe, config["reported"], *cells, row.command])
+        command = " ".join([row.command, *(mine.get("flags", ()) if mine else ())])
+        lines.append([row.name, row.recipe, config["reported"], *cells, command])
     told = [f"{said} What measures it: {', '.join(commands)}." for said, commands in absent.items()]
     return Table(title, HEADINGS, lines), told
 
