@@ -4,7 +4,7 @@
 |---|---|
 | Reported | 79 % test accuracy |
 | Ours | from Tiny ImageNet: 80.14 %, `best` at 64 pixels 88.08 %; from ImageNet not measured: its weights were absent |
-| Measured with | `--config.model.weights=tiny_imagenet`; seed 0, AMD EPYC, 2 cores, 6 min 14 s and 32 min 7 s of training |
+| Measured with | `--model.weights=tiny_imagenet`; seed 0, AMD EPYC, 2 cores, 6 min 14 s and 32 min 7 s of training |
 | Command | `python -m jaxtl.main --config configs/resnet18.py --workdir runs/resnet18` |
 | `best` | `python -m jaxtl.main --config configs/resnet18.py:best --workdir runs/resnet18_best` |
 
