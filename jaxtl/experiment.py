@@ -16,7 +16,7 @@ import rich.console
 
 from jaxtl.config import BASELINES, SOURCE, check, raise_problems, repeats, variants
 from jaxtl.config.data import load_splits, preprocessing, with_images
-from jaxtl.config.model import at_hand, create, settled_plan, start_weights, validate_weights
+from jaxtl.config.model import create, settled_plan, start_weights, validate_weights, with_fallbacks
 from jaxtl.data.overview import lines as overview_lines
 from jaxtl.data.prepare import Splits
 from jaxtl.errors import UserError, expect
@@ -132,6 +132,9 @@ def _run_each(several: Mapping[str, Config], workdir: pathlib.Path, console: Run
 
 def _run_all(runs: Mapping[str, Config], workdir: pathlib.Path, console: RunConsole) -> Summary:
     """Run the source, the baselines and the main config, which is compared with the baselines."""
+    runs, changed = with_fallbacks(runs, workdir)
+    for sentence in changed:
+        console.say(sentence)
     main, others = runs[""], {where: config for where, config in runs.items() if where}
     with RunFolder(workdir, {**main, **others}) as folder:
         if finished := folder.finished():
@@ -211,10 +214,7 @@ def train(
     """
     keep_compiled()
     console.say(f"\n{config['name']}, on {device()}")
-    why = ""
     with main_process_first():
-        if is_main_process():
-            weights, why = at_hand(config["model"], weights, folder.begun_with())
         # The model first: a mistake in the weights shows before any data is fetched. One process reads them for all.
         model, variables = create(config, weights if is_main_process() else None)
         plan, adjusted = settled_plan([Phase(**phase) for phase in config["phases"]], model, variables["params"])
@@ -222,10 +222,9 @@ def train(
     variables = broadcast_arrays(variables)
     _check_splits(splits, plan, config["data"]["validation"])
     if is_main_process():  # only now: after a mistake up to here the folder is free for the corrected command
-        folder.begin({**describe(), **invocation()}, splits, weights if isinstance(weights, str) else "")
+        folder.begin({**describe(), **invocation()}, splits)
         console.observer.on_run_start(config, folder.path)
-    overview = {**splits.overview, "warnings": [*([why] if why else []), *splits.overview["warnings"]]}
-    for line in overview_lines(overview):
+    for line in overview_lines(splits.overview):
         console.say(line)
     console.remarks(splits.remarks, str(folder.remarks))
     console.parameters(variables["params"])
@@ -250,7 +249,7 @@ def train(
             store = FeatureStore(cache_dir() / "features", bound) if bound else None
             session = Session(checkpoints, config["checkpoint_every_s"], console.observer, stop, store)
             fitted = fit(task, variables, session)
-            yield Trained(task, splits.test, overview, fitted, saved.spent_s())
+            yield Trained(task, splits.test, splits.overview, fitted, saved.spent_s())
 
 
 def _check_splits(splits: Splits, plan: Sequence[Phase], validation: float) -> None:

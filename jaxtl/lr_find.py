@@ -16,7 +16,7 @@ from rich.progress import Progress
 from jaxtl.config import SOURCE, variants
 from jaxtl.config.data import load_splits, preprocessing
 from jaxtl.config.flags import parse_config
-from jaxtl.config.model import at_hand, create, settled_plan, start_weights
+from jaxtl.config.model import create, settled_plan, start_weights, with_fallbacks
 from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.report import plots
@@ -64,14 +64,15 @@ def parse(argv: Sequence[str]) -> tuple[Tree, argparse.Namespace]:
 
 def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
     """Run the test that the flags ask for."""
+    runs, changed = with_fallbacks({"": config}, arguments.workdir)
+    config = runs[""]
+    put("".join(f"{sentence}\n" for sentence in changed))
     weights = start_weights(config, arguments.workdir)
     if config["model"]["weights"] == SOURCE and RunFiles(RunFiles(arguments.workdir).part(SOURCE)).unfinished():
         raise UserError(
             f"The run starts from the config's source, which is not trained in {weights}; run python -m jaxtl.main "
             "first, or give the folder of its run with --workdir."
         )
-    weights, why = at_hand(config["model"], weights)
-    put(f"{why}\n" * bool(why))
     model, variables = create(config, weights)
     plan, adjusted = settled_plan([Phase(**phase) for phase in config["phases"]], model, variables["params"])
     train = load_splits(config["data"]).train

@@ -94,7 +94,7 @@ FIELDS: dict[str, Field] = {
     "model.name": Field("cnn", "architecture", a_model()),
     "model.weights": Field("", "start from: tag of pretrained weights, file, run folder, 'source'; empty: random"),
     "model.fallback": Field(
-        "", "tag of weights to start from with a new head where those of model.weights cannot be downloaded", a_tag()
+        "", "tag of weights to start from, at their size, where a run cannot download those of model.weights", a_tag()
     ),
     "model.new_head": Field(True, "with weights: train a new head; False keeps theirs"),
     "model.dtype": Field("float32", "dtype of the computation; parameters are float32", one_of("float32", "bfloat16")),

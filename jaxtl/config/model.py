@@ -10,10 +10,12 @@ import numpy as np
 
 from jaxtl.config.data import data_info
 from jaxtl.config.fields import SOURCE
+from jaxtl.config.tree import Tree, merge
 from jaxtl.create import create_model
 from jaxtl.errors import UserError
 from jaxtl.models import Classifier
 from jaxtl.runtime.fetch import UnreachableError
+from jaxtl.runtime.processes import broadcast, is_main_process
 from jaxtl.runtime.run_files import RunFiles
 from jaxtl.transfer.partition import count_layers
 from jaxtl.transfer.phases import Phase, settle
@@ -71,37 +73,59 @@ def start_weights(config: Mapping[str, Any], workdir: Path) -> str | Path | None
     return RunFiles(workdir).part(SOURCE) if weights == SOURCE else weights or None
 
 
-def at_hand(settings: Mapping[str, Any], weights: str | Path | None, begun: str = "") -> tuple[str | Path | None, str]:
-    """The weights to start from, or those of ``model.fallback`` where they cannot be downloaded.
+def with_fallbacks(runs: Mapping[str, Mapping[str, Any]], workdir: Path) -> tuple[dict[str, Any], list[str]]:
+    """The configs of runs, with ``model.fallback`` where their weights cannot be downloaded; and what was changed.
+
+    Images are then read at most as large as those that the fallback was trained on. Runs that have begun stay as they
+    are in their folder, whatever can be downloaded now. All processes get what the main one finds.
 
     Args:
-      settings: the fields of ``model``.
-      weights: as ``start_weights`` gives them.
-      begun: the weights that the run has begun with, to go on with; empty: it begins.
+      runs: by place, as ``jaxtl.config.variants`` gives them.
+      workdir: the work folder of the main run.
 
     Returns:
-      The weights, and why they are others, in a sentence; empty where they are not.
+      The configs, and a sentence for each of those that changed.
 
     Raises:
-      UserError: neither can be had.
+      UserError: neither weights nor fallback can be had.
     """
-    name, fallback = settings["name"], settings["fallback"]
-    if not (settings["new_head"] and is_tag(name, weights or "") and is_tag(name, fallback)) or weights == fallback:
-        return weights, ""
-    if begun == fallback:
-        return fallback, f"The run began with the weights {fallback} in place of {weights}, and goes on with them."
+    others = {where: other for where, config in runs.items() if (other := _with_fallback(config))}
+    told: dict[str, str] = {}
+    if is_main_process():
+        files = RunFiles(workdir)
+        begun = files.config()["config"] if others and (workdir / files.CONFIG).exists() else None
+        for where, other in others.items():
+            weights, fallback = runs[where]["model"]["weights"], other["model"]["weights"]
+            if begun is None and (why := _unreachable(other["model"]["name"], weights, fallback)):
+                size = f"{other['data']['size']} x {other['data']['size']} pixels"
+                told[where] = f"{why} In their place the run starts from {fallback}, with images of {size}."
+            elif begun and (begun.get(where) or begun).get("model", {}).get("weights") == fallback:
+                told[where] = f"The run began with the weights {fallback} in place of {weights}, and goes on with them."
+    told = broadcast(told)
+    return {where: others[where] if where in told else config for where, config in runs.items()}, [*told.values()]
+
+
+def _with_fallback(config: Mapping[str, Any]) -> Tree | None:
+    """The config with its fallback; ``None`` where it has none, or would not start from a card's weights anyhow."""
+    model, size = config["model"], config["data"]["size"]
+    name, weights, fallback = model["name"], model["weights"], model["fallback"]
+    if not (model["new_head"] and is_tag(name, weights) and is_tag(name, fallback)) or weights == fallback:
+        return None
+    largest = card_for(name, fallback).input_size
+    return merge(config, {"model": {"weights": fallback}, "data": {"size": min(size or largest, largest)}})
+
+
+def _unreachable(name: str, weights: str, fallback: str) -> str:
+    """Why weights cannot be downloaded, a sentence; empty where they can be had."""
     try:
-        if not begun:
-            card_file(card_for(name, str(weights)))
+        card_file(card_for(name, weights))
     except UnreachableError as error:
-        card = card_for(name, fallback)
-        size = f"{card.input_size} x {card.input_size} pixels"
         try:
-            card_file(card)
+            card_file(card_for(name, fallback))
         except UserError as second:
             raise UserError(f"{error} Nor are the weights {fallback} here, to start from instead. {second}") from second
-        return fallback, f"{error} In their place the run starts from {fallback}, trained on {card.data} at {size}."
-    return weights, ""
+        return str(error)
+    return ""
 
 
 def validate_weights(configs: Sequence[Mapping[str, Any]], workdir: Path) -> None:
@@ -115,4 +139,4 @@ def validate_weights(configs: Sequence[Mapping[str, Any]], workdir: Path) -> Non
         described = config["model"], config["data"]["classes"], config["data"]["size"]
         if config["model"]["weights"] not in ("", SOURCE) and described not in seen:
             seen.append(described)
-            create(config, at_hand(config["model"], start_weights(config, workdir))[0])
+            create(config, start_weights(config, workdir))

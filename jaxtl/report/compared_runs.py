@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxtl.config import SOURCE, kept_config
-from jaxtl.config.tree import leaves, merge
+from jaxtl.config.tree import leaves
 from jaxtl.data.image_files import shown
 from jaxtl.errors import UserError
 from jaxtl.report.statistics import wilson_interval
@@ -148,8 +148,6 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
     config, history, predictions = files.config(), files.history(), files.predictions()
     with files.explained(files.CONFIG):
         settings, environment = kept_config(config["config"]), config.get("environment", {})
-        if start := config.get("start"):  # perhaps model.fallback, which the run took in place of model.weights
-            settings = merge(settings, {"model": {"weights": start}})
         of_config: dict[str, Any] = {
             "description": _in_words(settings),
             "model": str(settings.get("model", {}).get("name", "")),

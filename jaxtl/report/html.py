@@ -14,7 +14,7 @@ from jaxtl.report import figures as run_figures
 from jaxtl.report.comparison import Comparison
 from jaxtl.report.figures import Gallery
 from jaxtl.report.page import write_page
-from jaxtl.report.remarks import on_training
+from jaxtl.report.remarks import on_start, on_training
 from jaxtl.report.run import Summary, Trained
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
@@ -80,6 +80,7 @@ def write_run_page(
         environment=environment,
         notes=[
             *test["remarks"],
+            *on_start(config["model"]),
             *data["warnings"],
             *on_training(config["phases"]),
             *(comparison.notes if comparison else ()),

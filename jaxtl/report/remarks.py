@@ -44,6 +44,12 @@ def remarks_on(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
     return found
 
 
+def on_start(model: Mapping[str, Any]) -> list[str]:
+    """A sentence where a run started from ``model.fallback``; the fields are those of ``model``."""
+    fell_back = model.get("fallback") and model["weights"] == model["fallback"]
+    return [f"It started from its fallback, the weights {model['fallback']}."] if fell_back else []
+
+
 def on_training(phases: Sequence[Mapping[str, Any]]) -> list[str]:
     """Sentences on what the phases of a config did about rare classes, and which weights they validated."""
     found = []

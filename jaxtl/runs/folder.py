@@ -91,11 +91,7 @@ class RunFolder(RunFiles):
         found: dict[str, Any] | None = broadcast(self.summary() if is_main_process() else None)
         return found
 
-    def begun_with(self) -> str:
-        """The tag of the weights that the run began with; empty where it has not, or began with others."""
-        return str(self.config().get("start", "")) if (self.path / self.CONFIG).exists() else ""
-
-    def begin(self, environment: Mapping[str, str], splits: Splits, start: str = "") -> None:
+    def begin(self, environment: Mapping[str, str], splits: Splits) -> None:
         """Write what is known before training: from here on the folder belongs to this config and these images.
 
         ``config.json`` is written again when a run continues: its environment is that of the process that ends the run.
@@ -103,20 +99,19 @@ class RunFolder(RunFiles):
         Args:
           environment: versions, device, commit.
           splits: the images.
-          start: the tag of the weights that the run begins with; empty: others.
 
         Raises:
           UserError: the run was begun with other images.
         """
         seen = {"image_shape": splits.train.image_shape, "class_names": splits.train.class_names}
         held_out = splits.validation.ids if splits.validation else splits.train.ids[:0]
-        self.write_config(environment, seen, start)
+        self.write_config(environment, seen)
         self.write_split(splits.train.ids, held_out, splits.test.ids)
         self.write_remarks(splits.remarks)
 
-    def write_config(self, environment: Mapping[str, str], data: Mapping[str, Any], start: str = "") -> None:
+    def write_config(self, environment: Mapping[str, str], data: Mapping[str, Any]) -> None:
         """Write ``config.json``; ``data`` has the ``image_shape`` and the ``class_names`` of the images."""
-        content = {"config": self._config, "data": data, "environment": environment, "start": start}
+        content = {"config": self._config, "data": data, "environment": environment}
         write_whole(self.path / self.CONFIG, json.dumps(content, indent=2) + "\n")
 
     def write_split(self, train: np.ndarray, validation: np.ndarray, test: np.ndarray) -> None:

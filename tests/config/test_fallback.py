@@ -11,7 +11,8 @@ import pytest
 import jaxtl
 from jaxtl.config import check, default_config
 from jaxtl.config import model as config_model
-from jaxtl.config.model import at_hand
+from jaxtl.config.build import with_defaults
+from jaxtl.config.model import with_fallbacks
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
 from jaxtl.report.compared_runs import read_run
@@ -37,52 +38,62 @@ def reachable(monkeypatch):
     return tags
 
 
-def settings(**changes):
-    return {"name": "resnet18", "weights": FIRST, "fallback": SECOND, "new_head": True, **changes}
+def config(size=224, **changes):
+    tree = with_defaults({})
+    tree["model"] |= {"name": "resnet18", "weights": FIRST, "fallback": SECOND, **changes}
+    tree["data"]["size"] = size
+    return tree
 
 
-def test_the_fallback_takes_the_place_of_weights_beyond_the_network_and_says_so(reachable):
-    weights, why = at_hand(settings(), FIRST)
-    assert weights == SECOND
-    assert why == (
+def test_the_fallback_takes_the_place_of_weights_beyond_the_network_and_says_so(reachable, tmp_path):
+    runs, told = with_fallbacks({"": config(), "baselines.small": config(size=32)}, tmp_path)
+    assert runs == {"": config(size=64, weights=SECOND), "baselines.small": config(size=32, weights=SECOND)}
+    assert told[0] == (
         "Cannot reach resnet18-f37072fd.pth; check the network. In their place the run starts from tiny_imagenet, "
-        "trained on Tiny ImageNet at 64 x 64 pixels."
+        "with images of 64 x 64 pixels."
     )
+    assert len(told) == 2
 
 
 @pytest.mark.parametrize(
-    ("changes", "weights"),
+    "changes",
     [
-        ({"fallback": ""}, FIRST),
-        ({}, None),
-        ({}, pathlib.Path("runs/source")),
-        ({}, "my.safetensors"),
-        ({}, SECOND),  # asked for by name
-        ({"name": "resnet50"}, FIRST),  # for which there are no such weights
-        ({"new_head": False}, FIRST),  # the head is of other classes
+        {"fallback": ""},
+        {"weights": ""},
+        {"weights": "source"},
+        {"weights": "my.safetensors"},
+        {"weights": SECOND},  # asked for by name
+        {"name": "resnet50"},  # for which there are no such weights
+        {"new_head": False},  # the head is of other classes
     ],
 )
-def test_nothing_else_is_changed(reachable, changes, weights):
-    assert at_hand(settings(**changes), weights) == (weights, "")
+def test_nothing_else_is_changed(reachable, changes, tmp_path):
+    runs = {"": config(**changes)}
+    assert with_fallbacks(runs, tmp_path) == (runs, [])
 
 
-def test_weights_that_can_be_had_are_taken(reachable):
+def test_weights_that_can_be_had_are_taken(reachable, tmp_path):
     reachable.add(FIRST)
-    assert at_hand(settings(), FIRST) == (FIRST, "")
+    assert with_fallbacks({"": config()}, tmp_path) == ({"": config()}, [])
 
 
-def test_a_run_goes_on_with_the_weights_that_it_began_with(reachable):
-    assert at_hand(settings(), FIRST, begun=FIRST) == (FIRST, "")
+def test_a_run_goes_on_with_the_weights_that_it_began_with(reachable, tmp_path):
+    def begun(kept):
+        (tmp_path / "config.json").write_text(json.dumps({"config": kept}))
+        return with_fallbacks({"": config()}, tmp_path)
+
+    assert begun(config()) == ({"": config()}, [])  # the network is gone since
+    assert begun(config(weights="other")) == ({"": config()}, [])  # another run, which will be refused
     reachable.add(FIRST)
-    weights, why = at_hand(settings(), FIRST, begun=SECOND)
-    assert weights == SECOND
-    assert why == "The run began with the weights tiny_imagenet in place of imagenet1k_v1, and goes on with them."
+    runs, told = begun(config(size=64, weights=SECOND))
+    assert runs == {"": config(size=64, weights=SECOND)}
+    assert told == ["The run began with the weights tiny_imagenet in place of imagenet1k_v1, and goes on with them."]
 
 
-def test_where_neither_is_here_both_are_named(cnn_cards):
+def test_where_neither_is_here_both_are_named(cnn_cards, tmp_path):
     (store.IN_CLONE / "ours.safetensors").unlink()
     with pytest.raises(UserError) as info:
-        at_hand(settings(name="cnn"), FIRST)
+        with_fallbacks({"": config(name="cnn")}, tmp_path)
     assert str(info.value).startswith("Cannot reach http://localhost:9/theirs.pth")
     assert "Nor are the weights tiny_imagenet here, to start from instead. The weights" in str(info.value)
 
@@ -111,26 +122,30 @@ def cnn_cards(monkeypatch, tmp_path):
     return theirs
 
 
-def test_a_whole_run_and_what_it_leaves(cnn_cards, tmp_path, capsys):
+def test_a_whole_run_and_what_it_leaves(cnn_cards, tmp_path, monkeypatch, capsys):
     config = default_config()
     config.model.name, config.model.weights, config.model.fallback = "cnn", FIRST, SECOND
     config.data.validation, config.batch_size = 0.0, 8
     config.phases = linear_probe(1, keep="last")
     images = np.random.default_rng(0).integers(0, 256, (16, 8, 8, 3), np.uint8), np.arange(16) % 10
     arguments = {"train": images, "test": images}
-    first = jaxtl.run(config, tmp_path / "run", **arguments)
-    [warning, *_] = first["data"]["warnings"]
-    assert "Cannot reach http://localhost:9/theirs.pth" in warning
-    assert "In their place the run starts from tiny_imagenet" in " ".join(capsys.readouterr().out.split())
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["start"] == SECOND
-    assert warning in (tmp_path / "run" / "report" / "index.html").read_text()
-    assert read_run(tmp_path / "run").settings["model.weights"] == SECOND
+    first = jaxtl.run(config, tmp_path / "run", seeds=[3, 4], **arguments)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Cannot reach http://localhost:9/theirs.pth" in printed
+    assert "In their place the run starts from tiny_imagenet" in printed
+    run = tmp_path / "run" / "seed3"
+    assert "It started from its fallback, the weights tiny_imagenet" in (run / "report" / "index.html").read_text()
+    assert read_run(run).settings["model.weights"] == SECOND
     named = config.copy_and_resolve_references()
-    named.model.weights = SECOND
-    assert jaxtl.run(named, tmp_path / "named", **arguments)["weights_sha256"] == first["weights_sha256"]
-    # The same command finds its run finished, also where the fallback is another.
+    named.seed, named.model.weights = 3, SECOND
+    same = jaxtl.run(named, tmp_path / "named", **arguments)
+    assert same["weights_sha256"] == json.loads((run / "summary.json").read_text())["weights_sha256"]
+    # Once the network is back, the same command goes on with the runs as they began.
+    monkeypatch.setattr(config_model, "card_file", lambda card: tmp_path)
+    (tmp_path / "run" / "seed4" / "summary.json").unlink()
+    assert jaxtl.run(config, tmp_path / "run", seeds=[3, 4], **arguments)["repeated"] == first["repeated"]
+    monkeypatch.setattr(config_model, "card_file", store.card_file)
     config.model.fallback = ""
-    assert jaxtl.run(config, tmp_path / "run", **arguments)["test"] == first["test"]
     with pytest.raises(UserError, match="Cannot reach"):
         jaxtl.run(config, tmp_path / "other", **arguments)
 
