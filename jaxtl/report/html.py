@@ -80,7 +80,7 @@ def write_run_page(
         environment=environment,
         notes=[
             *test["remarks"],
-            *on_start(config["model"]),
+            *on_start(config.get("model", {})),
             *data["warnings"],
             *on_training(config["phases"]),
             *(comparison.notes if comparison else ()),

@@ -46,7 +46,7 @@ def remarks_on(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
 
 def on_start(model: Mapping[str, Any]) -> list[str]:
     """A sentence where a run started from ``model.fallback``; the fields are those of ``model``."""
-    fell_back = model.get("fallback") and model["weights"] == model["fallback"]
+    fell_back = model.get("fallback") and model.get("weights") == model["fallback"]
     return [f"It started from its fallback, the weights {model['fallback']}."] if fell_back else []
 
 
