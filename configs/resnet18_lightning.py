@@ -3,7 +3,8 @@
 | | |
 |---|---|
 | Reported | 78 % test accuracy, precision 0.7909, recall 0.7839 |
-| Ours | not measured: the ImageNet weights were not at hand |
+| Ours | from Tiny ImageNet: 79.06 %, precision 0.7969, recall 0.7906; from ImageNet and `best` not measured |
+| Measured with | `--model.weights=tiny_imagenet`; seed 0, AMD EPYC, 2 cores, 12 min 3 s of training |
 | Command | `python -m jaxtl.main --config configs/resnet18_lightning.py --workdir runs/resnet18_lightning` |
 | `best` | `python -m jaxtl.main --config configs/resnet18_lightning.py:best --workdir runs/resnet18_lightning_best` |
 
