@@ -46,7 +46,8 @@ STUDY_A = ("resnet18", "densenet121", "densenet161", "densenet161_steplr")
 STUDY_E = ("vgg16", "vgg19", "resnet50", "resnet152")
 
 # Every recipe of every file, as `--config` takes it.
-NOT_MEASURED = (*REPLICAS.keys() - {"resnet18", "resnet18_lightning", "vgg16"}, "stl10_search")  # what they need was not at hand
+MEASURED = {"resnet18", "resnet18_lightning", "vgg16"}
+NOT_MEASURED = (*REPLICAS.keys() - MEASURED, "stl10_search")  # what they need was not at hand
 PLACES = [str(path) for path in CONFIGS if path.stem not in REPLICAS]
 PLACES += [f"{FOLDER / name}.py{recipe}" for name in REPLICAS for recipe in ("", ":best")]
 PLACES += [f"{FOLDER / 'cifar_resnet_probe'}.py:steplr", f"{FOLDER / 'input_size_transfer'}.py:stl10"]
