@@ -3,7 +3,8 @@
 | | |
 |---|---|
 | Reported | no figure: the study compares it with its pretrained 78 % in words only |
-| Ours | not measured yet; it needs only CIFAR-10 |
+| Ours | 72.21 % (95 % interval 71.32 to 73.08), precision 0.7348, recall 0.7221; `best` not measured |
+| Measured with | seed 0, AMD EPYC, 2 cores busy with other work, 16 min 7 s of training |
 | Command | `python -m jaxtl.main --config configs/resnet18_random.py --workdir runs/resnet18_random` |
 | `best` | `python -m jaxtl.main --config configs/resnet18_random.py:best --workdir runs/resnet18_random_best` |
 

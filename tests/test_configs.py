@@ -46,7 +46,7 @@ STUDY_A = ("resnet18", "densenet121", "densenet161", "densenet161_steplr")
 STUDY_E = ("vgg16", "vgg19", "resnet50", "resnet152")
 
 # Every recipe of every file, as `--config` takes it.
-MEASURED = {"resnet18", "resnet18_lightning", "vgg16"}
+MEASURED = {"resnet18", "resnet18_lightning", "resnet18_random", "vgg16"}
 NOT_MEASURED = (*REPLICAS.keys() - MEASURED, "stl10_search")  # what they need was not at hand
 PLACES = [str(path) for path in CONFIGS if path.stem not in REPLICAS]
 PLACES += [f"{FOLDER / name}.py{recipe}" for name in REPLICAS for recipe in ("", ":best")]
