@@ -23,7 +23,7 @@ from jaxtl.report.text import duration, number
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
 STUDY_E_S = 30  # a study's network is to be trained and tested within
-EPOCHS = 8  # of a network at 32 pixels, and the repeats of its steps: both scatter by several percent
+EPOCHS = 8  # of a network at 32 pixels: few would scatter by more than the loop takes
 LOOP_SHARE = 0.01  # of an epoch, what the loop may take beside its steps
 # Networks, images and numbers of a tiny run; the last layer of a config stays.
 TINY = (

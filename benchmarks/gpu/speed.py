@@ -76,7 +76,8 @@ def pair(findings: Findings, task: Task) -> dict[str, Any]:
 
     work = f"{task.what} {task.model} at {task.size}, {task.dtype}"
 
-    def so_far(fitting: Task, seconds: dict[str, float]) -> None:  # to compile a peer may take longer than there is
+    # Told before all are warm: a peer may take longer to compile than there is time.
+    def so_far(fitting: Task, seconds: dict[str, float]) -> None:
         rates = {name: fitting.batch / each for name, each in seconds.items()}
         findings.figures(so_far={**fitting._asdict(), "images_per_s": rates})
         (_, ours), *theirs = rates.items()
