@@ -42,8 +42,8 @@ WAYS: dict[str, tuple[Any, str, float, float]] = {
 }
 TINY_WAYS = ("float32, highest precision", "bfloat16")  # a CPU has one precision for float32
 KEPT_ERROR = 1e-4
-# Rounding can move a value near zero to the other side of a ReLU. In a small batch one such value changes the gradient by
-# almost a hundredth. How much it is for a network is seen on the CPU, with weights that are off by a millionth.
+# Rounding can move a value near zero to the other side of a ReLU. In a small batch one such value changes the gradient
+# by almost a hundredth. How much it is for a network is seen on the CPU, with weights that are off by a millionth.
 OFF, DRAWS = 1e-6, 3
 PHASES = ("phases.0", "phases.1", "baselines.scratch.phases.0")
 QUICKSTART = ("checkpoint_every_s=1",)
