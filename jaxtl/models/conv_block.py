@@ -6,7 +6,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 
-from jaxtl.models.layers import ConvModule
+from jaxtl.models.layers import ConvModule, relu
 
 Norm = Literal["none", "after_conv", "after_pool"]
 
@@ -33,7 +33,7 @@ class ConvBlock(ConvModule):
             x = self.conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
             if self.norm == "after_conv" and not self.folded:
                 x = self.normalise(x, f"norm{i}", train)
-            x = nn.relu(x)
+            x = relu(x)
         x = nn.max_pool(x, (2, 2), (2, 2))
         if self.norm == "after_pool":
             x = self.normalise(x, "norm", train)

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import ConvModule, Stem, conv, global_avg_pool, he_fan_in_init
+from jaxtl.models.layers import ConvModule, Stem, conv, global_avg_pool, he_fan_in_init, relu
 
 # A 1x1 convolution narrows each layer's input to this many times the growth: the "B" of DenseNet-BC.
 BOTTLENECK = 4
@@ -35,10 +35,10 @@ class DenseLayer(ConvModule):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to the channels to append, ``[B, H, W, growth]``."""
-        y = nn.relu(self.normalise(x, "norm1", train))
+        y = relu(self.normalise(x, "norm1", train))
         width, names = BOTTLENECK * self.growth, ("conv1", "norm2")
         y = self.conv_norm(y, width, 1, names=names, kernel_init=he_fan_in_init, train=train)
-        y = conv(self.growth, 3, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv2")(nn.relu(y))
+        y = conv(self.growth, 3, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv2")(relu(y))
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
 
@@ -48,7 +48,7 @@ class Transition(ConvModule):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, C // 2]``."""
-        x = nn.relu(self.normalise(x, "norm", train))
+        x = relu(self.normalise(x, "norm", train))
         # The mean and a 1x1 convolution commute; the mean comes first because it leaves a quarter of the products.
         x = nn.avg_pool(x, (2, 2), (2, 2))
         return conv(x.shape[-1] // 2, 1, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv")(x)
@@ -77,7 +77,7 @@ class Stage(ConvModule):
             layer = DenseLayer(self.growth, self.dropout, dtype=self.dtype, folded=self.folded, name=f"layer{i}")
             x = jnp.concatenate([x, layer(x, train)], axis=-1)
         if self.last:
-            return nn.relu(self.normalise(x, "norm", train))
+            return relu(self.normalise(x, "norm", train))
         return Transition(dtype=self.dtype, name="transition")(x, train)
 
 

@@ -18,6 +18,19 @@ he_fan_in_init = nn.initializers.variance_scaling(2, "fan_in", "normal")
 he_fan_out_init = nn.initializers.variance_scaling(2, "fan_out", "normal")
 
 
+@jax.custom_jvp
+def relu(x: jax.Array) -> jax.Array:
+    """``max(x, 0)`` of any float array, with the derivative 0 at 0: the function of ``nn.relu``.
+
+    Its derivative asks the result for zeros and not ``x``. So XLA on a GPU computes it inside the convolution before
+    it, and the gradient needs no map but the result, which the next layer keeps in any case.
+    """
+    return jnp.maximum(x, 0)
+
+
+relu.defjvps(lambda tangent, y, x: lax.select(y == 0, lax.full_like(tangent, 0), tangent))
+
+
 class BatchNorm(nn.Module):
     """Batch norm over all axes but the last, with PyTorch's running statistics.
 
@@ -161,7 +174,7 @@ class Stem(ConvModule):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, ceil(H / s), ceil(W / s), width]``, s = stride, twice that with the pool."""
-        x = nn.relu(self.conv_norm(x, self.width, self.size, self.stride, kernel_init=self.kernel_init, train=train))
+        x = relu(self.conv_norm(x, self.width, self.size, self.stride, kernel_init=self.kernel_init, train=train))
         return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1))) if self.pool else x
 
 

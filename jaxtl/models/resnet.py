@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, make_head
-from jaxtl.models.layers import ConvModule, Stem, global_avg_pool, he_fan_out_init
+from jaxtl.models.layers import ConvModule, Stem, global_avg_pool, he_fan_out_init, relu
 
 Shortcut = Literal["projection", "pad"]
 
@@ -52,7 +52,7 @@ class Block(ConvModule):
         conv_norm = functools.partial(self.conv_norm, kernel_init=he_fan_out_init, train=train)
         y = x
         for i, (features, size, stride) in enumerate(chain, start=1):
-            y = nn.relu(y) if i > 1 else y
+            y = relu(y) if i > 1 else y
             y = conv_norm(y, features, size, stride, names=(f"conv{i}", f"norm{i}"))
         grown = y.shape[-1] - x.shape[-1]
         if grown or self.stride > 1:
@@ -61,7 +61,7 @@ class Block(ConvModule):
             else:
                 zeros = (grown // 2, grown - grown // 2)
                 x = jnp.pad(x[:, :: self.stride, :: self.stride], ((0, 0), (0, 0), (0, 0), zeros))
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 class Stage(nn.Module):

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from jaxtl.models.cnn import conv3x3
 from jaxtl.models.heads import flatten, linear, torch_bias_init, torch_kernel_init
+from jaxtl.models.layers import relu
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 16, 500), (400, 200)])
@@ -58,3 +60,25 @@ def test_bfloat16_is_for_computation_and_parameters_stay_float32(layer):
 
 def test_flatten_runs_over_channels_fastest():
     np.testing.assert_array_equal(flatten(jnp.arange(24).reshape(2, 2, 2, 3)), np.arange(24).reshape(2, 12))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_relu_and_its_derivatives_are_those_of_flax(dtype):
+    x = jnp.array([-jnp.inf, -2, -1e-30, -0.0, 0.0, 1e-30, 0.5, jnp.inf], dtype)
+    tangent = jnp.arange(1, 9, dtype=dtype)
+
+    def calculus(function):
+        def gradient(x):
+            return jax.vmap(jax.grad(lambda x: 3 * function(x) ** 2))(x)
+
+        finite = x[1:-1]
+        return jax.jvp(function, (x,), (tangent,)), jax.jvp(gradient, (finite,), (tangent[1:-1],))
+
+    for found, wanted in zip(jax.tree.leaves(calculus(relu)), jax.tree.leaves(calculus(nn.relu)), strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_array_equal(found.astype(np.float32), wanted.astype(np.float32))
+
+
+def test_relu_passes_on_what_is_not_a_number():
+    value, gradient = jax.value_and_grad(relu)(jnp.nan)
+    assert np.isnan(value) and gradient == 1  # as PyTorch does; nn.relu hides it from the gradient
