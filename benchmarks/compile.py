@@ -26,8 +26,8 @@ from benchmarks.measure import load_average, write_json
 from jaxtl.errors import UserError
 from jaxtl.models.registry import known
 from jaxtl.runtime.command import at_least_one, exit_status
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device
+from jaxtl.runtime.lowerings import use_fast_lowerings
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -51,7 +51,7 @@ def first_step(arguments: argparse.Namespace, cache: pathlib.Path) -> dict[str, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    use_fast_cpu_lowerings()
+    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="densenet161")
     parser.add_argument("--size", type=at_least_one, default=32)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtl.errors import UserError
-from jaxtl.runtime.cpu import FLAG, use_fast_cpu_lowerings, use_jax_lowerings
+from jaxtl.runtime.lowerings import FLAG, use_fast_lowerings, use_jax_lowerings
 
 PEERS_COMMAND = 'pip install "jaxtl[peers]"'
 
@@ -43,7 +43,7 @@ class Task(NamedTuple):
 
 LEARNING_RATE, MOMENTUM = 1e-3, 0.9
 
-# What the flag of jaxtl.runtime.cpu sets, as XLA has it by default.
+# What the flag of jaxtl.runtime.lowerings sets, as XLA has it by default.
 _DEFAULT = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 XLAS_CHOICE: dict[str, str | bool] = {FLAG.removeprefix("--").split("=")[0]: _DEFAULT}
 
@@ -94,7 +94,7 @@ def compiled(name: str, function: jax.stages.Wrapped, *arguments: Any, carries: 
         changed = FLAG in os.environ.get("XLA_FLAGS", "")
         use_jax_lowerings()
         program = function.lower(*arguments).compile(XLAS_CHOICE if changed else None)
-        use_fast_cpu_lowerings()
+        use_fast_lowerings()
     else:
         program = function.lower(*arguments).compile()
     compile_s = time.perf_counter() - start

@@ -29,8 +29,8 @@ from jaxtl.data.collection import load
 from jaxtl.data.dataset import Dataset, take
 from jaxtl.data.folder import scan
 from jaxtl.data.options import ImageOptions
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device
+from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.runtime.mesh import data_mesh, replicated
 from jaxtl.train.examples import batches, place
 from jaxtl.train.optimizer import make_optimizer
@@ -95,7 +95,7 @@ def timed_epoch(arguments: argparse.Namespace, mesh: Mesh) -> Callable[[Dataset]
 
 def main() -> None:
     """Measure, print, and write JSON where asked to."""
-    use_fast_cpu_lowerings()
+    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/benchmark_images"))
     parser.add_argument("--files", type=int, default=100_000)

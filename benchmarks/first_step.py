@@ -28,7 +28,7 @@ def main() -> None:
     from jaxtl.data.augment import normalise
     from jaxtl.data.feed import epoch_order
     from jaxtl.runtime.compile_cache import keep_compiled
-    from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+    from jaxtl.runtime.lowerings import use_fast_lowerings
     from jaxtl.runtime.mesh import data_mesh, put_order, replicated
     from jaxtl.train.optimizer import make_optimizer
     from jaxtl.train.state import init_state
@@ -37,7 +37,7 @@ def main() -> None:
     from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
     ends["imports"] = time.time()
-    use_fast_cpu_lowerings()
+    use_fast_lowerings()
     keep_compiled()
     shape, classes = (arguments.size, arguments.size, 3), 10
     key, mesh = jax.random.key(0), data_mesh(arguments.batch)

@@ -24,8 +24,8 @@ from benchmarks.measure import write_json
 from jaxtl.config import default_config
 from jaxtl.data.augment import normalise
 from jaxtl.report.console import RunConsole
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import device
+from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
@@ -83,7 +83,7 @@ def forward_pass(arguments: argparse.Namespace) -> float:
 
 def main() -> None:
     """Measure, print, and write JSON where asked to."""
-    use_fast_cpu_lowerings()
+    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet18_cifar")
     parser.add_argument("--weights", default="", help="tag or file; empty: random")

@@ -31,8 +31,8 @@ import optax
 from jaxtl.data.augment import normalise
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import build_model
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.environment import describe
+from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.runtime.mesh import data_mesh, put, replicated
 from jaxtl.runtime.processes import is_main_process, run_together, wait_for_all
 from jaxtl.train.examples import batches, place
@@ -129,7 +129,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    use_fast_cpu_lowerings()
+    use_fast_lowerings()
     arguments = parse(argv)
     if arguments.worker:
         return run_together(lambda: measure(arguments))

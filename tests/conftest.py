@@ -20,10 +20,10 @@ from jaxtl.config.flags import load_config
 from jaxtl.data.dataset import Dataset
 from jaxtl.report import plots
 from jaxtl.runs.folder import RunFolder
-from jaxtl.runtime.cpu import set_xla_flag, use_fast_cpu_lowerings
+from jaxtl.runtime.lowerings import set_xla_flag, use_fast_lowerings
 from jaxtl.train.scores import classification_scores
 
-use_fast_cpu_lowerings()  # as all commands do; before a test starts XLA's backend
+use_fast_lowerings()  # as all commands do; before a test starts XLA's backend
 
 
 def compile_quickly() -> None:

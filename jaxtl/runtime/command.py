@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from jaxtl.errors import UserError, closest
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
 from jaxtl.runtime.files import os_error_told, user_path, write_errors_explained, write_whole
 from jaxtl.runtime.interrupts import Interrupted, keep_interrupts
+from jaxtl.runtime.lowerings import use_fast_lowerings
 
 _USER_ERROR = 2
 _AFTER_SIGNAL = 128  # a shell's status of a process that a signal ended is this plus the signal's number
@@ -77,7 +77,7 @@ def command(work: Callable[[Sequence[str]], int | None], *, resumes: bool = Fals
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        use_fast_cpu_lowerings()
+        use_fast_lowerings()
         return exit_status(lambda: work(sys.argv[1:] if argv is None else argv) or 0, resumes=resumes)
 
     return main

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jaxtl.runtime.cpu import use_fast_cpu_lowerings
+from jaxtl.runtime.lowerings import use_fast_lowerings
 from tests.faults import calls, environment, files, images, kills, layouts, runs
 from tests.faults.bench import QUICKSTART, SEARCH, Bench
 from tests.faults.case import OK, Row, attempt
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.getLogger("absl").setLevel(logging.ERROR)  # as the commands do
     signal.signal(signal.SIGINT, signal.default_int_handler)  # children of a background job would ignore Ctrl-C
-    use_fast_cpu_lowerings()
+    use_fast_lowerings()
     start = time.perf_counter()
     tables = try_all([arguments.only] if arguments.only else list(KINDS), arguments.jobs)
     seconds = time.perf_counter() - start

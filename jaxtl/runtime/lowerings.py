@@ -1,10 +1,11 @@
-"""Convolutions, gradients of max-pools, and sums, lowered to what XLA's CPU backend computes fast.
+"""Convolutions, gradients of max-pools, and sums, lowered to what XLA computes fast.
 
 Networks are written with ``nn.Conv``, ``nn.max_pool`` and ``x.mean((0, 1, 2))``. On a CPU, XLA is slow at some of their
-shapes, above all where a map has fewer pixels than the kernel has taps. ``use_fast_cpu_lowerings()`` registers lowering
-rules for the platform ``"cpu"``, as JAX registers its own, which compute the same function by other operations, mostly
-dots. Derivatives, ``vmap`` and export are defined on the primitives, and are not affected. What a rule does not handle
-goes to JAX's own rule: other dtypes than float32, groups, other ranks, maps of symbolic size.
+shapes, above all where a map has fewer pixels than the kernel has taps; on an NVIDIA GPU it writes five numbers for
+each window of a max-pool and scatters the gradient by them. ``use_fast_lowerings()`` registers lowering rules for these
+platforms, as JAX registers its own, which compute the same function by other operations. Derivatives, ``vmap`` and
+export are defined on the primitives, and are not affected. What a rule does not handle goes to JAX's own rule: groups,
+other ranks, maps of symbolic size, and on a CPU other dtypes than float32.
 
 ``python -m benchmarks.train`` and ``python -m benchmarks.inference`` measure networks under these rules.
 """
@@ -38,8 +39,8 @@ FLAG = "--xla_cpu_experimental_ynn_fusion_type=LIBRARY_FUSION_TYPE_INDIVIDUAL_DO
 _saved: list[tuple[dict[Any, Any], Any, Any]] = []
 
 
-def use_fast_cpu_lowerings() -> None:
-    """Make programs for CPUs fast, in this process and from here on; programs for other devices stay as they are.
+def use_fast_lowerings() -> None:
+    """Make programs for CPUs and NVIDIA GPUs fast, in this process and from here on.
 
     Call it once, before anything is computed: XLA reads its flags, ``XLA_FLAGS`` in the environment, when the first
     backend starts. A flag that is set already stays. Further calls do nothing.
@@ -52,19 +53,19 @@ def use_fast_cpu_lowerings() -> None:
     if known is None:
         warnings.warn(
             f"JAX {jax.__version__} gives no way to its own lowering rules, which the fast ones need to fall back on, "
-            "so that networks run on a CPU at XLA's own speed. Results are the same.",
+            "so that networks run at XLA's own speed. Results are the same.",
             stacklevel=2,
         )
         return
-    for primitive, rule, jax_rule, table in known:
+    for platform, primitive, rule, jax_rule, table in known:
         _saved.append((table, primitive, table.get(primitive)))
-        mlir.register_lowering(primitive, functools.partial(rule, jax_rule), platform="cpu")
+        mlir.register_lowering(primitive, functools.partial(rule, jax_rule), platform=platform)
     set_xla_flag(FLAG)
     jax.clear_caches()  # of programs that were lowered by the other rules
 
 
 def use_jax_lowerings() -> None:
-    """Undo ``use_fast_cpu_lowerings``, for tests and comparisons; a backend that has started keeps XLA's flag."""
+    """Undo ``use_fast_lowerings``, for tests and comparisons; a backend that has started keeps XLA's flag."""
     if not _saved:
         return
     for table, primitive, before in _saved:
@@ -77,18 +78,18 @@ def use_jax_lowerings() -> None:
     jax.clear_caches()
 
 
-def _jax_rules() -> list[tuple[Any, Rule, Rule, dict[Any, Any]]] | None:
-    """Each primitive with our rule, JAX's rule for CPUs, and JAX's table of rules for CPUs alone.
+def _jax_rules() -> list[tuple[str, Any, Rule, Rule, dict[Any, Any]]] | None:
+    """Each platform and primitive with our rule, JAX's rule, and JAX's table of rules for this platform alone.
 
     The tables have no public name. This is the one place that knows them; ``None`` where this version has them not.
     """
     try:
-        for_cpu, for_all = mlir._platform_specific_lowerings["cpu"], mlir._lowerings
         found = []
-        for name, rule in _RULES.items():
+        for (platform, name), rule in _RULES.items():
+            for_one, for_all = mlir._platform_specific_lowerings[platform], mlir._lowerings
             primitive = getattr(primitives, name)
-            jax_rule = (for_cpu[primitive] if primitive in for_cpu else for_all[primitive]).rule
-            found.append((primitive, rule, jax_rule, for_cpu))
+            jax_rule = (for_one[primitive] if primitive in for_one else for_all[primitive]).rule
+            found.append((platform, primitive, rule, jax_rule, for_one))
     except (AttributeError, KeyError, TypeError):
         return None
     return found if hasattr(mlir, "lower_fun") and hasattr(mlir, "register_lowering") else None
@@ -294,13 +295,15 @@ _WAYS: tuple[tuple[Callable[[_Convolution], bool], Rule], ...] = (
 )
 
 
-def _max_pool_gradient_rule(jax_rule: Rule, ctx: Any, grad: Any, images: Any, **params: Any) -> Any:
+def _max_pool_gradient_rule(
+    dtypes: Sequence[Any], jax_rule: Rule, ctx: Any, grad: Any, images: Any, **params: Any
+) -> Any:
     """The gradient of a max-pool of ``[B, H, W, C]`` goes to the first largest pixel of each window."""
     of_grad, of_images = ctx.avals_in
     window, strides, padding = (params[name] for name in ("window_dimensions", "window_strides", "padding"))
     spatial = len(window) == 4 and all(window[i] == strides[i] == 1 and padding[i] == (0, 0) for i in (0, 3))
     sizes = (*of_images.shape[1:], *of_grad.shape[1:])
-    known = of_grad.dtype == jnp.float32 and all(isinstance(size, int) for size in sizes)
+    known = of_grad.dtype in dtypes and all(isinstance(size, int) for size in sizes)
     if not (spatial and known and params["select_prim"].name == "ge" and math.prod(window) < 128):
         return jax_rule(ctx, grad, images, **params)
     rows, columns = (
@@ -361,10 +364,13 @@ def _sum_rule(jax_rule: Rule, ctx: Any, x: Any, **params: Any) -> Any:
     return mlir.lower_fun(in_parts, multiple_results=False)(ctx, x)
 
 
-_RULES: dict[str, Rule] = {
-    "conv_general_dilated_p": _convolution_rule,
-    "select_and_scatter_add_p": _max_pool_gradient_rule,
-    "reduce_sum_p": _sum_rule,
+_RULES: dict[tuple[str, str], Rule] = {
+    ("cpu", "conv_general_dilated_p"): _convolution_rule,
+    ("cpu", "select_and_scatter_add_p"): functools.partial(_max_pool_gradient_rule, [jnp.float32]),
+    ("cpu", "reduce_sum_p"): _sum_rule,
+    ("cuda", "select_and_scatter_add_p"): functools.partial(
+        _max_pool_gradient_rule, [jnp.float32, jnp.bfloat16, jnp.float16]
+    ),
 }
 
 

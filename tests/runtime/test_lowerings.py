@@ -13,7 +13,7 @@ from jax import lax
 from jax.extend.core import primitives
 from jax.interpreters import mlir
 
-from jaxtl.runtime import cpu
+from jaxtl.runtime import lowerings
 
 # Rows and columns of images, kernel size, stride, padding, channels and features; all of a kind that the zoo has.
 CONVOLUTIONS = [
@@ -51,11 +51,11 @@ POOLS = [
 @pytest.fixture(autouse=True)
 def switched_off(monkeypatch):
     """The lowerings are on in all other tests."""
-    cpu.use_jax_lowerings()
+    lowerings.use_jax_lowerings()
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     yield
     monkeypatch.undo()
-    cpu.use_fast_cpu_lowerings()
+    lowerings.use_fast_lowerings()
 
 
 def noise(*shape, seed=0):
@@ -103,7 +103,7 @@ def compare(function, *arguments, what=calculus):
     """Assert that all is as without the lowerings; return the texts of the programs without and with them."""
     program = functools.partial(what, function)
     off = jax.jit(program).lower(*arguments)
-    cpu.use_fast_cpu_lowerings()
+    lowerings.use_fast_lowerings()
     on = jax.jit(program).lower(*arguments)
     found, wanted = (lowered.compile()(*arguments) for lowered in (on, off))
     for (path, leaf), want in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(wanted), strict=True):
@@ -148,7 +148,7 @@ def test_sums_over_leading_axes_and_their_derivatives_are_those_of_jax(shape):
 def test_a_long_sum_rounds_no_more_than_that_of_jax():
     x = 3 + noise(32, 32, 32, 8)
     wanted = np.asarray(x, np.float64).mean((0, 1, 2))
-    cpu.use_fast_cpu_lowerings()
+    lowerings.use_fast_lowerings()
     assert abs(jax.jit(lambda x: x.mean((0, 1, 2)))(x) - wanted).max() < 5e-6
 
 
@@ -174,8 +174,42 @@ def test_other_dtypes_are_left_to_jax(example, dtype):
     with jax.enable_x64(dtype == jnp.float64):
         inputs = [x.astype(dtype) for x in (noise(3, 2, 2, 4), noise(3, 3, 4, 6))]
         off = jax.jit(jax.grad(pooled)).lower(*inputs).as_text()
-        cpu.use_fast_cpu_lowerings()
+        lowerings.use_fast_lowerings()
         assert jax.jit(jax.grad(pooled)).lower(*inputs).as_text() == off
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16, jnp.float64])
+def test_a_gpu_scatters_the_gradient_of_a_max_pool_no_more(dtype):
+    def pooled(images):
+        return max_pool(images, 3, 2, 1).astype(jnp.float32).sum()
+
+    with jax.enable_x64(dtype == jnp.float64):
+        traced = jax.jit(jax.grad(pooled)).trace(noise(3, 8, 8, 4).astype(dtype))
+        platforms = ("cuda", "rocm")
+        off = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in platforms}
+        lowerings.use_fast_lowerings()
+        on = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in platforms}
+    assert ("select_and_scatter" in on["cuda"]) == (dtype == jnp.float64)
+    assert "select_and_scatter" in off["cuda"] and on["rocm"] == off["rocm"]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(("size", "window", "stride", "pad"), POOLS)
+def test_the_gradient_of_a_max_pool_in_half_precision(monkeypatch, dtype, size, window, stride, pad):
+    """By the rule for GPUs, on the CPU."""
+    images = jnp.round(noise(3, *size, 5)).astype(dtype)
+    pool = functools.partial(max_pool, size=window, stride=stride, pad=pad)
+    grad = noise(*pool(images).shape).astype(dtype)
+    _, pull_back = jax.vjp(pool, images)
+    wanted = jax.jit(pull_back)(grad)[0]
+    name = "select_and_scatter_add_p"
+    monkeypatch.setattr(lowerings, "_RULES", {("cpu", name): lowerings._RULES["cuda", name]})
+    lowerings.use_fast_lowerings()
+    lowered = jax.jit(pull_back).lower(grad)
+    assert "select_and_scatter" not in lowered.as_text()
+    found = lowered.compile()(grad)[0]
+    tolerance = 4 * float(jnp.finfo(dtype).eps)  # where windows overlap, sums are rounded in another order
+    np.testing.assert_allclose(found.astype(np.float32), wanted.astype(np.float32), rtol=tolerance, atol=tolerance)
 
 
 def test_groups_are_left_to_jax():
@@ -190,39 +224,39 @@ def test_groups_are_left_to_jax():
 
 def test_switched_off_nothing_of_the_lowerings_is_left(example):
     train = jax.grad(lambda *inputs: network(*inputs).sum(), argnums=(0, 1, 2))
-    tables = {**mlir._platform_specific_lowerings["cpu"]}
+    tables = {name: {**mlir._platform_specific_lowerings[name]} for name in ("cpu", "cuda")}
 
     def text():
         return jax.jit(train).lower(*example).as_text()
 
     before, jaxpr = text(), str(jax.make_jaxpr(train)(*example))
-    cpu.use_fast_cpu_lowerings()
-    cpu.use_fast_cpu_lowerings()  # the second call finds it done
+    lowerings.use_fast_lowerings()
+    lowerings.use_fast_lowerings()  # the second call finds it done
     assert text() != before
     assert str(jax.make_jaxpr(train)(*example)) == jaxpr
-    assert os.environ["XLA_FLAGS"] == cpu.FLAG
-    cpu.use_jax_lowerings()
-    cpu.use_jax_lowerings()
+    assert os.environ["XLA_FLAGS"] == lowerings.FLAG
+    lowerings.use_jax_lowerings()
+    lowerings.use_jax_lowerings()
     assert text() == before
-    assert mlir._platform_specific_lowerings["cpu"] == tables
+    assert {name: mlir._platform_specific_lowerings[name] for name in tables} == tables
     assert not os.environ["XLA_FLAGS"]
 
 
 def test_a_program_of_before_is_compiled_again(example):
     jitted = jax.jit(network)
     jitted(*example)
-    cpu.use_fast_cpu_lowerings()
+    lowerings.use_fast_lowerings()
     assert jitted._cache_size() == 0
 
 
 @pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "cuda")])
 def test_an_exported_program_needs_nothing_of_this_module(example, platforms):
     wanted = network(*example)
-    cpu.use_fast_cpu_lowerings()
+    lowerings.use_fast_lowerings()
     exported = jax.export.export(jax.jit(network), platforms=platforms)(*example)
     assert "custom_call" not in exported.mlir_module()
     data = exported.serialize()
-    cpu.use_jax_lowerings()
+    lowerings.use_jax_lowerings()
     np.testing.assert_allclose(jax.export.deserialize(data).call(*example), wanted, atol=1e-4)
 
 
@@ -231,7 +265,7 @@ def test_the_batch_may_be_a_symbol(example, platforms):
     images, *kernels = example
     (b,) = jax.export.symbolic_shape("b")
     symbolic = jax.ShapeDtypeStruct((b, *images.shape[1:]), jnp.float32)
-    cpu.use_fast_cpu_lowerings()
+    lowerings.use_fast_lowerings()
 
     def forward_and_backward(images):
         return jax.value_and_grad(lambda images: jnp.sin(network(images, *kernels)).sum())(images)
@@ -243,9 +277,9 @@ def test_the_batch_may_be_a_symbol(example, platforms):
 
 def test_without_a_way_to_the_rules_of_jax_it_stays_off_with_one_warning(example, monkeypatch):
     before = jax.jit(network).lower(*example).as_text()
-    monkeypatch.setattr(cpu, "_jax_rules", lambda: None)
+    monkeypatch.setattr(lowerings, "_jax_rules", lambda: None)
     with pytest.warns(UserWarning, match=f"JAX {jax.__version__} gives no way") as told:
-        cpu.use_fast_cpu_lowerings()
+        lowerings.use_fast_lowerings()
     assert len(told) == 1
     assert jax.jit(network).lower(*example).as_text() == before
     assert "XLA_FLAGS" not in os.environ
@@ -254,30 +288,30 @@ def test_without_a_way_to_the_rules_of_jax_it_stays_off_with_one_warning(example
 @pytest.mark.parametrize("missing", ["_lowerings", "_platform_specific_lowerings", "lower_fun", "register_lowering"])
 def test_a_jax_without_one_of_the_names_is_noticed(monkeypatch, missing):
     monkeypatch.delattr(mlir, missing)
-    assert cpu._jax_rules() is None
+    assert lowerings._jax_rules() is None
 
 
 def test_a_jax_with_another_kind_of_table_is_noticed(monkeypatch):
     monkeypatch.setattr(mlir, "_lowerings", {primitives.reduce_sum_p: lambda *arguments: None})
-    assert cpu._jax_rules() is None
+    assert lowerings._jax_rules() is None
 
 
 def test_a_flag_of_the_user_stays_and_others_are_kept(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_experimental_ynn_fusion_type=individual_convolution")
-    cpu.use_fast_cpu_lowerings()
+    lowerings.use_fast_lowerings()
     assert os.environ["XLA_FLAGS"] == "--xla_cpu_experimental_ynn_fusion_type=individual_convolution"
-    cpu.use_jax_lowerings()
+    lowerings.use_jax_lowerings()
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
-    cpu.use_fast_cpu_lowerings()
-    assert os.environ["XLA_FLAGS"] == f"--xla_force_host_platform_device_count=2 {cpu.FLAG}"
-    cpu.use_jax_lowerings()
+    lowerings.use_fast_lowerings()
+    assert os.environ["XLA_FLAGS"] == f"--xla_force_host_platform_device_count=2 {lowerings.FLAG}"
+    lowerings.use_jax_lowerings()
     assert os.environ["XLA_FLAGS"] == "--xla_force_host_platform_device_count=2"
 
 
 @pytest.mark.parametrize("unknown", ["--xla_flag_of_another_time=YES", "--xla_cpu_max_is=AVX"])
 def test_an_xla_that_does_not_know_the_flag_is_not_told(monkeypatch, unknown):
-    monkeypatch.setattr(cpu, "FLAG", unknown)  # the second one is a part of a name that it knows
-    cpu.use_fast_cpu_lowerings()
+    monkeypatch.setattr(lowerings, "FLAG", unknown)  # the second one is a part of a name that it knows
+    lowerings.use_fast_lowerings()
     assert "XLA_FLAGS" not in os.environ
 
 
@@ -288,9 +322,9 @@ from jax.extend.core import primitives
 from jax.interpreters import mlir
 table = mlir._platform_specific_lowerings["cpu"]
 before = table[primitives.conv_general_dilated_p]
-from jaxtl.runtime import cpu
+from jaxtl.runtime import lowerings
 assert table[primitives.conv_general_dilated_p] is before and "XLA_FLAGS" not in os.environ, "importing changes nothing"
-cpu.use_fast_cpu_lowerings()
+lowerings.use_fast_lowerings()
 assert table[primitives.conv_general_dilated_p] is not before
 def convolve(x, k):
     return jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -307,4 +341,4 @@ def test_in_a_process_of_its_own_xla_knows_the_flag_and_leaves_convolutions_to_e
 def test_no_warning_where_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        cpu.use_fast_cpu_lowerings()
+        lowerings.use_fast_lowerings()
