@@ -63,7 +63,7 @@ class Findings:
           measured: what came out.
           beside: what a peer or a study has.
           target: what it is to reach.
-          met: whether it does; ``None`` where there is no target.
+          met: whether it does; ``None`` where there is no target, and where the measurement cannot tell.
         """
         self._lines[work] = {"work": work, "measured": measured, "beside": beside, "target": target, "met": met}
         self.write()

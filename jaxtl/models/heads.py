@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError, nearest
 from jaxtl.models.classifier import StageFactory
-from jaxtl.models.layers import Initializer
+from jaxtl.models.layers import Initializer, relu
 from jaxtl.models.options import checked
 
 # What a model's `head=` takes: one dense layer, or the fields of `Head` that differ from it.
@@ -116,7 +116,7 @@ class Hidden(nn.Module):
                     "averages maps of any size to the cells it knows, or resize the images."
                 )
         for i, width in enumerate(self.widths, start=1):
-            x = nn.relu(self.dense(width, x.shape[-1], dtype=self.dtype, name=f"linear{i}")(x))
+            x = relu(self.dense(width, x.shape[-1], dtype=self.dtype, name=f"linear{i}")(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return x
 

@@ -22,8 +22,8 @@ he_fan_out_init = nn.initializers.variance_scaling(2, "fan_out", "normal")
 def relu(x: jax.Array) -> jax.Array:
     """``max(x, 0)`` of any float array, with the derivative 0 at 0: the function of ``nn.relu``.
 
-    Its derivative asks the result for zeros and not ``x``. So XLA on a GPU computes it inside the convolution before
-    it, and the gradient needs no map but the result, which the next layer keeps in any case.
+    Its derivative asks the result for zeros and not ``x``. A program compiled for a GPU then computes it inside the
+    convolution before it and keeps one map for the gradient, the result, which the next layer keeps in any case.
     """
     return jnp.maximum(x, 0)
 

@@ -296,9 +296,13 @@ _WAYS: tuple[tuple[Callable[[_Convolution], bool], Rule], ...] = (
 
 
 def _max_pool_gradient_rule(
-    dtypes: Sequence[Any], jax_rule: Rule, ctx: Any, grad: Any, images: Any, **params: Any
+    dtypes: Sequence[Any], in_a_call: bool, jax_rule: Rule, ctx: Any, grad: Any, images: Any, **params: Any
 ) -> Any:
-    """The gradient of a max-pool of ``[B, H, W, C]`` goes to the first largest pixel of each window."""
+    """The gradient of a max-pool of ``[B, H, W, C]`` goes to the first largest pixel of each window.
+
+    XLA on a CPU would compute the winners again for each tap that asks for them, if these were not in a call that it
+    does not inline. XLA on a GPU makes one kernel of all taps, which it does not in such a call.
+    """
     of_grad, of_images = ctx.avals_in
     window, strides, padding = (params[name] for name in ("window_dimensions", "window_strides", "padding"))
     spatial = len(window) == 4 and all(window[i] == strides[i] == 1 and padding[i] == (0, 0) for i in (0, 3))
@@ -310,11 +314,11 @@ def _max_pool_gradient_rule(
         _Axis(of_images.shape[i], window[i], of_grad.shape[i], strides[i], low=padding[i][0], high=padding[i][1])
         for i in (1, 2)
     )
-    way = functools.partial(_max_pool_gradient, rows, columns)
+    way = functools.partial(_max_pool_gradient, rows, columns, in_a_call)
     return mlir.lower_fun(way, multiple_results=False)(ctx, grad, images)
 
 
-def _max_pool_gradient(rows: _Axis, columns: _Axis, grad: jax.Array, images: jax.Array) -> jax.Array:
+def _max_pool_gradient(rows: _Axis, columns: _Axis, in_a_call: bool, grad: jax.Array, images: jax.Array) -> jax.Array:
     """The gradient of each window goes to its winning tap, which is found again."""
     padded = _padded(images, {1: (rows.low, rows.high, 0), 2: (columns.low, columns.high, 0)}, -jnp.inf)
     by_rows = [_every(padded, 1, i, rows.stride, rows.out) for i in range(rows.taps)]
@@ -331,10 +335,10 @@ def _max_pool_gradient(rows: _Axis, columns: _Axis, grad: jax.Array, images: jax
         by_row = [parts[i : i + columns.taps] for i in range(0, len(parts), columns.taps)]
         return _summed(by_row, *((-axis.low, 1, axis.stride, axis.size) for axis in (rows, columns)))
 
-    # In a call that XLA does not inline: it would compute the winners again for each tap that asks for them.
-    apart = jax.jit(to_winners)
+    if not in_a_call:
+        return to_winners(winner, grad)
     with set_xla_metadata(inlineable="false"):
-        return apart(winner, grad)
+        return jax.jit(to_winners)(winner, grad)
 
 
 # XLA adds up fewer numbers as fast. One long dot would round more than XLA's own sum; two short ones round less.
@@ -366,10 +370,10 @@ def _sum_rule(jax_rule: Rule, ctx: Any, x: Any, **params: Any) -> Any:
 
 _RULES: dict[tuple[str, str], Rule] = {
     ("cpu", "conv_general_dilated_p"): _convolution_rule,
-    ("cpu", "select_and_scatter_add_p"): functools.partial(_max_pool_gradient_rule, [jnp.float32]),
+    ("cpu", "select_and_scatter_add_p"): functools.partial(_max_pool_gradient_rule, [jnp.float32], True),
     ("cpu", "reduce_sum_p"): _sum_rule,
     ("cuda", "select_and_scatter_add_p"): functools.partial(
-        _max_pool_gradient_rule, [jnp.float32, jnp.bfloat16, jnp.float16]
+        _max_pool_gradient_rule, [jnp.float32, jnp.bfloat16, jnp.float16], False
     ),
 }
 

@@ -191,6 +191,7 @@ def test_a_gpu_scatters_the_gradient_of_a_max_pool_no_more(dtype):
         on = {platform: traced.lower(lowering_platforms=(platform,)).as_text() for platform in platforms}
     assert ("select_and_scatter" in on["cuda"]) == (dtype == jnp.float64)
     assert "select_and_scatter" in off["cuda"] and on["rocm"] == off["rocm"]
+    assert "inlineable" not in on["cuda"]  # XLA on a GPU would not fuse what is in such a call
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
