@@ -42,6 +42,7 @@ JOBS = (
     Job("first-step", "", 40, 150),
     Job("breakdown", "", 30, 120),
 )
+STEPS = ("train224", "infer224", "small")  # stages that time a step beside PyTorch
 STAGES = tuple(dict.fromkeys(job.stage for job in JOBS))
 
 

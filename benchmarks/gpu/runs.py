@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 import jaxtl
-from benchmarks.contender import Task
 from benchmarks.gpu.job import Findings
 from benchmarks.gpu.speed import pair
 from benchmarks.loop import Again, wrapped_steps
@@ -111,7 +110,7 @@ def small(findings: Findings) -> None:
         target=f"loop < {LOOP_SHARE:.0%}",
         met=loop < LOOP_SHARE if abs(loop) > scatter else None,
     )
-    pair(findings, Task("train", net, 32, 128, classes=10, seed=findings.seed))
+    pair(findings)
 
 
 def study_c(findings: Findings) -> None:

@@ -16,6 +16,7 @@ from benchmarks import breakdown, compile, inference, train
 from benchmarks.contender import Task, compiled, matmul
 from benchmarks.gpu.job import Findings
 from benchmarks.measure import in_turn, warm_up
+from benchmarks.peers import contender
 from benchmarks.side_by_side import Benchmark, measure, record
 from jaxtl.report.text import number
 
@@ -43,11 +44,32 @@ def ceilings(findings: Findings) -> None:
     findings.line("copy on the device, read and written", f"{2 * there.nbytes / seconds / 1e12:,.2f} TB/s")
 
 
+def task_of(findings: Findings) -> Task:
+    """The step that a job times: at 224 pixels in bfloat16, or at 32 in float32."""
+    if findings.tiny:
+        return Task(
+            "inference" if findings.stage == "infer224" else "train", "cnn", 32, 4, seed=findings.seed, classes=10
+        )
+    if findings.stage == "small":
+        return Task("train", findings.case, 32, 128, classes=10, seed=findings.seed)
+    if findings.stage == "train224":
+        batch = TRAIN_BATCH.get(findings.case, BATCH)
+        return Task("train", findings.case, 224, batch, "bfloat16", seed=findings.seed)
+    return Task("inference", findings.case, 224, 2 * BATCH, "bfloat16", seed=findings.seed)
+
+
+def fill_caches(findings: Findings) -> None:
+    """Compile what a job times, by jaxtl and by ``torch.compile``, which compiles in its first step."""
+    task = task_of(findings)
+    BENCHMARKS[task.what].ours(task)
+    if importlib.util.find_spec("torchvision"):
+        warm_up(contender("torchvision-compiled", task), steps=1)
+
+
 def at_224(findings: Findings) -> None:
-    """Training or inference of one network at 224 pixels in bfloat16, beside torchvision."""
-    what = "train" if findings.stage == "train224" else "inference"
-    batch = TRAIN_BATCH.get(findings.case, BATCH) if what == "train" else 2 * BATCH
-    case = pair(findings, Task(what, findings.case, 224, batch, "bfloat16", seed=findings.seed))  # type: ignore[arg-type]
+    """Training or inference of one network at 224 pixels, beside torchvision."""
+    case = pair(findings)
+    what = case["what"]
     ours = case["contenders"][case["ours"]]
     if case["peak_memory"]["of"] == "device" and ours["program_bytes"]:
         promised, taken = ours["program_bytes"], case["peak_memory"]["bytes"]
@@ -67,12 +89,13 @@ def at_224(findings: Findings) -> None:
         )
 
 
-def pair(findings: Findings, task: Task) -> dict[str, Any]:
-    """One task by jaxtl and by torchvision, eager and compiled, in turns; in a tiny run by plain Flax in its place."""
+def pair(findings: Findings) -> dict[str, Any]:
+    """A job's step by jaxtl and by torchvision, eager and compiled, in turns; in a tiny run beside plain Flax."""
+    task = task_of(findings)
     benchmark: Benchmark = BENCHMARKS[task.what]._replace(also=lambda task: [], further=lambda task: {})
     peers = ["torchvision", "torchvision-compiled"] if importlib.util.find_spec("torchvision") else []
     if findings.tiny:
-        task, peers = task._replace(model="cnn", size=32, batch=4, classes=10), ["flax"]
+        peers = ["flax"]
 
     work = f"{task.what} {task.model} at {task.size}, {task.dtype}"
 

@@ -1,5 +1,6 @@
 """`benchmarks.gpu`: every stage runs; what fails, does not fit or is cut off is named, and the rest is kept."""
 
+import argparse
 import json
 import os
 import signal
@@ -23,16 +24,17 @@ def test_every_stage_has_its_work_and_takes_part_in_a_tiny_run():
 
 @pytest.fixture
 def jobs(monkeypatch):
-    """Jobs of a line of Python each, in place of the real ones: ``jobs(name=source, …)``."""
+    """Jobs of a line of Python each, in place of the real ones: ``jobs(name=source, …)``; WORDS is their command."""
 
-    def replace(needs_s=0, **sources):
-        jobs = [Job("ceilings", name, needs_s, 20) for name in sources]
+    def replace(needs_s=0, stage="ceilings", **sources):
+        jobs = [Job(stage, name, needs_s, 20) for name in sources]
         monkeypatch.setattr(gpu, "plan", lambda only, tiny: jobs)
         popen = subprocess.Popen
 
         def start(words, **rest):
             case, out = words[words.index("--out") - 1], words[words.index("--out") + 1]
-            return popen([sys.executable, "-c", f"import pathlib, sys, time; OUT = {out!r}\n{sources[case]}"], **rest)
+            source = f"import os, pathlib, sys, time; OUT = {out!r}; WORDS = {words!r}\n{sources[case]}"
+            return popen([sys.executable, "-c", source], **rest)
 
         monkeypatch.setattr(gpu.subprocess, "Popen", start)
 
@@ -77,6 +79,34 @@ def test_a_job_that_does_not_fit_into_the_time_is_skipped_and_named(jobs, tmp_pa
     assert not (tmp_path / "ceilings-long.json").exists()
 
 
+NOTE = """
+cache, first = os.environ["JAX_COMPILATION_CACHE_DIR"], "--fill-caches" in WORDS
+with open(OUT + ".order", "a") as file:
+    print(first, cache, file=file)
+"""
+
+
+def test_programs_are_compiled_before_anything_is_timed(jobs, tmp_path, capsys):
+    jobs(stage="small", one=NOTE + written("one"), broken=NOTE + "sys.exit(3)", slow=NOTE + "time.sleep(60)")
+    start = time.monotonic()
+    assert gpu.main(["--minutes", "0.08", "--compile-first", "0.04", "--out", str(tmp_path)]) == 1
+    assert time.monotonic() - start < 20
+    cache = f"{tmp_path}/caches/jax"
+    for name in ("one", "broken"):
+        order = (tmp_path / f"small-{name}.json.order").read_text().splitlines()
+        assert order == [f"True {cache}", f"False {cache}"]
+    said = capsys.readouterr().out
+    assert "small-one: compiled\n" in said and "small-broken: compilation failed with status 3\n" in said
+    assert "Not compiled in time: small-slow\n" in said
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ or os.environ["JAX_COMPILATION_CACHE_DIR"] != cache
+
+
+def test_stages_that_time_no_step_are_not_compiled_before(jobs, tmp_path, capsys):
+    jobs(only=written("done"))
+    assert gpu.main(["--minutes", "1", "--compile-first", "1", "--out", str(tmp_path)]) == 0
+    assert "compiled" not in capsys.readouterr().out
+
+
 def test_a_line_that_missed_its_target_says_so():
     line = {"work": "a step", "measured": "0.9 x", "beside": "a | peer", "target": ">= 1.0 x", "met": False}
     done = Done(Job("small", "cnn", 1, 1), 2.0, "", {"lines": [line], "environment": {}})
@@ -94,6 +124,21 @@ def test_every_stage_runs_and_misses_nothing(tmp_path):
     assert all(line["met"] for line in right["lines"])
     (_, quickstart) = json.loads((tmp_path / "right-runs.json").read_text())["lines"]
     assert quickstart["met"], quickstart
+
+
+@pytest.mark.bench
+def test_a_step_that_was_compiled_beforehand_is_not_compiled_again(tmp_path):
+    arguments = argparse.Namespace(out=tmp_path, seed=0, tiny=True, compile_first=2.0)
+    jobs = plan(["train224"], tiny=True)
+
+    def programs():
+        return {file.name for file in (tmp_path / "caches" / "jax").glob("jit_train_step-*-cache")}
+
+    gpu.compile_first(jobs, arguments)
+    before = programs()
+    assert before
+    assert not gpu.do(jobs[0], arguments, 120).problem
+    assert len(programs() - before) == 1  # that of plain Flax, the peer of a tiny run
 
 
 @pytest.mark.bench
