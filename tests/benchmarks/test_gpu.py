@@ -89,7 +89,7 @@ with open(OUT + ".order", "a") as file:
 def test_programs_are_compiled_before_anything_is_timed(jobs, tmp_path, capsys):
     jobs(stage="small", one=NOTE + written("one"), broken=NOTE + "sys.exit(3)", slow=NOTE + "time.sleep(60)")
     start = time.monotonic()
-    assert gpu.main(["--minutes", "0.08", "--compile-first", "0.04", "--out", str(tmp_path)]) == 1
+    assert gpu.main(["--minutes", "0.04", "--compile-first", "0.02", "--out", str(tmp_path)]) == 1
     assert time.monotonic() - start < 20
     cache = f"{tmp_path}/caches/jax"
     for name in ("one", "broken"):

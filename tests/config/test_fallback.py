@@ -122,6 +122,7 @@ def cnn_cards(monkeypatch, tmp_path):
     return theirs
 
 
+@pytest.mark.usefixtures("no_pictures", "compiled_once")
 def test_a_whole_run_and_what_it_leaves(cnn_cards, tmp_path, monkeypatch, capsys):
     config = default_config()
     config.model.name, config.model.weights, config.model.fallback = "cnn", FIRST, SECOND
