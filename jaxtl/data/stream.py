@@ -7,6 +7,7 @@ row and gives the same batches again.
 
 import contextlib
 import functools
+import re
 import signal
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -47,11 +48,7 @@ def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
                 with _interrupts_held():
                     batch = next(batches, None)
             except RuntimeError as error:
-                raise UserError(
-                    "A process that decodes images has ended before its time (it may have been killed, or out of "
-                    "memory); run the same command again, with fewer data.workers if memory is short: it goes on from "
-                    "the last checkpoint."
-                ) from error
+                raise UserError(_why_it_ended(str(error))) from error
             if batch is None:
                 return
             if isinstance(batch, str):
@@ -65,6 +62,20 @@ def _decoded(images: StoredImages, row: np.ndarray) -> np.ndarray | str:
         return np.asarray(images[row])
     except UserError as error:
         return str(error)
+
+
+def _why_it_ended(told: str) -> str:
+    """The sentence for a worker that is gone, from Grain's words: a signal ended it, or an error of Python's."""
+    if re.search(r"exit code [1-9]", told):
+        return (
+            "A process that decodes images could not start, for the reason above: it first runs the file of your "
+            'program again, without what stands under `if __name__ == "__main__":`; so put the program into a file and '
+            "the call of jaxtl under such a line, or read all images into memory with data.stream='never'."
+        )
+    return (
+        "A process that decodes images has ended before its time (it may have been killed, or out of memory); run the "
+        "same command again, with fewer data.workers if memory is short: it goes on from the last checkpoint."
+    )
 
 
 def _ignore_interrupts(worker: int, workers: int) -> None:

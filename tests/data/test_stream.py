@@ -1,4 +1,6 @@
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -19,6 +21,8 @@ class Numbered:
     """Image i is filled with i; a class, so that worker processes can be handed it."""
 
     def __call__(self, position):
+        if position == 98:
+            os.kill(os.getpid(), signal.SIGKILL)
         if position == 99:
             raise UserError("x.jpg could be decoded when the run began, but no more.")
         return np.full((4, 5, 3), position, np.uint8)
@@ -38,6 +42,29 @@ def test_batches_come_in_the_order_of_the_rows():
 def test_a_file_that_has_gone_is_told_in_its_sentence():
     with pytest.raises(UserError, match=r"^x\.jpg could be decoded"):
         list(stream(stored([*range(7), 99], workers=1), np.arange(8).reshape(2, 4)))
+
+
+def test_a_worker_that_was_killed_is_told():
+    with pytest.raises(UserError, match="has ended before its time"):
+        list(stream(stored([*range(7), 98], workers=1), np.arange(8).reshape(2, 4)))
+
+
+UNGUARDED = """
+import numpy as np
+from jaxtl.data.stored import StoredImages
+from jaxtl.data.stream import stream
+
+images = StoredImages(np.zeros, np.ones((4, 3), np.int64), (1, 1, 1), np.zeros(4, "S1"), 1)
+list(stream(images, np.arange(4).reshape(2, 2)))
+"""
+
+
+def test_a_program_that_its_workers_would_run_again_is_told(tmp_path):
+    (tmp_path / "program.py").write_text(UNGUARDED)
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "could not start, for the reason above" in done.stderr.splitlines()[-1]
+    assert "the call of jaxtl under such a line, or read all images" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("is_balanced", [False, True])
