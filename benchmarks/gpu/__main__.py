@@ -88,9 +88,8 @@ def compile_first(jobs: Sequence[Job], arguments: argparse.Namespace) -> None:
                 running[job.name] = start(job, arguments, arguments.out / f"compile-{job.name}.log", "--fill-caches")
             for name in [name for name, process in running.items() if process.poll() is not None]:
                 status = running.pop(name).returncode
-                print(
-                    f"{name}: {'compiled' if status == 0 else f'compilation failed with status {status}'}", flush=True
-                )
+                failed = f"compilation failed with status {status}, see compile-{name}.log"
+                print(f"{name}: {failed if status else 'compiled'}", flush=True)
             time.sleep(0.1)
     finally:
         for process in running.values():
@@ -118,6 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="a test on a CPU")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
+    if not 0 <= arguments.compile_first < arguments.minutes:
+        parser.error("--compile-first takes its minutes from --minutes: it must be 0 or more, and less than those")
     return exit_status(lambda: _command(arguments))
 
 
@@ -157,7 +158,10 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def _write(arguments: argparse.Namespace, done: Sequence[Done], wall_s: float) -> None:
-    write_result(arguments.out / "results.md", table(done, seed=arguments.seed, wall_s=wall_s, tiny=arguments.tiny))
+    write_result(
+        arguments.out / "results.md",
+        table(done, seed=arguments.seed, wall_s=wall_s, tiny=arguments.tiny, compile_first=arguments.compile_first),
+    )
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def small(findings: Findings) -> None:
         f"{epoch_s:.2f} s, {number(statistics.median(line['images_per_s'] for line in lines[1:]))} images/s; "
         f"{per_epoch} steps of {1e3 * step_s:.2f} ms; the loop takes {loop:.1%}, and epochs scatter by {scatter:.1%}",
         target=f"loop < {LOOP_SHARE:.0%}",
-        met=loop < LOOP_SHARE if abs(loop) > scatter else None,
+        met=loop < LOOP_SHARE if scatter < abs(loop - LOOP_SHARE) and loop > 0 else None,
     )
     pair(findings)
 

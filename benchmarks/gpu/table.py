@@ -31,13 +31,18 @@ class Done(NamedTuple):
         return bool(self.problem) and not self.problem.startswith("skipped")
 
 
-def table(done: Sequence[Done], *, seed: int, wall_s: float, tiny: bool) -> str:
+def table(done: Sequence[Done], *, seed: int, wall_s: float, tiny: bool, compile_first: float = 0.0) -> str:
     """Card, driver, versions, seed and wall time; a line for every figure; what is missing, and why."""
     environment: dict[str, str] = next((each.found["environment"] for each in done if each.found), {})
     versions = ", ".join(f"{name} {environment[name]}" for name in _NAMED if name in environment)
     lines = [
         f"Card: {environment.get('device', 'unknown')}; {versions or 'nothing was measured'}; seed {seed}; "
-        f"wall time {duration(wall_s)}.",
+        f"wall time {duration(wall_s)}."
+        + (
+            f" Steps were compiled beforehand, side by side, for {compile_first:g} min at most."
+            if compile_first
+            else ""
+        ),
         *(["", "A tiny run: it shows that the command works, and its figures mean nothing."] if tiny else []),
         "",
         _row(_HEAD),

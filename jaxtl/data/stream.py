@@ -21,6 +21,16 @@ from jaxtl.errors import UserError
 from jaxtl.runtime.environment import cores
 
 _BATCHES_AHEAD = 2  # a worker
+_FAILED = re.compile("exit code [1-9]")  # Grain's words for a worker that an error of Python ended, and no signal
+_NOT_STARTED = (
+    "A process that decodes images could not start, for the reason above: it first runs the file of your program "
+    'again, without what stands under `if __name__ == "__main__":`; so put the program into a file and the call of '
+    "jaxtl under such a line, or read all images into memory with data.stream='never'."
+)
+_ENDED = (
+    "A process that decodes images has ended before its time (it may have been killed, or out of memory); run the same "
+    "command again, with fewer data.workers if memory is short: it goes on from the last checkpoint."
+)
 
 
 def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -42,17 +52,19 @@ def stream(images: StoredImages, rows: np.ndarray) -> Iterator[np.ndarray]:
     pipeline = pipeline.mp_prefetch(options, _ignore_interrupts)
     with _interrupts_held():
         started = iter(pipeline)
+    begun = False
     with contextlib.closing(started) as batches:
         while True:
             try:
                 with _interrupts_held():
                     batch = next(batches, None)
             except RuntimeError as error:
-                raise UserError(_why_it_ended(str(error))) from error
+                raise UserError(_ENDED if begun or not _FAILED.search(str(error)) else _NOT_STARTED) from error
             if batch is None:
                 return
             if isinstance(batch, str):
                 raise UserError(batch)
+            begun = True
             yield np.array(batch)  # out of the memory that is shared with the worker, which it wants back
 
 
@@ -62,20 +74,6 @@ def _decoded(images: StoredImages, row: np.ndarray) -> np.ndarray | str:
         return np.asarray(images[row])
     except UserError as error:
         return str(error)
-
-
-def _why_it_ended(told: str) -> str:
-    """The sentence for a worker that is gone, from Grain's words: a signal ended it, or an error of Python's."""
-    if re.search(r"exit code [1-9]", told):
-        return (
-            "A process that decodes images could not start, for the reason above: it first runs the file of your "
-            'program again, without what stands under `if __name__ == "__main__":`; so put the program into a file and '
-            "the call of jaxtl under such a line, or read all images into memory with data.stream='never'."
-        )
-    return (
-        "A process that decodes images has ended before its time (it may have been killed, or out of memory); run the "
-        "same command again, with fewer data.workers if memory is short: it goes on from the last checkpoint."
-    )
 
 
 def _ignore_interrupts(worker: int, workers: int) -> None:

@@ -296,7 +296,7 @@ _WAYS: tuple[tuple[Callable[[_Convolution], bool], Rule], ...] = (
 
 
 def _max_pool_gradient_rule(
-    dtypes: Sequence[Any], in_a_call: bool, jax_rule: Rule, ctx: Any, grad: Any, images: Any, **params: Any
+    jax_rule: Rule, ctx: Any, grad: Any, images: Any, *, dtypes: Sequence[Any], in_a_call: bool, **params: Any
 ) -> Any:
     """The gradient of a max-pool of ``[B, H, W, C]`` goes to the first largest pixel of each window.
 
@@ -368,12 +368,15 @@ def _sum_rule(jax_rule: Rule, ctx: Any, x: Any, **params: Any) -> Any:
     return mlir.lower_fun(in_parts, multiple_results=False)(ctx, x)
 
 
+_GPU_DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
 _RULES: dict[tuple[str, str], Rule] = {
     ("cpu", "conv_general_dilated_p"): _convolution_rule,
-    ("cpu", "select_and_scatter_add_p"): functools.partial(_max_pool_gradient_rule, [jnp.float32], True),
+    ("cpu", "select_and_scatter_add_p"): functools.partial(
+        _max_pool_gradient_rule, dtypes=(jnp.float32,), in_a_call=True
+    ),
     ("cpu", "reduce_sum_p"): _sum_rule,
     ("cuda", "select_and_scatter_add_p"): functools.partial(
-        _max_pool_gradient_rule, [jnp.float32, jnp.bfloat16, jnp.float16], False
+        _max_pool_gradient_rule, dtypes=_GPU_DTYPES, in_a_call=False
     ),
 }
 

@@ -89,22 +89,33 @@ with open(OUT + ".order", "a") as file:
 def test_programs_are_compiled_before_anything_is_timed(jobs, tmp_path, capsys):
     jobs(stage="small", one=NOTE + written("one"), broken=NOTE + "sys.exit(3)", slow=NOTE + "time.sleep(60)")
     start = time.monotonic()
-    assert gpu.main(["--minutes", "0.04", "--compile-first", "0.02", "--out", str(tmp_path)]) == 1
+    assert gpu.main(["--minutes", "0.08", "--compile-first", "0.04", "--out", str(tmp_path)]) == 1
     assert time.monotonic() - start < 20
     cache = f"{tmp_path}/caches/jax"
     for name in ("one", "broken"):
         order = (tmp_path / f"small-{name}.json.order").read_text().splitlines()
         assert order == [f"True {cache}", f"False {cache}"]
     said = capsys.readouterr().out
-    assert "small-one: compiled\n" in said and "small-broken: compilation failed with status 3\n" in said
+    assert (
+        "small-one: compiled\n" in said
+        and "small-broken: compilation failed with status 3, see compile-small-broken.log\n" in said
+    )
     assert "Not compiled in time: small-slow\n" in said
+    assert "compiled beforehand, side by side, for 0.04 min at most" in (tmp_path / "results.md").read_text()
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ or os.environ["JAX_COMPILATION_CACHE_DIR"] != cache
+
+
+@pytest.mark.parametrize("minutes", ["2", "-1"])
+def test_time_to_compile_is_part_of_the_time(tmp_path, capsys, minutes):
+    with pytest.raises(SystemExit):
+        gpu.main(["--minutes", "2", "--compile-first", minutes, "--out", str(tmp_path)])
+    assert "it must be 0 or more, and less than those" in capsys.readouterr().err
 
 
 def test_stages_that_time_no_step_are_not_compiled_before(jobs, tmp_path, capsys):
     jobs(only=written("done"))
-    assert gpu.main(["--minutes", "1", "--compile-first", "1", "--out", str(tmp_path)]) == 0
-    assert "compiled" not in capsys.readouterr().out
+    assert gpu.main(["--minutes", "1", "--compile-first", "0.5", "--out", str(tmp_path)]) == 0
+    assert "ceilings-only: compiled" not in capsys.readouterr().out
 
 
 def test_a_line_that_missed_its_target_says_so():
@@ -127,9 +138,10 @@ def test_every_stage_runs_and_misses_nothing(tmp_path):
 
 
 @pytest.mark.bench
-def test_a_step_that_was_compiled_beforehand_is_not_compiled_again(tmp_path):
+@pytest.mark.parametrize(("stage", "others"), [("train224", 1), ("small", 2)])
+def test_a_step_that_was_compiled_beforehand_is_not_compiled_again(tmp_path, stage, others):
     arguments = argparse.Namespace(out=tmp_path, seed=0, tiny=True, compile_first=2.0)
-    jobs = plan(["train224"], tiny=True)
+    jobs = plan([stage], tiny=True)
 
     def programs():
         return {file.name for file in (tmp_path / "caches" / "jax").glob("jit_train_step-*-cache")}
@@ -138,7 +150,8 @@ def test_a_step_that_was_compiled_beforehand_is_not_compiled_again(tmp_path):
     before = programs()
     assert before
     assert not gpu.do(jobs[0], arguments, 120).problem
-    assert len(programs() - before) == 1  # that of plain Flax, the peer of a tiny run
+    # That of plain Flax, the peer of a tiny run, and that of the epochs.
+    assert len(programs() - before) == others
 
 
 @pytest.mark.bench

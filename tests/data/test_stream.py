@@ -23,6 +23,8 @@ class Numbered:
     def __call__(self, position):
         if position == 98:
             os.kill(os.getpid(), signal.SIGKILL)
+        if position == 97:
+            os._exit(1)
         if position == 99:
             raise UserError("x.jpg could be decoded when the run began, but no more.")
         return np.full((4, 5, 3), position, np.uint8)
@@ -44,9 +46,10 @@ def test_a_file_that_has_gone_is_told_in_its_sentence():
         list(stream(stored([*range(7), 99], workers=1), np.arange(8).reshape(2, 4)))
 
 
-def test_a_worker_that_was_killed_is_told():
+@pytest.mark.parametrize("how", [97, 98])
+def test_a_worker_that_ends_or_is_killed_is_told(how):
     with pytest.raises(UserError, match="has ended before its time"):
-        list(stream(stored([*range(7), 98], workers=1), np.arange(8).reshape(2, 4)))
+        list(stream(stored([*range(15), how], workers=1), np.arange(16).reshape(4, 4)))
 
 
 UNGUARDED = """
