@@ -35,6 +35,7 @@ WORK = {
     "small": ("runs", "small"),
     "study-c": ("runs", "study_c"),
     "first-step": ("speed", "first_step"),
+    "augment": ("speed", "augment"),
     "breakdown": ("speed", "what_falls_short"),
 }
 

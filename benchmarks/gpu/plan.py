@@ -40,6 +40,7 @@ JOBS = (
     *(Job("small", net, 40, 180) for net in SMALL),
     Job("study-c", "", 60, 180),
     Job("first-step", "", 40, 150),
+    Job("augment", "resnet50", 60, 180),
     Job("breakdown", "", 30, 120),
 )
 STEPS = ("train224", "infer224", "small")  # stages that time a step beside PyTorch

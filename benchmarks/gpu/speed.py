@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from benchmarks import breakdown, compile, inference, train
 from benchmarks.contender import Task, compiled, matmul
 from benchmarks.gpu.job import Findings
-from benchmarks.measure import in_turn, warm_up
+from benchmarks.measure import in_turn, ratio, warm_up
 from benchmarks.peers import contender
 from benchmarks.side_by_side import Benchmark, measure, record
 from jaxtl.report.text import number
@@ -25,6 +25,7 @@ BENCHMARKS = {"train": train.BENCHMARK, "inference": inference.BENCHMARK}
 TRAIN_BATCH = {"densenet161": 128, "resnet152": 128}
 BATCH = 256
 LEAST_SHARE = 0.25  # of the matmul peak, resnet50 in training
+MOST_AUGMENTED = 1.15  # times the step without
 
 
 def ceilings(findings: Findings) -> None:
@@ -149,6 +150,25 @@ def first_step(findings: Findings) -> None:
         )
 
 
+def augment(findings: Findings) -> None:
+    """A step on images that RandAugment changes on the device, against one on images flipped and cropped."""
+    task = Task("train", findings.case, 224, BATCH, "bfloat16", seed=findings.seed, augment="randaugment")
+    if findings.tiny:
+        task = task._replace(model="cnn", size=32, batch=4, classes=10, dtype="float32")
+    without, with_it = train.augmented(task)
+    for each in (without, with_it):
+        warm_up(each)
+    seconds = in_turn([without, with_it], *((2, 0.0) if findings.tiny else (5, 0.5)))
+    cost = ratio(seconds[without.name], seconds[with_it.name])
+    findings.figures(seconds=seconds)
+    findings.line(
+        f"train {task.model} at {task.size}, {task.dtype}, RandAugment",
+        f"{cost.median:.2f} x ({cost.lowest:.2f} to {cost.highest:.2f}) the time of a step with flip and crop alone",
+        target=f"<= {MOST_AUGMENTED:.2f} x",
+        met=cost.median <= MOST_AUGMENTED,
+    )
+
+
 def what_falls_short(findings: Findings) -> None:
     """Time by kind of operation, of the three steps furthest behind their peer; of resnet50 if none was timed."""
     # Kernels of a CUDA graph do not say which operation they belong to.
@@ -157,9 +177,9 @@ def what_falls_short(findings: Findings) -> None:
     files = sorted(findings.folder.glob("*.json"))
     cases = [json.loads(file.read_text()).get("figures", {}).get("case") for file in files]
     for case in filter(None, cases):
-        for ratio in case["ratios"].values():
-            if ratio["median"] < 1:
-                behind.append((ratio["median"], Task(**{field: case[field] for field in Task._fields})))
+        for found in case["ratios"].values():
+            if found["median"] < 1:
+                behind.append((found["median"], Task(**{field: case[field] for field in Task._fields})))
     if not any(cases):
         small = Task("train", "cnn", 32, 4)
         behind.append((0.0, small if findings.tiny else Task("train", "resnet50", 224, BATCH, "bfloat16")))
