@@ -7,7 +7,7 @@ import os
 import pathlib
 import statistics
 import tempfile
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -47,16 +47,13 @@ def ceilings(findings: Findings) -> None:
 
 def task_of(findings: Findings) -> Task:
     """The step that a job times: at 224 pixels in bfloat16, or at 32 in float32."""
+    what: Literal["inference", "train"] = "inference" if findings.stage == "infer224" else "train"
     if findings.tiny:
-        return Task(
-            "inference" if findings.stage == "infer224" else "train", "cnn", 32, 4, seed=findings.seed, classes=10
-        )
+        return Task(what, "cnn", 32, 4, classes=10, seed=findings.seed)
     if findings.stage == "small":
-        return Task("train", findings.case, 32, 128, classes=10, seed=findings.seed)
-    if findings.stage == "train224":
-        batch = TRAIN_BATCH.get(findings.case, BATCH)
-        return Task("train", findings.case, 224, batch, "bfloat16", seed=findings.seed)
-    return Task("inference", findings.case, 224, 2 * BATCH, "bfloat16", seed=findings.seed)
+        return Task(what, findings.case, 32, 128, classes=10, seed=findings.seed)
+    batch = TRAIN_BATCH.get(findings.case, BATCH) if what == "train" else 2 * BATCH
+    return Task(what, findings.case, 224, batch, "bfloat16", seed=findings.seed)
 
 
 def fill_caches(findings: Findings) -> None:
@@ -152,9 +149,7 @@ def first_step(findings: Findings) -> None:
 
 def augment(findings: Findings) -> None:
     """A step on images that RandAugment changes on the device, against one on images flipped and cropped."""
-    task = Task("train", findings.case, 224, BATCH, "bfloat16", seed=findings.seed, augment="randaugment")
-    if findings.tiny:
-        task = task._replace(model="cnn", size=32, batch=4, classes=10, dtype="float32")
+    task = task_of(findings)._replace(augment="randaugment")
     without, with_it = train.augmented(task)
     for each in (without, with_it):
         warm_up(each)

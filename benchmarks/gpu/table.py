@@ -37,11 +37,11 @@ def table(done: Sequence[Done], *, seed: int, wall_s: float, tiny: bool, compile
     versions = ", ".join(f"{name} {environment[name]}" for name in _NAMED if name in environment)
     lines = [
         f"Card: {environment.get('device', 'unknown')}; {versions or 'nothing was measured'}; seed {seed}; "
-        f"wall time {duration(wall_s)}."
-        + (
-            f" Steps were compiled beforehand, side by side, for {compile_first:g} min at most."
+        f"wall time {duration(wall_s)}.",
+        *(
+            ["", f"Steps compiled beforehand, side by side, for {compile_first:g} min at most."]
             if compile_first
-            else ""
+            else []
         ),
         *(["", "A tiny run: it shows that the command works, and its figures mean nothing."] if tiny else []),
         "",

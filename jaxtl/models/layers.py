@@ -20,10 +20,11 @@ he_fan_out_init = nn.initializers.variance_scaling(2, "fan_out", "normal")
 
 @jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
-    """``max(x, 0)`` of any float array, with the derivative 0 at 0: the function of ``nn.relu``.
+    """``max(x, 0)``: any float array to the same shape and dtype. The derivative at 0 is 0, as that of ``torch.relu``.
 
-    Its derivative asks the result for zeros and not ``x``. A program compiled for a GPU then computes it inside the
-    convolution before it and keeps one map for the gradient, the result, which the next layer keeps in any case.
+    ``nn.relu`` finds its derivative from ``x``, this one from the result, which the next layer keeps for its own
+    gradient in any case: so the gradient needs no further map, and XLA on a GPU can make one kernel of a convolution
+    and the ReLU after it.
     """
     return jnp.maximum(x, 0)
 

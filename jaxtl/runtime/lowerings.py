@@ -295,9 +295,7 @@ _WAYS: tuple[tuple[Callable[[_Convolution], bool], Rule], ...] = (
 )
 
 
-def _max_pool_gradient_rule(
-    jax_rule: Rule, ctx: Any, grad: Any, images: Any, *, dtypes: Sequence[Any], in_a_call: bool, **params: Any
-) -> Any:
+def _max_pool_gradient_rule(jax_rule: Rule, ctx: Any, grad: Any, images: Any, *, on_cpu: bool, **params: Any) -> Any:
     """The gradient of a max-pool of ``[B, H, W, C]`` goes to the first largest pixel of each window.
 
     XLA on a CPU would compute the winners again for each tap that asks for them, if these were not in a call that it
@@ -307,18 +305,18 @@ def _max_pool_gradient_rule(
     window, strides, padding = (params[name] for name in ("window_dimensions", "window_strides", "padding"))
     spatial = len(window) == 4 and all(window[i] == strides[i] == 1 and padding[i] == (0, 0) for i in (0, 3))
     sizes = (*of_images.shape[1:], *of_grad.shape[1:])
-    known = of_grad.dtype in dtypes and all(isinstance(size, int) for size in sizes)
+    known = (of_grad.dtype == jnp.float32 or not on_cpu) and all(isinstance(size, int) for size in sizes)
     if not (spatial and known and params["select_prim"].name == "ge" and math.prod(window) < 128):
         return jax_rule(ctx, grad, images, **params)
     rows, columns = (
         _Axis(of_images.shape[i], window[i], of_grad.shape[i], strides[i], low=padding[i][0], high=padding[i][1])
         for i in (1, 2)
     )
-    way = functools.partial(_max_pool_gradient, rows, columns, in_a_call)
+    way = functools.partial(_max_pool_gradient, rows, columns, on_cpu)
     return mlir.lower_fun(way, multiple_results=False)(ctx, grad, images)
 
 
-def _max_pool_gradient(rows: _Axis, columns: _Axis, in_a_call: bool, grad: jax.Array, images: jax.Array) -> jax.Array:
+def _max_pool_gradient(rows: _Axis, columns: _Axis, on_cpu: bool, grad: jax.Array, images: jax.Array) -> jax.Array:
     """The gradient of each window goes to its winning tap, which is found again."""
     padded = _padded(images, {1: (rows.low, rows.high, 0), 2: (columns.low, columns.high, 0)}, -jnp.inf)
     by_rows = [_every(padded, 1, i, rows.stride, rows.out) for i in range(rows.taps)]
@@ -335,7 +333,7 @@ def _max_pool_gradient(rows: _Axis, columns: _Axis, in_a_call: bool, grad: jax.A
         by_row = [parts[i : i + columns.taps] for i in range(0, len(parts), columns.taps)]
         return _summed(by_row, *((-axis.low, 1, axis.stride, axis.size) for axis in (rows, columns)))
 
-    if not in_a_call:
+    if not on_cpu:
         return to_winners(winner, grad)
     with set_xla_metadata(inlineable="false"):
         return jax.jit(to_winners)(winner, grad)
@@ -368,16 +366,11 @@ def _sum_rule(jax_rule: Rule, ctx: Any, x: Any, **params: Any) -> Any:
     return mlir.lower_fun(in_parts, multiple_results=False)(ctx, x)
 
 
-_GPU_DTYPES = (jnp.float32, jnp.bfloat16, jnp.float16)
 _RULES: dict[tuple[str, str], Rule] = {
     ("cpu", "conv_general_dilated_p"): _convolution_rule,
-    ("cpu", "select_and_scatter_add_p"): functools.partial(
-        _max_pool_gradient_rule, dtypes=(jnp.float32,), in_a_call=True
-    ),
+    ("cpu", "select_and_scatter_add_p"): functools.partial(_max_pool_gradient_rule, on_cpu=True),
     ("cpu", "reduce_sum_p"): _sum_rule,
-    ("cuda", "select_and_scatter_add_p"): functools.partial(
-        _max_pool_gradient_rule, dtypes=_GPU_DTYPES, in_a_call=False
-    ),
+    ("cuda", "select_and_scatter_add_p"): functools.partial(_max_pool_gradient_rule, on_cpu=False),
 }
 
 
