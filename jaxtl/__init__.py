@@ -1,8 +1,9 @@
 """Transfer-learning image classification in pure functional JAX."""
 
-from jaxtl.runtime.interrupts import quiet_imports
+from jaxtl.runtime.interrupts import end_on_interrupt, is_command
 
-quiet_imports()  # before the imports that take long
+if is_command():
+    end_on_interrupt()  # before the imports that take long; the command lets it raise again
 # isort: split
 
 from jaxtl.create import create_model

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import jaxtl
 from jaxtl.errors import UserError, nearest
 from jaxtl.runtime.command import command, put
+from jaxtl.runtime.interrupts import end_on_interrupt
 
 # Name of the command -> its module and what it does.
 COMMANDS = {
@@ -44,6 +45,7 @@ def _dispatch(argv: Sequence[str]) -> int:
         if arguments and arguments[0] not in ("-h", "--help"):
             raise UserError(f"jaxtl fields lists all fields and takes no arguments; leave out {arguments[0]!r}.")
         arguments = ["--help-fields"]
+    end_on_interrupt()  # until the command of that module begins
     status: int = importlib.import_module(COMMANDS[name][0]).main(arguments)
     return status
 

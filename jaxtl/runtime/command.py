@@ -18,7 +18,7 @@ from typing import Any, NoReturn, TextIO
 
 from jaxtl.errors import UserError, closest
 from jaxtl.runtime.files import os_error_told, user_path, write_errors_explained, write_whole
-from jaxtl.runtime.interrupts import Interrupted, keep_interrupts
+from jaxtl.runtime.interrupts import Interrupted, keep_interrupts, raise_on_interrupt, was_interrupted
 from jaxtl.runtime.lowerings import use_fast_lowerings
 
 _USER_ERROR = 2
@@ -49,6 +49,7 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
     with _safe_streams() as stdout:
         try:
             try:
+                raise_on_interrupt()
                 status = work()
             finally:
                 stdout.flush()  # here, where its errors are still caught
@@ -98,11 +99,11 @@ def _known(error: BaseException, resumes: bool) -> tuple[int, str] | None:
             return _NO_READER, ""
         case Interrupted():
             return _AFTER_SIGNAL + (error.stop.signal or 0), str(error)
-        case UserError():
-            return _USER_ERROR, f"jaxtl: {error}"
-        case KeyboardInterrupt():
+        case _ if was_interrupted(error):
             goes_on = " at once; the same command goes on from the last checkpoint" if resumes else ""
             return _AFTER_SIGNAL + signal.SIGINT, f"Stopped{goes_on}."
+        case UserError():
+            return _USER_ERROR, f"jaxtl: {error}"
         case RuntimeError() if _NO_DEVICE in str(error):
             reason = str(error).splitlines()[0].partition("(")[0].strip().rstrip(".")
             chosen = os.environ.get("JAX_PLATFORMS", "")

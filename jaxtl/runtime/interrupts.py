@@ -1,16 +1,14 @@
 """Stopping in good order: SIGTERM and Ctrl-C ask the loop to save and leave, a second Ctrl-C leaves at once."""
 
 import contextlib
+import itertools
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
-
-# ``sys.argv[0]`` while Python imports this package for a command.
-_COMMANDS = ("-m", "jaxtl")
 
 
 class StopFlag:
@@ -86,15 +84,35 @@ def _interrupt_main_thread() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # also where it waits for something
 
 
-def quiet_imports() -> None:
-    """Let Ctrl-C end a command without a traceback while its modules are being imported; no effect elsewhere."""
-    if not sys.argv or Path(sys.argv[0]).name not in _COMMANDS:
-        return
-    keep_interrupts()
-    before = sys.excepthook
+def end_on_interrupt() -> None:
+    """Let Ctrl-C end this process at once, where it would raise; for the time in which modules are imported.
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, KeyboardInterrupt):  # whose status Python sets by itself
-            before(kind, error, trace)
+    There is nothing to save yet; and an extension module that a ``KeyboardInterrupt`` reaches while it starts raises
+    another error, or aborts.
+    """
+    _exchange(signal.default_int_handler, signal.SIG_DFL)
 
-    sys.excepthook = hook
+
+def raise_on_interrupt() -> None:
+    """Let Ctrl-C raise again, after `end_on_interrupt`."""
+    _exchange(signal.SIG_DFL, signal.default_int_handler)
+
+
+def _exchange(before: Any, after: Any) -> None:
+    # Of a shell's background jobs Ctrl-C is ignored, and stays so.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == before:
+        signal.signal(signal.SIGINT, after)
+
+
+def is_command() -> bool:
+    """Whether this process is one of jaxtl's commands, told while Python imports the package for it."""
+    name = Path(sys.argv[0] if sys.argv else "").stem
+    module = dict(itertools.pairwise(sys.orig_argv)).get("-m", "")
+    return name == "jaxtl" or (name == "-m" and module.partition(".")[0] == "jaxtl")
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Whether an error is a Ctrl-C, or was raised from one, as Python 3.11 does while a class names its attributes."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None

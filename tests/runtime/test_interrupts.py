@@ -1,12 +1,22 @@
 import gc
 import signal
+import subprocess
 import sys
 import threading
 import time
 
 import pytest
 
-from jaxtl.runtime.interrupts import StopFlag, keep_interrupts, quiet_imports, stop_on_signals
+from jaxtl.runtime.command import outcome_of
+from jaxtl.runtime.interrupts import (
+    StopFlag,
+    end_on_interrupt,
+    is_command,
+    keep_interrupts,
+    raise_on_interrupt,
+    stop_on_signals,
+    was_interrupted,
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -72,14 +82,69 @@ def test_a_ctrl_c_that_python_drops_comes_again(monkeypatch):
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_ctrl_c_during_the_imports_of_a_command_prints_nothing(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    quiet_imports()
-    assert sys.excepthook is sys.__excepthook__  # these tests are not a command
-    monkeypatch.setattr(sys, "argv", ["-m"])
-    quiet_imports()
-    sys.excepthook(KeyboardInterrupt, KeyboardInterrupt(), None)
-    assert capsys.readouterr().err == ""
-    sys.excepthook(ValueError, ValueError("a bug"), None)
-    assert "ValueError: a bug" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("argv", "started", "expected"),
+    [
+        (["-m"], ["python", "-m", "jaxtl.main", "--config", "x"], True),
+        (["/usr/bin/jaxtl"], ["python", "/usr/bin/jaxtl", "train"], True),
+        (["-m"], ["python", "-m", "theirs.train"], False),
+        (["theirs.py"], ["python", "theirs.py"], False),
+        ([], ["python"], False),
+    ],
+)
+def test_commands_are_known_while_python_imports_them(monkeypatch, argv, started, expected):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", started)
+    assert is_command() is expected
+
+
+@pytest.mark.parametrize("before", [signal.default_int_handler, signal.SIG_IGN])
+def test_ctrl_c_raises_again_after_the_imports(before):
+    ours = signal.signal(signal.SIGINT, before)
+    try:
+        end_on_interrupt()
+        assert signal.getsignal(signal.SIGINT) == (signal.SIG_IGN if before == signal.SIG_IGN else signal.SIG_DFL)
+        raise_on_interrupt()
+        assert signal.getsignal(signal.SIGINT) == before
+    finally:
+        signal.signal(signal.SIGINT, ours)
+
+
+@pytest.mark.parametrize("command", [["-m", "jaxtl.main"], ["-m", "jaxtl", "train"]])
+def test_ctrl_c_ends_a_command_in_silence_during_its_imports(command):
+    # As a terminal starts it; Python's -v says on stderr which module it imports.
+    heeding = "signal.signal(signal.SIGINT, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
+    begun = [sys.executable, "-c", f"import os, signal, sys; {heeding}", sys.executable, "-v", *command]
+    with subprocess.Popen(begun, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("import 'jaxtl.runtime.interrupts'"):
+                break
+        for line in process.stderr:
+            if line.startswith("import 'numpy'"):
+                process.send_signal(signal.SIGINT)
+                break
+        out, rest = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT
+    assert out == ""
+    assert "Traceback" not in rest
+
+
+def interrupted_class_body():
+    """What a Ctrl-C raises that comes while a class names its attributes; Python 3.11 wraps it."""
+
+    class Attribute:
+        def __set_name__(self, owner, name):
+            raise KeyboardInterrupt
+
+    try:
+        type("Owner", (), {"field": Attribute()})
+    except BaseException as error:
+        return error
+
+
+def test_a_ctrl_c_that_python_wraps_is_one():
+    error = interrupted_class_body()
+    assert isinstance(error, RuntimeError) is (sys.version_info < (3, 12))
+    assert was_interrupted(error)
+    assert not was_interrupted(RuntimeError("a bug"))
+    assert outcome_of(error) == (130, "Stopped.")
