@@ -29,7 +29,6 @@ from jaxtl.errors import UserError
 from jaxtl.models.registry import known
 from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.lowerings import use_fast_lowerings
 
 NOT_TRACED = "not in the trace"
 # Kinds by what an instruction's name begins with: XLA calls fusions by what they hold.
@@ -107,7 +106,6 @@ def _sorted(spent: Mapping[str, float]) -> dict[str, float]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--what", choices=("inference", "train"), default="train")
     parser.add_argument("--model", default="densenet121")

@@ -38,7 +38,6 @@ from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.runtime.command import exit_status, write_result
 from jaxtl.runtime.environment import describe, device
-from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.transfer.plans import linear_probe
 
@@ -112,7 +111,6 @@ def verdict(case: str, now: float, before: float | None) -> tuple[bool, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure all cases and compare, or store."""
-    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ratios", type=pathlib.Path, default=RATIOS, help="the stored ratios")
     parser.add_argument("--update", action="store_true", help="store the ratios of this machine")

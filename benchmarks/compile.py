@@ -27,7 +27,6 @@ from jaxtl.errors import UserError
 from jaxtl.models.registry import known
 from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.lowerings import use_fast_lowerings
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -51,7 +50,6 @@ def first_step(arguments: argparse.Namespace, cache: pathlib.Path) -> dict[str, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="densenet161")
     parser.add_argument("--size", type=at_least_one, default=32)

@@ -12,8 +12,9 @@ import argparse
 import io
 import pathlib
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,8 +30,8 @@ from jaxtl.data.collection import load
 from jaxtl.data.dataset import Dataset, take
 from jaxtl.data.folder import scan
 from jaxtl.data.options import ImageOptions
+from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.runtime.mesh import data_mesh, replicated
 from jaxtl.train.examples import batches, place
 from jaxtl.train.optimizer import make_optimizer
@@ -93,22 +94,25 @@ def timed_epoch(arguments: argparse.Namespace, mesh: Mesh) -> Callable[[Dataset]
     return epoch
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path("runs/benchmark_images"))
-    parser.add_argument("--files", type=int, default=100_000)
-    parser.add_argument("--pixels", type=int, default=256, help="height and width of the files")
+    parser.add_argument("--files", type=at_least_one, default=100_000)
+    parser.add_argument("--pixels", type=at_least_one, default=256, help="height and width of the files")
     parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--size", type=int, default=224, help="height and width that are trained on")
-    parser.add_argument("--images", type=int, default=640, help="images an epoch")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--size", type=at_least_one, default=224, help="height and width that are trained on")
+    parser.add_argument("--images", type=at_least_one, default=640, help="images an epoch")
+    parser.add_argument("--batch", type=at_least_one, default=32)
+    parser.add_argument("--repeats", type=at_least_one, default=3)
     parser.add_argument("--workers", type=int, default=0, help="worker processes; 0: one a core")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    return exit_status(lambda: _command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     root = arguments.folder / f"{arguments.files}x{arguments.pixels}"
     found: dict[str, Any] = {"write_s": write_folder(root, arguments.files, arguments.pixels, arguments.seed)}
@@ -148,7 +152,8 @@ def main() -> None:
     print(f"The streamed epoch runs at {100 * ratio:.1f} % of the speed of the one from memory.")
     print(f"Wall time of this command: {found['wall_s']:.0f} s.")
     write_json(arguments, found)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

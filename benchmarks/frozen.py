@@ -11,8 +11,10 @@ and both runs follow each other on the same machine; without ``--weights`` the b
 
 import argparse
 import pathlib
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,8 +26,8 @@ from benchmarks.measure import write_json
 from jaxtl.config import default_config
 from jaxtl.data.augment import normalise
 from jaxtl.report.console import RunConsole
+from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.evaluate import make_evaluator
 from jaxtl.train.examples import place
@@ -81,19 +83,22 @@ def forward_pass(arguments: argparse.Namespace) -> float:
     return seconds
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet18_cifar")
     parser.add_argument("--weights", default="", help="tag or file; empty: random")
     parser.add_argument("--images", type=int, default=5000, help="training images, a tenth of them held out; 0: all")
     parser.add_argument("--test-images", type=int, default=1000, help="0: all")
-    parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--epochs", type=at_least_one, default=5)
+    parser.add_argument("--batch", type=at_least_one, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
+    return exit_status(lambda: _command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> int:
     start = time.perf_counter()
     cached, uncached = run(arguments, cached=True), run(arguments, cached=False)
     forward_s = forward_pass(arguments)
@@ -123,7 +128,8 @@ def main() -> None:
     )
     print(f"Wall time of this command: {time.perf_counter() - start:.0f} s.")
     write_json(arguments, found)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -27,7 +27,6 @@ from jaxtl.config import default_config
 from jaxtl.report.console import RunConsole
 from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.train.phase import PhaseTrainer
 from jaxtl.train.stepper import Stepper
 from jaxtl.transfer.plans import from_scratch
@@ -126,7 +125,6 @@ def epochs(model: str, data: str, size: int, batch: int, count: int) -> tuple[li
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
-    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="cnn")
     parser.add_argument("--data", default="digits", help="a data set of jaxtl")

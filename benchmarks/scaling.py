@@ -31,8 +31,8 @@ import optax
 from jaxtl.data.augment import normalise
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import build_model
+from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import describe
-from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.runtime.mesh import data_mesh, put, replicated
 from jaxtl.runtime.processes import is_main_process, run_together, wait_for_all
 from jaxtl.train.examples import batches, place
@@ -118,10 +118,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", default="resnet18_cifar")
     parser.add_argument("--devices", type=numbers, default=[1, 2, 4, 8], help="default: 1,2,4,8")
     parser.add_argument("--processes", type=numbers, default=[1], help="that share the devices, default: 1")
-    parser.add_argument("--batch", type=int, default=128, help="all devices' in strong scaling, one's in weak")
-    parser.add_argument("--image-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=5, help="between two looks at the clock")
-    parser.add_argument("--repeats", type=int, default=5, help="the median of so many counts")
+    parser.add_argument("--batch", type=at_least_one, default=128, help="all devices' in strong scaling, one's in weak")
+    parser.add_argument("--image-size", type=at_least_one, default=32)
+    parser.add_argument("--steps", type=at_least_one, default=5, help="between two looks at the clock")
+    parser.add_argument("--repeats", type=at_least_one, default=5, help="the median of so many counts")
     parser.add_argument("--json", type=pathlib.Path, help="write the figures here too")
     parser.add_argument("--worker", type=pathlib.Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
@@ -129,8 +129,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    use_fast_lowerings()
     arguments = parse(argv)
+    return exit_status(lambda: _command(arguments))
+
+
+def _command(arguments: argparse.Namespace) -> int:
     if arguments.worker:
         return run_together(lambda: measure(arguments))
     backend, count = subprocess.check_output([sys.executable, "-c", PROBE], text=True).split()

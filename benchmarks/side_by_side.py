@@ -42,7 +42,6 @@ from jaxtl.report.text import number
 from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import describe, device
 from jaxtl.runtime.files import write_errors_explained
-from jaxtl.runtime.lowerings import use_fast_lowerings
 
 ROOT = pathlib.Path(__file__).parents[1]
 TABLE_WIDTH = 100
@@ -200,7 +199,6 @@ def record(benchmark: Benchmark, measured: Measured, batch_asked: int) -> dict[s
 
 def command(benchmark: Benchmark, argv: Sequence[str] | None) -> int:
     """Measure, print, and write JSON and a chart where asked to; returns the exit status."""
-    use_fast_lowerings()
     arguments = _parser(benchmark).parse_args(argv)
     return exit_status(lambda: _command(benchmark, arguments))
 

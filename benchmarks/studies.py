@@ -37,7 +37,6 @@ from jaxtl.report.console import RunConsole
 from jaxtl.report.text import duration
 from jaxtl.runtime.command import at_least_one, exit_status
 from jaxtl.runtime.environment import device
-from jaxtl.runtime.lowerings import use_fast_lowerings
 from jaxtl.transfer.plans import linear_probe
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD
 
@@ -152,7 +151,6 @@ def _compiled_anew() -> Iterator[None]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and write JSON where asked to."""
-    use_fast_lowerings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet50", help="a ResNet or a VGG")
     parser.add_argument("--images", type=at_least_one, default=1000, help="training images; the study: 24,000")

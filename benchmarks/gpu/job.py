@@ -23,7 +23,6 @@ import jax
 
 from jaxtl.runtime.command import exit_status, write_result
 from jaxtl.runtime.environment import describe
-from jaxtl.runtime.lowerings import use_fast_lowerings
 
 # By stage: the module in this package and the function in it.
 WORK = {
@@ -120,7 +119,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     findings = Findings(arguments.stage, arguments.case, arguments.out, tiny=arguments.tiny, seed=arguments.seed)
-    use_fast_lowerings()  # as all commands of jaxtl do; before anything is compiled
     module, function = ("speed", "fill_caches") if arguments.fill_caches else WORK[arguments.stage]
 
     if arguments.tiny:

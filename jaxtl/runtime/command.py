@@ -28,7 +28,7 @@ _NO_DEVICE, _NO_MEMORY = "Unable to initialize backend", "RESOURCE_EXHAUSTED"
 
 
 def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
-    """Do the work of a command.
+    """Do the work of a command, with fast lowerings.
 
     Args:
       work: gives the exit status; it may raise what is listed below.
@@ -38,6 +38,7 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
       The status that ``work`` gave; 2 after a ``UserError``, whose sentence goes to stderr; 128 + N after signal N;
       141 where the reader of stdout has gone, as after ``| head``.
     """
+    use_fast_lowerings()
     # What libraries say of their own threads stays off the screen: what matters of it arrives as an exception too.
     for name in ("absl", "orbax", "asyncio", "jax2onnx", "onnx_ir"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -78,7 +79,6 @@ def command(work: Callable[[Sequence[str]], int | None], *, resumes: bool = Fals
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        use_fast_lowerings()
         return exit_status(lambda: work(sys.argv[1:] if argv is None else argv) or 0, resumes=resumes)
 
     return main
