@@ -261,7 +261,4 @@ def path(text: str) -> Path:
     """A type for argparse: a path, see ``user_path``."""
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
-    try:
-        return user_path(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return user_path(text)

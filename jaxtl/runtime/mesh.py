@@ -5,7 +5,7 @@ puts the all-reduces in. So eight devices compute what one computes.
 """
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,8 +13,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxtl.errors import UserError
 from jaxtl.runtime.processes import is_single_process
-
-Order = TypeVar("Order", bound=tuple[Any, ...])
 
 
 def data_mesh(batch_size: int) -> Mesh:
@@ -77,7 +75,6 @@ def put_rows(tree: Any, batch_size: int, mesh: Mesh) -> Any:
     )
 
 
-def put_order(order: Order, mesh: Mesh) -> Order:
+def put_order(order: Any, mesh: Mesh) -> Any:
     """An order of arrays ``[steps, batch]`` (`jaxtl.data.feed.Order`) on the devices, each batch split over them."""
-    placed: Order = put(order, NamedSharding(mesh, PartitionSpec(None, "data")))
-    return placed
+    return put(order, NamedSharding(mesh, PartitionSpec(None, "data")))
