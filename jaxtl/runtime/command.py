@@ -70,11 +70,9 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
 
 
 def command(work: Callable[[Sequence[str]], int | None], *, resumes: bool = False) -> Callable[..., int]:
-    """The ``main`` of a command: it works by the arguments given, by default the process's, see ``exit_status``.
+    """The ``main`` of a command, see ``exit_status``: its work takes the arguments, by default the process's.
 
-    Args:
-      work: takes the arguments; it gives the exit status, or ``None`` for 0.
-      resumes: see ``exit_status``.
+    The work gives the exit status, or ``None`` for 0.
     """
 
     def main(argv: Sequence[str] | None = None) -> int:

@@ -61,13 +61,7 @@ def own_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
 
 
 def put_rows(tree: Any, batch_size: int, mesh: Mesh) -> Any:
-    """A batch on the devices, split over them, from the ``own_rows`` of each process.
-
-    Args:
-      tree: of arrays ``[R, ...]``.
-      batch_size: rows of all processes together.
-      mesh: the devices.
-    """
+    """A batch on the devices, split over them, from arrays ``[R, ...]`` of the ``own_rows`` of each process."""
     if is_single_process():
         return jax.device_put(tree, split(mesh))
     return jax.tree.map(
