@@ -44,22 +44,20 @@ class _TryAgainError(Exception):
         self.wait_s = wait_s
 
 
-def fetch(
-    url: str, destination: Path, *, md5: str | None = None, sha256: str | None = None, progress: bool = True
-) -> Path:
+def fetch(url: str, destination: Path, *, md5: str | None = None, sha256: str | None = None) -> Path:
     """Download ``url`` to ``destination``, unless that file is there already, and return ``destination``.
 
     A connection that breaks is retried a few times, and so is a server that is overloaded (429 and 5xx), after the
     pause that it asks for. With a hash, what had arrived is kept and the next connection or the next run continues
     from there; without one every connection starts from zero, because only a hash can prove that bytes of two
-    connections belong together. Processes that download the same file take turns.
+    connections belong together. Processes that download the same file take turns. A progress bar is drawn on standard
+    error.
 
     Args:
       url: an ``http`` or ``https`` address.
       destination: the file to create; missing parent folders are created.
       md5: the expected MD5 in hexadecimal.
       sha256: the expected SHA-256 in hexadecimal, whole or only its first digits (eight at least).
-      progress: whether to draw a progress bar on standard error.
 
     Raises:
       UnreachableError: there is no connection, or it broke off at every try.
@@ -70,7 +68,7 @@ def fetch(
         if not destination.is_file():
             with file_lock(destination.with_name(f".{destination.name}.lock")):
                 if not destination.is_file():  # another process may have brought it while this one waited
-                    _bring(url, destination, hashes, progress)
+                    _bring(url, destination, hashes)
                     return destination
         if mismatch := _mismatch(destination, hashes):
             raise UserError(
@@ -95,11 +93,11 @@ def _mismatch(path: Path, hashes: Mapping[str, str]) -> str | None:
     return None
 
 
-def _bring(url: str, destination: Path, hashes: Mapping[str, str], progress: bool) -> None:
+def _bring(url: str, destination: Path, hashes: Mapping[str, str]) -> None:
     """Create ``destination`` from a whole body of ``url`` that agrees with the hashes."""
     partial = destination.with_name(destination.name + ".partial")
     left_over = bool(hashes) and partial.exists()
-    with _progress_bar(destination.name, shown=progress) as report:
+    with _progress_bar(destination.name) as report:
         while True:
             _download(url, partial, destination, resume=bool(hashes), report=report)
             mismatch = _mismatch(partial, hashes)
@@ -250,9 +248,9 @@ def _disk_errors_explained(destination: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress_bar(name: str, *, shown: bool) -> Iterator[Report]:
+def _progress_bar(name: str) -> Iterator[Report]:
     """Draw a progress bar on standard error and yield the function that moves it."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), disable=not shown) as progress:
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         task = progress.add_task(name, total=None, visible=False)  # shown once a server has answered
         yield lambda arrived, total: progress.update(task, completed=arrived, total=total, visible=True)
