@@ -118,15 +118,6 @@ def _known(error: BaseException, resumes: bool) -> tuple[int, str] | None:
     return None
 
 
-def put(text: str) -> None:
-    """Write to stdout.
-
-    Raises:
-      BrokenPipeError: nobody reads it any more.
-    """
-    sys.stdout.write(text)
-
-
 def tell(line: str) -> None:
     """Write a line to stderr, where it does not mix with results; nothing for ""."""
     if line:
