@@ -60,15 +60,6 @@ def own_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(batch_size)[index] for index in indices]))
 
 
-def put_rows(tree: Any, batch_size: int, mesh: Mesh) -> Any:
-    """A batch on the devices, split over them, from arrays ``[R, ...]`` of the ``own_rows`` of each process."""
-    if is_single_process():
-        return jax.device_put(tree, split(mesh))
-    return jax.tree.map(
-        lambda rows: jax.make_array_from_process_local_data(split(mesh), rows, (batch_size, *rows.shape[1:])), tree
-    )
-
-
 def put_order(order: Any, mesh: Mesh) -> Any:
     """An order of arrays ``[steps, batch]`` (`jaxtl.data.feed.Order`) on the devices, each batch split over them."""
     return put(order, NamedSharding(mesh, PartitionSpec(None, "data")))
