@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jaxtl
 from jaxtl.errors import UserError, nearest
-from jaxtl.runtime.command import command, put
+from jaxtl.runtime.command import command
 from jaxtl.runtime.interrupts import end_on_interrupt
 
 # Name of the command -> its module and what it does.
@@ -31,11 +31,12 @@ def _dispatch(argv: Sequence[str]) -> int:
     name, *arguments = argv or ["--help"]
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
-        lines = [f"  {command:{width}}  {what}\n" for command, (_, what) in COMMANDS.items()]
-        put("".join(["usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help shows its arguments\n\n", *lines]))
+        print("usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help shows its arguments\n")
+        for command, (_, what) in COMMANDS.items():
+            print(f"  {command:{width}}  {what}")
         return 0
     if name == "--version":
-        put(f"jaxtl {jaxtl.__version__}\n")
+        print(f"jaxtl {jaxtl.__version__}")
         return 0
     if name not in COMMANDS:
         raise UserError(f"There is no command {name!r}; {nearest(name, COMMANDS)}")

@@ -21,7 +21,7 @@ from jaxtl.config.tree import Tree
 from jaxtl.errors import UserError
 from jaxtl.report import plots
 from jaxtl.runs.folder import make_work_folder
-from jaxtl.runtime.command import CommandParser, command, put
+from jaxtl.runtime.command import CommandParser, command
 from jaxtl.runtime.environment import device
 from jaxtl.runtime.files import csv_text, write_errors_explained, write_whole
 from jaxtl.runtime.mesh import data_mesh
@@ -66,7 +66,8 @@ def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
     """Run the test that the flags ask for."""
     runs, changed = with_fallbacks({"": config}, arguments.workdir)
     config = runs[""]
-    put("".join(f"{sentence}\n" for sentence in changed))
+    for sentence in changed:
+        print(sentence)
     weights = start_weights(config, arguments.workdir)
     if config["model"]["weights"] == SOURCE and RunFiles(RunFiles(arguments.workdir).part(SOURCE)).unfinished():
         raise UserError(
@@ -79,9 +80,10 @@ def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
     phase, low, high, steps = arguments.phase, arguments.low, arguments.high, arguments.steps
     if phase:
         adjusted.append("The phases before it are not trained: it starts from the weights that the run starts from.")
-    put("".join(f"{line}\n" for line in adjusted))
+    for line in adjusted:
+        print(line)
     make_work_folder(arguments.workdir)
-    put(f"Learning rates {low:g} to {high:g} in {steps} steps of phase {plan[phase].name!r}, on {device()}\n")
+    print(f"Learning rates {low:g} to {high:g} in {steps} steps of phase {plan[phase].name!r}, on {device()}")
     batch_size = config["batch_size"]
     mesh = data_mesh(batch_size)
     task = Task(model, plan, train, None, preprocessing(config["data"]), batch_size, config["seed"], mesh)
@@ -91,7 +93,7 @@ def find(config: Tree, arguments: argparse.Namespace) -> RangeTest:
         rates = np.geomspace(low, high, steps)
         found = range_test(task, variables, phase, rates, on_step=lambda done: bar.update(shown, completed=done))
     if len(found.rates) < steps:
-        put(f"Stopped at {found.rates[-1]:.2g}, where the loss was {DIVERGED:g} times the best, or not a number.\n")
+        print(f"Stopped at {found.rates[-1]:.2g}, where the loss was {DIVERGED:g} times the best, or not a number.")
     return found
 
 
@@ -110,12 +112,12 @@ def lr_find(argv: Sequence[str]) -> None:
     found = find(config, arguments)
     suggestion = suggest(found)
     if suggestion:
-        put(f"Minimum / 10:     {suggestion.tenth:.2g}\nSteepest descent: {suggestion.steepest:.2g}, as a flag:\n")
-        put(f"  --config.phases.{arguments.phase}.learning_rate={suggestion.steepest:.2g}\n")
+        print(f"Minimum / 10:     {suggestion.tenth:.2g}\nSteepest descent: {suggestion.steepest:.2g}, as a flag:")
+        print(f"  --config.phases.{arguments.phase}.learning_rate={suggestion.steepest:.2g}")
     else:
-        put("No suggestion: the loss never fell; try a lower --low, more --steps, or look at the picture.\n")
+        print("No suggestion: the loss never fell; try a lower --low, more --steps, or look at the picture.")
     write(arguments.workdir, found, suggestion)  # once the figures are told, whatever becomes of the files
-    put(f"Loss against rate: {arguments.workdir / PICTURE}, and its numbers: {arguments.workdir / TABLE}\n")
+    print(f"Loss against rate: {arguments.workdir / PICTURE}, and its numbers: {arguments.workdir / TABLE}")
 
 
 main = command(lr_find)

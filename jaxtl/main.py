@@ -8,7 +8,7 @@ from jaxtl.config.fields import field_help
 from jaxtl.config.flags import parse_config
 from jaxtl.experiment import run
 from jaxtl.report.trackers import TRACKERS
-from jaxtl.runtime.command import CommandParser, command, put, seeds
+from jaxtl.runtime.command import CommandParser, command, seeds
 from jaxtl.runtime.processes import broadcast, is_main_process, run_together
 
 
@@ -30,7 +30,7 @@ def _run(argv: Sequence[str]) -> int:
     log = "keep epochs and figures in Weights & Biases or MLflow, too; their environment variables say where"
     parser.add_argument("--log", choices=TRACKERS, action="append", default=[], help=log)
     if "--help-fields" in argv:  # by ourselves: argparse hides that nobody reads, or that the disk is full
-        put(field_help() + "\n")
+        print(field_help())
         return 0
     nothing = argparse.Namespace(workdir="", seeds=(), vary_split=False, log=[])
     config, arguments = parse_config(parser, argv) if is_main_process() else ({}, nothing)

@@ -17,7 +17,7 @@ from jaxtl.report.compared_runs import distinct_names
 from jaxtl.report.console import RunConsole
 from jaxtl.report.text import percent
 from jaxtl.runs.finished import LoadedRun, Predictions, load_run
-from jaxtl.runtime.command import CommandParser, at_least_one, command, path, put, share, tell, write_result
+from jaxtl.runtime.command import CommandParser, at_least_one, command, path, share, tell, write_result
 from jaxtl.runtime.files import write_errors_explained
 from jaxtl.runtime.run_files import RunFiles
 
@@ -142,7 +142,7 @@ def _report(
     if arguments.out:
         write_result(arguments.out, text)
     else:
-        put(text)
+        print(text, end="")
 
 
 main = command(predict)

@@ -309,9 +309,9 @@ def random_variables(name, **options):
 )
 def test_a_state_dict_holds_the_run_bit_by_bit(name, options, fits, tmp_path):
     variables = random_variables(name, **options)
-    converted = for_torch(name, variables, options, "model.pth")
-    assert converted.fits.startswith(fits)
-    write_torch_file(converted.state_dict, tmp_path / "model.pth")
+    state_dict, network, _ = for_torch(name, variables, options, "model.pth")
+    assert network.startswith(fits)
+    write_torch_file(state_dict, tmp_path / "model.pth")
     back = from_torch(name, read_torch_file(tmp_path / "model.pth"), **options)
     jax.tree.map(np.testing.assert_array_equal, back, variables)
 
@@ -321,13 +321,13 @@ HEAD = {"hidden": (4,), "activation": "gelu", "dropout": 0.2, "final_activation"
 
 def test_a_head_of_several_layers_becomes_a_sequential():
     variables = random_variables("vgg11", width=2, hidden=(8, 8), head=HEAD)
-    converted = for_torch("vgg11", variables, {"width": 2, "hidden": (8, 8), "head": HEAD}, "model.pth")
-    head = [key for key in converted.state_dict if key.startswith("classifier.6.")]
+    state_dict, _, load = for_torch("vgg11", variables, {"width": 2, "hidden": (8, 8), "head": HEAD}, "model.pth")
+    head = [key for key in state_dict if key.startswith("classifier.6.")]
     assert head == [f"classifier.6.{layer}" for layer in ("0.weight", "0.bias", "2.weight", "2.bias")]
     assert any(
         line == "model.classifier[6] = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.GELU(approximate='tanh'), "
         "torch.nn.Linear(4, 3), torch.nn.Sigmoid())"
-        for line in converted.load
+        for line in load
     )
 
 
@@ -354,11 +354,11 @@ def test_torchvision_answers_as_we_do(options, tmp_path, monkeypatch):
             torch.library.define(f"torchvision::{operator}", signature)
     pytest.importorskip("torchvision")
     model, variables = jaxtl.create_model("resnet18", 3, key=jax.random.key(0), **options)
-    converted = for_torch("resnet18", variables, options, "model.pth")
-    write_torch_file(converted.state_dict, tmp_path / "model.pth")
+    state_dict, _, load = for_torch("resnet18", variables, options, "model.pth")
+    write_torch_file(state_dict, tmp_path / "model.pth")
     monkeypatch.chdir(tmp_path)
     scope = {}
-    for line in converted.load:
+    for line in load:
         exec(line, scope)
     images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
     with torch.no_grad():

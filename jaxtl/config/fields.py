@@ -165,10 +165,8 @@ def nearest_field(path: str) -> str | None:
     """The field that an unknown path probably means: its group is missing or wrong, or its name is misspelt."""
     known = list(all_fields())
     group, _, leaf = path.rpartition(".")
-    of_a_phase = find_field(f"{group}.epochs") is not None  # phases.3 has the fields of phases.0
     leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
-    siblings = PHASE_FIELDS if of_a_phase else [name for name in leaves if find_field(f"{group}.{name}".lstrip("."))]
-    sibling = closest(leaf, siblings)
+    sibling = closest(leaf, [name for name in leaves if find_field(f"{group}.{name}".lstrip("."))])
     near = (
         leaves.get(leaf),
         sibling and f"{group}.{sibling}".lstrip("."),

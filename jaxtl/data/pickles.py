@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxtl.errors import UserError
-from jaxtl.runtime.unpickle import ForbiddenError, Name, UnpickleError, unpickle
+from jaxtl.runtime.unpickle import ForbiddenError, UnpickleError, unpickle
 
 
 def read_pickled_dict(raw: bytes, source: str, keys: Sequence[str]) -> dict[str, Any]:
@@ -19,13 +19,13 @@ def read_pickled_dict(raw: bytes, source: str, keys: Sequence[str]) -> dict[str,
       keys: keys that the dictionary must have; byte strings count as the same text.
 
     Returns:
-      The dictionary with text keys. Its arrays are read-only uint8; strings of Python 2 are ``bytes``.
+      The dictionary with text keys. Its arrays are read-only uint8; strings of Python 2 are read as latin-1.
 
     Raises:
       UserError: the file is truncated, names anything else than a uint8 array, or holds no such dictionary.
     """
     try:
-        content = unpickle(io.BytesIO(raw), _STAND_INS, strings="bytes")
+        content = unpickle(io.BytesIO(raw), _STAND_INS)
         if not isinstance(content, dict):
             raise UnpickleError(f"it holds a {type(content).__name__}, not a dictionary")
         entries = {}
@@ -55,9 +55,10 @@ class _Array:
 
     def set_state(self, state: tuple) -> None:
         _version, shape, dtype, is_fortran, items = state
-        if not isinstance(dtype, _Uint8) or not isinstance(items, bytes):
+        raw = items.encode("latin-1") if isinstance(items, str) else items  # a string of Python 2
+        if not isinstance(dtype, _Uint8) or not isinstance(raw, bytes):
             raise UnpickleError("it holds an array of another type than uint8")
-        self.array = np.frombuffer(items, np.uint8).reshape(shape, order="F" if is_fortran else "C")
+        self.array = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if is_fortran else "C")
 
 
 class _Uint8:
@@ -74,6 +75,6 @@ class _Uint8:
 _STAND_INS = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,  # its address since NumPy 2
-    ("numpy", "ndarray"): Name,  # only ever handed to _reconstruct
+    ("numpy", "ndarray"): _Array,  # only ever handed to _reconstruct
     ("numpy", "dtype"): _Uint8,
 }

@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from jaxtl.errors import UserError
 from jaxtl.export.files import DEFAULT, DESCRIPTION, EXAMPLE, FORMATS, replaced, write_export
 from jaxtl.runs.finished import load_run
-from jaxtl.runtime.command import CommandParser, command, path, put
+from jaxtl.runtime.command import CommandParser, command, path
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -51,7 +51,7 @@ def export(argv: Sequence[str]) -> None:
         table.add_row(file, "not possible", reason)
     rich.get_console().print(table, markup=False)
     example = f"; {EXAMPLE} asks the program about images" if (out / EXAMPLE).exists() else ""
-    put(f"Written to {out}: {DESCRIPTION} tells how to load each file{example}.\n")
+    print(f"Written to {out}: {DESCRIPTION} tells how to load each file{example}.")
 
 
 main = command(export)

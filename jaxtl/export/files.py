@@ -76,10 +76,7 @@ def replaced(folder: Path) -> Iterator[Path]:
 def write_export(run: LoadedRun, formats: Sequence[str], folder: Path) -> dict[str, Any]:
     """Write the formats that a run allows, and the description.
 
-    Args:
-      run: the finished run.
-      formats: names in ``FORMATS``.
-      folder: an empty one.
+    The formats are names in ``FORMATS``, and the folder is empty.
 
     Returns:
       The description. Its ``files`` has an entry for each file, its ``not_possible`` the reason for each other one.
@@ -150,13 +147,13 @@ def _write_safetensors(run: LoadedRun, folder: Path) -> Entry:
 def _write_torch(run: LoadedRun, folder: Path) -> Entry:
     model = run.config["model"]
     try:
-        converted = for_torch(model["name"], run.variables, model["options"], TORCH)
+        state_dict, fits, load = for_torch(model["name"], run.variables, model["options"], TORCH)
     except UserError as error:
         raise NotPossible(str(error)) from error
-    write_torch_file(converted.state_dict, folder / TORCH)
+    write_torch_file(state_dict, folder / TORCH)
     return {
-        "is": f"a state dict for {converted.fits}",
-        "load": converted.load,
+        "is": f"a state dict for {fits}",
+        "load": load,
         "input": "float32 [B, C, H, W], normalised",
         "output": "logits, float32 [B, K]",
     }

@@ -5,7 +5,7 @@ torchvision's networks end in one linear layer. A head with hidden layers or an 
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -24,21 +24,9 @@ _ACTIVATIONS = {
 }
 
 
-class ForTorch(NamedTuple):
-    """A run for PyTorch.
-
-    Attributes:
-      state_dict: arrays by PyTorch's keys.
-      fits: the network it belongs to, in words.
-      load: lines of Python that build the network, where torchvision has it, and load the file.
-    """
-
-    state_dict: StateDict
-    fits: str
-    load: tuple[str, ...]
-
-
-def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any], file: str) -> ForTorch:
+def for_torch(
+    name: str, variables: Mapping[str, Any], options: Mapping[str, Any], file: str
+) -> tuple[StateDict, str, tuple[str, ...]]:
     """Convert a run's variables.
 
     Args:
@@ -46,6 +34,10 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
       variables: ``params`` and ``batch_stats`` of the model, with its head.
       options: those of the model.
       file: name of the file that the lines load.
+
+    Returns:
+      The arrays by PyTorch's keys; the network they belong to, in words; and lines of Python that build the network,
+      where torchvision has it, and load the file.
 
     Raises:
       UserError: if PyTorch's libraries have no such network, or theirs takes another number of channels.
@@ -76,7 +68,7 @@ def for_torch(name: str, variables: Mapping[str, Any], options: Mapping[str, Any
         build += (f"model.{place} = torch.nn.Sequential({', '.join(f'torch.nn.{layer}' for layer, _ in layers)})",)
         fits += " with another head"
     load = (*build, f'model.load_state_dict(torch.load("{file}", weights_only=True))', "model.eval()")
-    return ForTorch(state_dict, fits, ("import torch", *load))
+    return state_dict, fits, ("import torch", *load)
 
 
 def _layers(head: Mapping[str, Any], params: Mapping[str, Any]) -> list[tuple[str, StateDict]]:

@@ -71,11 +71,9 @@ def exit_status(work: Callable[[], int], *, resumes: bool = False) -> int:
 
 
 def command(work: Callable[[Sequence[str]], int | None], *, resumes: bool = False) -> Callable[..., int]:
-    """The ``main`` of a command: it works by the arguments given, by default the process's, see ``exit_status``.
+    """The ``main`` of a command, see ``exit_status``: its work takes the arguments, by default the process's.
 
-    Args:
-      work: takes the arguments; it gives the exit status, or ``None`` for 0.
-      resumes: see ``exit_status``.
+    The work gives the exit status, or ``None`` for 0.
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
@@ -118,15 +116,6 @@ def _known(error: BaseException, resumes: bool) -> tuple[int, str] | None:
         case OSError():  # of a file that nothing else looked after
             return _USER_ERROR, f"jaxtl: {os_error_told(error)}"
     return None
-
-
-def put(text: str) -> None:
-    """Write to stdout.
-
-    Raises:
-      BrokenPipeError: nobody reads it any more.
-    """
-    sys.stdout.write(text)
 
 
 def tell(line: str) -> None:
@@ -261,7 +250,4 @@ def path(text: str) -> Path:
     """A type for argparse: a path, see ``user_path``."""
     if not text:
         raise argparse.ArgumentTypeError("the path is empty")
-    try:
-        return user_path(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return user_path(text)

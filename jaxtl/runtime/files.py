@@ -106,11 +106,7 @@ def write_errors_explained(
 ) -> Iterator[None]:
     """Turn an ``OSError`` into a sentence that says what cannot be done; a pipe that nobody reads is another matter.
 
-    Args:
-      what: cannot be done.
-      way_out: ends the sentence.
-      done: what was to be done with it.
-      folder: an error of a file outside of it is told of that file.
+    With a ``folder``, an error of a file outside of it is told of that file.
     """
     try:
         yield
@@ -172,9 +168,7 @@ def damage_explained(path: Path) -> Iterator[None]:
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock between processes, also of several machines, that ends with its process, however that ends.
 
-    Args:
-      path: the file of the lock, which is there while the lock is held; folders above it are made.
-      wait: whether to wait for another process that holds it.
+    The file is there while the lock is held; folders above it are made.
 
     Raises:
       BlockingIOError: another process holds it, and ``wait`` is false.

@@ -5,7 +5,7 @@ puts the all-reduces in. So eight devices compute what one computes.
 """
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,8 +13,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxtl.errors import UserError
 from jaxtl.runtime.processes import is_single_process
-
-Order = TypeVar("Order", bound=tuple[Any, ...])
 
 
 def data_mesh(batch_size: int) -> Mesh:
@@ -62,22 +60,6 @@ def own_rows(batch_size: int, mesh: Mesh) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(batch_size)[index] for index in indices]))
 
 
-def put_rows(tree: Any, batch_size: int, mesh: Mesh) -> Any:
-    """A batch on the devices, split over them, from the ``own_rows`` of each process.
-
-    Args:
-      tree: of arrays ``[R, ...]``.
-      batch_size: rows of all processes together.
-      mesh: the devices.
-    """
-    if is_single_process():
-        return jax.device_put(tree, split(mesh))
-    return jax.tree.map(
-        lambda rows: jax.make_array_from_process_local_data(split(mesh), rows, (batch_size, *rows.shape[1:])), tree
-    )
-
-
-def put_order(order: Order, mesh: Mesh) -> Order:
+def put_order(order: Any, mesh: Mesh) -> Any:
     """An order of arrays ``[steps, batch]`` (`jaxtl.data.feed.Order`) on the devices, each batch split over them."""
-    placed: Order = put(order, NamedSharding(mesh, PartitionSpec(None, "data")))
-    return placed
+    return put(order, NamedSharding(mesh, PartitionSpec(None, "data")))

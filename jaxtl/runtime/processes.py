@@ -20,7 +20,7 @@ from jaxtl.errors import UserError
 from jaxtl.runtime.command import outcome_of, tell
 from jaxtl.runtime.interrupts import Interrupted
 
-NO_TIMEOUT_MS = 7 * 24 * 3600 * 1000
+_NO_TIMEOUT_MS = 7 * 24 * 3600 * 1000
 _START_TIMEOUT_S = 300  # hosts of a cluster may start minutes apart
 _HEARTBEAT_TIMEOUT_S = 100  # JAX then aborts the others of a process that is gone
 _END_TIMEOUT_MS = 60_000
@@ -63,7 +63,7 @@ def wait_for_all(failed_with: int | None = None) -> None:
         return
     import orbax.checkpoint as ocp  # slow to import; it has the public barrier that takes a timeout
 
-    timeout_ms = NO_TIMEOUT_MS if failed_with is None else _END_TIMEOUT_MS
+    timeout_ms = _NO_TIMEOUT_MS if failed_with is None else _END_TIMEOUT_MS
     try:
         ocp.multihost.get_barrier_sync_fn()(key="jaxtl", timeout_ms=timeout_ms)
         told = multihost_utils.process_allgather(np.int32(-1 if failed_with is None else failed_with))
@@ -87,11 +87,7 @@ def gather_ints(numbers: Sequence[int]) -> np.ndarray:
 
 
 def broadcast(value: Any) -> Any:
-    """A value of the main process, in all of them.
-
-    Args:
-      value: JSON values, tuples arrive as lists; only that of the main process counts.
-    """
+    """A value of the main process, in all of them; it is of JSON, and tuples arrive as lists."""
     if is_single_process():
         return value
     text = json.dumps(value).encode() if is_main_process() else b""
@@ -105,8 +101,7 @@ def broadcast(value: Any) -> Any:
 def broadcast_arrays(tree: Any) -> Any:
     """The arrays of the main process, bit by bit, as numpy arrays; a single process gets back what it gave.
 
-    Args:
-      tree: of arrays, whose structure, shapes and dtypes are the same in all processes.
+    Structure, shapes and dtypes of the tree are the same in all processes.
     """
     if is_single_process():
         return tree
@@ -171,9 +166,6 @@ def run_together(work: Callable[[], int]) -> int:
     """Do the work of a command, in all processes of the run if there are several; it must not have used JAX yet.
 
     They end together, with one exit status: if one of several fails, the others end when they next wait for it.
-
-    Args:
-      work: gives the exit status.
 
     Returns:
       The exit status. A single process raises what ``work`` raises; several print it, once.

@@ -8,32 +8,17 @@ Time and memory are bounded: a file may have `MOST_INSTRUCTIONS`, no read goes b
 dictionaries are short plain values, so that no hash or comparison walks through nested tuples.
 """
 
+import dataclasses
 import io
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import IO, Any, BinaryIO, Literal, cast
+from typing import IO, Any, BinaryIO, cast
 
 MOST_INSTRUCTIONS = 1_000_000  # a batch of CIFAR has less than a tenth, the checkpoint of a network less still
 
 # Called with the arguments that the file gives; what it returns may have a method ``set_state(state)``.
 StandIn = Callable[..., Any]
 _Key = str | int | bytes | None
-
-_NUMBERS_AND_TEXT = frozenset(
-    {
-        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
-        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
-    }
-)
-_PYTHON_2_STRINGS = ("STRING", "BINSTRING", "SHORT_BINSTRING")
-_CONSTANTS: Mapping[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-}
 
 
 class UnpickleError(Exception):
@@ -49,22 +34,20 @@ def unpickle(
     stand_ins: Mapping[tuple[str, str], StandIn],
     *,
     persistent: Callable[[Any], Any] | None = None,
-    strings: Literal["bytes", "utf-8"] = "utf-8",
 ) -> Any:
-    """Read the next pickle of a file.
+    """Read the next pickle of a file; strings of Python 2 are read as latin-1.
 
     Args:
       file: positioned at the pickle; it is behind the pickle afterwards.
       stand_ins: what is called in place of a function or class, by (module, name).
       persistent: answers a persistent identifier; ``None``: they are refused.
-      strings: how strings of Python 2 are returned.
 
     Raises:
       EOFError: the file ends before the pickle does.
       ForbiddenError: the pickle names anything else than the stand-ins.
       UnpickleError: it is damaged in another way.
     """
-    machine = _Machine(stand_ins, persistent, strings)
+    machine = _Machine(stand_ins, persistent)
     try:
         for count, (instruction, argument, _) in enumerate(pickletools.genops(cast(IO[bytes], _ExactFile(file)))):
             if count >= MOST_INSTRUCTIONS:
@@ -77,13 +60,11 @@ def unpickle(
     return machine.result
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
 class Name:
-    """A name of the table, as the value that the file puts into its structures."""
+    """A name of the table, as the value that the file puts into its structures; ``call`` is its stand-in."""
 
-    __slots__ = ("call", "name")
-
-    def __init__(self, name: tuple[str, str], call: StandIn) -> None:
-        self.name, self.call = name, call
+    call: StandIn
 
 
 class _ExactFile:
@@ -110,11 +91,9 @@ class _ExactFile:
 class _Machine:
     """The stack, its marks and the memo of a pickle."""
 
-    def __init__(
-        self, stand_ins: Mapping[tuple[str, str], StandIn], persistent: Callable[[Any], Any] | None, strings: str
-    ) -> None:
+    def __init__(self, stand_ins: Mapping[tuple[str, str], StandIn], persistent: Callable[[Any], Any] | None) -> None:
         self.result: Any = None
-        self._stand_ins, self._persistent, self._strings = stand_ins, persistent, strings
+        self._stand_ins, self._persistent = stand_ins, persistent
         self._stack: list[Any] = []
         self._below: list[list[Any]] = []  # the stacks below each mark
         self._memo: dict[int, Any] = {}
@@ -122,79 +101,80 @@ class _Machine:
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one instruction."""
-        if name in _NUMBERS_AND_TEXT:
-            self._stack.append(argument)
-        elif name in _PYTHON_2_STRINGS:  # pickletools reads them as latin-1
-            raw = argument.encode("latin-1")
-            self._stack.append(raw if self._strings == "bytes" else raw.decode(self._strings))
-        elif name in _CONSTANTS:
-            self._stack.append(_CONSTANTS[name]())
-        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            self._memo[len(self._memo) if name == "MEMOIZE" else plain_key(argument)] = self._stack[-1]
-        elif name in ("GET", "BINGET", "LONG_BINGET"):
-            self._stack.append(self._memo[argument])
-        elif not (self._collect(name) or self._call(name, argument) or name in ("PROTO", "FRAME")):
-            raise UnpickleError(f"it has the instruction {name}")
-
-    def _collect(self, name: str) -> bool:
-        """Carry out an instruction that moves the stack, or makes or fills a collection; ``False``: it is another."""
+        stack = self._stack
         match name:
+            case "BINPUT" | "PUT" | "LONG_BINPUT":
+                self._memo[plain_key(argument)] = stack[-1]
+            case "MEMOIZE":
+                self._memo[len(self._memo)] = stack[-1]
+            case "BINGET" | "GET" | "LONG_BINGET":
+                stack.append(self._memo[argument])
+            case "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4" | "FLOAT" | "BINFLOAT":
+                stack.append(argument)
+            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "UNICODE":
+                stack.append(argument)
+            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BINSTRING" | "SHORT_BINSTRING" | "STRING":
+                stack.append(argument)
+            case "NONE":
+                stack.append(None)
+            case "NEWTRUE" | "NEWFALSE":
+                stack.append(name == "NEWTRUE")
             case "MARK":
-                self._below.append(self._stack)
+                self._below.append(stack)
                 self._stack = []
             case "STOP":
-                self.result = self._stack.pop()
-            case "POP" if self._stack:
-                self._stack.pop()
+                self.result = stack.pop()
+            case "POP" if stack:
+                stack.pop()
             case "POP" | "POP_MARK":
                 self._pop_mark()
             case "DUP":
-                self._stack.append(self._stack[-1])
+                stack.append(stack[-1])
+            case "EMPTY_TUPLE":
+                stack.append(())
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                self._stack.append(tuple([self._stack.pop(place) for place in range(-int(name[-1]), 0)]))
+                stack.append(tuple([stack.pop(place) for place in range(-int(name[-1]), 0)]))
+            case "EMPTY_LIST":
+                stack.append([])
             case "TUPLE" | "LIST":
                 items = self._pop_mark()
                 self._stack.append(tuple(items) if name == "TUPLE" else items)
+            case "APPEND" | "APPENDS":
+                items = [stack.pop()] if name == "APPEND" else self._pop_mark()
+                if not isinstance(self._stack[-1], list):
+                    raise UnpickleError(f"it appends to {type(self._stack[-1]).__name__}")
+                self._stack[-1].extend(items)
+            case "EMPTY_DICT":
+                stack.append({})
             case "DICT":
                 items = self._pop_mark()
                 self._stack.append({})
                 self._fill(items)
-            case "APPEND" | "APPENDS":
-                items = [self._stack.pop()] if name == "APPEND" else self._pop_mark()
-                if not isinstance(self._stack[-1], list):
-                    raise UnpickleError(f"it appends to {type(self._stack[-1]).__name__}")
-                self._stack[-1].extend(items)
             case "SETITEM":
-                self._fill([self._stack.pop(-2), self._stack.pop()])
+                self._fill([stack.pop(-2), stack.pop()])
             case "SETITEMS":
                 self._fill(self._pop_mark())
-            case _:
-                return False
-        return True
-
-    def _call(self, name: str, argument: Any) -> bool:
-        """Carry out an instruction that names, calls or changes an object; ``False``: it is another."""
-        match name:
             case "GLOBAL":
                 self._look_up(*argument.split(" ", 1))
             case "STACK_GLOBAL":
-                self._look_up(self._stack.pop(-2), self._stack.pop())
+                self._look_up(stack.pop(-2), stack.pop())
             case "REDUCE" | "NEWOBJ":
-                self._reduce(self._stack.pop(-2), self._stack.pop())
+                self._reduce(stack.pop(-2), stack.pop())
             case "BUILD":
-                state, target = self._stack.pop(), self._stack[-1]
+                state, target = stack.pop(), stack[-1]
                 if not callable(set_state := getattr(target, "set_state", None)):
                     raise UnpickleError(f"it sets the state of {type(target).__name__}")
                 set_state(state)
             case "PERSID" | "BINPERSID":
-                identifier = argument if name == "PERSID" else self._stack.pop()
+                identifier = argument if name == "PERSID" else stack.pop()
                 if self._persistent is None:
                     shown = repr(identifier) if isinstance(identifier, _Key) else type(identifier).__name__
                     raise ForbiddenError(f"the outside object {shown}")
-                self._stack.append(self._persistent(identifier))
+                stack.append(self._persistent(identifier))
+            case "PROTO" | "FRAME":
+                pass
             case _:
-                return False
-        return True
+                raise UnpickleError(f"it has the instruction {name}")
 
     def _pop_mark(self) -> list[Any]:
         items, self._stack = self._stack, self._below.pop()
@@ -212,7 +192,7 @@ class _Machine:
             raise UnpickleError("it has a name that is not text")
         if (module, name) not in self._stand_ins:
             raise ForbiddenError(f"{module}.{name}")
-        self._stack.append(Name((module, name), self._stand_ins[module, name]))
+        self._stack.append(Name(self._stand_ins[module, name]))
 
     def _reduce(self, function: Any, arguments: Any) -> None:
         if not isinstance(function, Name) or not isinstance(arguments, tuple):

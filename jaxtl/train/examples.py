@@ -16,7 +16,7 @@ from jaxtl.data.dataset import Dataset
 from jaxtl.data.feed import Order, epoch_order
 from jaxtl.data.stored import StoredImages
 from jaxtl.runtime.memory import fits
-from jaxtl.runtime.mesh import own_rows, put, put_order, put_rows, replicated, split
+from jaxtl.runtime.mesh import own_rows, put, put_order, replicated, split
 from jaxtl.runtime.processes import wait_for_all
 
 Batch = tuple[jax.Array, jax.Array, Order, int]
@@ -84,7 +84,8 @@ def batches(
     for row, gathered in zip(rows, _gathered(examples.inputs, order.indices[first:, own]), strict=True):
         if row == first:
             wait_for_all()  # the readers of one may start long after those of another
-        batch = put_rows((gathered, all_labels[order.indices[row, own]]), batch_size, mesh)
+        rows_of_batch = gathered, all_labels[order.indices[row, own]]
+        batch = jax.make_array_from_process_local_data(split(mesh), rows_of_batch)
         this = Order(in_turn, order.mask[row][None])
         ahead.append((*batch, put_order(this, mesh), 0))
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes

@@ -308,7 +308,7 @@ def test_the_first_real_image_has_its_known_pixels(cifar10_dir):
 def test_the_class_names_are_those_of_the_real_cifar10(cifar10_dir):
     path = cifar10_dir / "cifar-10-batches-py" / "batches.meta"
     names = read_pickled_dict(path.read_bytes(), str(path), ["label_names"])["label_names"]
-    assert tuple(name.decode() for name in names) == CIFAR10.class_names
+    assert tuple(names) == CIFAR10.class_names
 
 
 def test_the_real_test_images_in_binary_form_are_the_official_binary_file(cifar10_dir, tmp_path):

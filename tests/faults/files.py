@@ -194,7 +194,7 @@ def _download(behaviour: Behaviour, options: dict[str, Any]) -> Callable[[Path],
             mock.patch.object(fetch_module, "TIMEOUT_S", 5),
             mock.patch.dict("os.environ", {"no_proxy": "127.0.0.1"}),
         ):
-            return fetch_module.fetch(url, folder / "file", progress=False, **options).read_bytes()
+            return fetch_module.fetch(url, folder / "file", **options).read_bytes()
 
     return act
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from jaxtl.errors import UserError
-from jaxtl.runtime.command import escape_unencodable, exit_status, outcome_of, put, tell, whole_number
+from jaxtl.runtime.command import escape_unencodable, exit_status, outcome_of, tell, whole_number
 
 ROOT = pathlib.Path(__file__).parents[2]
 FULL = pathlib.Path("/dev/full")
@@ -40,7 +40,6 @@ def test_no_encoding_of_the_console_is_an_error(encoding):
     def work():
         print(text)
         Console().print(text)
-        put(text)
         tell(text)
         raise UserError(text)
 
@@ -93,7 +92,6 @@ def test_closed_streams_are_no_error():
     def work():
         print("x")
         Console().print("x")
-        put("x")
         raise UserError("x")
 
     assert exit_status(work) == 2
