@@ -62,12 +62,22 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 def _written_by_others(folder: Path) -> Path | None:
-    """The first of the folder above, the folder and its files that others own or can write."""
-    for path in (folder.parent, folder, *folder.iterdir()) if hasattr(os, "geteuid") else ():
-        found = path.stat()
-        # A group may share what is above, but cannot make a folder of this user's; nor does it reach the files inside.
-        writable = stat.S_IWOTH | (stat.S_IWGRP if path == folder else 0)
-        sticky = found.st_mode & stat.S_ISVTX  # in which nobody can replace what belongs to another
-        if found.st_uid not in (os.geteuid(), 0) or (found.st_mode & writable and not sticky):
-            return path
-    return None
+    """The first of the folder above, the folder and its files that others own or can write; looked at when opened."""
+    if not hasattr(os, "geteuid"):
+        return None
+    if _open_to_others(folder.parent, stat.S_IWOTH):  # a group may share it, but cannot make a folder of this user's
+        return folder.parent
+    if _open_to_others(folder, stat.S_IWOTH | stat.S_IWGRP):
+        return folder
+    # Nobody else reaches the files by now; but who made them?
+    return next((file for file in folder.iterdir() if _open_to_others(file, stat.S_IWOTH)), None)
+
+
+def _open_to_others(path: Path, writable: int) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        found = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+    sticky = found.st_mode & stat.S_ISVTX  # in which nobody can replace what belongs to another
+    return found.st_uid not in (os.geteuid(), 0) or bool(found.st_mode & writable and not sticky)

@@ -63,7 +63,7 @@ def fetch(url: str, destination: Path, *, md5: str | None = None, sha256: str | 
       UnreachableError: there is no connection, or it broke off at every try.
       UserError: for another reason why a whole and right file cannot be fetched.
     """
-    hashes = {name: text.lower() for name, text in (("md5", md5), ("sha256", sha256)) if text}
+    hashes = {name: text.lower() for name, text in (("md5", md5), ("sha256", sha256)) if text is not None}
     with _disk_errors_explained(destination):
         if not destination.is_file():
             with file_lock(destination.with_name(f".{destination.name}.lock")):
