@@ -61,6 +61,7 @@ def write(comparison: Comparison, folder: Path, *, study: Table | None = None, a
         folder / PAGE,
         "comparison.html",
         charts,
+        kicker="jaxtl comparison",
         title=study.title if study else f"Comparison of {len(runs)} runs" if len(runs) > 1 else runs[0].name,
         study=study,
         absent=absent,
