@@ -14,7 +14,6 @@ from jaxtl.report import figures as run_figures
 from jaxtl.report.comparison import Comparison
 from jaxtl.report.figures import Gallery
 from jaxtl.report.page import write_page
-from jaxtl.report.remarks import on_start, on_training
 from jaxtl.report.run import Summary, Trained
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
@@ -90,6 +89,27 @@ def write_run_page(
             *(comparison.notes if comparison else ()),
         ],
     )
+
+
+def on_start(model: Mapping[str, Any]) -> list[str]:
+    """A sentence where a run started from ``model.fallback``; the fields are those of ``model``."""
+    fell_back = model.get("fallback") and model.get("weights") == model["fallback"]
+    return [f"It started from its fallback, the weights {model['fallback']}."] if fell_back else []
+
+
+def on_training(phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on what the phases of a config did about rare classes, and which weights they validated."""
+    found = []
+    for i, phase in enumerate(phases):
+        if phase.get("balanced_sampling"):
+            found.append(f"Phase {i} drew every class equally often (balanced_sampling): its training curves do, too.")
+        weights = phase.get("class_weights", "none")
+        if weights != "none":
+            by_class = weights if weights == "balanced" else ", ".join(f"{name} {w:g}" for name, w in weights.items())
+            found.append(f"Phase {i} weighted its loss by class (class_weights: {by_class}), but not its curves.")
+        if phase.get("ema"):
+            found.append(f"Phase {i} validated and kept the moving average of its weights (ema={phase['ema']:g}).")
+    return found
 
 
 def data_tables(data: Mapping[str, Any]) -> list[Table]:

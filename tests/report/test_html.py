@@ -5,7 +5,6 @@ import numpy as np
 
 from jaxtl.report import figures as captions
 from jaxtl.report import html, plots, statistics
-from jaxtl.report.augmented import AUGMENTED
 from jaxtl.report.comparison import compare_with_baselines
 from jaxtl.report.pictures import Card
 from jaxtl.report.text import NOT_MEASURED
@@ -169,7 +168,7 @@ def test_images_stand_in_their_sections_with_their_names(tmp_path):
         captions.UNSURE: [photo("two.jpg", right=True)],
         captions.CLASS_MAPS: [photo("one.jpg", right=False, said=("", "for ants"))],
         captions.SAMPLES: [photo()],
-        AUGMENTED: [photo(said=("as it is", "70 % ant, 30 % bee"))],
+        captions.AUGMENTED: [photo(said=("as it is", "70 % ant, 30 % bee"))],
     }
     text = write(tmp_path, figures=figures)
     page = Page(text)
