@@ -28,21 +28,13 @@ SPLITS = ("test", "train", "val", ALL)
 
 
 class Chosen(NamedTuple):
-    """Images to evaluate on.
+    """Images to evaluate on."""
 
-    Attributes:
-      dataset: labelled by the run's classes.
-      source: what the data set is called: its name, or its folder where it is one of images.
-      present: which of the run's classes the data set has.
-      read: how many images there were before any was left out.
-      remarks: what a person should know of the choice, a sentence each.
-    """
-
-    dataset: Dataset
-    source: str
-    present: tuple[int, ...]
-    read: int
-    remarks: tuple[str, ...]
+    dataset: Dataset  # labelled by the run's classes
+    source: str  # what the data set is called: its name, or its folder where it is one of images
+    present: tuple[int, ...]  # which of the run's classes the data set has
+    read: int  # how many images there were before any was left out
+    remarks: tuple[str, ...]  # what a person should know of the choice, a sentence each
 
 
 def choose_images(
