@@ -66,17 +66,9 @@ def write(comparison: Comparison, folder: Path, *, study: Table | None = None, a
         study=study,
         absent=absent,
         highlights=_highlights(comparison),
-        repeated=compared.repeated_table(comparison),
-        runs=compared.runs_table(comparison),
-        one_test_set=len(comparison.test_sets) == 1,
-        verdicts=compared.verdicts(comparison),
-        differences=compared.difference_tables(comparison),
-        pairs=compared.all_pairs(comparison),
-        correction=compared.correction(comparison),
+        comparison=comparison,
+        compared=compared,
         confusions=classes,
-        notes=comparison.notes,
-        origin=compared.origin_table(comparison),
-        settings=compared.settings_table(comparison),
     )
     records = [run.record() for run in runs]
     write_whole(folder / CSV, csv_text([list(records[0]), *(list(record.values()) for record in records)]))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxtl.config.tree import leaves
-from jaxtl.report import comparison_tables as compared
+from jaxtl.report import comparison_tables
 from jaxtl.report import figures as run_figures
 from jaxtl.report.comparison import Comparison
 from jaxtl.report.figures import Gallery
@@ -67,10 +67,8 @@ def write_run_page(
         summary=summary,
         test=test,
         interval=accuracy_interval(test),
-        tables=[compared.runs_table(comparison), *compared.difference_tables(comparison)] if comparison else [],
-        origins=[compared.origin_table(comparison), compared.settings_table(comparison)] if comparison else [],
-        correction=compared.correction(comparison) if comparison else "",
-        verdicts=compared.verdicts(comparison) if comparison else [],
+        comparison=comparison,
+        compared=comparison_tables,
         confusions=confusions_table(test),
         classes=classes_table(test),
         answered=answered_table(summary["calibration"]),

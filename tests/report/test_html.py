@@ -259,7 +259,7 @@ def test_the_comparison_has_the_tables_of_any_comparison(finished, tmp_path):
         "a single test needs no correction",
         "how b was trained",
         comparison.notes[0],
-        "Where their configs differ Field a b batch_size 7 —",
+        "Where their configs differ 1 field Field a b batch_size 7 —",
     ):
         assert words in said, words
 
