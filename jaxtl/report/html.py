@@ -152,12 +152,10 @@ def confusions_table(test: Mapping[str, Any]) -> Table:
 
 def classes_table(test: Mapping[str, Any]) -> Table:
     """Precision, recall and F1 of each class, and their means."""
+    lines = [*test["per_class"], {**test, "class": "Macro mean", "support": test["n"]}]
     rows = [
-        [name, *(percent(of[score], 1) for score in ("precision", "recall", "f1")), integer(images)]
-        for name, of, images in (
-            *((line["class"], line, line["support"]) for line in test["per_class"]),
-            ("Macro mean", test, test["n"]),
-        )
+        [of["class"], *(percent(of[score], 1) for score in ("precision", "recall", "f1")), integer(of["support"])]
+        for of in lines
     ]
     return Table("Classification report", ["Class", "Precision", "Recall", "F1", "Images"], rows)
 
