@@ -5,7 +5,6 @@ A page is one HTML file, readable without a network, a script or this library.
 
 import re
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def write_page(
       jinja2.UndefinedError: the template names something that is not among the values.
     """
     jinja = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: files("jaxtl.report").joinpath(name).read_text("utf-8")),
+        loader=jinja2.PackageLoader("jaxtl", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
