@@ -44,7 +44,7 @@ class Findings:
 
     dataset: Dataset  # M images
     found: Evaluation
-    originals: Path | None = None  # folder that names of files among the ids are relative to, if there are files
+    originals: Path | None  # folder that names of files among the ids are relative to, if there are files
 
     @property
     def right(self) -> np.ndarray:
@@ -62,7 +62,7 @@ class Findings:
 
     def original(self, image: np.ndarray, called: Any) -> tuple[np.ndarray, str, str]:
         """An image in its own size where it is a file that is still there, its name, and its address."""
-        if not isinstance(called, str):
+        if self.dataset.ids.dtype.kind != "U":
             return image, f"image {called}", ""
         link = ""
         with contextlib.suppress(Undecodable, OSError):  # OSError: the system takes no such name
@@ -82,9 +82,8 @@ class Findings:
     def repeated(self, group: Sequence[Mapping[str, Any]], parts: Mapping[str, Dataset | None]) -> Card:
         """Equal images, once, with the part and the class of each; see ``jaxtl.data.overview.overview``."""
         first = group[0]
-        called = first["image"] if self.dataset.ids.dtype.kind == "U" else int(first["image"])
         part: Any = parts[first["part"]]
-        image, name, link = self.original(np.asarray(part.images[first["index"]]), called)
+        image, name, link = self.original(np.asarray(part.images[first["index"]]), first["image"])
         lines = list(dict.fromkeys(f"{each['part'].capitalize()}: {each['class']}" for each in group))
         return Card([(image, "")], lines, name, link=link)
 
