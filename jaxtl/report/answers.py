@@ -28,10 +28,9 @@ def as_text(files: Sequence[str], runs: Mapping[str, Predictions], width: int) -
             [f"{name} {percent(p, 1)}" for name, p in run[i][:ranks]] or [NOT_MEASURED] * ranks for run in runs.values()
         ]
         rows.append([file, *(cell for of_run in answers for cell in of_run)])
-    console = Console(width=width, file=io.StringIO(), color_system=None)
-    with console.capture() as captured:
-        print_table(Table("", ["image", *headings], rows), console)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines()).strip("\n") + "\n"
+    screen = io.StringIO()
+    print_table(Table("", ["image", *headings], rows), Console(width=width, file=screen, color_system=None))
+    return "\n".join(line.rstrip() for line in screen.getvalue().splitlines()).strip("\n") + "\n"
 
 
 def as_csv(files: Sequence[str], runs: Mapping[str, Predictions]) -> str:

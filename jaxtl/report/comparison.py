@@ -4,11 +4,12 @@ import re
 from collections.abc import Sequence
 from itertools import combinations
 from os.path import commonpath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxtl.report.compared_runs import FinishedRun
+from jaxtl.report.compared_runs import FinishedRun, distinct_names
 from jaxtl.report.statistics import Spread, holm, mcnemar, paired_difference_interval, spread
 
 ONE_DRAW = (
@@ -114,10 +115,8 @@ def repeats(runs: Sequence[FinishedRun]) -> list[Repeated]:
     configs = [of for of in configs if len({run.draw for run in of}) == len(of) > 1]
     configs.sort(key=lambda of: -np.mean([run.accuracy for run in of]))
     titles = [str(of[0].settings.get("name", "")) for of in configs]
-    tested = [
-        (title if titles.count(title) == 1 else f"{title} ({commonpath([run.folder for run in of])})", of)
-        for title, of in zip(titles, configs, strict=True)
-    ]
+    folders = [Path(commonpath([run.folder for run in of])) for of in configs]
+    tested = [*zip(distinct_names(titles, folders), configs, strict=True)]
     # Validation images of one split are no estimate: they chose the epoch. Across folds they are all images.
     folds = [(name, of) for name, of in tested if of[0].settings.get("data.folds")]
     validated = [(name, of) for name, of in folds if all(run.val_accuracy is not None for run in of)]

@@ -9,7 +9,7 @@ from jaxtl.report import comparison_tables as compared
 from jaxtl.report import plots
 from jaxtl.report.compared_runs import find_runs
 from jaxtl.report.comparison import Comparison, compare_runs, groups
-from jaxtl.report.console import LiveConsole
+from jaxtl.report.console import RunConsole
 from jaxtl.report.page import write_page
 from jaxtl.report.tables import Table
 from jaxtl.report.text import compact, duration, percent
@@ -20,7 +20,7 @@ ACCURACIES, TIME_ACCURACY, CURVES, CONFUSIONS = "accuracies", "time_accuracy", "
 
 
 def compare_folders(
-    folders: Sequence[Path], out: Path, console: LiveConsole, *, with_baselines: bool, notes: Sequence[str] = ()
+    folders: Sequence[Path], out: Path, console: RunConsole, *, with_baselines: bool, notes: Sequence[str] = ()
 ) -> Comparison:
     """Compare the finished runs among some folders, on the screen and in the folder ``out``; see ``find_runs``.
 
@@ -61,21 +61,14 @@ def write(comparison: Comparison, folder: Path, *, study: Table | None = None, a
         folder / PAGE,
         "comparison.html",
         charts,
+        kicker="jaxtl comparison",
         title=study.title if study else f"Comparison of {len(runs)} runs" if len(runs) > 1 else runs[0].name,
         study=study,
         absent=absent,
         highlights=_highlights(comparison),
-        repeated=compared.repeated_table(comparison),
-        runs=compared.runs_table(comparison),
-        one_test_set=len(comparison.test_sets) == 1,
-        verdicts=compared.verdicts(comparison),
-        differences=compared.difference_tables(comparison),
-        pairs=compared.all_pairs(comparison),
-        correction=compared.correction(comparison),
+        comparison=comparison,
+        compared=compared,
         confusions=classes,
-        notes=comparison.notes,
-        origin=compared.origin_table(comparison),
-        settings=compared.settings_table(comparison),
     )
     records = [run.record() for run in runs]
     write_whole(folder / CSV, csv_text([list(records[0]), *(list(record.values()) for record in records)]))

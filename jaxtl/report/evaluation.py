@@ -1,14 +1,15 @@
-"""The figures of a test or an evaluation, on the screen and as a tree for JSON."""
+"""The figures of a test or an evaluation, on the screen and as a tree for JSON, and what to know of them."""
 
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-from jaxtl.report.remarks import majority, remarks_on
-from jaxtl.report.statistics import accuracy_interval, calibration
+from jaxtl.errors import listed
+from jaxtl.report.statistics import accuracy_interval, calibration, wilson_interval
 from jaxtl.report.tables import Table, print_facts, print_table
 from jaxtl.report.text import duration, integer, loss, percent
 from jaxtl.train.evaluate import Evaluation
@@ -39,6 +40,40 @@ def scores(found: Evaluation, class_names: Sequence[str], present: Sequence[int]
     }
 
 
+def majority(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+    """What naming the largest class of the test images every time would get: {"class", "accuracy"}."""
+    support = np.asarray(confusion).sum(axis=1)
+    return {"class": class_names[int(support.argmax())], "accuracy": float(support.max() / support.sum())}
+
+
+def remarks_on(confusion: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Sentences on a model that has learned nothing, that never names a class, and on classes without test images.
+
+    Args:
+      confusion: int [K, K], at least one image; rows are true classes, columns predicted ones.
+      class_names: K names.
+    """
+    confusion = np.asarray(confusion)
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    right, n = int(np.trace(confusion)), int(confusion.sum())
+    found, always = [], majority(confusion, class_names)
+    same = f"always naming “{always['class']}”, which gets {percent(always['accuracy'])} of the test images right"
+    if (support > 0).sum() > 1:
+        if right / n <= always["accuracy"]:
+            found.append(
+                f"The model is no better than {same}: it may not have learned at all. Try a lower learning rate, more "
+                "epochs, or other weights to start from."
+            )
+        elif wilson_interval(right, n)[0] <= always["accuracy"]:
+            found.append(f"The test cannot tell the model from {same}.")
+    if unnamed := [class_names[k] for k in np.flatnonzero((predicted == 0) & (support > 0)).tolist()]:
+        named = int((predicted > 0).sum())
+        found.append(f"The model names {named} of {len(class_names)} classes; it never names {_listed(unnamed)}.")
+    if untested := [class_names[k] for k in np.flatnonzero(support == 0).tolist()]:
+        found.append(f"Without test images, and so left out of the macro means: {_listed(untested)}.")
+    return found
+
+
 def facts(test: Mapping[str, Any], kind: str = "") -> dict[str, str]:
     """The figures of ``test``, name -> value; names begin with the ``kind`` of images: ``"test "``."""
     low, high = accuracy_interval(test)
@@ -66,3 +101,7 @@ def show(title: str, test: Mapping[str, Any], seconds: float, remarks: Sequence[
     print_table(Table("", ["class", "precision", "recall", "F1", "images"], rows), console)
     for remark in (*test["remarks"], *remarks):
         console.print(remark, highlight=False, markup=False, soft_wrap=True)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return listed([f"“{name}”" for name in names], 5)

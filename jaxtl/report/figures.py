@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxtl.config.data import image_folder
+from jaxtl.data.augment import denormalise
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.decode import Undecodable, read_image
 from jaxtl.report import plots
-from jaxtl.report.augmented import augmented
 from jaxtl.report.comparison import Comparison, by_labels
 from jaxtl.report.pictures import STRIP, Card, class_by_class, heated, largest, samples_of_classes
 from jaxtl.report.run import Trained
@@ -30,10 +30,11 @@ COMPARISON, COMPARISON_CURVES, LABELS = "Comparison", "Comparison of curves", "C
 CURVES, LEARNING_RATE, CONFUSION = "Learning curves", "Learning rate", "Confusion matrix"
 CALIBRATION, REPEATED = "Calibration", "Equal images"
 MISTAKES, UNSURE, TYPICAL = "Largest losses of mistakes", "Right but unsure", "Right predictions"
-CLASS_MAPS, SAMPLES = "Class-activation maps", "Sample images"
+CLASS_MAPS, SAMPLES, AUGMENTED = "Class-activation maps", "Sample images", "Augmented images"
 
 # Cards of each gallery.
 SHOWN_MISTAKES, SHOWN_UNSURE, SHOWN_TYPICAL, EXPLAINED, CLASSES, SHOWN_REPEATED = 12, 6, 12, 7, 20, 12
+AUGMENTED_CLASSES, DRAWS = 8, 7  # cards of augmented images, and pictures beside the image itself
 Gallery = list[Card]
 
 
@@ -43,7 +44,7 @@ class Findings:
 
     dataset: Dataset  # M images
     found: Evaluation
-    originals: Path | None = None  # folder that names of files among the ids are relative to, if there are files
+    originals: Path | None  # folder that names of files among the ids are relative to, if there are files
 
     @property
     def right(self) -> np.ndarray:
@@ -61,7 +62,7 @@ class Findings:
 
     def original(self, image: np.ndarray, called: Any) -> tuple[np.ndarray, str, str]:
         """An image in its own size where it is a file that is still there, its name, and its address."""
-        if not isinstance(called, str):
+        if self.dataset.ids.dtype.kind != "U":
             return image, f"image {called}", ""
         link = ""
         with contextlib.suppress(Undecodable, OSError):  # OSError: the system takes no such name
@@ -81,9 +82,8 @@ class Findings:
     def repeated(self, group: Sequence[Mapping[str, Any]], parts: Mapping[str, Dataset | None]) -> Card:
         """Equal images, once, with the part and the class of each; see ``jaxtl.data.overview.overview``."""
         first = group[0]
-        called = first["image"] if self.dataset.ids.dtype.kind == "U" else int(first["image"])
         part: Any = parts[first["part"]]
-        image, name, link = self.original(np.asarray(part.images[first["index"]]), called)
+        image, name, link = self.original(np.asarray(part.images[first["index"]]), first["image"])
         lines = list(dict.fromkeys(f"{each['part'].capitalize()}: {each['class']}" for each in group))
         return Card([(image, "")], lines, name, link=link)
 
@@ -129,6 +129,42 @@ def draw(
         parts = {"training": train, "validation": task.validation, "test": trained.test}
         figures[REPEATED] = [tested.repeated(group, parts) for group in repeated]
     return figures | augmented(task, data["mean"], data["std"])
+
+
+def augmented(task: Task, mean: Sequence[float], std: Sequence[float]) -> dict[str, list[Card]]:
+    """An image of each class, as it is and as the last phase that augments draws it; nothing where no phase does.
+
+    Args:
+      task: its plan, and the images that it trains on.
+      mean: of the normalisation that ``task.preprocess`` ends with, which is undone.
+      std: likewise.
+    """
+    phase = next((phase for phase in reversed(task.plan) if phase.augments), None)
+    if phase is None:
+        return {}
+    train, names = task.train, task.train.class_names
+    transform, mix = phase.transform(task.preprocess), phase.mix()
+    chosen = np.concatenate(samples_of_classes(train.labels, min(len(names), AUGMENTED_CLASSES), per_class=1))
+    images, labels = np.asarray(train.images[chosen]), train.labels[chosen]
+
+    @jax.jit
+    def draw(key: jax.Array, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for_images, for_mix = jax.random.split(key)
+        batch, targets = transform(for_images, images), jax.nn.one_hot(labels, len(names))
+        return mix(for_mix, batch, targets) if mix else (batch, targets)
+
+    drawn = [draw(key, images) for key in jax.random.split(jax.random.key(task.seed), DRAWS)]
+    cards = []
+    for i, label in enumerate(labels):
+        views = [(denormalise(batch[i], mean, std), _shares(targets[i], names)) for batch, targets in drawn]
+        cards.append(Card([(images[i], "as it is"), *views], [names[label]], side=STRIP))
+    return {AUGMENTED: cards}
+
+
+def _shares(target: np.ndarray, names: Sequence[str]) -> str:
+    """The classes of a mixed image, the heavier first; nothing for an image of its own."""
+    classes = [k for k in np.argsort(-target, kind="stable") if target[k] > 0]
+    return ", ".join(f"{percent(float(target[k]), 0)} {names[k]}" for k in classes) if len(classes) > 1 else ""
 
 
 def explain(trained: Trained, found: Evaluation, chosen: np.ndarray) -> ClassMaps | None:

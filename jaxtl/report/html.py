@@ -9,17 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxtl.config.tree import leaves
-from jaxtl.report import comparison_tables as compared
+from jaxtl.report import comparison_tables
 from jaxtl.report import figures as run_figures
 from jaxtl.report.comparison import Comparison
 from jaxtl.report.figures import Gallery
 from jaxtl.report.page import write_page
-from jaxtl.report.remarks import on_start, on_training
 from jaxtl.report.run import Summary, Trained
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
 from jaxtl.report.tensorboard import write_events
-from jaxtl.report.text import duration, integer
+from jaxtl.report.text import duration, integer, loss, number, percent
 from jaxtl.runs.folder import RunFolder
 from jaxtl.runtime.environment import describe, invocation
 from jaxtl.train.evaluate import Evaluation
@@ -63,18 +62,20 @@ def write_run_page(
         path,
         "run.html",
         figures,
+        kicker="jaxtl run report",
         title=config["name"],
         summary=summary,
         test=test,
         interval=accuracy_interval(test),
+        comparison=comparison,
+        compared=comparison_tables,
+        confusions=confusions_table(test),
+        classes=classes_table(test),
+        answered=answered_table(summary["calibration"]),
         data=data_tables(data),
         repeated=len(data["repeated"]),
-        confusions=frequent_confusions(test),
-        history=history,
-        tables=[compared.runs_table(comparison), *compared.difference_tables(comparison)] if comparison else [],
-        origins=[compared.origin_table(comparison), compared.settings_table(comparison)] if comparison else [],
-        correction=compared.correction(comparison) if comparison else "",
-        verdicts=compared.verdicts(comparison) if comparison else [],
+        epochs=epochs_table(history, summary["best_epoch"]),
+        tested=next((i for i, line in enumerate(history) if line["epoch"] == summary["best_epoch"]), None),
         # JSON tells "1" from 1, which matters in a configuration only.
         config={name: json.dumps(value, ensure_ascii=False, default=str) for name, value in leaves(config)},
         environment=environment,
@@ -86,6 +87,27 @@ def write_run_page(
             *(comparison.notes if comparison else ()),
         ],
     )
+
+
+def on_start(model: Mapping[str, Any]) -> list[str]:
+    """A sentence where a run started from ``model.fallback``; the fields are those of ``model``."""
+    fell_back = model.get("fallback") and model.get("weights") == model["fallback"]
+    return [f"It started from its fallback, the weights {model['fallback']}."] if fell_back else []
+
+
+def on_training(phases: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on what the phases of a config did about rare classes, and which weights they validated."""
+    found = []
+    for i, phase in enumerate(phases):
+        if phase.get("balanced_sampling"):
+            found.append(f"Phase {i} drew every class equally often (balanced_sampling): its training curves do, too.")
+        weights = phase.get("class_weights", "none")
+        if weights != "none":
+            by_class = weights if weights == "balanced" else ", ".join(f"{name} {w:g}" for name, w in weights.items())
+            found.append(f"Phase {i} weighted its loss by class (class_weights: {by_class}), but not its curves.")
+        if phase.get("ema"):
+            found.append(f"Phase {i} validated and kept the moving average of its weights (ema={phase['ema']:g}).")
+    return found
 
 
 def data_tables(data: Mapping[str, Any]) -> list[Table]:
@@ -115,17 +137,52 @@ def data_tables(data: Mapping[str, Any]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def frequent_confusions(test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The ten largest cells off the diagonal: {"true", "predicted", "count", "share" of the true class, "back"}.
-
-    "back" counts the other direction: images of the predicted class that were taken for the true one. Of equal counts
-    the larger share comes first.
-    """
+def confusions_table(test: Mapping[str, Any]) -> Table:
+    """The ten largest cells off the diagonal; of equal counts the larger share of the true class comes first."""
     counts, names = np.array(test["confusion_matrix"]), [line["class"] for line in test["per_class"]]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     off = counts * ~np.eye(len(counts), dtype=bool)
     cells = sorted(np.argwhere(off > 0).tolist(), key=lambda cell: (-counts[*cell], -shares[*cell]))[:10]
-    return [
-        {"true": names[i], "predicted": names[j], "count": counts[i, j], "share": shares[i, j], "back": counts[j, i]}
-        for i, j in cells
+    rows = [
+        [names[i], names[j], integer(counts[i, j]), percent(shares[i, j], 1), integer(counts[j, i])] for i, j in cells
     ]
+    headings = ["True class", "Taken for", "Images", "Share of the true class", "The other way round"]
+    return Table("Most confused pairs", headings, rows)
+
+
+def classes_table(test: Mapping[str, Any]) -> Table:
+    """Precision, recall and F1 of each class, and their means."""
+    lines = [*test["per_class"], {**test, "class": "Macro mean", "support": test["n"]}]
+    rows = [
+        [of["class"], *(percent(of[score], 1) for score in ("precision", "recall", "f1")), integer(of["support"])]
+        for of in lines
+    ]
+    return Table("Classification report", ["Class", "Precision", "Recall", "F1", "Images"], rows)
+
+
+def answered_table(calibration: Mapping[str, Any]) -> Table:
+    """What would be answered at each error rate."""
+    rows = [
+        [percent(line["max_error"], 0), *(percent(line[what]) for what in ("confidence", "answered", "error"))]
+        for line in calibration["answered"]
+    ]
+    headings = ["Wrong on validation images, at most", "Confidence, at least", "Test images answered", "Of them wrong"]
+    return Table("Answered", headings, rows)
+
+
+def epochs_table(history: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Table:
+    """A line an epoch; the one whose weights were tested says so."""
+    rows = [
+        [
+            line["phase"],
+            f"{line['epoch']}{' (tested)' if line['epoch'] == best_epoch else ''}",
+            *(loss(line.get(which)) for which in ("train_loss", "val_loss")),
+            *(percent(line.get(which)) for which in ("train_accuracy", "val_accuracy")),
+            number(line.get("learning_rate"), 3),
+            integer(line.get("images_per_s")),
+            duration(line.get("seconds")),
+        ]
+        for line in history
+    ]
+    headings = ["Phase", "Epoch", "Train loss", "Validation loss", "Train accuracy", "Validation accuracy"]
+    return Table("Epochs", [*headings, "Learning rate", "Images/s", "Time"], rows)

@@ -32,7 +32,7 @@ class Card(NamedTuple):
 
 def data_uri(image: np.ndarray, side: int) -> str:
     """A picture as a part of the page: whole where it is small, else with the pixels that dense screens show."""
-    shown = Image.fromarray(np.ascontiguousarray(rgb(image)))
+    shown = _picture(image)
     kind = "png" if max(shown.size) <= SMALL else "jpeg"
     shown.thumbnail((2 * side, 2 * side))
     buffer = BytesIO()
@@ -46,7 +46,7 @@ def wall(cards: Sequence[Card], columns: int = 8, side: int = 128) -> np.ndarray
     sheet = Image.new("RGB", (columns * side, -(-len(tiles) // columns) * side), "white")
     for i, image in enumerate(tiles):
         how = Image.Resampling.NEAREST if max(image.shape[:2]) <= SMALL else Image.Resampling.BICUBIC
-        tile = ImageOps.contain(Image.fromarray(np.ascontiguousarray(rgb(image))), (side - 4, side - 4), how)
+        tile = ImageOps.contain(_picture(image), (side - 4, side - 4), how)
         sheet.paste(tile, (i % columns * side, i // columns * side))
     return np.asarray(sheet)
 
@@ -61,15 +61,13 @@ def heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     Returns:
       uint8 [H', W', 3], large enough for a smooth map.
     """
-    grey = Image.fromarray(np.ascontiguousarray(rgb(image))).convert("L")
+    grey = _picture(image).convert("L")
     scale = max(1, SIDE // max(grey.size))
     size = (grey.width * scale, grey.height * scale)
-    stretched = np.clip(
-        np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)), 0, 1
-    )
-    colors = matplotlib.colormaps[HEAT](stretched)[..., :3]
-    below = np.asarray(grey.resize(size, Image.Resampling.NEAREST), np.float32)[..., None] / 255
-    return np.round(255 * (STRENGTH * colors + (1 - STRENGTH) * below)).astype(np.uint8)
+    smooth = Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    colors = Image.fromarray(matplotlib.colormaps[HEAT](np.asarray(smooth), bytes=True)).convert("RGB")
+    below = grey.resize(size, Image.Resampling.NEAREST).convert("RGB")
+    return np.asarray(Image.blend(below, colors, STRENGTH))
 
 
 def samples_of_classes(labels: np.ndarray, classes: int, per_class: int = 8) -> list[np.ndarray]:
@@ -95,3 +93,7 @@ def largest(losses: np.ndarray, count: int, among: np.ndarray) -> np.ndarray:
 def rgb(image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 1 or 3] -> uint8 [H, W, 3]; grey stays grey."""
     return np.broadcast_to(image, (*image.shape[:2], 3))
+
+
+def _picture(image: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.ascontiguousarray(rgb(image)))

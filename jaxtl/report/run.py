@@ -23,21 +23,13 @@ ERROR_RATES = (0.01, 0.02, 0.05, 0.1)  # for which the report tells how many ima
 
 
 class Trained(NamedTuple):
-    """What training leaves for the test and the report.
+    """What training leaves for the test and the report."""
 
-    Attributes:
-      task: model, plan, images and devices.
-      test: the test images, which training has not seen.
-      data: what was read, see ``jaxtl.data.overview.overview``.
-      fitted: the variables to test, and how they came about.
-      spent_before: seconds that earlier processes of the same run took.
-    """
-
-    task: Task
-    test: Dataset
-    data: Mapping[str, Any]
-    fitted: Fitted
-    spent_before: float
+    task: Task  # model, plan, images and devices
+    test: Dataset  # the test images, which training has not seen
+    data: Mapping[str, Any]  # what was read, see ``jaxtl.data.overview.overview``
+    fitted: Fitted  # the variables to test, and how they came about
+    spent_before: float  # seconds that earlier processes of the same run took
 
 
 class Summary(dict[str, Any]):

@@ -14,7 +14,7 @@ from jaxtl.report.page import write_page
 from jaxtl.report.plots.style import BLUE, MUTED, VERMILION, percent_axis, png, styled
 from jaxtl.report.statistics import accuracy_interval
 from jaxtl.report.tables import Table
-from jaxtl.report.text import NOT_MEASURED, duration, integer, loss, percent
+from jaxtl.report.text import NOT_MEASURED, counted, duration, integer, loss, percent
 from jaxtl.runtime.files import csv_text, json_text, write_whole
 from jaxtl.train.progress import more_is_better
 
@@ -82,17 +82,20 @@ def write(outcome: Outcome, folder: Path) -> None:
     for name, chart in charts.items():
         write_whole(folder / f"{name}.png", png(chart))
     best, space = outcome.best, {name: _range_in_words(of) for name, of in outcome.space.items()}
-    chosen, test = best.params if best else {}, outcome.summary and outcome.summary["test"]
+    chosen = best.params if best else {}
     searched = [[name, of, shown(chosen.get(name, NOT_MEASURED))] for name, of in space.items()]
+    reasons = [[str(line.number), line.reason] for line in outcome.lines if line.reason]
     write_page(
         folder / PAGE,
         "search.html",
         charts,
+        kicker="jaxtl search",
         title=outcome.name,
-        outcome=outcome,
-        interval=accuracy_interval(test) if test else None,
-        pruned=sum(line.state == PRUNED for line in outcome.lines),
+        found=_in_words(outcome),
+        measure=outcome.title,
+        final=outcome.summary is not None,
         trials=trials_table(outcome, outcome.ranked),
+        pruned=Table("Pruned", ["Pruned trial", "Why"], reasons),
         space=Table("Space", ["Parameter", "Searched", "Best trial"], searched),
         details={"folder": folder, **outcome.environment},
     )
@@ -102,9 +105,30 @@ def write(outcome: Outcome, folder: Path) -> None:
         rows.append([line.number, line.state, line.value, line.epochs, line.seconds, *params, line.reason])
     write_whole(folder / CSV, csv_text(rows))
     about = {"name": outcome.name, "measure": outcome.measure, "final": outcome.final, "space": space}
+    test = outcome.summary and outcome.summary["test"]
     found = {"best": best and best.number, "test": test, "trials": [line._asdict() for line in outcome.lines]}
     tree = {**about, **outcome.method, **found}
     write_whole(folder / JSON, json_text(tree))
+
+
+def _in_words(outcome: Outcome) -> dict[str, Any]:
+    """What was found and how, name -> value."""
+    found: dict[str, Any] = {}
+    in_words = percent if outcome.maximise else loss
+    if summary := outcome.summary:
+        test = summary["test"]
+        low, high = map(percent, accuracy_interval(test))
+        figure = f"{percent(test['accuracy'])} (95 % interval {low} to {high}) of {counted(test['n'], 'image')}"
+        changes = [f"{field} {value}" for field, value in outcome.final.items()]
+        steps = [counted(summary["epochs_run"], "epoch"), duration(summary["time"]["train_s"]), *changes]
+        found["Test accuracy of the final training"] = f"{figure}; {', '.join(steps)}"
+        if outcome.reported:
+            found["Reported"] = outcome.reported
+    if best := outcome.best:
+        found[f"Best {outcome.title.lower()}"] = f"{in_words(best.value)} in trial {best.number}"
+    pruned, seconds = sum(line.state == PRUNED for line in outcome.lines), sum(line.seconds for line in outcome.lines)
+    found["Trials"] = f"{len(outcome.lines)}, {pruned} of them pruned; {duration(seconds)} of training"
+    return {**found, **outcome.method}
 
 
 @styled

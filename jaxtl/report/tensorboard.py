@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
@@ -54,22 +53,19 @@ def write_events(
     """
     folder.mkdir(parents=True, exist_ok=True)
     now = time.time()
-    draft = folder.with_name(f".{folder.name}")  # TensorBoard must not see it
-    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
-    draft.mkdir()
+    new = folder / f"events.out.tfevents.{int(now)}.{os.getpid()}"
+    draft = folder / ".partial"  # a name that TensorBoard does not read
     try:
-        new = draft / f"events.out.tfevents.{int(now)}.{os.getpid()}"
-        with contextlib.closing(RecordWriter(str(new))) as writer:
+        with contextlib.closing(RecordWriter(str(draft))) as writer:
             writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
             for step, value in _values(history, figures, scalars_at_end):
                 writer.write(Event(wall_time=now, step=step, summary=value).SerializeToString())
             writer.flush()
-        new.replace(folder / new.name)
-        for old in folder.glob("events.out.tfevents.*"):
-            if old.name != new.name:
-                old.unlink()
+        draft.replace(new)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        draft.unlink(missing_ok=True)
+    for old in set(folder.glob("events.out.tfevents.*")) - {new}:
+        old.unlink()
 
 
 def _values(

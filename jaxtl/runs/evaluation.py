@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxtl.config.data import image_options
+from jaxtl.config.data import image_folder, image_options
 from jaxtl.data import folder
 from jaxtl.data.augment import channels, compose, normalise, resize
 from jaxtl.data.catalogue import dataset_info, load_dataset
@@ -28,21 +28,13 @@ SPLITS = ("test", "train", "val", ALL)
 
 
 class Chosen(NamedTuple):
-    """Images to evaluate on.
+    """Images to evaluate on."""
 
-    Attributes:
-      dataset: labelled by the run's classes.
-      source: what the data set is called: its name, or its folder where it is one of images.
-      present: which of the run's classes the data set has.
-      read: how many images there were before any was left out.
-      remarks: what a person should know of the choice, a sentence each.
-    """
-
-    dataset: Dataset
-    source: str
-    present: tuple[int, ...]
-    read: int
-    remarks: tuple[str, ...]
+    dataset: Dataset  # labelled by the run's classes
+    source: str  # what the data set is called: its name, or its folder where it is one of images
+    present: tuple[int, ...]  # which of the run's classes the data set has
+    read: int  # how many images there were before any was left out
+    remarks: tuple[str, ...]  # what a person should know of the choice, a sentence each
 
 
 def choose_images(
@@ -78,12 +70,13 @@ def choose_images(
     """
     data = run.config["data"]
     named, is_folder = name or data["name"], (name or data["name"]) == folder.NAME
-    own = data["dir"] or (data["labels"] and str(user_path(data["labels"]).parent))
-    where = data_dir or (Path(own) if own and named == data["name"] else None)
+    own = image_folder(data) if named == data["name"] else None
+    where = data_dir or own
     if is_folder and not (where and user_path(where).is_dir()):
         what = f"there is no folder {where}" if where else "no folder was named"
         raise UserError(f"The images cannot be read: {what}; name the folder that holds them with --data-dir.")
-    is_own = named == data["name"] and (not is_folder or user_path(where or "").resolve() == user_path(own).resolve())
+    elsewhere = is_folder and where and own and user_path(where).resolve() != own.resolve()
+    is_own = named == data["name"] and not elsewhere
     source = str(where) if is_folder else named
     dataset, remark = _load(run, named, where, split, is_own, image_size, progress)
     remarks = [remark] if remark else []

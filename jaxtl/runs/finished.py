@@ -33,8 +33,6 @@ from jaxtl.train.calibration import HIGHEST, LOWEST, choose_threshold
 from jaxtl.train.checkpoint import read_best
 from jaxtl.train.evaluate import folded
 
-Progress = Callable[[int, int], None]
-
 UNSURE = "unsure"  # the answer where no class is probable enough
 
 
@@ -177,7 +175,7 @@ class LoadedRun(NamedTuple):
         top: int = 5,
         batch_size: int = 64,
         max_error: float | None = None,
-        progress: Progress | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Predictions:
         """Classify images.
 

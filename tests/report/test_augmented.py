@@ -8,7 +8,7 @@ import pytest
 from jaxtl.data.augment import compose, normalise, resize
 from jaxtl.data.dataset import Dataset
 from jaxtl.models import build_model
-from jaxtl.report.augmented import AUGMENTED, DRAWS, augmented
+from jaxtl.report.figures import AUGMENTED, DRAWS, augmented
 from jaxtl.runtime.mesh import data_mesh
 from jaxtl.train.task import Task
 from jaxtl.transfer import Phase

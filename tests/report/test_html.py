@@ -5,7 +5,6 @@ import numpy as np
 
 from jaxtl.report import figures as captions
 from jaxtl.report import html, plots, statistics
-from jaxtl.report.augmented import AUGMENTED
 from jaxtl.report.comparison import compare_with_baselines
 from jaxtl.report.pictures import Card
 from jaxtl.report.text import NOT_MEASURED
@@ -154,9 +153,9 @@ def test_confused_pairs_tell_both_directions_apart_and_are_left_out_without_mist
 
 def test_confused_pairs_are_the_ten_most_frequent():
     matrix = np.arange(25).reshape(5, 5)
-    pairs = html.frequent_confusions(summary("abcde", matrix)["test"])
-    assert [pair["count"] for pair in pairs] == [23, 22, 21, 20, 19, 17, 16, 15, 14, 13]
-    assert pairs[0] == {"true": "e", "predicted": "d", "count": 23, "share": 23 / 110, "back": 19}
+    pairs = html.confusions_table(summary("abcde", matrix)["test"]).rows
+    assert [int(images) for _, _, images, _, _ in pairs] == [23, 22, 21, 20, 19, 17, 16, 15, 14, 13]
+    assert pairs[0] == ["e", "d", "23", "20.9 %", "19"]
 
 
 def photo(name="", right=None, said=("",), link=""):
@@ -169,7 +168,7 @@ def test_images_stand_in_their_sections_with_their_names(tmp_path):
         captions.UNSURE: [photo("two.jpg", right=True)],
         captions.CLASS_MAPS: [photo("one.jpg", right=False, said=("", "for ants"))],
         captions.SAMPLES: [photo()],
-        AUGMENTED: [photo(said=("as it is", "70 % ant, 30 % bee"))],
+        captions.AUGMENTED: [photo(said=("as it is", "70 % ant, 30 % bee"))],
     }
     text = write(tmp_path, figures=figures)
     page = Page(text)
@@ -260,7 +259,7 @@ def test_the_comparison_has_the_tables_of_any_comparison(finished, tmp_path):
         "a single test needs no correction",
         "how b was trained",
         comparison.notes[0],
-        "Where their configs differ Field a b batch_size 7 —",
+        "Where their configs differ 1 field Field a b batch_size 7 —",
     ):
         assert words in said, words
 

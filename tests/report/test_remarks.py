@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxtl.report.remarks import majority, on_training, remarks_on
+from jaxtl.report.evaluation import majority, remarks_on
+from jaxtl.report.html import on_training
 
 NAMES = ["daisy", "rose", "tulip"]
 

@@ -75,8 +75,7 @@ def _share(matrix: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     matrix, classes = np.asarray(matrix), len(class_names)
     if matrix.shape != (classes, classes):
         raise ValueError(f"{classes} class names need a [{classes}, {classes}] matrix, got {matrix.shape}")
-    support = matrix.sum(axis=1, keepdims=True)
-    return np.divide(matrix, support, out=np.zeros(matrix.shape), where=support > 0)
+    return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
 
 
 def _name_classes(axes: Axes, names: Sequence[str], size: float, slant: int) -> None:
