@@ -14,9 +14,9 @@ from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import Variables, check_fit, from_keras, from_torch
 from jaxtl.weights.formats.keras_file import is_hdf5, read_keras_file
 from jaxtl.weights.formats.npz_file import read_npz
+from jaxtl.weights.formats.safetensors_file import is_ours, unflattened
 from jaxtl.weights.formats.torch_file import read_with_metadata
 from jaxtl.weights.hub import hub_file, is_hub
-from jaxtl.weights.variables_file import is_ours, unflattened
 
 FOLDER_VARIABLE = "JAXTL_WEIGHTS"
 IN_CLONE = Path(__file__).parents[2] / "weights"  # where a clone has weights that this project trained
