@@ -63,16 +63,13 @@ class Published:
 
 
 def load_official(published: Published, split: str, data_dir: Path, *, download: bool) -> Dataset:
-    """Find the set in or under ``data_dir``, or download it to there, and read one split.
+    """Find the set, or download it, and read one split, in the order of the official files; the other is left alone.
 
     Args:
       published: the set.
-      split: ``"train"`` or ``"test"``; the files of the other one are left alone.
+      split: ``"train"`` or ``"test"``.
       data_dir: the folder of the official files, or the folder that holds that folder or the archive.
       download: whether to fetch the archive when nothing is found.
-
-    Returns:
-      uint8 images [N, H, W, C] in the order of the official files.
 
     Raises:
       UserError: nothing is found, the download fails, or a file is missing, truncated or altered.
