@@ -107,8 +107,7 @@ def _fetch(published: Published, data_dir: Path, download: bool) -> tuple[Editio
             "or allow downloads."
         )
     edition = published.editions[0]
-    md5 = published.md5.get(edition.archive)
-    return edition, fetch(published.archive_url, data_dir / edition.archive, md5=md5)
+    return edition, fetch(published.archive_url, data_dir / edition.archive, md5=published.md5[edition.archive])
 
 
 # The name of a file, its place for error messages, and its content.

@@ -143,9 +143,7 @@ def _to_variables(name: str, names: Names, arrays: Mapping[str, Any], options: M
     count, given = len(given), dict(_current(names, key, array) for key, array in given.items())
     if len(given) < count:
         raise UserError(f"The state dict for {name} has a layer under an old and a new name; keep one of the two.")
-    if _compare(name, names, given, options)[0]:
-        given = _without_prefix(name, names, given, options)
-    _, shapes = _compare(name, names, given, options)
+    given, shapes = _fitting(name, names, given, options)
     return traverse_util.unflatten_dict(
         {leaf: _to_ours(names, leaf, given[key], shapes) for leaf in shapes if (key := names.key(leaf))}, sep="/"
     )
@@ -209,27 +207,32 @@ def _compare(
     return misfit(found, wanted, strange), shapes
 
 
-def _without_prefix(name: str, names: Names, given: StateDict, options: Mapping[str, Any]) -> StateDict:
-    """The arrays of a state dict that does not fit as it is, under the prefix with which they do.
+def _fitting(
+    name: str, names: Names, given: StateDict, options: Mapping[str, Any]
+) -> tuple[StateDict, dict[str, Shape]]:
+    """The arrays of a state dict that fit a model, as they are or without a prefix, and the shapes of its leaves.
 
     Where several networks of the kind are in one state dict, averaged weights (``ema``) count first, then the shortest
     prefix.
 
     Raises:
-      UserError: if there is no such prefix.
+      UserError: if they fit neither way.
     """
-    first = names.key(names.in_order(skeleton(name, 0, **options))[0]) or ""
+    problems, shapes = _compare(name, names, given, options)
+    if not problems:
+        return given, shapes
+    first = names.key(names.in_order(shapes)[0]) or ""
     prefixes = {key.removesuffix(first) for key in given if key.endswith(names.separator + first)}
     for prefix in sorted(prefixes, key=lambda prefix: ("ema" not in prefix.lower(), len(prefix), prefix)):
         part = {key.removeprefix(prefix): array for key, array in given.items() if key.startswith(prefix)}
-        if _compare(name, names, part, options)[0]:
+        faults, shapes = _compare(name, names, part, options)
+        if faults:
             continue
         others = [shown(key) for key in given if not key.startswith(prefix)]
         left = f"; other keys were left out ({len(others)}): {', '.join(others[:4])}" if others else ""
         more = ", …" if len(others) > 4 else ""
         warnings.warn(f"The prefix {prefix!r} was taken off the keys of {name}{left}{more}.", stacklevel=4)
-        return part
-    problems, _ = _compare(name, names, given, options)
+        return part, shapes
     parts = zip(*(key.split(".")[:-1] for key in given), strict=False)
     common = "".join(f"{part[0]}." for part in itertools.takewhile(lambda part: len(set(part)) == 1, parts))
     hint = f" (its keys all begin with {shown(common)!r})" if common else ""
