@@ -95,8 +95,7 @@ class RecordSource:
 
     def content(self, position: int) -> bytes:
         """The encoded image."""
-        content: bytes = self._feature(position, self.image)
-        return content
+        return self._feature(position, self.image)
 
     def _feature(self, position: int, name: str) -> Any:
         try:

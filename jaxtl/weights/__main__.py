@@ -198,8 +198,7 @@ def _cards(name: str) -> tuple[WeightCard, ...]:
 def _run(argv: Sequence[str]) -> int | None:
     """Run a command; 1 if a check failed."""
     arguments = parser().parse_args(argv)
-    outcome: int | None = arguments.run(arguments)
-    return outcome
+    return arguments.run(arguments)
 
 
 main = command(_run)

@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxtl.errors import UserError, closest
 from jaxtl.models import model_options
-from jaxtl.runtime.fetch import UnreachableError, fetch, file_hash
+from jaxtl.runtime.fetch import fetch, file_hash
 from jaxtl.runtime.files import cache_dir, user_path
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import Variables, check_fit, from_keras, from_torch
@@ -118,10 +118,8 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None) -> Pat
         )
     try:
         return fetch(card.url, place, sha256=card.sha256, md5=card.md5)
-    except UnreachableError as error:
-        raise UnreachableError(f"{absent}{error}") from error
-    except UserError as error:
-        raise UserError(f"{absent}{error}") from error
+    except UserError as error:  # or an UnreachableError, which is one
+        raise type(error)(f"{absent}{error}") from error
 
 
 def download_path(card: WeightCard) -> Path:
