@@ -34,7 +34,7 @@ def scaled(config: Tree, scale: float) -> Tree:
     config["name"] += f", a try-out on {100 * scale:g} %"
     classes = len(config["data"]["classes"] or info.class_names)
     for field, split in (("subset", "train"), ("test_subset", "test")):
-        whole = config["data"][field] or info.sizes[split] * classes // info.num_classes
+        whole = config["data"][field] or info.sizes[split] * classes // len(info.class_names)
         config["data"][field] = min(whole, max(round(scale * whole), LEAST * classes))
     for part in (config, config.get(SOURCE) or {}, *(config.get(BASELINES) or {}).values()):
         if isinstance(count := part.get("data", {}).get("per_class"), int) and count:

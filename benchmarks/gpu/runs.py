@@ -65,7 +65,7 @@ def cifar10_or_noise() -> str:
     def noise(split: str, *_: object, **__: object) -> jaxtl.Dataset:
         rng, count = np.random.default_rng(split == "train"), info.sizes[split]
         images = rng.integers(0, 256, (count, *info.image_shape), np.uint8)
-        return jaxtl.Dataset(images, rng.integers(0, info.num_classes, count, np.int32), info.class_names)
+        return jaxtl.Dataset(images, rng.integers(0, len(info.class_names), count, np.int32), info.class_names)
 
     DATASETS["cifar10"] = dataclasses.replace(info, load=noise)
     return "noise"

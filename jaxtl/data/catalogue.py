@@ -33,11 +33,6 @@ class DatasetInfo:
     sizes: Mapping[str, int]
     load: Callable[..., Dataset]
 
-    @property
-    def num_classes(self) -> int:
-        """K, the number of classes."""
-        return len(self.class_names)
-
 
 def _official(published: Published) -> DatasetInfo:
     return DatasetInfo(
@@ -156,10 +151,7 @@ def data_folder(data_dir: str | Path | None) -> Path:
 
 
 def given(parts: Mapping[str, Dataset]) -> contextlib.AbstractContextManager[str]:
-    """A context in which given images are a data set, under a name made from their content.
-
-    Args:
-      parts: by split: ``train``, ``test``, perhaps ``val``.
+    """A context in which given images by split are a data set, under a name made from their content.
 
     Raises:
       UserError: the splits differ in their classes or in the size of their images, or there is one class alone.

@@ -4,55 +4,72 @@ Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 
 https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
-from jaxtl.data.official_files import Contents, DamagedError, Edition, Published
-from jaxtl.data.pickles import read_pickled_dict
+from jaxtl.data.official_files import Edition, Published
+from jaxtl.runtime.unpickle import unpickle
 
 HOME_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 IMAGE_SHAPE = (32, 32, 3)
 PIXEL_BYTES = 3 * 32 * 32
 
 
-# What decodes a file, by its content and its place, into pixels, uint8 [N, 3072], and N labels.
-DecodeFile = Callable[[bytes, str], tuple[np.ndarray, Sequence[int]]]
+# What decodes a file into pixels, uint8 [N, 3072], and N labels.
+DecodeFile = Callable[[bytes], tuple[np.ndarray, Any]]
 
 
-def _decode(decode_file: DecodeFile, num_classes: int, files: Contents) -> tuple[np.ndarray, np.ndarray]:
+def _decode(decode_file: DecodeFile, files: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """All batch files of a split as images and labels."""
-    parts = [decode_file(raw, source) for source, raw in files]
-    for (source, _), (_, labels) in zip(files, parts, strict=True):
-        for index, label in enumerate(labels):
-            if not 0 <= label < num_classes:
-                raise DamagedError(source, f"label {label} of image {index} is outside 0..{num_classes - 1}")
-    joined = np.concatenate([np.asarray(labels, np.int32) for _, labels in parts])
+    pixels, labels = zip(*map(decode_file, files), strict=True)
     H, W, C = IMAGE_SHAPE  # the red, the green and the blue plane lie one after the other
-    images = np.concatenate([pixels.reshape(-1, C, H, W).transpose(0, 2, 3, 1) for pixels, _ in parts])
-    return np.ascontiguousarray(images), joined
+    images = np.concatenate(pixels).reshape(-1, C, H, W).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), np.concatenate(labels).astype(np.int32)
 
 
-def _python(label_key: str, raw: bytes, source: str) -> tuple[np.ndarray, Sequence[int]]:
-    """A batch file of the Python edition: a pickled dictionary with the arrays of pixels and of labels."""
-    batch = read_pickled_dict(raw, source, ("data", label_key))
-    pixels, labels = batch["data"], batch[label_key]
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
-        raise DamagedError(source, f"its {label_key!r} are not a list of integers")
-    if not isinstance(pixels, np.ndarray) or pixels.shape != (len(labels), PIXEL_BYTES):
-        shape = list(getattr(pixels, "shape", ()))
-        raise DamagedError(source, f"its 'data' have the shape {shape} instead of [{len(labels)}, {PIXEL_BYTES}]")
-    return pixels, labels
+def _python(label_key: str, raw: bytes) -> tuple[np.ndarray, Sequence[int]]:
+    """A batch file of the Python edition: a dictionary with the arrays of pixels and of labels, pickled by Python 2."""
+    batch = unpickle(io.BytesIO(raw), STAND_INS)
+    return batch["data"].array, batch[label_key]
 
 
-def _binary(label_bytes: int, raw: bytes, source: str) -> tuple[np.ndarray, Sequence[int]]:
+def _binary(label_bytes: int, raw: bytes) -> tuple[np.ndarray, np.ndarray]:
     """A batch file of the binary edition: records of ``label_bytes`` labels, the finest last, and pixels."""
-    record_bytes = label_bytes + PIXEL_BYTES
-    if not raw or len(raw) % record_bytes:
-        raise DamagedError(source, f"its {len(raw):,} bytes are not a whole number of records of {record_bytes:,}")
-    records = np.frombuffer(raw, np.uint8).reshape(-1, record_bytes)
-    return records[:, label_bytes:], records[:, label_bytes - 1].tolist()
+    records = np.frombuffer(raw, np.uint8).reshape(-1, label_bytes + PIXEL_BYTES)
+    return records[:, label_bytes:], records[:, label_bytes - 1]
+
+
+class _Array:
+    """Stands for an array of uint8."""
+
+    array: np.ndarray
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def set_state(self, state: tuple) -> None:
+        _version, shape, _dtype, is_fortran, items = state
+        raw = items.encode("latin-1") if isinstance(items, str) else items  # a string of Python 2
+        self.array = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if is_fortran else "C")
+
+
+class _Dtype:
+    """Stands for the dtype uint8; its state is the byte order, which means nothing for single bytes."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def set_state(self, state: tuple) -> None: ...
+
+
+STAND_INS = {
+    ("numpy.core.multiarray", "_reconstruct"): _Array,
+    ("numpy._core.multiarray", "_reconstruct"): _Array,  # its address since NumPy 2
+    ("numpy", "ndarray"): _Array,  # only ever handed to _reconstruct
+    ("numpy", "dtype"): _Dtype,
+}
 
 
 # Published on the home page (archives) or in common use by readers of the files (batches).
@@ -95,13 +112,13 @@ CIFAR10 = _published(
         "cifar-10-batches-py",
         "cifar-10-python.tar.gz",
         {"train": _TRAIN, "test": ("test_batch",)},
-        partial(_decode, partial(_python, "labels"), 10),
+        partial(_decode, partial(_python, "labels")),
     ),
     Edition(
         "cifar-10-batches-bin",
         "cifar-10-binary.tar.gz",
         {"train": tuple(f"{name}.bin" for name in _TRAIN), "test": ("test_batch.bin",)},
-        partial(_decode, partial(_binary, 1), 10),
+        partial(_decode, partial(_binary, 1)),
     ),
 )
 
@@ -122,12 +139,12 @@ CIFAR100 = _published(
         "cifar-100-python",
         "cifar-100-python.tar.gz",
         {"train": ("train",), "test": ("test",)},
-        partial(_decode, partial(_python, "fine_labels"), 100),
+        partial(_decode, partial(_python, "fine_labels")),
     ),
     Edition(
         "cifar-100-binary",
         "cifar-100-binary.tar.gz",
         {"train": ("train.bin",), "test": ("test.bin",)},
-        partial(_decode, partial(_binary, 2), 100),  # coarse, then fine
+        partial(_decode, partial(_binary, 2)),  # coarse, then fine
     ),
 )

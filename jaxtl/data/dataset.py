@@ -186,10 +186,8 @@ def select_classes(dataset: Dataset, names: Sequence[str]) -> Dataset:
     """The images of the classes ``names`` alone, in their old order, relabelled so that label ``k`` is ``names[k]``.
 
     Raises:
-      UserError: no name is given, one is unknown or given twice.
+      UserError: a name is unknown or given twice.
     """
-    if not names:
-        raise UserError(f"No class was chosen; choose at least one of: {', '.join(dataset.class_names)}.")
     for name in names:
         if name not in dataset.class_names:
             raise unknown_name("class", name, dataset.class_names)

@@ -40,13 +40,7 @@ Inside = dict[str, set[tuple[str, ...]]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileSource:
-    """The image files of one split, sorted by name, the classes in turns, as a ``jaxtl.data.stored.Source``.
-
-    Attributes:
-      root: the folder of the data set.
-      paths: N paths below it.
-      labels: int32 [N].
-    """
+    """The image files of one split by their paths below the root, as a ``jaxtl.data.stored.Source``."""
 
     root: Path
     paths: tuple[str, ...]

@@ -21,12 +21,7 @@ HIDDEN, OTHER_SUFFIX = "hidden", "not the suffix of an image"
 
 
 class Unread(NamedTuple):
-    """A file or folder that gives no image.
-
-    Attributes:
-      path: where it is, as text that can be printed, see ``shown``.
-      reason: in a few words.
-    """
+    """A file or folder that gives no image: its path as text that can be printed, and the reason in a few words."""
 
     path: str
     reason: str
@@ -72,12 +67,8 @@ def entries(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
 def images_below(folder: Path, pass_over: Callable[[Path, str], None], root: Path | None = None) -> Iterator[Path]:
     """The image files in a folder and below it, files before folders, each sorted by name.
 
-    Links to folders are followed unless they lead back; no folder is read twice.
-
-    Args:
-      folder: where to begin.
-      pass_over: called with (path, why) for everything that is left out.
-      root: a folder above, into which no link may lead either.
+    Links to folders are followed unless they lead back, into the folder or the ``root`` above it; no folder is read
+    twice. ``pass_over`` is called with (path, why) for everything that is left out.
     """
     start = root or folder
     top = start.resolve()

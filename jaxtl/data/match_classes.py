@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxtl.data.dataset import Dataset, select_classes, unknown_name
+from jaxtl.data.dataset import Dataset, select_classes
 from jaxtl.errors import UserError
 
 
@@ -43,9 +43,6 @@ def match_classes(dataset: Dataset, names: Sequence[str], played_by: Sequence[st
         )
     if repeated := [name for i, name in enumerate(played_by) if name and name in played_by[:i]]:
         raise UserError(f"--classes names {repeated[0]!r} twice; each class can play one of the run's only.")
-    for name in filter(None, played_by):
-        if name not in dataset.class_names:
-            raise unknown_name("class", name, dataset.class_names)
     players = dict(enumerate(played_by or (name if name in dataset.class_names else "" for name in names)))
     chosen = {k: name for k, name in players.items() if name}
     if not chosen:

@@ -18,9 +18,6 @@ from jaxtl.runtime.fetch import fetch
 
 LARGEST_FILE_BYTES = 250_000_000  # the largest official file has 221 MB
 
-# The files of a split, in their order, each as (place for error messages, content).
-Contents = Sequence[tuple[str, bytes]]
-
 
 @dataclasses.dataclass(frozen=True)
 class Edition:
@@ -30,14 +27,13 @@ class Edition:
       folder: the folder of the files.
       archive: the compressed archive of that folder.
       files: for each split its files, in the order of their images.
-      decode: turns the files of a split into uint8 images [N, H, W, C] and int32 labels [N]; it may raise
-        ``DamagedError``.
+      decode: turns the files of a split, whose hashes are right, into uint8 images [N, H, W, C] and int32 labels [N].
     """
 
     folder: str
     archive: str
     files: Mapping[str, tuple[str, ...]]
-    decode: Callable[[Contents], tuple[np.ndarray, np.ndarray]]
+    decode: Callable[[Sequence[bytes]], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Published:
       class_names: K names.
       editions: its forms.
       md5: hashes by name: of files, compared before these are decoded, and of the archive to download, compared after
-        that. Without any, the structure alone is checked.
+        that.
     """
 
     name: str
@@ -66,38 +62,27 @@ class Published:
     md5: Mapping[str, str]
 
 
-class DamagedError(Exception):
-    """A file does not hold what it should: (its place, the reason)."""
-
-
 def load_official(published: Published, split: str, data_dir: Path, *, download: bool) -> Dataset:
-    """Find the set in or under ``data_dir``, or download it to there, and read one split.
+    """Find the set, or download it, and read one split, in the order of the official files; the other is left alone.
 
     Args:
       published: the set.
-      split: ``"train"`` or ``"test"``; the files of the other one are left alone.
+      split: ``"train"`` or ``"test"``.
       data_dir: the folder of the official files, or the folder that holds that folder or the archive.
       download: whether to fetch the archive when nothing is found.
-
-    Returns:
-      uint8 images [N, H, W, C] in the order of the official files.
 
     Raises:
       UserError: nothing is found, the download fails, or a file is missing, truncated or altered.
     """
     edition, place = find(published, data_dir) or _fetch(published, data_dir, download)
-    try:
-        images, labels = edition.decode(_contents(published, edition, split, place))
-    except DamagedError as error:
-        source, reason = error.args
-        raise UserError(
-            f"{source} is truncated or altered: {reason}; delete it and get the official file again from "
-            f"{published.home_page}."
-        ) from error
-    except OSError as error:
-        raise UserError(
-            f"{error.filename} cannot be read ({error.strerror}); complete the folder from {published.home_page}."
-        ) from error
+    files = _in_archive if place.is_file() else _in_folder
+    contents = {}
+    for name, source, raw in files(published, place, edition, split):
+        found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
+        if found != published.md5[name]:
+            raise _damaged(published, source, f"its MD5 is {found} instead of {published.md5[name]}")
+        contents[name] = raw
+    images, labels = edition.decode([contents[name] for name in edition.files[split]])
     return Dataset(images, labels, published.class_names)
 
 
@@ -122,26 +107,25 @@ def _fetch(published: Published, data_dir: Path, download: bool) -> tuple[Editio
             "or allow downloads."
         )
     edition = published.editions[0]
-    md5 = published.md5.get(edition.archive)
-    return edition, fetch(published.archive_url, data_dir / edition.archive, md5=md5)
+    return edition, fetch(published.archive_url, data_dir / edition.archive, md5=published.md5[edition.archive])
 
 
-def _contents(published: Published, edition: Edition, split: str, place: Path) -> Contents:
-    """The files of a split, whose hashes are right."""
-    names = edition.files[split]
-    if place.is_dir():
-        files = {name: (str(place / name), (place / name).read_bytes()) for name in names}
-    else:
-        files = {name: (source, raw) for name, source, raw in _in_archive(place, edition.folder, names)}
-    for name, (source, raw) in files.items():
-        found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-        if published.md5 and found != published.md5[name]:
-            raise DamagedError(source, f"its MD5 is {found} instead of {published.md5[name]}")
-    return [files[name] for name in names]
+# The name of a file, its place for error messages, and its content.
+_Files = Iterator[tuple[str, str, bytes]]
 
 
-def _in_archive(archive: Path, folder: str, names: Sequence[str]) -> Iterator[tuple[str, str, bytes]]:
-    missing = {f"{folder}/{name}": name for name in names}
+def _in_folder(published: Published, folder: Path, edition: Edition, split: str) -> _Files:
+    for path in (folder / name for name in edition.files[split]):
+        try:
+            yield path.name, str(path), path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be read ({error.strerror}); complete the folder from {published.home_page}."
+            ) from error
+
+
+def _in_archive(published: Published, archive: Path, edition: Edition, split: str) -> _Files:
+    missing = {f"{edition.folder}/{name}": name for name in edition.files[split]}
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for member in tar:
@@ -155,5 +139,12 @@ def _in_archive(archive: Path, folder: str, names: Sequence[str]) -> Iterator[tu
                 if not missing:
                     return
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
-        raise DamagedError(str(archive), str(error) or type(error).__name__) from error
-    raise DamagedError(str(archive), f"it lacks {', '.join(missing)}")
+        raise _damaged(published, str(archive), str(error) or type(error).__name__) from error
+    raise _damaged(published, str(archive), f"it lacks {', '.join(missing)}")
+
+
+def _damaged(published: Published, source: str, reason: str) -> UserError:
+    return UserError(
+        f"{source} is truncated or altered: {reason}; delete it and get the official file again from "
+        f"{published.home_page}."
+    )

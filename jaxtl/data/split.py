@@ -15,12 +15,7 @@ def stratified_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
 
     A class of n images gives ``round(fraction * n)`` of them, and at least one if ``fraction`` > 0 and n >= 2, but
     never all.
-
-    Raises:
-      UserError: ``fraction`` is outside [0, 1).
     """
-    if not 0 <= fraction < 1:
-        raise UserError(f"The fraction {fraction} of a data set cannot be held out; choose a number from 0 to below 1.")
     rng = np.random.default_rng(seed)
     is_held = np.zeros(len(labels), bool)
     for label in np.unique(labels):
@@ -55,16 +50,14 @@ def per_class(
 
     Args:
       labels: see above.
-      count: one number for all classes, or numbers by name; of a class that is not named all images are chosen.
+      count: one number for all classes, or numbers by name, at least 1; of a class that is not named all images are
+        chosen.
       seed: chooses the images.
       class_names: what errors call the classes, and ``count`` if it is a mapping.
 
     Raises:
-      UserError: a number is below 1, or a class has fewer images.
+      UserError: a class has fewer images.
     """
-    least = min(count.values(), default=1) if isinstance(count, Mapping) else count
-    if least < 1:
-        raise UserError(f"{least} images of a class cannot be chosen; choose at least 1.")
     rng = np.random.default_rng(seed)
     chosen = []
     for label in np.unique(labels):

@@ -127,11 +127,6 @@ class StoredImages:
         self._read, self._positions, self.digests, self.workers = read, positions, digests, workers
         self.shape = (len(positions), *image_shape)
 
-    @property
-    def nbytes(self) -> int:
-        """What the decoded images would take."""
-        return int(np.prod(self.shape, dtype=np.int64))
-
     def __len__(self) -> int:
         return len(self._positions)
 

@@ -95,8 +95,7 @@ class RecordSource:
 
     def content(self, position: int) -> bytes:
         """The encoded image."""
-        content: bytes = self._feature(position, self.image)
-        return content
+        return self._feature(position, self.image)
 
     def _feature(self, position: int, name: str) -> Any:
         try:
@@ -106,13 +105,7 @@ class RecordSource:
 
 
 def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: bool) -> Collection:
-    """Find a prepared data set, or prepare it.
-
-    Args:
-      name: ``tfds:NAME``, ``tfds:NAME:VERSION``, ``tfds:NAME/CONFIG`` or ``tfds:NAME/CONFIG:VERSION``.
-      data_dir: the folder of prepared data sets; by default tensorflow-datasets' own.
-      options: how a test is split off where the data set has none.
-      download: whether to prepare it where it is not.
+    """Find a prepared data set, or prepare it; for the arguments see ``jaxtl.data.catalogue.dataset_info``.
 
     Raises:
       UserError: there is no such data set, it is not prepared and cannot be, or it is not one of image classification.

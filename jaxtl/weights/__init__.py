@@ -3,11 +3,11 @@
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import from_keras, from_torch, to_keras, to_torch
 from jaxtl.weights.formats.keras_file import read_keras_file, write_keras_file
+from jaxtl.weights.formats.safetensors_file import save
 from jaxtl.weights.formats.torch_file import read_torch_file
 from jaxtl.weights.formats.torch_write import write_torch_file
 from jaxtl.weights.hub import hub_card, hub_tags, to_timm, write_timm_folder
 from jaxtl.weights.store import load
-from jaxtl.weights.variables_file import save
 
 __all__ = [
     "WeightCard",

@@ -19,8 +19,8 @@ from jaxtl.runtime.files import damage_explained, read_object
 from jaxtl.weights import store, verify
 from jaxtl.weights.cards import CARDS, WeightCard, card_for, weights_for
 from jaxtl.weights.convert import to_torch
+from jaxtl.weights.formats.safetensors_file import save, save_arrays
 from jaxtl.weights.hub import hub_card, hub_tags, is_hub, write_timm_folder
-from jaxtl.weights.variables_file import save, save_arrays
 
 OURS, TORCH, TIMM = ".jaxtl.safetensors", ".torch.safetensors", ".timm"  # the last is a folder
 # Columns of the tables of cards and of the hub on a terminal.
@@ -198,8 +198,7 @@ def _cards(name: str) -> tuple[WeightCard, ...]:
 def _run(argv: Sequence[str]) -> int | None:
     """Run a command; 1 if a check failed."""
     arguments = parser().parse_args(argv)
-    outcome: int | None = arguments.run(arguments)
-    return outcome
+    return arguments.run(arguments)
 
 
 main = command(_run)

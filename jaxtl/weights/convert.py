@@ -1,6 +1,7 @@
 """Between the names and layouts of PyTorch or Keras and ours, both ways, from one table of names (``names.py``)."""
 
 import itertools
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -142,9 +143,7 @@ def _to_variables(name: str, names: Names, arrays: Mapping[str, Any], options: M
     count, given = len(given), dict(_current(names, key, array) for key, array in given.items())
     if len(given) < count:
         raise UserError(f"The state dict for {name} has a layer under an old and a new name; keep one of the two.")
-    if _compare(name, names, given, options)[0]:
-        given = _without_prefix(name, names, given, options)
-    _, shapes = _compare(name, names, given, options)
+    given, shapes = _fitting(name, names, given, options)
     return traverse_util.unflatten_dict(
         {leaf: _to_ours(names, leaf, given[key], shapes) for leaf in shapes if (key := names.key(leaf))}, sep="/"
     )
@@ -196,7 +195,7 @@ def _compare(
     bias = given.get(f"{names.head}{names.separator}{names.leaves['bias']}")
     shapes = skeleton(name, 0 if bias is None else bias.size, **options)
     keys = {leaf: names.key(leaf) for leaf in shapes}
-    wanted = {key: _their_shape(names, leaf, shapes[leaf]) for leaf, key in keys.items() if key}
+    wanted = {key: _their_shape(names, leaf, shapes) for leaf, key in keys.items() if key}
     counters = {key.removesuffix("running_mean") + COUNTER for key in wanted if key.endswith(".running_mean")}
     strange = [f"{leaf} has no counterpart in {names.library}" for leaf, key in keys.items() if not key]
     strange += [
@@ -208,27 +207,32 @@ def _compare(
     return misfit(found, wanted, strange), shapes
 
 
-def _without_prefix(name: str, names: Names, given: StateDict, options: Mapping[str, Any]) -> StateDict:
-    """The arrays of a state dict that does not fit as it is, under the prefix with which they do.
+def _fitting(
+    name: str, names: Names, given: StateDict, options: Mapping[str, Any]
+) -> tuple[StateDict, dict[str, Shape]]:
+    """The arrays of a state dict that fit a model, as they are or without a prefix, and the shapes of its leaves.
 
     Where several networks of the kind are in one state dict, averaged weights (``ema``) count first, then the shortest
     prefix.
 
     Raises:
-      UserError: if there is no such prefix.
+      UserError: if they fit neither way.
     """
-    first = names.key(names.in_order(skeleton(name, 0, **options))[0]) or ""
+    problems, shapes = _compare(name, names, given, options)
+    if not problems:
+        return given, shapes
+    first = names.key(names.in_order(shapes)[0]) or ""
     prefixes = {key.removesuffix(first) for key in given if key.endswith(names.separator + first)}
     for prefix in sorted(prefixes, key=lambda prefix: ("ema" not in prefix.lower(), len(prefix), prefix)):
         part = {key.removeprefix(prefix): array for key, array in given.items() if key.startswith(prefix)}
-        if _compare(name, names, part, options)[0]:
+        faults, shapes = _compare(name, names, part, options)
+        if faults:
             continue
         others = [shown(key) for key in given if not key.startswith(prefix)]
         left = f"; other keys were left out ({len(others)}): {', '.join(others[:4])}" if others else ""
         more = ", …" if len(others) > 4 else ""
         warnings.warn(f"The prefix {prefix!r} was taken off the keys of {name}{left}{more}.", stacklevel=4)
-        return part
-    problems, _ = _compare(name, names, given, options)
+        return part, shapes
     parts = zip(*(key.split(".")[:-1] for key in given), strict=False)
     common = "".join(f"{part[0]}." for part in itertools.takewhile(lambda part: len(set(part)) == 1, parts))
     hint = f" (its keys all begin with {shown(common)!r})" if common else ""
@@ -239,23 +243,26 @@ def _without_prefix(name: str, names: Names, given: StateDict, options: Mapping[
 # --- one leaf ---
 
 
-def _maps_before(leaf: str, shapes: Mapping[str, Shape]) -> Shape | None:
-    """(rows, columns, channels) that a dense layer reads flattened; ``None`` for any other leaf.
+def _layout(names: Names, leaf: str, shapes: Mapping[str, Shape]) -> tuple[Shape, tuple[int, ...]]:
+    """The shape in which to take an array of ours, and the order of its axes in the library: OIHW for our HWIO.
 
-    Only VGG's first dense layer does. Its maps have as many channels as the widest convolution gives, which is the
-    last one too; the rest of the inputs are rows and columns, as many of the one as of the other.
+    VGG's first dense layer alone reads flattened maps, (rows, columns, channels) in ours. They have as many channels as
+    the widest convolution gives, which is the last one too; rows and columns are equally many.
     """
-    if leaf != "params/hidden/linear1/kernel":
-        return None
-    channels = max(shape[-1] for shape in shapes.values() if len(shape) == 4)
-    bins = round((shapes[leaf][0] // channels) ** 0.5)
-    return bins, bins, channels
-
-
-def _their_shape(names: Names, leaf: str, shape: Shape) -> Shape:
+    shape = shapes[leaf]
     if not leaf.endswith("/kernel") or names.library == "Keras":
-        return shape
-    return (shape[1], shape[0]) if len(shape) == 2 else (shape[3], shape[2], shape[0], shape[1])
+        return shape, tuple(range(len(shape)))
+    if leaf == "params/hidden/linear1/kernel":
+        channels = max(other[-1] for other in shapes.values() if len(other) == 4)
+        bins = round((shape[0] // channels) ** 0.5)
+        return (bins, bins, channels, shape[1]), (3, 2, 0, 1)
+    return shape, (1, 0) if len(shape) == 2 else (3, 2, 0, 1)
+
+
+def _their_shape(names: Names, leaf: str, shapes: Mapping[str, Shape]) -> Shape:
+    shape, axes = _layout(names, leaf, shapes)
+    theirs = tuple(shape[axis] for axis in axes)
+    return theirs if len(theirs) == len(shapes[leaf]) else (theirs[0], math.prod(theirs[1:]))
 
 
 def _turned(names: Names, leaf: str, array: np.ndarray) -> np.ndarray:
@@ -267,21 +274,12 @@ def _turned(names: Names, leaf: str, array: np.ndarray) -> np.ndarray:
 def _to_ours(names: Names, leaf: str, array: np.ndarray, shapes: Mapping[str, Shape]) -> np.ndarray:
     if array.dtype.itemsize < 4:  # half precision is a way to store weights, not to keep them
         array = array.astype(np.float32)
-    if names.library == "Keras":
-        array = _turned(names, leaf, array)
-    elif maps := _maps_before(leaf, shapes):
-        rows, columns, channels = maps
-        array = array.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0).reshape(shapes[leaf])
-    elif leaf.endswith("/kernel"):
-        array = array.T if array.ndim == 2 else array.transpose(2, 3, 1, 0)  # OIHW to HWIO
-    return np.ascontiguousarray(array)
+    shape, axes = _layout(names, leaf, shapes)
+    array = array.reshape([shape[axis] for axis in axes]).transpose(np.argsort(axes))
+    return np.ascontiguousarray(_turned(names, leaf, array).reshape(shapes[leaf]))
 
 
 def _to_theirs(names: Names, leaf: str, array: np.ndarray, shapes: Mapping[str, Shape]) -> np.ndarray:
-    if names.library == "Keras":
-        array = _turned(names, leaf, array)
-    elif maps := _maps_before(leaf, shapes):
-        array = array.reshape(*maps, -1).transpose(3, 2, 0, 1).reshape(array.shape[1], array.shape[0])
-    elif leaf.endswith("/kernel"):
-        array = array.T if array.ndim == 2 else array.transpose(3, 2, 0, 1)  # HWIO to OIHW
-    return np.ascontiguousarray(array)
+    shape, axes = _layout(names, leaf, shapes)
+    array = _turned(names, leaf, array).reshape(shape).transpose(axes)
+    return np.ascontiguousarray(array.reshape(_their_shape(names, leaf, shapes)))

@@ -18,8 +18,8 @@ from jaxtl.models.fit import leaves, shown
 from jaxtl.runtime.files import read_object, user_path, write_errors_explained, write_whole
 from jaxtl.weights.cards import IMAGENET_MEAN, IMAGENET_STD, WeightCard
 from jaxtl.weights.convert import StateDict, classes_of, to_torch
+from jaxtl.weights.formats.safetensors_file import save_arrays
 from jaxtl.weights.names import timm_key, torch_names
-from jaxtl.weights.variables_file import save_arrays
 
 HUB, FOLDER = "hf:", "local-dir:"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"

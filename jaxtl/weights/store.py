@@ -8,15 +8,15 @@ from typing import Any
 
 from jaxtl.errors import UserError, closest
 from jaxtl.models import model_options
-from jaxtl.runtime.fetch import UnreachableError, fetch, file_hash
+from jaxtl.runtime.fetch import fetch, file_hash
 from jaxtl.runtime.files import cache_dir, user_path
 from jaxtl.weights.cards import WeightCard, card_for, weights_for
 from jaxtl.weights.convert import Variables, check_fit, from_keras, from_torch
 from jaxtl.weights.formats.keras_file import is_hdf5, read_keras_file
 from jaxtl.weights.formats.npz_file import read_npz
+from jaxtl.weights.formats.safetensors_file import is_ours, unflattened
 from jaxtl.weights.formats.torch_file import read_with_metadata
 from jaxtl.weights.hub import hub_file, is_hub
-from jaxtl.weights.variables_file import is_ours, unflattened
 
 FOLDER_VARIABLE = "JAXTL_WEIGHTS"
 IN_CLONE = Path(__file__).parents[2] / "weights"  # where a clone has weights that this project trained
@@ -118,10 +118,8 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None) -> Pat
         )
     try:
         return fetch(card.url, place, sha256=card.sha256, md5=card.md5)
-    except UnreachableError as error:
-        raise UnreachableError(f"{absent}{error}") from error
-    except UserError as error:
-        raise UserError(f"{absent}{error}") from error
+    except UserError as error:  # or an UnreachableError, which is one
+        raise type(error)(f"{absent}{error}") from error
 
 
 def download_path(card: WeightCard) -> Path:

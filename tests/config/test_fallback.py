@@ -19,7 +19,7 @@ from jaxtl.report.compared_runs import read_run
 from jaxtl.runtime.fetch import UnreachableError, fetch
 from jaxtl.transfer.plans import linear_probe
 from jaxtl.weights import cards, store
-from jaxtl.weights.variables_file import save
+from jaxtl.weights.formats.safetensors_file import save
 
 FIRST, SECOND = "imagenet1k_v1", "tiny_imagenet"
 

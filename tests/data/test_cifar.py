@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from jaxtl.data import official_files
-from jaxtl.data.cifar import CIFAR10, CIFAR100, OFFICIAL_MD5
+from jaxtl.data.cifar import CIFAR10, CIFAR100, OFFICIAL_MD5, STAND_INS
 from jaxtl.data.dataset import Dataset
 from jaxtl.data.official_files import Edition, Published, find, load_official
-from jaxtl.data.pickles import read_pickled_dict
 from jaxtl.errors import UserError
+from jaxtl.runtime.unpickle import unpickle
 
 N = 4  # images in a synthetic batch file
 EDITIONS = [(each, edition) for each in (CIFAR10, CIFAR100) for edition in each.editions]
@@ -34,8 +34,8 @@ def encoded(cifar_set: Published, edition: Edition, name: str) -> bytes:
     if name.endswith(".bin"):
         coarse = np.full((N, 1 if fine else 0), 7, np.uint8)
         return np.hstack([coarse, np.array(labels, np.uint8)[:, None], pixels]).tobytes()
-    entries = {b"fine_labels": labels, b"coarse_labels": [7] * N} if fine else {b"labels": labels}
-    return pickle.dumps({b"batch_label": b"synthetic", b"data": pixels} | entries, protocol=4)
+    entries = {"fine_labels": labels, "coarse_labels": [7] * N} if fine else {"labels": labels}
+    return pickle.dumps({"batch_label": "synthetic", "data": pixels} | entries, protocol=4)
 
 
 def contents(cifar_set: Published, edition: Edition) -> dict[str, bytes]:
@@ -63,11 +63,12 @@ def write_archive(data_dir: Path, edition: Edition, files: dict[str, bytes]) -> 
 
 
 def read(cifar_set: Published, split: str, data_dir: Path) -> Dataset:
-    return load_official(without_hashes(cifar_set), split, data_dir, download=False)
-
-
-def without_hashes(cifar_set: Published) -> Published:
-    return dataclasses.replace(cifar_set, md5={})
+    hashes = {
+        name: hashlib.md5(raw).hexdigest()
+        for edition in cifar_set.editions
+        for name, raw in contents(cifar_set, edition).items()
+    }
+    return load_official(with_hashes(cifar_set, hashes), split, data_dir, download=False)
 
 
 def with_hashes(cifar_set: Published, md5: dict[str, str]) -> Published:
@@ -170,7 +171,7 @@ def test_every_official_file_has_a_hash():
 
 @pytest.mark.parametrize("write", [write_folder, write_archive])
 @pytest.mark.parametrize(("cifar_set", "edition"), EDITIONS)
-def test_a_truncated_batch_is_refused_by_its_structure(tmp_path, cifar_set, edition, write):
+def test_a_truncated_batch_is_refused(tmp_path, cifar_set, edition, write):
     files = contents(cifar_set, edition)
     (name,) = edition.files["test"]
     write(tmp_path, edition, files | {name: files[name][:-100]})
@@ -191,41 +192,6 @@ def test_a_missing_batch_is_named(tmp_path):
     (folder / "data_batch_3").unlink()
     with pytest.raises(UserError, match=r"data_batch_3 cannot be read \(No such file"):
         read(CIFAR10, "train", tmp_path)
-
-
-def python_batch(**entries: object) -> bytes:
-    whole = {"data": np.zeros((N, 3072), np.uint8), "labels": [0] * N}
-    return pickle.dumps(whole | entries, protocol=4)
-
-
-@pytest.mark.parametrize(
-    ("raw", "message"),
-    [
-        (python_batch(labels=[0, 9, 10, 0]), r"label 10 of image 2 is outside 0\.\.9"),
-        (python_batch(labels=[-1, 0, 0, 0]), r"label -1 of image 0 is outside"),
-        (python_batch(labels=[0, 0, 0, 1 << 80]), "of image 3 is outside"),
-        (python_batch(labels=[0] * (N + 1)), r"shape \[4, 3072\] instead of \[5, 3072\]"),
-        (python_batch(labels=["0"] * N), "'labels' are not a list of integers"),
-        (python_batch(labels="0000"), "'labels' are not a list of integers"),
-        (python_batch(data=np.zeros((N, 3071), np.uint8)), r"shape \[4, 3071\]"),
-        (python_batch(data=np.zeros(N * 3072, np.uint8)), r"shape \[12288\]"),
-        (python_batch(data=b"pixels"), r"shape \[\]"),
-        (pickle.dumps({"data": np.zeros((N, 3072), np.uint8)}, protocol=4), "lacks labels"),
-    ],
-)
-def test_a_python_batch_with_the_wrong_content_is_refused(tmp_path, raw, message):
-    write_folder(tmp_path, CIFAR10.editions[0], {"test_batch": raw})
-    with pytest.raises(UserError, match=f"test_batch is truncated or altered: .*{message}"):
-        read(CIFAR10, "test", tmp_path)
-
-
-@pytest.mark.parametrize(("cifar_set", "label_bytes", "label"), [(CIFAR10, b"%c", 10), (CIFAR100, b"\x05%c", 100)])
-def test_a_binary_label_out_of_range_is_refused(tmp_path, cifar_set, label_bytes, label):
-    edition = cifar_set.editions[1]
-    records = b"".join(label_bytes % each + bytes(3072) for each in (0, label))
-    write_folder(tmp_path, edition, {edition.files["test"][0]: records})
-    with pytest.raises(UserError, match=f"label {label} of image 1 is outside"):
-        read(cifar_set, "test", tmp_path)
 
 
 def test_a_cut_archive_is_refused_at_every_length(tmp_path):
@@ -307,7 +273,7 @@ def test_the_first_real_image_has_its_known_pixels(cifar10_dir):
 
 def test_the_class_names_are_those_of_the_real_cifar10(cifar10_dir):
     path = cifar10_dir / "cifar-10-batches-py" / "batches.meta"
-    names = read_pickled_dict(path.read_bytes(), str(path), ["label_names"])["label_names"]
+    names = unpickle(io.BytesIO(path.read_bytes()), STAND_INS)["label_names"]
     assert tuple(names) == CIFAR10.class_names
 
 

@@ -53,8 +53,11 @@ def write_archive(data_dir: Path, files: dict[str, bytes]) -> None:
             tar.addfile(member, io.BytesIO(raw))
 
 
+HASHES = {name: hashlib.md5(raw).hexdigest() for name, raw in contents().items()}
+
+
 def read(split: str, data_dir: Path, **options: object) -> Dataset:
-    published = dataclasses.replace(STL10, md5=options.pop("md5", {}))
+    published = dataclasses.replace(STL10, md5=options.pop("md5", HASHES))
     return load_official(published, split, data_dir, **{"download": False, **options})
 
 
@@ -69,12 +72,12 @@ def test_folder_and_archive_give_the_official_images(tmp_path, split, write):
     assert dataset.class_names == CLASS_NAMES
 
 
-def test_a_plane_is_stored_column_by_column(tmp_path):
+def test_a_plane_is_stored_column_by_column():
     """One bright pixel, which no symmetry hides: red, in row 0, column 2."""
     raw = bytearray(3 * 96 * 96)
     raw[2 * 96] = 255
-    write_folder(tmp_path, {"train_X.bin": bytes(raw), "train_y.bin": b"\x01"})
-    assert np.argwhere(read("train", tmp_path).images).tolist() == [[0, 0, 2, 0]]
+    images, _ = BINARY.decode([bytes(raw), b"\x01"])
+    assert np.argwhere(images).tolist() == [[0, 0, 2, 0]]
 
 
 def test_the_folder_may_be_given_itself(tmp_path):
@@ -98,9 +101,7 @@ def test_what_is_missing_is_downloaded(tmp_path, monkeypatch):
         return destination
 
     monkeypatch.setattr(official_files, "fetch", fetch)
-    hashes = {name: hashlib.md5(raw).hexdigest() for name, raw in contents().items()}
-    hashes[BINARY.archive] = "0" * 32
-    assert len(read("test", tmp_path, download=True, md5=hashes)) == N["test"]
+    assert len(read("test", tmp_path, download=True, md5=HASHES | {BINARY.archive: "0" * 32})) == N["test"]
 
 
 def test_nothing_found_says_where_and_what(tmp_path):
@@ -108,20 +109,11 @@ def test_nothing_found_says_where_and_what(tmp_path):
         read("test", tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"train_X.bin": encoded(pictures("train"))[:-1]}, r"train_X\.bin is truncated or altered: its 110,591 bytes"),
-        ({"train_X.bin": b""}, r"train_X\.bin is truncated or altered: its 0 bytes are not a whole number of images"),
-        ({"train_y.bin": bytes([1, 2, 3])}, r"train_y\.bin is truncated or altered: it has 3 labels for 4 images"),
-        ({"train_y.bin": bytes([1, 0, 3, 4])}, r"train_y\.bin .*label 0 of image 1 is outside 1\.\.10"),
-        ({"train_y.bin": bytes([1, 2, 11, 4])}, r"train_y\.bin .*label 11 of image 2 is outside 1\.\.10"),
-    ],
-)
+@pytest.mark.parametrize("name", ["train_X.bin", "train_y.bin"])
 @pytest.mark.parametrize("write", [write_folder, write_archive])
-def test_a_damaged_file_is_named(tmp_path, write, change, message):
-    write(tmp_path, contents() | change)
-    with pytest.raises(UserError, match=message):
+def test_a_damaged_file_is_named(tmp_path, write, name):
+    write(tmp_path, contents() | {name: contents()[name][:-1]})
+    with pytest.raises(UserError, match=rf"{name} is truncated or altered: its MD5 is \w+ instead of"):
         read("train", tmp_path)
     assert len(read("test", tmp_path)) == N["test"]
 

@@ -17,14 +17,14 @@ import safetensors.numpy
 
 from jaxtl.config import check, raise_problems
 from jaxtl.config.flags import load_config
+from jaxtl.data import load_dataset
 from jaxtl.data.image_files import paths_in
-from jaxtl.data.pickles import read_pickled_dict
 from jaxtl.runtime import fetch as fetch_module
 from jaxtl.weights import read_keras_file, read_torch_file
 from tests.data.test_image_files import NAMES
-from tests.data.test_pickles import NESTED, PYTHON_2_PICKLE
 from tests.faults.case import Case, Expected, gives, refuses
 from tests.runtime.test_fetch import BODY, SHA256, WRONG_MD5, Behaviour, Handler, Server
+from tests.runtime.test_unpickle import NESTED, PYTHON_2_PICKLE
 from tests.weights import conftest as writer
 from tests.weights.formats.test_torch_file import ARRAYS, Bomb, attacks, safetensors_file
 
@@ -43,11 +43,11 @@ def cases() -> Iterator[Case]:
         yield Case(f"weights: {what}", _file("weights.pth", content, read_torch_file), must)
     yield Case("weights: garbage named .h5", _file("a.h5", b"garbage" * 99, read_keras_file), DAMAGED)
     yield Case("weights: a torch file that asks for os.mkdir", _bomb, gives((True, False), "refuse, and run nothing"))
-    for what, content, must in _batches():
+    for what, content in _batches().items():
         yield Case(
             f"a batch of CIFAR: {what}",
-            lambda folder, content=content: read_pickled_dict(content, "data_batch_1", ["data"]),
-            must,
+            _file("test_batch", content, lambda path: load_dataset("cifar10", "test", path.parent, download=False)),
+            refuses("its MD5 is"),
         )
     for what, content in _lists().items():
         yield Case(f"a list of files: {what}", lambda folder, content=content: paths_in(content), _NAMES)
@@ -105,17 +105,18 @@ def _bomb(folder: Path) -> tuple[bool, bool]:
     return False, mark.exists()
 
 
-def _batches() -> Iterator[tuple[str, bytes, Expected]]:
-    torn = refuses("is truncated or altered")
-    yield "a pickle that calls os.system", b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.", refuses("nothing was run")
-    yield "cut in the middle", PYTHON_2_PICKLE[: len(PYTHON_2_PICKLE) // 2], torn
-    yield "tuples in tuples as a key", b"\x80\x02}" + NESTED + b"K\x01s.", torn
-    yield "tuples in tuples in a frozen set", b"\x80\x04}K\x01(" + NESTED + b"\x91s.", torn
-    yield "tuples in tuples as the type of an array", (b"\x80\x02cnumpy\ndtype\n" + NESTED + b"K\x00K\x01\x87R."), torn
-    yield "a large number in the memo", b"\x80\x02}r\0\0\0\x10.", refuses("lacks data")
-    yield "a million lists in lists", b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".", torn
-    yield "an array of Python objects", pickle.dumps({b"data": np.array([{}], object)}, protocol=4), refuses("uint8")
-    yield "a web page", b"<html>404</html>", torn
+def _batches() -> dict[str, bytes]:
+    return {
+        "a pickle that calls os.system": b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.",
+        "cut in the middle": PYTHON_2_PICKLE[: len(PYTHON_2_PICKLE) // 2],
+        "tuples in tuples as a key": b"\x80\x02}" + NESTED + b"K\x01s.",
+        "tuples in tuples in a frozen set": b"\x80\x04}K\x01(" + NESTED + b"\x91s.",
+        "tuples in tuples as the type of an array": b"\x80\x02cnumpy\ndtype\n" + NESTED + b"K\x00K\x01\x87R.",
+        "a large number in the memo": b"\x80\x02}r\0\0\0\x10.",
+        "a million lists in lists": b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",
+        "an array of Python objects": pickle.dumps({b"data": np.array([{}], object)}, protocol=4),
+        "a web page": b"<html>404</html>",
+    }
 
 
 _NAMES = gives(NAMES, "the names in it")

@@ -18,8 +18,8 @@ from jaxtl.weights import cards, store
 from jaxtl.weights.__main__ import main
 from jaxtl.weights.convert import skeleton, to_keras, to_torch
 from jaxtl.weights.formats.keras_file import write_keras_file
+from jaxtl.weights.formats.safetensors_file import save
 from jaxtl.weights.formats.torch_file import read_torch_file
-from jaxtl.weights.variables_file import save
 
 NAME, TAG, FILE = "cifar_resnet20", "cifar10", "resnet20-12fca82f.th"
 

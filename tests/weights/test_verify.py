@@ -9,8 +9,8 @@ from jaxtl.weights import verify
 from jaxtl.weights.__main__ import main
 from jaxtl.weights.cards import card_for
 from jaxtl.weights.convert import skeleton
+from jaxtl.weights.formats.safetensors_file import save
 from jaxtl.weights.store import load
-from jaxtl.weights.variables_file import save
 
 CARD = card_for("resnet18", "imagenet1k_v1")
 SYNSETS = [f"n{number:08d}" for number in range(1000)]
