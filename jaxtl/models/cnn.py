@@ -14,15 +14,14 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
-from jaxtl.models.conv_block import ConvBlock, Norm
 from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head, torch_bias_init, torch_kernel_init
-from jaxtl.models.layers import conv
+from jaxtl.models.layers import ConvBlock, Norm, conv
 
 
 def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | None = None) -> nn.Conv:
     """A 3x3 convolution with bias, initialised as PyTorch does."""
     bias_init = torch_bias_init(9 * in_features)
-    return conv(features, 3, kernel_init=torch_kernel_init, bias_init=bias_init, use_bias=True, dtype=dtype, name=name)
+    return conv(features, 3, kernel_init=torch_kernel_init, bias_init=bias_init, dtype=dtype, name=name)
 
 
 def small_cnn(

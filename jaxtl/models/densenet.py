@@ -18,6 +18,8 @@ from jaxtl.models.layers import ConvModule, Stem, conv, global_avg_pool, he_fan_
 # A 1x1 convolution narrows each layer's input to this many times the growth: the "B" of DenseNet-BC.
 BOTTLENECK = 4
 
+_conv = functools.partial(conv, use_bias=False, kernel_init=he_fan_in_init)
+
 
 class DenseLayer(ConvModule):
     """Norm, ReLU, 1x1 convolution; norm, ReLU, 3x3 convolution.
@@ -38,7 +40,7 @@ class DenseLayer(ConvModule):
         y = relu(self.normalise(x, "norm1", train))
         width, names = BOTTLENECK * self.growth, ("conv1", "norm2")
         y = self.conv_norm(y, width, 1, names=names, kernel_init=he_fan_in_init, train=train)
-        y = conv(self.growth, 3, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv2")(relu(y))
+        y = _conv(self.growth, 3, dtype=self.dtype, name="conv2")(relu(y))
         return nn.Dropout(self.dropout, deterministic=not train)(y)
 
 
@@ -51,7 +53,7 @@ class Transition(ConvModule):
         x = relu(self.normalise(x, "norm", train))
         # The mean and a 1x1 convolution commute; the mean comes first because it leaves a quarter of the products.
         x = nn.avg_pool(x, (2, 2), (2, 2))
-        return conv(x.shape[-1] // 2, 1, kernel_init=he_fan_in_init, dtype=self.dtype, name="conv")(x)
+        return _conv(x.shape[-1] // 2, 1, dtype=self.dtype, name="conv")(x)
 
 
 class Stage(ConvModule):

@@ -1,6 +1,7 @@
 """Layers that the families share: batch norm, convolutions and pools as PyTorch defines and initialises them."""
 
 from collections.abc import Callable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,7 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 
 Initializer = Callable[..., jax.Array]
+Norm = Literal["none", "after_conv", "after_pool"]
 
 # He et al. 2015, https://arxiv.org/abs/1502.01852: variance 2 / fan keeps the scale of maps (fan-in) or of gradients
 # (fan-out) through a ReLU. torchvision draws ResNet and VGG by fan-out, DenseNet by fan-in.
@@ -88,32 +90,13 @@ class BatchNorm(nn.Module):
         return (deviation * factor + (bias - zero * factor)).astype(self.dtype)
 
 
-def conv(
-    features: int,
-    size: int,
-    stride: int = 1,
-    *,
-    kernel_init: Initializer,
-    bias_init: Initializer = nn.initializers.zeros,
-    use_bias: bool = False,
-    dtype: DTypeLike,
-    name: str | None = None,
-) -> nn.Conv:
+def conv(features: int, size: int, stride: int = 1, **options: Any) -> nn.Conv:
     """A square convolution: ``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), features]``, ``size`` odd.
 
-    Padding is given in pixels, as in PyTorch: at even sizes and stride 2 ``"SAME"`` pads the other side.
+    Padding is given in pixels, as in PyTorch: at even sizes and stride 2 ``"SAME"`` pads the other side. The options
+    are those of ``nn.Conv``.
     """
-    return nn.Conv(
-        features,
-        (size, size),
-        stride,
-        padding=size // 2,
-        use_bias=use_bias,
-        dtype=dtype,
-        kernel_init=kernel_init,
-        bias_init=bias_init,
-        name=name,
-    )
+    return nn.Conv(features, (size, size), stride, padding=size // 2, **options)
 
 
 class ConvModule(nn.Module, kw_only=True):
@@ -177,6 +160,35 @@ class Stem(ConvModule):
         """``[B, H, W, C]`` to ``[B, ceil(H / s), ceil(W / s), width]``, s = stride, twice that with the pool."""
         x = relu(self.conv_norm(x, self.width, self.size, self.stride, kernel_init=self.kernel_init, train=train))
         return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1))) if self.pool else x
+
+
+class ConvBlock(ConvModule):
+    """3x3 convolutions with ReLU, closed by a 2x2 max-pool: a block of the small CNNs, a stage of VGG.
+
+    Attributes:
+      widths: channels of each convolution, ``conv1``, ``conv2``, ...
+      conv3x3: makes a convolution, given its channels, those of its input, ``dtype`` and ``name``.
+      norm: where batch norm stands: nowhere, between convolution and ReLU, or after the pool (study D's order).
+      dropout: rate of the dropout after the pool.
+    """
+
+    widths: tuple[int, ...]
+    conv3x3: Callable[..., nn.Conv]
+    norm: Norm = "none"
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
+        for i, width in enumerate(self.widths, start=1):
+            x = self.conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
+            if self.norm == "after_conv" and not self.folded:
+                x = self.normalise(x, f"norm{i}", train)
+            x = relu(x)
+        x = nn.max_pool(x, (2, 2), (2, 2))
+        if self.norm == "after_pool":
+            x = self.normalise(x, "norm", train)
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
 
 
 def global_avg_pool(maps: jax.Array) -> jax.Array:

@@ -117,11 +117,8 @@ def resnet(
     size, stride = (3, 1) if small_images else (7, 2)
     shared: dict[str, Any] = {"dtype": dtype, **({"epsilon": 1.001e-5, "biases": True} if v1 else {})}
     stem = functools.partial(Stem, width, size, stride, he_fan_out_init, **shared)
-    stages: list[tuple[str, StageFactory]] = [("stem", stem)]
-    for i, depth in enumerate(depths):
-        block = functools.partial(Block, width * 2**i, bottleneck=bottleneck, v1=v1, **shared)
-        stages.append((f"stage{i + 1}", functools.partial(Stage, block, depth, min(i + 1, 2))))
-    return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
+    block = functools.partial(Block, bottleneck=bottleneck, v1=v1, **shared)
+    return _chain(stem, block, depths, width, make_head(num_classes, head, dtype))
 
 
 def cifar_resnet(
@@ -149,11 +146,19 @@ def cifar_resnet(
             f"depth is {depth}, but these networks have 6n + 2 layers, for example 8, 14, 20, 32, 44, 56 or 110."
         )
     stem = functools.partial(Stem, width, 3, 1, he_fan_out_init, pool=False, dtype=dtype)
-    stages: list[tuple[str, StageFactory]] = [("stem", stem)]
-    for i in range(3):
-        block = functools.partial(Block, width * 2**i, shortcut="pad", dtype=dtype)
-        stages.append((f"stage{i + 1}", functools.partial(Stage, block, blocks, min(i + 1, 2))))
-    return Classifier(tuple(stages), pool=global_avg_pool, head_factory=make_head(num_classes, head, dtype))
+    block = functools.partial(Block, shortcut="pad", dtype=dtype)
+    return _chain(stem, block, (blocks,) * 3, width, make_head(num_classes, head, dtype))
+
+
+def _chain(
+    stem: StageFactory, block: Callable[..., Block], depths: tuple[int, ...], width: int, head: StageFactory | None
+) -> Classifier:
+    """Stem, stages and head; the first stage has ``width`` channels, and each other doubles them and strides."""
+    stages = [("stem", stem)]
+    for i, depth in enumerate(depths):
+        wider = functools.partial(block, width * 2**i)
+        stages.append((f"stage{i + 1}", functools.partial(Stage, wider, depth, min(i + 1, 2))))
+    return Classifier(tuple(stages), pool=global_avg_pool, head_factory=head)
 
 
 VARIANTS = {

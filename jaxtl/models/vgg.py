@@ -12,15 +12,14 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
-from jaxtl.models.conv_block import ConvBlock
 from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
-from jaxtl.models.layers import conv, he_fan_out_init
+from jaxtl.models.layers import ConvBlock, conv, he_fan_out_init
 
 
 def _conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str) -> nn.Conv:
     """A 3x3 convolution with torchvision's initialisers for VGG: He's by fan-out, biases zero."""
     del in_features
-    return conv(features, 3, kernel_init=he_fan_out_init, use_bias=True, dtype=dtype, name=name)
+    return conv(features, 3, kernel_init=he_fan_out_init, dtype=dtype, name=name)
 
 
 def _linear(features: int, in_features: int, *, dtype: DTypeLike, name: str) -> nn.Dense:

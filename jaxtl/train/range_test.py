@@ -5,7 +5,7 @@ suggestions as in fastai's ``lr_find``, https://docs.fast.ai/callback.schedule.h
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -13,7 +13,6 @@ import numpy as np
 
 from jaxtl.errors import UserError
 from jaxtl.runtime.mesh import put, replicated
-from jaxtl.train.examples import Batch
 from jaxtl.train.stepper import Stepper
 from jaxtl.train.task import Task, image_inputs
 
@@ -73,7 +72,8 @@ def range_test(
     start = put({"batch_stats": {}, **variables}, replicated(task.mesh))
     stepper = Stepper(task, index, start, lambda step: table[jnp.minimum(step, len(rates) - 1)])
     losses: list[float] = []
-    for batch in itertools.islice(_endless(task, index), len(rates)):
+    epochs = (task.batches(task.images, index, epoch) for epoch in itertools.count())  # each in its order in training
+    for batch in itertools.islice(itertools.chain.from_iterable(epochs), len(rates)):
         if stepper.program is None:
             stepper.compile(image_inputs(task, phase), batch)
         stepper.step(batch)
@@ -119,9 +119,3 @@ def suggest(found: RangeTest) -> Suggestion | None:
     part = slice(first, least + 1)
     slopes = np.gradient(found.smoothed[part], np.log(found.rates[part]))
     return Suggestion(float(found.rates[part][slopes.argmin()]), float(found.rates[least] / 10))
-
-
-def _endless(task: Task, index: int) -> Iterator[Batch]:
-    """The batches of one epoch after another, each in the order it has in training."""
-    for epoch in itertools.count():
-        yield from task.batches(task.images, index, epoch)

@@ -35,7 +35,7 @@ def test_adaptive_pool_repeats_a_single_pixel_exactly():
 @pytest.mark.parametrize("image", [(8, 8), (7, 10)])
 def test_convolutions_pad_as_in_pytorch(size, stride, image):
     x = maps(1, *image, 2)
-    layer = conv(3, size, stride, kernel_init=he_fan_in_init, dtype=jnp.float32)
+    layer = conv(3, size, stride, kernel_init=he_fan_in_init, use_bias=False)
     variables = layer.init(jax.random.key(0), x)
     assert list(variables["params"]) == ["kernel"]
     kernel = np.asarray(variables["params"]["kernel"])
