@@ -9,19 +9,12 @@ used at any size.
 
 import functools
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
-from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head, torch_bias_init, torch_kernel_init
-from jaxtl.models.layers import ConvBlock, Norm, conv
-
-
-def conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str | None = None) -> nn.Conv:
-    """A 3x3 convolution with bias, initialised as PyTorch does."""
-    bias_init = torch_bias_init(9 * in_features)
-    return conv(features, 3, kernel_init=torch_kernel_init, bias_init=bias_init, dtype=dtype, name=name)
+from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
+from jaxtl.models.layers import ConvBlock, Norm, torch_init
 
 
 def small_cnn(
@@ -55,7 +48,7 @@ def small_cnn(
     stages: list[tuple[str, StageFactory]] = [
         (
             "stem" if i == 0 else f"stage{i}",
-            functools.partial(ConvBlock, widths, conv3x3, norm, block_dropout, dtype=dtype),
+            functools.partial(ConvBlock, widths, torch_init, norm, block_dropout, dtype=dtype),
         )
         for i, widths in enumerate(blocks)
     ]

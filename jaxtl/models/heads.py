@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -14,35 +14,13 @@ from jax.typing import DTypeLike
 
 from jaxtl.errors import UserError, nearest
 from jaxtl.models.classifier import StageFactory
-from jaxtl.models.layers import Initializer, relu
+from jaxtl.models.layers import Initialisers, relu, torch_init
 from jaxtl.models.options import checked
 
 # What a model's `head=` takes: one dense layer, or the fields of `Head` that differ from it.
 HeadOptions = Literal["linear"] | Mapping[str, Any]
 
 Activation = Literal["none", "relu", "gelu", "silu", "tanh", "sigmoid"]
-
-# PyTorch's default for linear and convolutional kernels, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the source is
-# kaiming_uniform_(a=sqrt(5)) in torch.nn.modules.linear, rewritten as a variance: (1/3) / fan_in.
-torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-def torch_bias_init(fan_in: int) -> Initializer:
-    """PyTorch's default for biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in)), where ``fan_in`` is the kernel's."""
-    bound = 1 / math.sqrt(fan_in)
-
-    def init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
-
-
-def linear(
-    features: int, in_features: int, *, dtype: DTypeLike, use_bias: bool = True, name: str | None = None
-) -> nn.Dense:
-    """A dense layer, initialised as PyTorch does."""
-    bias_init = torch_bias_init(in_features)
-    return nn.Dense(features, use_bias, dtype, kernel_init=torch_kernel_init, bias_init=bias_init, name=name)
 
 
 def adaptive_avg_pool(maps: jax.Array, size: int) -> jax.Array:
@@ -88,14 +66,14 @@ class Hidden(nn.Module):
       widths: units of each layer.
       dropout: rate of the dropout after each layer.
       grid: cells a side that the maps are averaged to, whatever their size; 0: they are flattened as they are.
-      dense: makes a layer, ``linear`` by default.
+      initialisers: of a layer, PyTorch's by default.
       dtype: dtype of the computation; parameters are float32.
     """
 
     widths: tuple[int, ...]
     dropout: float = 0.0
     grid: int = 0
-    dense: Callable[..., nn.Dense] = linear
+    initialisers: Initialisers = torch_init
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -116,7 +94,7 @@ class Hidden(nn.Module):
                     "averages maps of any size to the cells it knows, or resize the images."
                 )
         for i, width in enumerate(self.widths, start=1):
-            x = relu(self.dense(width, x.shape[-1], dtype=self.dtype, name=f"linear{i}")(x))
+            x = relu(nn.Dense(width, dtype=self.dtype, name=f"linear{i}", **self.initialisers(x.shape[-1]))(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return x
 
@@ -152,10 +130,10 @@ class Head(nn.Module):
         """Features ``[B, F]`` to logits ``[B, num_classes]``."""
         x = nn.Dropout(self.input_dropout, deterministic=not train)(features)
         for i, width in enumerate(self.hidden, start=1):
-            x = linear(width, x.shape[-1], dtype=self.dtype, name=f"hidden{i}")(x)
+            x = nn.Dense(width, dtype=self.dtype, name=f"hidden{i}", **torch_init(x.shape[-1]))(x)
             x = _activate(self.activation, x)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = linear(self.num_classes, x.shape[-1], use_bias=self.bias, dtype=self.dtype, name="linear")(x)
+        x = nn.Dense(self.num_classes, self.bias, self.dtype, name="linear", **torch_init(x.shape[-1]))(x)
         return _activate(self.final_activation, x)
 
 

@@ -1,5 +1,6 @@
 """Layers that the families share: batch norm, convolutions and pools as PyTorch defines and initialises them."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,12 +13,27 @@ from jax.typing import DTypeLike
 from jaxtl.errors import UserError
 
 Initializer = Callable[..., jax.Array]
+Initialisers = Callable[[int], dict[str, Any]]  # of kernel and bias of a layer, by its fan-in
 Norm = Literal["none", "after_conv", "after_pool"]
 
 # He et al. 2015, https://arxiv.org/abs/1502.01852: variance 2 / fan keeps the scale of maps (fan-in) or of gradients
 # (fan-out) through a ReLU. torchvision draws ResNet and VGG by fan-out, DenseNet by fan-in.
 he_fan_in_init = nn.initializers.variance_scaling(2, "fan_in", "normal")
 he_fan_out_init = nn.initializers.variance_scaling(2, "fan_out", "normal")
+
+
+def torch_init(fan_in: int) -> dict[str, Any]:
+    """PyTorch's default for kernels and biases of linear and convolutional layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+
+    The source is kaiming_uniform_(a=sqrt(5)) in torch.nn.modules.linear; the kernel's is rewritten as a variance,
+    (1/3) / fan_in.
+    """
+    bound = 1 / math.sqrt(fan_in)
+
+    def bias_init(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return {"kernel_init": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"), "bias_init": bias_init}
 
 
 @jax.custom_jvp
@@ -167,13 +183,13 @@ class ConvBlock(ConvModule):
 
     Attributes:
       widths: channels of each convolution, ``conv1``, ``conv2``, ...
-      conv3x3: makes a convolution, given its channels, those of its input, ``dtype`` and ``name``.
+      initialisers: of a convolution.
       norm: where batch norm stands: nowhere, between convolution and ReLU, or after the pool (study D's order).
       dropout: rate of the dropout after the pool.
     """
 
     widths: tuple[int, ...]
-    conv3x3: Callable[..., nn.Conv]
+    initialisers: Initialisers
     norm: Norm = "none"
     dropout: float = 0.0
 
@@ -181,7 +197,7 @@ class ConvBlock(ConvModule):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """``[B, H, W, C]`` to ``[B, H // 2, W // 2, widths[-1]]``."""
         for i, width in enumerate(self.widths, start=1):
-            x = self.conv3x3(width, x.shape[-1], dtype=self.dtype, name=f"conv{i}")(x)
+            x = conv(width, 3, dtype=self.dtype, name=f"conv{i}", **self.initialisers(9 * x.shape[-1]))(x)
             if self.norm == "after_conv" and not self.folded:
                 x = self.normalise(x, f"norm{i}", train)
             x = relu(x)

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1409.1556. The five groups of convolutions between max-poo
 """
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -13,19 +14,17 @@ from jax.typing import DTypeLike
 
 from jaxtl.models.classifier import Classifier, StageFactory
 from jaxtl.models.heads import HeadOptions, Hidden, flatten, make_head
-from jaxtl.models.layers import ConvBlock, conv, he_fan_out_init
+from jaxtl.models.layers import ConvBlock, he_fan_out_init
 
 
-def _conv3x3(features: int, in_features: int, *, dtype: DTypeLike, name: str) -> nn.Conv:
-    """A 3x3 convolution with torchvision's initialisers for VGG: He's by fan-out, biases zero."""
-    del in_features
-    return conv(features, 3, kernel_init=he_fan_out_init, dtype=dtype, name=name)
+def _conv_init(_: int) -> dict[str, Any]:
+    """torchvision's initialisers for the convolutions of VGG: He's by fan-out, biases zero."""
+    return {"kernel_init": he_fan_out_init}
 
 
-def _linear(features: int, in_features: int, *, dtype: DTypeLike, name: str) -> nn.Dense:
-    """A dense layer with torchvision's initialisers for VGG: N(0, 0.01), biases zero."""
-    del in_features
-    return nn.Dense(features, dtype=dtype, kernel_init=nn.initializers.normal(0.01), name=name)
+def _dense_init(_: int) -> dict[str, Any]:
+    """torchvision's initialisers for the dense layers of VGG: N(0, 0.01), biases zero."""
+    return {"kernel_init": nn.initializers.normal(0.01)}
 
 
 def vgg(
@@ -59,10 +58,10 @@ def vgg(
     stages: list[tuple[str, StageFactory]] = []
     for i, depth in enumerate(depths):
         widths = (width * 2 ** min(i, 3),) * depth
-        stage = functools.partial(ConvBlock, widths, _conv3x3, "after_conv" if batch_norm else "none", dtype=dtype)
+        stage = functools.partial(ConvBlock, widths, _conv_init, "after_conv" if batch_norm else "none", dtype=dtype)
         stages.append(("stem" if i == 0 else f"stage{i}", stage))
     if hidden:
-        stages.append(("hidden", functools.partial(Hidden, hidden, dropout, bins, _linear, dtype)))
+        stages.append(("hidden", functools.partial(Hidden, hidden, dropout, bins, _dense_init, dtype)))
     return Classifier(
         tuple(stages),
         pool=functools.partial(flatten, grid=0 if hidden else bins),

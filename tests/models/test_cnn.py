@@ -7,8 +7,7 @@ import pytest
 from jaxtl.create import create_model
 from jaxtl.errors import UserError
 from jaxtl.models import build_model
-from jaxtl.models.cnn import conv3x3
-from jaxtl.models.heads import linear
+from jaxtl.models.layers import conv
 
 
 def init_shapes(model, size=32, channels=3):
@@ -83,15 +82,15 @@ def test_the_forward_pass_is_the_one_written_out(norm, random_variables):
         return (x - mean) / np.sqrt(var + 1e-5) * stem[name]["scale"] + stem[name]["bias"]
 
     x = images
-    for i, (width, before) in enumerate([(4, 2), (5, 4)], start=1):
-        x = conv3x3(width, before, dtype=jnp.float32).apply({"params": stem[f"conv{i}"]}, x)
+    for i, width in enumerate([4, 5], start=1):
+        x = conv(width, 3).apply({"params": stem[f"conv{i}"]}, x)
         x = normed(x, f"norm{i}") if norm == "after_conv" else x
         x = np.maximum(x, 0)
     x = nn.max_pool(x, (2, 2), (2, 2))
     x = normed(x, "norm") if norm == "after_pool" else x
     x = x.reshape(4, -1)
-    x = np.maximum(linear(6, x.shape[-1], dtype=jnp.float32).apply({"params": params["hidden"]["linear1"]}, x), 0)
-    x = linear(3, 6, dtype=jnp.float32).apply({"params": params["head"]["linear"]}, x)
+    x = np.maximum(nn.Dense(6).apply({"params": params["hidden"]["linear1"]}, x), 0)
+    x = nn.Dense(3).apply({"params": params["head"]["linear"]}, x)
     found = model.apply(variables, images, train=False)
     np.testing.assert_allclose(found, x, atol=1e-5)
 

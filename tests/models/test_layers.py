@@ -4,14 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxtl.models.cnn import conv3x3
-from jaxtl.models.heads import flatten, linear, torch_bias_init, torch_kernel_init
-from jaxtl.models.layers import relu
+from jaxtl.models.heads import Hidden, flatten
+from jaxtl.models.layers import ConvBlock, conv, relu, torch_init
 
 
 @pytest.mark.parametrize("shape", [(3, 3, 16, 500), (400, 200)])
 def test_kernels_are_drawn_as_torch_draws_them(shape):
-    kernel = np.asarray(torch_kernel_init(jax.random.key(0), shape))
+    kernel = np.asarray(torch_init(1)["kernel_init"](jax.random.key(0), shape))
     bound = 1 / np.sqrt(np.prod(shape[:-1]))
     assert np.abs(kernel).max() <= bound
     assert np.abs(kernel).max() > 0.99 * bound
@@ -20,7 +19,7 @@ def test_kernels_are_drawn_as_torch_draws_them(shape):
 
 
 def test_biases_are_drawn_as_torch_draws_them():
-    bias = np.asarray(torch_bias_init(25)(jax.random.key(0), (20_000,)))
+    bias = np.asarray(torch_init(25)["bias_init"](jax.random.key(0), (20_000,)))
     assert np.abs(bias).max() <= 0.2
     assert np.abs(bias).max() > 0.199
     assert bias.std() == pytest.approx(0.2 / np.sqrt(3), rel=0.02)
@@ -29,33 +28,32 @@ def test_biases_are_drawn_as_torch_draws_them():
 
 def test_layers_bound_their_biases_by_the_fan_in_of_their_kernels():
     # 4 inputs, many outputs: by a bias's own length (or the fan-out) the bound would be far smaller.
-    conv = conv3x3(5000, 4, dtype=jnp.float32).init(jax.random.key(0), jnp.zeros((1, 2, 2, 4)))["params"]
-    dense = linear(5000, 4, dtype=jnp.float32).init(jax.random.key(0), jnp.zeros((1, 4)))["params"]
-    for params, fan_in in ((conv, 36), (dense, 4)):
+    block = ConvBlock((5000,), torch_init).init(jax.random.key(0), jnp.zeros((1, 2, 2, 4)), False)["params"]
+    dense = Hidden((5000,)).init(jax.random.key(0), jnp.zeros((1, 4)), False)["params"]
+    for params, fan_in in ((block["conv1"], 36), (dense["linear1"], 4)):
         for leaf in ("kernel", "bias"):
             assert 0.99 < np.abs(params[leaf]).max() * np.sqrt(fan_in) <= 1
 
 
 @pytest.mark.parametrize("size", [(6, 6), (5, 4)])
-def test_conv3x3_pads_one_pixel_on_every_side(size):
+def test_a_convolution_pads_one_pixel_on_every_side(size):
     images = jax.random.normal(jax.random.key(0), (2, *size, 3))
-    conv = conv3x3(4, 3, dtype=jnp.float32)
-    variables = conv.init(jax.random.key(1), images)
+    layer = conv(4, 3, bias_init=torch_init(27)["bias_init"])
+    variables = layer.init(jax.random.key(1), images)
     padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     expected = jax.lax.conv_general_dilated(
         padded, variables["params"]["kernel"], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    found = conv.apply(variables, images)
+    found = layer.apply(variables, images)
     np.testing.assert_allclose(found, expected + variables["params"]["bias"], atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", [conv3x3, linear])
-def test_bfloat16_is_for_computation_and_parameters_stay_float32(layer):
+@pytest.mark.parametrize("module", [ConvBlock((4,), torch_init, dtype=jnp.bfloat16), Hidden((4,), dtype=jnp.bfloat16)])
+def test_bfloat16_is_for_computation_and_parameters_stay_float32(module):
     images = jnp.ones((1, 2, 2, 3))
-    module = layer(4, 3, dtype=jnp.bfloat16)
-    variables = module.init(jax.random.key(0), images)
+    variables = module.init(jax.random.key(0), images, False)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
-    assert module.apply(variables, images).dtype == jnp.bfloat16
+    assert module.apply(variables, images, False).dtype == jnp.bfloat16
 
 
 def test_flatten_runs_over_channels_fastest():
