@@ -20,7 +20,7 @@ from jaxtl.report.comparison import Comparison, by_labels
 from jaxtl.report.pictures import STRIP, Card, class_by_class, heated, largest, samples_of_classes
 from jaxtl.report.run import Trained
 from jaxtl.report.text import percent
-from jaxtl.train.class_maps import ClassMaps, class_maps
+from jaxtl.train.class_maps import class_maps
 from jaxtl.train.evaluate import Evaluation
 from jaxtl.train.optimizer import learning_rates
 from jaxtl.train.task import Task
@@ -118,8 +118,8 @@ def draw(
     figures[CALIBRATION] = plots.reliability(found.probability, tested.right, before)
     galleries, chosen = _galleries(tested)
     figures |= galleries
-    if len(chosen) and (maps := explain(trained, found, chosen)):
-        figures[CLASS_MAPS] = [tested.explained(*of) for of in zip(chosen, maps.predicted, maps.true, strict=True)]
+    if len(chosen) and (maps := explain(trained, found, chosen)) is not None:
+        figures[CLASS_MAPS] = [tested.explained(*of) for of in zip(chosen, *maps, strict=True)]
     train, classes = task.train, tested.dataset.class_names
     figures[SAMPLES] = [
         Card([(np.asarray(train.images[int(i)]), "") for i in samples], [classes[k]], side=STRIP)
@@ -167,11 +167,14 @@ def _shares(target: np.ndarray, names: Sequence[str]) -> str:
     return ", ".join(f"{percent(float(target[k]), 0)} {names[k]}" for k in classes) if len(classes) > 1 else ""
 
 
-def explain(trained: Trained, found: Evaluation, chosen: np.ndarray) -> ClassMaps | None:
-    """The class-activation maps of a few test images, int ``[B]``; ``None`` where the network has none."""
+def explain(trained: Trained, found: Evaluation, chosen: np.ndarray) -> np.ndarray | None:
+    """Class-activation maps of a few test images, int ``[B]``, for the predicted and the true class of each.
+
+    They are float32 ``[2, B, h, w]``; ``None`` where the network has none.
+    """
     variables = jax.device_get(trained.fitted.variables)  # the other processes draw nothing
-    images, labels = np.asarray(trained.test.images[chosen]), trained.test.labels[chosen]
-    return class_maps(trained.task.model, variables, images, found.predicted[chosen], labels, trained.task.preprocess)
+    images, classes = np.asarray(trained.test.images[chosen]), np.stack([found.predicted, found.labels])[:, chosen]
+    return class_maps(trained.task.model, variables, images, classes, trained.task.preprocess)
 
 
 def step_rates(task: Task, history: Sequence[Mapping[str, Any]]) -> np.ndarray:

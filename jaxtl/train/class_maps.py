@@ -6,7 +6,7 @@ CAM (Zhou et al. 2016, https://arxiv.org/abs/1512.04150).
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,40 +18,21 @@ from jaxtl.models.classifier import Classifier
 LEAST = 4  # pixels a side that maps have: of fewer an earlier stage is taken
 
 
-class ClassMaps(NamedTuple):
-    """Maps of one batch of images.
-
-    Attributes:
-      stage: the stage whose maps they weigh.
-      predicted: float32 ``[B, h, w]`` in [0, 1], for the class that each image was taken for.
-      true: likewise, for its true class.
-    """
-
-    stage: str
-    predicted: Any
-    true: Any
-
-
 def class_maps(
-    model: Classifier,
-    variables: Mapping[str, Any],
-    images: np.ndarray,
-    predicted: np.ndarray,
-    labels: np.ndarray,
-    preprocess: Transform,
-) -> ClassMaps | None:
-    """Grad-CAM for the predicted and for the true class, all images in one batch; compiled once.
+    model: Classifier, variables: Mapping[str, Any], images: np.ndarray, classes: np.ndarray, preprocess: Transform
+) -> np.ndarray | None:
+    """Grad-CAM for several classes of each image, all images in one batch; compiled once.
 
     Args:
       model: the classifier.
       variables: of the model.
       images: uint8 ``[B, H, W, C]``.
-      predicted: int ``[B]``.
-      labels: int ``[B]``, true classes.
+      classes: int ``[M, B]``, M classes of each image.
       preprocess: resize and normalisation; its key is not used.
 
     Returns:
-      The maps, or ``None`` for a network whose stages have no maps of ``LEAST`` x ``LEAST`` pixels or more.
+      The maps, float32 ``[M, B, h, w]`` in [0, 1], or ``None`` for a network whose stages have no maps of ``LEAST`` x
+      ``LEAST`` pixels or more.
     """
     key = jax.random.key(0)
     stage = map_stage(model, variables, jax.eval_shape(preprocess, key, images).shape)
@@ -62,8 +43,7 @@ def class_maps(
     def explain(variables: Mapping[str, Any], images: jax.Array, classes: jax.Array) -> jax.Array:
         return grad_cam(model, variables, preprocess(key, images), classes, stage)
 
-    maps = (explain(variables, images, jnp.asarray(classes, jnp.int32)) for classes in (predicted, labels))
-    return ClassMaps(stage, *(np.asarray(heat) for heat in maps))
+    return np.stack([explain(variables, images, each) for each in classes.astype(np.int32)])
 
 
 def grad_cam(

@@ -87,9 +87,8 @@ def test_maps_of_a_batch_are_those_of_the_last_stage_with_places(net):
     images = np.random.default_rng(2).integers(0, 256, (3, 8, 8, 1)).astype(np.uint8)
     predicted, labels = np.array([0, 1, 2]), np.array([1, 1, 0])
     preprocess = normalise([0.5], [0.5])
-    found = class_maps(model, variables, images, predicted, labels, preprocess)
-    assert found.stage == "stem"
-    for maps, classes in ((found.predicted, predicted), (found.true, labels)):
+    found = class_maps(model, variables, images, np.stack([predicted, labels]), preprocess)
+    for maps, classes in zip(found, (predicted, labels), strict=True):
         expected = grad_cam(model, variables, preprocess(None, images), jnp.asarray(classes), "stem")
         np.testing.assert_allclose(maps, expected, atol=1e-5)
 
@@ -99,7 +98,7 @@ def test_a_network_without_maps_has_none_to_show():
     images = np.zeros((5, 6, 4, 2), np.uint8)
     variables = model.init(jax.random.key(0), IMAGES)
     assert map_stage(model, variables, IMAGES.shape, 1) is None
-    assert class_maps(model, variables, images, CLASSES, CLASSES, normalise([0.5], [0.5])) is None
+    assert class_maps(model, variables, images, np.asarray(CLASSES)[None], normalise([0.5], [0.5])) is None
 
 
 def test_the_rest_of_the_network_continues_from_any_stage(net):
