@@ -8,6 +8,7 @@ figures do not depend on the machine.
 """
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxtl.models import Classifier, build_model, list_models, native_size
+from jaxtl.runtime.command import exit_status
 from jaxtl.weights import weights_for
 
 
@@ -46,12 +48,17 @@ def describe(name: str) -> str:
     return f"| `{name}` | {parameters:,} | {size} | {flops / 1e9:.2f} | {cards or '—'} |"
 
 
-def main() -> None:
+def main() -> int:
     """Print the table."""
+    return exit_status(_print)
+
+
+def _print() -> int:
     print("| name | parameters | size | GFLOPs | cards, published top-1 % |\n|---|---|---|---|---|")
     for name in list_models():
         print(describe(name))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import jaxtl
 from jaxtl.errors import UserError, nearest
-from jaxtl.runtime.command import command
-from jaxtl.runtime.interrupts import end_on_interrupt
+from jaxtl.runtime.command import exit_status
 
 # Name of the command -> its module and what it does.
 COMMANDS = {
@@ -26,9 +25,24 @@ COMMANDS = {
 TAKES_CONFIG = ("train", "search", "lr-find")
 
 
-def _dispatch(argv: Sequence[str]) -> int:
-    """Run the command that the first argument names."""
-    name, *arguments = argv or ["--help"]
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names, and return its exit status.
+
+    Its module is imported before anything catches errors, so that Ctrl-C ends the process until the command begins.
+    """
+    name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name not in COMMANDS or (name == "fields" and arguments[:1] not in ([], ["-h"], ["--help"])):
+        return exit_status(lambda: _about(name, arguments))
+    if name in TAKES_CONFIG and arguments and not arguments[0].startswith("-"):
+        arguments = ["--config", *arguments]
+    if name == "fields":
+        arguments = ["--help-fields"]
+    status: int = importlib.import_module(COMMANDS[name][0]).main(arguments)
+    return status
+
+
+def _about(name: str, arguments: Sequence[str]) -> int:
+    """Print the commands or the version; anything else is a user error."""
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         print("usage: jaxtl COMMAND [ARGUMENTS]; jaxtl COMMAND --help shows its arguments\n")
@@ -38,20 +52,9 @@ def _dispatch(argv: Sequence[str]) -> int:
     if name == "--version":
         print(f"jaxtl {jaxtl.__version__}")
         return 0
-    if name not in COMMANDS:
-        raise UserError(f"There is no command {name!r}; {nearest(name, COMMANDS)}")
-    if name in TAKES_CONFIG and arguments and not arguments[0].startswith("-"):
-        arguments = ["--config", *arguments]
     if name == "fields":
-        if arguments and arguments[0] not in ("-h", "--help"):
-            raise UserError(f"jaxtl fields lists all fields and takes no arguments; leave out {arguments[0]!r}.")
-        arguments = ["--help-fields"]
-    end_on_interrupt()  # until the command of that module begins
-    status: int = importlib.import_module(COMMANDS[name][0]).main(arguments)
-    return status
-
-
-main = command(_dispatch)
+        raise UserError(f"jaxtl fields lists all fields and takes no arguments; leave out {arguments[0]!r}.")
+    raise UserError(f"There is no command {name!r}; {nearest(name, COMMANDS)}")
 
 
 def run_command() -> None:

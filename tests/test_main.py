@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import jaxtl.experiment
-from jaxtl.data.cifar import OFFICIAL_MD5
 from tests.conftest import edit
 
 pytestmark = pytest.mark.usefixtures("compiled_once", "no_pictures")
@@ -220,15 +219,10 @@ def test_missing_data_without_network(command, tiny_config, tmp_path, monkeypatc
     assert f"put it at {tmp_path / 'data' / 'cifar-10-python.tar.gz'}" in said
 
 
-@pytest.mark.parametrize("damage", ["truncated", "altered", "label"])
-def test_a_damaged_batch_file_is_named(command, tiny_config, tmp_path, monkeypatch, damage):
-    """A binary edition of ten images; the official hashes are set aside where the structure itself shall be checked."""
-    records = np.zeros((10, 3073), np.uint8)
-    if damage == "label":
-        records[7, 0] = 10
-        for name in list(OFFICIAL_MD5):
-            monkeypatch.delitem(OFFICIAL_MD5, name)
-    raw = records.tobytes()
+@pytest.mark.parametrize("damage", ["truncated", "altered"])
+def test_a_damaged_batch_file_is_named(command, tiny_config, tmp_path, damage):
+    """A binary edition of ten images."""
+    raw = np.zeros((10, 3073), np.uint8).tobytes()
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"):

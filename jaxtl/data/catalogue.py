@@ -151,7 +151,9 @@ def data_folder(data_dir: str | Path | None) -> Path:
 
 
 def given(parts: Mapping[str, Dataset]) -> contextlib.AbstractContextManager[str]:
-    """A context in which given images by split are a data set, under a name made from their content.
+    """A context in which given images are a data set, under a name made from their content.
+
+    The splits are ``train``, ``test`` and perhaps ``val``.
 
     Raises:
       UserError: the splits differ in their classes or in the size of their images, or there is one class alone.

@@ -40,7 +40,10 @@ Inside = dict[str, set[tuple[str, ...]]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileSource:
-    """The image files of one split by their paths below the root, as a ``jaxtl.data.stored.Source``."""
+    """The image files of one split, as a ``jaxtl.data.stored.Source``: N paths below the root, and labels, int32 [N].
+
+    They are sorted by name, the classes in turns.
+    """
 
     root: Path
     paths: tuple[str, ...]

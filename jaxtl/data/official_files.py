@@ -63,7 +63,7 @@ class Published:
 
 
 def load_official(published: Published, split: str, data_dir: Path, *, download: bool) -> Dataset:
-    """Find the set, or download it, and read one split, in the order of the official files; the other is left alone.
+    """Find the set, or download it, and read one split; the files of the other split are left alone.
 
     Args:
       published: the set.
@@ -71,13 +71,16 @@ def load_official(published: Published, split: str, data_dir: Path, *, download:
       data_dir: the folder of the official files, or the folder that holds that folder or the archive.
       download: whether to fetch the archive when nothing is found.
 
+    Returns:
+      uint8 images ``[N, H, W, C]`` and int32 labels ``[N]`` in the order of the official files.
+
     Raises:
       UserError: nothing is found, the download fails, or a file is missing, truncated or altered.
     """
     edition, place = find(published, data_dir) or _fetch(published, data_dir, download)
-    files = _in_archive if place.is_file() else _in_folder
+    read = _in_archive if place.is_file() else _in_folder
     contents = {}
-    for name, source, raw in files(published, place, edition, split):
+    for name, source, raw in read(published, place, edition, split):
         found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
         if found != published.md5[name]:
             raise _damaged(published, source, f"its MD5 is {found} instead of {published.md5[name]}")

@@ -105,7 +105,10 @@ class RecordSource:
 
 
 def find(name: str, data_dir: Path | None, options: ImageOptions, *, download: bool) -> Collection:
-    """Find a prepared data set, or prepare it; for the arguments see ``jaxtl.data.catalogue.dataset_info``.
+    """Find a prepared data set, or prepare it where ``download`` allows that.
+
+    The name is ``tfds:NAME``, ``tfds:NAME:VERSION``, ``tfds:NAME/CONFIG`` or ``tfds:NAME/CONFIG:VERSION``; the options
+    say how a test is split off where the data set has none.
 
     Raises:
       UserError: there is no such data set, it is not prepared and cannot be, or it is not one of image classification.

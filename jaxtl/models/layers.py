@@ -25,8 +25,8 @@ he_fan_out_init = nn.initializers.variance_scaling(2, "fan_out", "normal")
 def torch_init(fan_in: int) -> dict[str, Any]:
     """PyTorch's default for kernels and biases of linear and convolutional layers: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
 
-    The source is kaiming_uniform_(a=sqrt(5)) in torch.nn.modules.linear; the kernel's is rewritten as a variance,
-    (1/3) / fan_in.
+    The source is kaiming_uniform_(a=sqrt(5)) in torch.nn.modules.linear. ``fan_in`` is for the bias: the kernel's
+    initialiser, rewritten as a variance of (1/3) / fan_in, finds it in the kernel's shape.
     """
     bound = 1 / math.sqrt(fan_in)
 
@@ -110,7 +110,7 @@ def conv(features: int, size: int, stride: int = 1, **options: Any) -> nn.Conv:
     """A square convolution: ``[B, H, W, C]`` to ``[B, ceil(H / stride), ceil(W / stride), features]``, ``size`` odd.
 
     Padding is given in pixels, as in PyTorch: at even sizes and stride 2 ``"SAME"`` pads the other side. The options
-    are those of ``nn.Conv``.
+    are those of ``nn.Conv``, which has a bias unless ``use_bias=False``.
     """
     return nn.Conv(features, (size, size), stride, padding=size // 2, **options)
 
@@ -147,7 +147,7 @@ class ConvModule(nn.Module, kw_only=True):
     ) -> jax.Array:
         """A convolution of ``x`` and the batch norm that follows it: ``[B, H, W, C]`` to ``[B, h, w, features]``.
 
-        The arguments are those of ``conv`` and ``normalise``. A folded convolution has a bias in any case.
+        The arguments are those of ``conv``, ``nn.Conv`` and ``normalise``. A folded convolution has a bias in any case.
         """
         bias = self.biases or self.folded
         x = conv(features, size, stride, kernel_init=kernel_init, use_bias=bias, dtype=self.dtype, name=names[0])(x)

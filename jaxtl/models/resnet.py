@@ -156,8 +156,8 @@ def _chain(
     """Stem, stages and head; the first stage has ``width`` channels, and each other doubles them and strides."""
     stages = [("stem", stem)]
     for i, depth in enumerate(depths):
-        wider = functools.partial(block, width * 2**i)
-        stages.append((f"stage{i + 1}", functools.partial(Stage, wider, depth, min(i + 1, 2))))
+        of_stage = functools.partial(block, width * 2**i)
+        stages.append((f"stage{i + 1}", functools.partial(Stage, of_stage, depth, min(i + 1, 2))))
     return Classifier(tuple(stages), pool=global_avg_pool, head_factory=head)
 
 

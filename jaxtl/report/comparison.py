@@ -115,7 +115,7 @@ def repeats(runs: Sequence[FinishedRun]) -> list[Repeated]:
     configs = [of for of in configs if len({run.draw for run in of}) == len(of) > 1]
     configs.sort(key=lambda of: -np.mean([run.accuracy for run in of]))
     titles = [str(of[0].settings.get("name", "")) for of in configs]
-    folders = [Path(commonpath([run.folder for run in of])) for of in configs]
+    folders = [Path(commonpath([Path(run.folder).absolute() for run in of])) for of in configs]
     tested = [*zip(distinct_names(titles, folders), configs, strict=True)]
     # Validation images of one split are no estimate: they chose the epoch. Across folds they are all images.
     folds = [(name, of) for name, of in tested if of[0].settings.get("data.folds")]

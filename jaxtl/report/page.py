@@ -41,6 +41,6 @@ def write_page(
         jinja.filters[in_words] = getattr(text, in_words)
     jinja.filters["svg"] = plots.svg
     sections = jinja.get_template(template).render(figures=figures, **values)
-    headings = re.findall(r'<h2 id="(\w+)">(.*?)</h2>', sections)
+    headings = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', sections)
     page = jinja.get_template("base.html").render(kicker=kicker, title=title, headings=headings, sections=sections)
     write_whole(path, page)

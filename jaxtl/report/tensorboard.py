@@ -63,7 +63,8 @@ def write_events(
             writer.flush()
         draft.replace(new)
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
     for old in set(folder.glob("events.out.tfevents.*")) - {new}:
         old.unlink()
 

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import http.client
 import os
+import re
 import time
 import urllib.error
 import urllib.request
@@ -62,8 +63,9 @@ def fetch(url: str, destination: Path, *, md5: str | None = None, sha256: str | 
     Raises:
       UnreachableError: there is no connection, or it broke off at every try.
       UserError: for another reason why a whole and right file cannot be fetched.
+      ValueError: ``md5`` or ``sha256`` is not a hash.
     """
-    hashes = {name: text.lower() for name, text in (("md5", md5), ("sha256", sha256)) if text is not None}
+    hashes = _expected_hashes(md5, sha256)
     with _disk_errors_explained(destination):
         if not destination.is_file():
             with file_lock(destination.with_name(f".{destination.name}.lock")):
@@ -82,6 +84,14 @@ def file_hash(path: Path, algorithm: str) -> str:
     with path.open("rb") as file:
         # These hashes guard against accidents and stale copies, so MD5 must also work where security policy bans it.
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _expected_hashes(md5: str | None, sha256: str | None) -> dict[str, str]:
+    """The hashes that were given, by algorithm, in lower case."""
+    for text, pattern in ((md5, "[0-9a-fA-F]{32}"), (sha256, "[0-9a-fA-F]{8,64}")):
+        if text is not None and not re.fullmatch(pattern, text):
+            raise ValueError(f"{text!r} is not a hash: it must match {pattern}")
+    return {name: text.lower() for name, text in (("md5", md5), ("sha256", sha256)) if text is not None}
 
 
 def _mismatch(path: Path, hashes: Mapping[str, str]) -> str | None:

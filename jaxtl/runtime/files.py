@@ -106,7 +106,8 @@ def write_errors_explained(
 ) -> Iterator[None]:
     """Turn an ``OSError`` into a sentence that says what cannot be done; a pipe that nobody reads is another matter.
 
-    With a ``folder``, an error of a file outside of it is told of that file.
+    The sentence says that ``what`` cannot be ``done``, and ends with ``way_out``. With a ``folder``, an error of a file
+    outside of it is told of that file.
     """
     try:
         yield
@@ -168,7 +169,8 @@ def damage_explained(path: Path) -> Iterator[None]:
 def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock between processes, also of several machines, that ends with its process, however that ends.
 
-    The file is there while the lock is held; folders above it are made.
+    The file is there while the lock is held; folders above it are made. With ``wait``, another process that holds the
+    lock is waited for.
 
     Raises:
       BlockingIOError: another process holds it, and ``wait`` is false.

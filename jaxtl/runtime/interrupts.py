@@ -1,7 +1,7 @@
 """Stopping in good order: SIGTERM and Ctrl-C ask the loop to save and leave, a second Ctrl-C leaves at once."""
 
 import contextlib
-import itertools
+import re
 import signal
 import sys
 import threading
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+_replaced: list[Any] = []  # the handler that comes back after the imports
 
 
 class StopFlag:
@@ -85,34 +87,32 @@ def _interrupt_main_thread() -> None:
 
 
 def end_on_interrupt() -> None:
-    """Let Ctrl-C end this process at once, where it would raise; for the time in which modules are imported.
+    """Until ``raise_on_interrupt``, let Ctrl-C end this process silently: while modules are imported.
 
-    There is nothing to save yet; and an extension module that a ``KeyboardInterrupt`` reaches while it starts raises
-    another error, or aborts.
+    There is nothing to save yet, and an extension module that a ``KeyboardInterrupt`` reaches while it starts raises
+    another error, or aborts. Only Python's own handler is replaced: a shell's background jobs go on ignoring Ctrl-C.
     """
-    _exchange(signal.default_int_handler, signal.SIG_DFL)
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    if on_main_thread and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        _replaced.append(signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def raise_on_interrupt() -> None:
-    """Let Ctrl-C raise again, after `end_on_interrupt`."""
-    _exchange(signal.SIG_DFL, signal.default_int_handler)
-
-
-def _exchange(before: Any, after: Any) -> None:
-    # Of a shell's background jobs Ctrl-C is ignored, and stays so.
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == before:
-        signal.signal(signal.SIGINT, after)
+    """Let Ctrl-C raise again where ``end_on_interrupt`` has changed that."""
+    while _replaced:
+        signal.signal(signal.SIGINT, _replaced.pop())
 
 
 def is_command() -> bool:
-    """Whether this process is one of jaxtl's commands, told while Python imports the package for it."""
-    name = Path(sys.argv[0] if sys.argv else "").stem
-    module = dict(itertools.pairwise(sys.orig_argv)).get("-m", "")
-    return name == "jaxtl" or (name == "-m" and module.partition(".")[0] == "jaxtl")
+    """Whether this process is one of jaxtl's commands, asked while Python imports the package for it."""
+    name = Path(sys.argv[0] if sys.argv else "").name
+    # The arguments before the program's own end with the module: -m jaxtl.main, -um jaxtl.main or -mjaxtl.main.
+    module = re.sub(r"^-\w*?m", "", sys.orig_argv[-len(sys.argv)]) if name == "-m" else ""
+    return name in ("jaxtl", "jaxtl.exe") or module.partition(".")[0] == "jaxtl"
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Whether an error is a Ctrl-C, or was raised from one, as Python 3.11 does while a class names its attributes."""
+    """Whether an error is a Ctrl-C, or was raised from one: Python 3.11 does that to errors of ``__set_name__``."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
     return error is not None

@@ -87,7 +87,7 @@ def gather_ints(numbers: Sequence[int]) -> np.ndarray:
 
 
 def broadcast(value: Any) -> Any:
-    """A value of the main process, in all of them; it is of JSON, and tuples arrive as lists."""
+    """The value of the main process, in all of them; it goes as JSON, so that tuples arrive as lists."""
     if is_single_process():
         return value
     text = json.dumps(value).encode() if is_main_process() else b""

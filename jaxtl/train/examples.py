@@ -84,8 +84,11 @@ def batches(
     for row, gathered in zip(rows, _gathered(examples.inputs, order.indices[first:, own]), strict=True):
         if row == first:
             wait_for_all()  # the readers of one may start long after those of another
-        rows_of_batch = gathered, all_labels[order.indices[row, own]]
-        batch = jax.make_array_from_process_local_data(split(mesh), rows_of_batch)
+        local = gathered, all_labels[order.indices[row, own]]
+        # The whole shape is given, because JAX cannot tell it where hosts have unequal numbers of devices.
+        batch = [
+            jax.make_array_from_process_local_data(split(mesh), part, (batch_size, *part.shape[1:])) for part in local
+        ]
         this = Order(in_turn, order.mask[row][None])
         ahead.append((*batch, put_order(this, mesh), 0))
         if len(ahead) > 1:  # the copy to the device goes on while the step before it computes

@@ -244,7 +244,7 @@ def _fitting(
 
 
 def _layout(names: Names, leaf: str, shapes: Mapping[str, Shape]) -> tuple[Shape, tuple[int, ...]]:
-    """The shape in which to take an array of ours, and the order of its axes in the library: OIHW for our HWIO.
+    """The shape to give one of our arrays first, and then the order of its axes in the library: OIHW for our HWIO.
 
     VGG's first dense layer alone reads flattened maps, (rows, columns, channels) in ours. They have as many channels as
     the widest convolution gives, which is the last one too; rows and columns are equally many.

@@ -118,7 +118,7 @@ def card_file(card: WeightCard, *, weights_dir: str | Path | None = None) -> Pat
         )
     try:
         return fetch(card.url, place, sha256=card.sha256, md5=card.md5)
-    except UserError as error:  # or an UnreachableError, which is one
+    except UserError as error:  # UnreachableError too, which stays one
         raise type(error)(f"{absent}{error}") from error
 
 

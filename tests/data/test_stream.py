@@ -49,7 +49,7 @@ def test_a_file_that_has_gone_is_told_in_its_sentence():
 @pytest.mark.parametrize("how", [97, 98])
 def test_a_worker_that_ends_or_is_killed_is_told(how):
     with pytest.raises(UserError, match="has ended before its time"):
-        list(stream(stored([*range(15), how], workers=1), np.arange(16).reshape(4, 4)))
+        list(stream(stored([*range(63), how], workers=1), np.arange(64).reshape(16, 4)))  # long after the first batch
 
 
 UNGUARDED = """

@@ -18,8 +18,10 @@ import safetensors.numpy
 from jaxtl.config import check, raise_problems
 from jaxtl.config.flags import load_config
 from jaxtl.data import load_dataset
+from jaxtl.data.cifar import STAND_INS
 from jaxtl.data.image_files import paths_in
 from jaxtl.runtime import fetch as fetch_module
+from jaxtl.runtime.unpickle import UnpickleError, unpickle
 from jaxtl.weights import read_keras_file, read_torch_file
 from tests.data.test_image_files import NAMES
 from tests.faults.case import Case, Expected, gives, refuses
@@ -43,12 +45,11 @@ def cases() -> Iterator[Case]:
         yield Case(f"weights: {what}", _file("weights.pth", content, read_torch_file), must)
     yield Case("weights: garbage named .h5", _file("a.h5", b"garbage" * 99, read_keras_file), DAMAGED)
     yield Case("weights: a torch file that asks for os.mkdir", _bomb, gives((True, False), "refuse, and run nothing"))
-    for what, content in _batches().items():
-        yield Case(
-            f"a batch of CIFAR: {what}",
-            _file("test_batch", content, lambda path: load_dataset("cifar10", "test", path.parent, download=False)),
-            refuses("its MD5 is"),
-        )
+    yield Case(
+        "a batch of CIFAR: a web page", _file("test_batch", b"<html>404</html>", _load_cifar), refuses("its MD5 is")
+    )
+    for what, (content, outcome) in _pickles().items():
+        yield Case(f"a pickle: {what}", lambda folder, content=content: _unpickle(content), outcome)
     for what, content in _lists().items():
         yield Case(f"a list of files: {what}", lambda folder, content=content: paths_in(content), _NAMES)
     for what, content, must in _configs():
@@ -105,17 +106,32 @@ def _bomb(folder: Path) -> tuple[bool, bool]:
     return False, mark.exists()
 
 
-def _batches() -> dict[str, bytes]:
+def _load_cifar(path: Path) -> Any:
+    return load_dataset("cifar10", "test", path.parent, download=False)
+
+
+def _unpickle(content: bytes) -> str:
+    """The type of what the reader of CIFAR's batches makes of a pickle, or that it is refused."""
+    try:
+        return type(unpickle(io.BytesIO(content), STAND_INS)).__name__
+    except (UnpickleError, EOFError):
+        return "refused"
+
+
+def _pickles() -> dict[str, tuple[bytes, Expected]]:
+    refused = gives("refused", "refuse it")
     return {
-        "a pickle that calls os.system": b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.",
-        "cut in the middle": PYTHON_2_PICKLE[: len(PYTHON_2_PICKLE) // 2],
-        "tuples in tuples as a key": b"\x80\x02}" + NESTED + b"K\x01s.",
-        "tuples in tuples in a frozen set": b"\x80\x04}K\x01(" + NESTED + b"\x91s.",
-        "tuples in tuples as the type of an array": b"\x80\x02cnumpy\ndtype\n" + NESTED + b"K\x00K\x01\x87R.",
-        "a large number in the memo": b"\x80\x02}r\0\0\0\x10.",
-        "a million lists in lists": b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".",
-        "an array of Python objects": pickle.dumps({b"data": np.array([{}], object)}, protocol=4),
-        "a web page": b"<html>404</html>",
+        "calls os.system": (b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.", refused),
+        "cut in the middle": (PYTHON_2_PICKLE[: len(PYTHON_2_PICKLE) // 2], refused),
+        "tuples in tuples as a key": (b"\x80\x02}" + NESTED + b"K\x01s.", refused),
+        "tuples in tuples in a frozen set": (b"\x80\x04}K\x01(" + NESTED + b"\x91s.", refused),
+        "tuples in tuples as the type of an array": (
+            b"\x80\x02cnumpy\ndtype\n" + NESTED + b"K\x00K\x01\x87R.",
+            gives("_Dtype", "give at once what stands for it"),
+        ),
+        "a large number in the memo": (b"\x80\x02}r\0\0\0\x10.", gives("dict", "give what it holds")),
+        "a million lists in lists": (b"\x80\x02" + b"]" * 1_000_000 + b"a" * 999_999 + b".", refused),
+        "an array of Python objects": (pickle.dumps({"data": np.array([{}], object)}, protocol=4), refused),
     }
 
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxtl.models.heads import Hidden, flatten
+from jaxtl.models.heads import Head, Hidden, flatten
 from jaxtl.models.layers import ConvBlock, conv, relu, torch_init
 
 
@@ -30,9 +30,11 @@ def test_layers_bound_their_biases_by_the_fan_in_of_their_kernels():
     # 4 inputs, many outputs: by a bias's own length (or the fan-out) the bound would be far smaller.
     block = ConvBlock((5000,), torch_init).init(jax.random.key(0), jnp.zeros((1, 2, 2, 4)), False)["params"]
     dense = Hidden((5000,)).init(jax.random.key(0), jnp.zeros((1, 4)), False)["params"]
-    for params, fan_in in ((block["conv1"], 36), (dense["linear1"], 4)):
+    head = Head(5000, hidden=(5000,)).init(jax.random.key(0), jnp.zeros((1, 4)), False)["params"]
+    layers = ((block["conv1"], 36), (dense["linear1"], 4), (head["hidden1"], 4), (head["linear"], 5000))
+    for params, fan_in in layers:
         for leaf in ("kernel", "bias"):
-            assert 0.99 < np.abs(params[leaf]).max() * np.sqrt(fan_in) <= 1
+            assert 0.99 < np.abs(params[leaf]).max() * np.sqrt(fan_in) < 1.0001  # rounded
 
 
 @pytest.mark.parametrize("size", [(6, 6), (5, 4)])

@@ -274,6 +274,12 @@ def test_runs_of_one_config_have_a_mean_and_are_not_tested_against_each_other(fi
     assert row[:5] == ["b", "test images", "seed 0, 1, 2", "66.67 %", "5.77"] and row[6] == "-13.33"
 
 
+def test_the_folders_of_one_config_may_be_named_in_different_ways(finished, tmp_path):
+    runs = drawn(finished, "a", (0.8, 0.7), rate=1)
+    runs = [runs[0], dataclasses.replace(runs[1], folder=str(tmp_path / "a"))]  # relative and absolute
+    assert [each.name for each in compare_runs(runs).repeated] == ["a"]
+
+
 def test_other_settings_or_the_same_draw_twice_are_no_repeats(finished):
     a, b = vectors(0.8, 0.7)
     for settings in ({"seed": 0}, {"seed": 1, "rate": 2}):

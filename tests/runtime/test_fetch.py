@@ -348,6 +348,15 @@ def test_what_is_not_an_address_is_refused(tmp_path, url):
         fetch(url, tmp_path / "file")
 
 
+@pytest.mark.parametrize(
+    "hashes", [{"md5": "abc"}, {"md5": ""}, {"sha256": ""}, {"sha256": "0123456"}, {"sha256": "x" * 64}]
+)
+def test_what_is_not_a_hash_is_refused(server, target, hashes):
+    with pytest.raises(ValueError, match="is not a hash"):
+        get(server, target, **hashes)
+    assert server.behaviour.ranges == []
+
+
 def test_a_folder_that_cannot_be_made(server, tmp_path):
     (tmp_path / "file").touch()
     message = refusal(server, tmp_path / "file" / "weights.pth")

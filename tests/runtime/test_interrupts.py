@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from jaxtl.runtime.command import outcome_of
+from jaxtl.runtime.command import exit_status, outcome_of
 from jaxtl.runtime.interrupts import (
     StopFlag,
     end_on_interrupt,
@@ -85,11 +85,14 @@ def test_a_ctrl_c_that_python_drops_comes_again(monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "started", "expected"),
     [
-        (["-m"], ["python", "-m", "jaxtl.main", "--config", "x"], True),
-        (["/usr/bin/jaxtl"], ["python", "/usr/bin/jaxtl", "train"], True),
-        (["-m"], ["python", "-m", "theirs.train"], False),
+        (["-m", "--config", "x"], ["python", "-m", "jaxtl.main", "--config", "x"], True),
+        (["-m"], ["python", "-um", "jaxtl"], True),
+        (["-m"], ["python", "-mjaxtl.main"], True),
+        (["/usr/bin/jaxtl", "train"], ["python", "/usr/bin/jaxtl", "train"], True),
+        (["-m", "-m", "jaxtl"], ["python", "-m", "theirs.train", "-m", "jaxtl"], False),
+        (["jaxtl.py"], ["python", "jaxtl.py"], False),
         (["theirs.py"], ["python", "theirs.py"], False),
-        ([], ["python"], False),
+        ([""], ["python"], False),
     ],
 )
 def test_commands_are_known_while_python_imports_them(monkeypatch, argv, started, expected):
@@ -110,8 +113,30 @@ def test_ctrl_c_raises_again_after_the_imports(before):
         signal.signal(signal.SIGINT, ours)
 
 
+def test_a_command_lets_ctrl_c_raise_again(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        end_on_interrupt()
+        assert exit_status(lambda: signal.raise_signal(signal.SIGINT)) == 130
+    finally:
+        signal.signal(signal.SIGINT, ours)
+    assert capsys.readouterr().err == "Stopped.\n"
+
+
+def test_a_host_that_lets_ctrl_c_end_it_keeps_that():
+    ours = signal.signal(signal.SIGINT, signal.SIG_DFL)  # as programs with windows do
+    try:
+        assert exit_status(lambda: 0) == 0
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, ours)
+
+
+# What is imported last is the module of the command.
+@pytest.mark.parametrize("module", ["numpy", "jaxtl.report.trackers"])
 @pytest.mark.parametrize("command", [["-m", "jaxtl.main"], ["-m", "jaxtl", "train"]])
-def test_ctrl_c_ends_a_command_in_silence_during_its_imports(command):
+def test_ctrl_c_ends_a_command_silently_during_its_imports(command, module):
     # As a terminal starts it; Python's -v says on stderr which module it imports.
     heeding = "signal.signal(signal.SIGINT, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
     begun = [sys.executable, "-c", f"import os, signal, sys; {heeding}", sys.executable, "-v", *command]
@@ -120,7 +145,7 @@ def test_ctrl_c_ends_a_command_in_silence_during_its_imports(command):
             if line.startswith("import 'jaxtl.runtime.interrupts'"):
                 break
         for line in process.stderr:
-            if line.startswith("import 'numpy'"):
+            if line.startswith(f"import '{module}'"):
                 process.send_signal(signal.SIGINT)
                 break
         out, rest = process.communicate(timeout=60)
