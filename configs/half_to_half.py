@@ -89,24 +89,23 @@ def get_config() -> ConfigDict:
 
 
 def other_arms(
-    title: str, own: str, by_labels: Mapping[int, Mapping[str, Plan]], scratch: Mapping[str, Any] = {}
+    title: str, own: str, by_labels: Mapping[int, Mapping[str, Plan]], data: Mapping[str, Mapping[str, Any]] = {}
 ) -> dict[str, Any]:
     """The baselines of a config that compares strategies over numbers of labels a class (0: all of them).
 
     Args:
       title: begins the name of each.
       own: the arm of the config itself, which is left out.
-      by_labels: for each number the plans, by strategy.
-      scratch: fields of ``data`` that the strategy ``scratch`` changes, which starts from random weights.
+      by_labels: for each number the plans, by strategy; ``scratch`` starts from random weights.
+      data: fields of ``data`` that a strategy changes.
     """
     found: dict[str, Any] = {}
     for labels, strategies in by_labels.items():
         for strategy, plan in strategies.items():
             name = f"{strategy} {labels or 'all'}"
-            data: dict[str, Any] = {"per_class": labels}
-            found[name] = {"name": f"{title}, {name}", "arm": name, "data": data, "phases": plan}
+            changed = {"per_class": labels, **data.get(strategy, {})}
+            found[name] = {"name": f"{title}, {name}", "arm": name, "data": changed, "phases": plan}
             if strategy == "scratch":
-                data.update(scratch)
                 found[name]["model"] = {"weights": ""}
     del found[own]
     return found

@@ -133,9 +133,10 @@ def test_a_host_that_lets_ctrl_c_end_it_keeps_that():
         signal.signal(signal.SIGINT, ours)
 
 
-# What is imported last is the module of the command.
-@pytest.mark.parametrize("module", ["numpy", "jaxtl.report.trackers"])
-@pytest.mark.parametrize("command", [["-m", "jaxtl.main"], ["-m", "jaxtl", "train"]])
+# jaxtl imports the module of the command last.
+@pytest.mark.parametrize(
+    ("command", "module"), [(["-m", "jaxtl.main"], "numpy"), (["-m", "jaxtl", "train"], "jaxtl.report.trackers")]
+)
 def test_ctrl_c_ends_a_command_silently_during_its_imports(command, module):
     # As a terminal starts it; Python's -v says on stderr which module it imports.
     heeding = "signal.signal(signal.SIGINT, signal.default_int_handler); os.execv(sys.argv[1], sys.argv[1:])"
