@@ -30,7 +30,7 @@ def test_layers_bound_their_biases_by_the_fan_in_of_their_kernels():
     # 4 inputs, many outputs: by a bias's own length (or the fan-out) the bound would be far smaller.
     block = ConvBlock((5000,), torch_init).init(jax.random.key(0), jnp.zeros((1, 2, 2, 4)), False)["params"]
     dense = Hidden((5000,)).init(jax.random.key(0), jnp.zeros((1, 4)), False)["params"]
-    head = Head(5000, hidden=(5000,)).init(jax.random.key(0), jnp.zeros((1, 4)), False)["params"]
+    head = Head(500, hidden=(5000,)).init(jax.random.key(0), jnp.zeros((1, 4)), False)["params"]
     layers = ((block["conv1"], 36), (dense["linear1"], 4), (head["hidden1"], 4), (head["linear"], 5000))
     for params, fan_in in layers:
         for leaf in ("kernel", "bias"):
