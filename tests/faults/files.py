@@ -206,6 +206,7 @@ def _download(behaviour: Behaviour, options: dict[str, Any]) -> Callable[[Path],
         limit = 150_000 if not options else 1 << 30
         with (
             _served(behaviour) as url,
+            contextlib.redirect_stderr(io.StringIO()),  # the progress bar
             mock.patch.object(fetch_module, "RETRY_PAUSES_S", (0.01, 0.01)),
             mock.patch.object(fetch_module, "MOST_BYTES", limit),
             mock.patch.object(fetch_module, "TIMEOUT_S", 5),
