@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jaxtl.errors import UserError
 from jaxtl.report.comparison_page import compare_folders
-from jaxtl.report.console import RunConsole
+from jaxtl.report.console import LiveConsole
 from jaxtl.runtime.command import CommandParser, command, path
 from jaxtl.runtime.files import write_errors_explained
 
@@ -34,7 +34,7 @@ def compare(argv: Sequence[str]) -> None:
     arguments = parse(argv)
     out, way_out = arguments.out, "choose another folder with --out"
     with write_errors_explained("The comparison", way_out, done=f"written to {out}", folder=out):
-        compare_folders(arguments.folders, out, RunConsole(), with_baselines=arguments.with_baselines)
+        compare_folders(arguments.folders, out, LiveConsole(), with_baselines=arguments.with_baselines)
 
 
 main = command(compare)

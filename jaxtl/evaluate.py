@@ -15,7 +15,7 @@ from jaxtl.errors import UserError
 from jaxtl.report.console import RunConsole
 from jaxtl.report.evaluation import scores, show
 from jaxtl.report.statistics import accuracy_interval
-from jaxtl.runs.evaluation import ALL, SPLITS, choose_images, make_evaluation
+from jaxtl.runs.evaluation import ALL, SPLITS, Chosen, choose_images, make_evaluation
 from jaxtl.runs.finished import LoadedRun, load_run
 from jaxtl.runtime.command import CommandParser, at_least_one, command, path, tell, whole_number, write_result
 from jaxtl.runtime.environment import describe
@@ -62,21 +62,7 @@ def evaluate(argv: Sequence[str]) -> None:
     split, players = arguments.split, [name.strip() for name in arguments.classes.split(",") if arguments.classes]
     size = (arguments.size, arguments.size) if arguments.size else run.input_shape[:2]
     evaluation_of = make_evaluation(run, size, batch_size=arguments.batch)  # first: it may refuse the size
-    with contextlib.closing(RunConsole(Console(stderr=True))) as bar:
-        images = choose_images(
-            run,
-            name=arguments.data,
-            data_dir=arguments.data_dir,
-            split=split,
-            image_size=size if arguments.size else run.image_shape[:2],
-            classes=players,
-            subset=arguments.subset,
-            progress=lambda done, images: bar.on_decoded(split, done, images),
-        )
-    for remark in images.dataset.remarks:
-        tell(f"{remark.place}: {remark.problem} ({remark.consequence})")
-    if skipped := sum(remark.consequence == SKIPPED for remark in images.dataset.remarks):
-        tell(f"{skipped} of {skipped + images.read} images could not be read.")
+    images = _choose(arguments, run, players)
     found = dataclasses.replace(evaluation_of(images.dataset), temperature=run.temperature)
     test = scores(found, run.class_names, images.present)
     test |= {"interval": list(accuracy_interval(test)), "class_names": list(run.class_names)}
@@ -109,6 +95,28 @@ def evaluate(argv: Sequence[str]) -> None:
         }
         write_result(arguments.out, json_text(tree))
         tell(f"All figures: {arguments.out}")
+
+
+def _choose(arguments: argparse.Namespace, run: LoadedRun, players: Sequence[str]) -> Chosen:
+    """Load the images, with a progress bar, and report those that could not be read."""
+    size = (arguments.size, arguments.size) if arguments.size else run.image_shape[:2]
+    with contextlib.closing(RunConsole(Console(stderr=True))) as bar:
+        images = choose_images(
+            run,
+            name=arguments.data,
+            data_dir=arguments.data_dir,
+            split=arguments.split,
+            image_size=size,
+            classes=players,
+            subset=arguments.subset,
+            progress=lambda done, images: bar.on_decoded(arguments.split, done, images),
+        )
+    remarks = images.dataset.remarks
+    for remark in remarks:
+        tell(f"{remark.place}: {remark.problem} ({remark.consequence})")
+    if skipped := sum(remark.consequence == SKIPPED for remark in remarks):
+        tell(f"{skipped} of {skipped + images.read} images could not be read.")
+    return images
 
 
 def _adaptations(run: LoadedRun, image_shape: tuple[int, int, int], size: tuple[int, int]) -> Iterator[str]:

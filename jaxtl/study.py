@@ -15,7 +15,7 @@ from jaxtl.errors import UserError
 from jaxtl.report.compared_runs import FinishedRun, find_runs
 from jaxtl.report.comparison import compare_runs
 from jaxtl.report.comparison_page import PAGE, write
-from jaxtl.report.console import RunConsole
+from jaxtl.report.console import LiveConsole
 from jaxtl.report.study_table import Figures, Row, figures, studies, study_table, write_results
 from jaxtl.report.tables import Table, print_table
 from jaxtl.runs.folder import disk_errors_explained
@@ -98,7 +98,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[tuple[str, str]
 def run_studies(argv: Sequence[str]) -> None:
     """Run the studies that the arguments name, and show each as a table and on a page."""
     arguments, assignments = parse(argv)
-    console, everything, scale = RunConsole(), dict[str, Figures](), arguments.scale
+    console, everything, scale = LiveConsole(), dict[str, Figures](), arguments.scale
     for study, (title, rows) in studies().items():
         if arguments.study not in (study, "all"):
             continue

@@ -9,7 +9,7 @@ from jaxtl.report import comparison_tables as compared
 from jaxtl.report import plots
 from jaxtl.report.compared_runs import find_runs
 from jaxtl.report.comparison import Comparison, compare_runs, groups
-from jaxtl.report.console import RunConsole
+from jaxtl.report.console import LiveConsole
 from jaxtl.report.page import write_page
 from jaxtl.report.tables import Table
 from jaxtl.report.text import compact, duration, percent
@@ -20,7 +20,7 @@ ACCURACIES, TIME_ACCURACY, CURVES, CONFUSIONS = "accuracies", "time_accuracy", "
 
 
 def compare_folders(
-    folders: Sequence[Path], out: Path, console: RunConsole, *, with_baselines: bool, notes: Sequence[str] = ()
+    folders: Sequence[Path], out: Path, console: LiveConsole, *, with_baselines: bool, notes: Sequence[str] = ()
 ) -> Comparison:
     """Compare the finished runs among some folders, on the screen and in the folder ``out``; see ``find_runs``.
 

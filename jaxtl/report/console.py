@@ -20,47 +20,28 @@ PATIENCE_S = 30.0  # where there is no live line, work that goes on prints a lin
 FEW_EPOCHS, SHOWN_EPOCHS = 30, 10  # of few epochs each has a line; of more, so many have one, and all slow ones
 
 
-class RunConsole(Observer):
-    """Prints a run; the training loop calls the ``on_…`` methods, see ``jaxtl.train.observer``.
+class LiveConsole:
+    """Shows how far something is: a terminal has a bar, a notebook one line that changes.
 
-    A terminal has a bar that shows how far something is, a notebook one line that changes, and a pipe or a file a line
-    every half minute.
+    A pipe or a file has a line every half minute.
 
     Attributes:
       console: where it prints.
-      keep_line: is handed every finished epoch's line, to be kept in a file.
-      callbacks: are told what it is told, after it.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         escape_unencodable()
         self.console = console or rich.get_console()
-        self.callbacks: Sequence[Observer] = ()
-        self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
         self._bar: Progress | None = None
         self._live: Any = None  # of a notebook
         self._doing, self._total = "", 0
         self._started, self._heard = 0.0, time.monotonic()
         self._done_before: int | None = None
-        self._epochs, self._phase = 0, ""
-        self._stages: dict[str, int] = {}
-
-    @property
-    def observer(self) -> Observer:
-        """Itself and the callbacks."""
-        return Observers([self, *self.callbacks])
 
     def say(self, text: str) -> None:
         """Print a line."""
         self._heard = time.monotonic()
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def close(self) -> None:
-        """Take away what is live, if anything is."""
-        self._stop()
-        if self._live is not None:
-            self._live.update({"text/plain": ""}, raw=True)
-            self._live = None
 
     def on_images(self, done: int) -> None:
         """Show how far it is."""
@@ -75,6 +56,68 @@ class RunConsole(Observer):
             self._bar.update(self._bar.task_ids[0], completed=done, rate=rate)
         elif rate:
             self._show(f"{self._doing}: {integer(done)} of {integer(self._total)} images, {rate}")
+
+    def close(self) -> None:
+        """Take away what is live, if anything is."""
+        self._stop()
+        if self._live is not None:
+            self._live.update({"text/plain": ""}, raw=True)
+            self._live = None
+
+    def _start(self, text: str, images: int) -> None:
+        self._stop()  # a terminal has room for one live display
+        self._doing, self._total, self._done_before = text, images, None
+        if not self.console.is_terminal:
+            return
+        words = [
+            TextColumn(text, markup=False)
+            for text in ("{task.description}", "{task.percentage:3.0f} %", "{task.fields[rate]}")
+        ]
+        times = TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()
+        self._bar = Progress(words[0], BarColumn(), *words[1:], *times, console=self.console, transient=True)
+        self._bar.add_task(text, total=images, rate="")
+        self._bar.start()
+
+    def _stop(self) -> None:
+        self._doing = ""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def _show(self, text: str) -> None:
+        """A line that the next one replaces; where that cannot be, a line once in a while."""
+        waited = time.monotonic() - self._heard
+        if not self.console.is_jupyter:
+            if waited >= PATIENCE_S:
+                self.say(text)
+        elif self._live is None:
+            from IPython.display import display  # type: ignore[import-not-found]  # a notebook has it
+
+            self._live = display({"text/plain": text}, raw=True, display_id=True)
+        elif waited >= 0.2:
+            self._live.update({"text/plain": text}, raw=True)
+            self._heard = time.monotonic()
+
+
+class RunConsole(LiveConsole, Observer):
+    """Prints a run; the training loop calls the ``on_…`` methods, see ``jaxtl.train.observer``.
+
+    Attributes:
+      keep_line: is handed every finished epoch's line, to be kept in a file.
+      callbacks: are told what it is told, after it.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console)
+        self.callbacks: Sequence[Observer] = ()
+        self.keep_line: Callable[[Mapping[str, Any]], None] = lambda line: None
+        self._epochs, self._phase = 0, ""
+        self._stages: dict[str, int] = {}
+
+    @property
+    def observer(self) -> Observer:
+        """Itself and the callbacks."""
+        return Observers([self, *self.callbacks])
 
     def parameters(self, params: Mapping[str, Any]) -> None:
         """Print the number of parameters by stage; of a network that was listed before, the total."""
@@ -170,40 +213,6 @@ class RunConsole(Observer):
             print_shares("Test accuracy", runs, self.console)
         for remark in remarks:
             self.say(remark)
-
-    def _start(self, text: str, images: int) -> None:
-        self._stop()  # a terminal has room for one live display
-        self._doing, self._total, self._done_before = text, images, None
-        if not self.console.is_terminal:
-            return
-        words = [
-            TextColumn(text, markup=False)
-            for text in ("{task.description}", "{task.percentage:3.0f} %", "{task.fields[rate]}")
-        ]
-        times = TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()
-        self._bar = Progress(words[0], BarColumn(), *words[1:], *times, console=self.console, transient=True)
-        self._bar.add_task(text, total=images, rate="")
-        self._bar.start()
-
-    def _stop(self) -> None:
-        self._doing = ""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def _show(self, text: str) -> None:
-        """A line that the next one replaces; where that cannot be, a line once in a while."""
-        waited = time.monotonic() - self._heard
-        if not self.console.is_jupyter:
-            if waited >= PATIENCE_S:
-                self.say(text)
-        elif self._live is None:
-            from IPython.display import display  # type: ignore[import-not-found]  # a notebook has it
-
-            self._live = display({"text/plain": text}, raw=True, display_id=True)
-        elif waited >= 0.2:
-            self._live.update({"text/plain": text}, raw=True)
-            self._heard = time.monotonic()
 
 
 def closing_figures(summary: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, float], Sequence[str]]:

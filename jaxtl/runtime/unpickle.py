@@ -20,6 +20,23 @@ MOST_INSTRUCTIONS = 1_000_000  # a batch of CIFAR has less than a tenth, the che
 StandIn = Callable[..., Any]
 _Key = str | int | bytes | None
 
+# Instructions whose argument is the value.
+_PLAIN = frozenset(
+    {
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING"),  # of Python 2, which pickletools reads as latin-1
+    }
+)
+_CONSTANTS: Mapping[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+}
+
 
 class UnpickleError(Exception):
     """The pickle is damaged, or has an instruction that no file of plain values needs; the message says which."""
@@ -101,24 +118,21 @@ class _Machine:
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one instruction."""
+        if name in _PLAIN:
+            self._stack.append(argument)
+        elif name in _CONSTANTS:
+            self._stack.append(_CONSTANTS[name]())
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self._memo[len(self._memo) if name == "MEMOIZE" else plain_key(argument)] = self._stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            self._stack.append(self._memo[argument])
+        elif not (self._collect(name) or self._call(name, argument) or name in ("PROTO", "FRAME")):
+            raise UnpickleError(f"it has the instruction {name}")
+
+    def _collect(self, name: str) -> bool:
+        """Carry out an instruction that moves the stack, or makes or fills a collection; ``False``: it is another."""
         stack = self._stack
         match name:
-            case "BINPUT" | "PUT" | "LONG_BINPUT":
-                self._memo[plain_key(argument)] = stack[-1]
-            case "MEMOIZE":
-                self._memo[len(self._memo)] = stack[-1]
-            case "BINGET" | "GET" | "LONG_BINGET":
-                stack.append(self._memo[argument])
-            case "BININT" | "BININT1" | "BININT2" | "INT" | "LONG" | "LONG1" | "LONG4" | "FLOAT" | "BINFLOAT":
-                stack.append(argument)
-            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINUNICODE8" | "UNICODE":
-                stack.append(argument)
-            case "BINBYTES" | "SHORT_BINBYTES" | "BINBYTES8" | "BINSTRING" | "SHORT_BINSTRING" | "STRING":
-                stack.append(argument)
-            case "NONE":
-                stack.append(None)
-            case "NEWTRUE" | "NEWFALSE":
-                stack.append(name == "NEWTRUE")
             case "MARK":
                 self._below.append(stack)
                 self._stack = []
@@ -130,30 +144,32 @@ class _Machine:
                 self._pop_mark()
             case "DUP":
                 stack.append(stack[-1])
-            case "EMPTY_TUPLE":
-                stack.append(())
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 stack.append(tuple([stack.pop(place) for place in range(-int(name[-1]), 0)]))
-            case "EMPTY_LIST":
-                stack.append([])
             case "TUPLE" | "LIST":
                 items = self._pop_mark()
                 self._stack.append(tuple(items) if name == "TUPLE" else items)
+            case "DICT":
+                items = self._pop_mark()
+                self._stack.append({})
+                self._fill(items)
             case "APPEND" | "APPENDS":
                 items = [stack.pop()] if name == "APPEND" else self._pop_mark()
                 if not isinstance(self._stack[-1], list):
                     raise UnpickleError(f"it appends to {type(self._stack[-1]).__name__}")
                 self._stack[-1].extend(items)
-            case "EMPTY_DICT":
-                stack.append({})
-            case "DICT":
-                items = self._pop_mark()
-                self._stack.append({})
-                self._fill(items)
             case "SETITEM":
                 self._fill([stack.pop(-2), stack.pop()])
             case "SETITEMS":
                 self._fill(self._pop_mark())
+            case _:
+                return False
+        return True
+
+    def _call(self, name: str, argument: Any) -> bool:
+        """Carry out an instruction that names, calls or changes an object; ``False``: it is another."""
+        stack = self._stack
+        match name:
             case "GLOBAL":
                 self._look_up(*argument.split(" ", 1))
             case "STACK_GLOBAL":
@@ -171,10 +187,9 @@ class _Machine:
                     shown = repr(identifier) if isinstance(identifier, _Key) else type(identifier).__name__
                     raise ForbiddenError(f"the outside object {shown}")
                 stack.append(self._persistent(identifier))
-            case "PROTO" | "FRAME":
-                pass
             case _:
-                raise UnpickleError(f"it has the instruction {name}")
+                return False
+        return True
 
     def _pop_mark(self) -> list[Any]:
         items, self._stack = self._stack, self._below.pop()
