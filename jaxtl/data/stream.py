@@ -21,7 +21,7 @@ from jaxtl.errors import UserError
 from jaxtl.runtime.environment import cores
 
 _BATCHES_AHEAD = 2  # a worker
-_FAILED = re.compile("exit code [1-9]")  # Grain's words for a worker that an error of Python ended, and no signal
+_FAILED = re.compile(r"exit code 1\b")  # Grain's words for a worker that an error of Python ended, and no signal
 _NOT_STARTED = (
     "A process that decodes images could not start, for the reason above: it first runs the file of your program "
     'again, without what stands under `if __name__ == "__main__":`; so put the program into a file and the call of '
