@@ -25,7 +25,7 @@ photographs: a fifth of the folder.
 
 - The weights are those of the original VGG-16, in the file of Keras; measured with a copy under torchvision's names.
 - `probe` and `last stage` were written down and measured first, at commit 95c8223. `lp-ft` and its rival `scratch` came
-  later, at commit 65a9b69; they were chosen on a fifth of the training photographs.
+  later, at commit 65a9b69; they were chosen on a fifth of the training photographs, by trials that no command repeats.
 - No photograph is held out for validation: 5 labels a class leave none. The last epoch is tested.
 """
 

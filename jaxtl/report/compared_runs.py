@@ -146,43 +146,50 @@ def read_run(folder: Path, summary: Mapping[str, Any] | None = None) -> Finished
     """
     files = RunFiles(folder)
     config, history, predictions = files.config(), files.history(), files.predictions()
-    found: dict[str, Any] = {"folder": str(folder), "history": history}
     with files.explained(files.CONFIG):
-        settings = kept_config(config["config"])
-        per_class = settings.get("data", {}).get("per_class")
-        found |= {
+        settings, environment = kept_config(config["config"]), config.get("environment", {})
+        of_config: dict[str, Any] = {
             "description": _in_words(settings),
             "model": str(settings.get("model", {}).get("name", "")),
-            "device": str(config.get("environment", {}).get("device", "")),
+            "device": str(environment.get("device", "")),
             "reported": _text(settings.get("reported") or ""),
             "settings": dict(leaves(identity(settings))),
-            "per_class": per_class if isinstance(per_class, int) else 0,
+            "per_class": count if isinstance(count := settings.get("data", {}).get("per_class"), int) else 0,
         }
     with files.explained(files.SUMMARY):
         summary = summary or read_object(folder / files.SUMMARY)
         test, times, params = summary["test"], summary["time"], summary["params"]
+        scores: dict[str, Any] = {score: _share(test[score]) for score in ("accuracy", "precision", "recall", "f1")}
+        seconds: dict[str, Any] = {what: _amount(times[what]) for what in ("train_s", "inference_s")}
+        train_images = sum(summary.get("data", {}).get("parts", {}).get("training", []))
+        total, trained = int(_amount(params["total"])), int(_amount(params["trainable"]))
         class_names, confusion = _checked_confusion(test)
-        found |= {
-            "name": _text(summary.get("name") or folder.name),
-            **{score: _share(test[score]) for score in ("accuracy", "precision", "recall", "f1")},
-            **{what: _amount(times[what]) for what in ("train_s", "inference_s")},
-            "params_total": int(_amount(params["total"])),
-            "params_trained": int(_amount(params["trainable"])),
-            "train_images": int(sum(summary.get("data", {}).get("parts", {}).get("training", []))),
-            "class_names": class_names,
-            "confusion": confusion,
-        }
+        n, correct = int(confusion.sum()), int(np.trace(confusion))
     with files.explained(files.HISTORY):
-        tested = [line.get("val_accuracy") for line in history if line["epoch"] == summary.get("best_epoch")]
-        found["val_accuracy"] = _share(tested[-1]) if tested and tested[-1] is not None else None
+        tested = [line for line in history if line["epoch"] == summary.get("best_epoch")]
+        val_accuracy = tested[-1].get("val_accuracy") if tested else None
+        val_accuracy = None if val_accuracy is None else _share(val_accuracy)
     with files.explained(files.PREDICTIONS):
         lines = [(next(iter(line.values())), line["true"], line["predicted"]) for line in predictions]  # index or path
         right = np.array([true == predicted for _, true, predicted in lines], bool)
-        n, correct = int(confusion.sum()), int(np.trace(confusion))
         if (len(lines), right.sum()) != (n, correct):
             raise ValueError(f"{right.sum()} of {len(lines)} are right, but {files.SUMMARY} counts {correct} of {n}")
-        found |= {"test_images": tuple((index, true) for index, true, _ in lines), "right": right}
-    return FinishedRun(**found)
+    return FinishedRun(
+        name=_text(summary.get("name") or folder.name),
+        folder=str(folder),
+        params_total=total,
+        params_trained=trained,
+        class_names=class_names,
+        confusion=confusion,
+        history=history,
+        val_accuracy=val_accuracy,
+        train_images=int(train_images),
+        test_images=tuple((index, true) for index, true, _ in lines),
+        right=right,
+        **of_config,
+        **scores,
+        **seconds,
+    )
 
 
 def _checked_confusion(test: Mapping[str, Any]) -> tuple[tuple[str, ...], np.ndarray]:

@@ -106,7 +106,7 @@ def raise_on_interrupt() -> None:
 def is_command() -> bool:
     """Whether this process is one of jaxtl's commands, asked while Python imports the package for it."""
     name = Path(sys.argv[0] if sys.argv else "").name
-    # The arguments before the program's own end with the module: -m jaxtl.main, -um jaxtl.main or -mjaxtl.main.
+    # The module stands before the program's own arguments: -m jaxtl.main, -um jaxtl.main or -mjaxtl.main.
     module = re.sub(r"^-\w*?m", "", sys.orig_argv[-len(sys.argv)]) if name == "-m" else ""
     return name in ("jaxtl", "jaxtl.exe") or module.partition(".")[0] == "jaxtl"
 
